@@ -1,0 +1,67 @@
+// What an executor is: it turns a granted start order into a running job that outlives this process, and finds it
+// again. It decides no policy, retries nothing and parses no wire bytes. Facts about an end come only from here.
+import type { JobSpec } from '../../protocol/spec.ts';
+
+/** A granted order, ready to start. */
+export interface StartRequest {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly spec: JobSpec;
+  /** Folder of this attempt; exists, empty, mode 0700. Everything the executor writes goes below it. */
+  readonly folder: string;
+  /** Complete environment of the job. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly workingDirectory: string;
+}
+
+/** How the job's process ended, as the kernel told the shim. */
+export interface ProcessEnd {
+  readonly kind: 'exited' | 'signalled' | 'failedToStart' | 'lost';
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+  /** Why the executor stopped it, if it did: its time limit, or `stop`. */
+  readonly stopped: 'timeLimit' | 'stop' | null;
+  /** True when SIGTERM was not enough. */
+  readonly killed: boolean;
+  /** Of a failed start: which step (`chdir`, `exec`, …) and errno name (`ENOENT`). */
+  readonly failedStep: string | null;
+  readonly errno: string | null;
+  readonly startedAtMs: number | null;
+  readonly endedAtMs: number;
+  readonly durationMs: number | null;
+  readonly cpuUserSeconds: number | null;
+  readonly cpuSystemSeconds: number | null;
+  readonly maxResidentBytes: number | null;
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+}
+
+/** What a running job tells; each is called at most once, but for `output`. */
+export interface ExecutionEvents {
+  /** The program runs (exec succeeded). */
+  started(pid: number, startedAtMs: number): void;
+  /** Output files have grown to these sizes. */
+  output(stdoutBytes: number, stderrBytes: number): void;
+  /** Final. Called exactly once, after the last `output`. */
+  ended(end: ProcessEnd): void;
+}
+
+export interface Execution {
+  /** Asks the job to end: SIGTERM, after `graceMs` SIGKILL to all that is left. Safe to repeat; never throws. */
+  stop(graceMs: number): void;
+  /** Forgets the job without touching it, when the agent itself stops. */
+  detach(): void;
+}
+
+export interface Executor {
+  readonly name: string;
+  /** Why it cannot work on this host, in words with the remedy, or null. */
+  probe(): string | null;
+  /** Starts the job. A failure to start is told through `events.ended`, never thrown. */
+  start(request: StartRequest, events: ExecutionEvents): Execution;
+  /** Takes up a job that an earlier agent process started, by its folder. Same events, as far as they are still to come. */
+  recover(folder: string, events: ExecutionEvents): Execution;
+}
+
+/** Names of the files in a job's folder that others read. */
+export const jobFile = { stdout: 'stdout', stderr: 'stderr', workspace: 'workspace', meter: 'meter' } as const;

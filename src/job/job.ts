@@ -1,0 +1,35 @@
+// The job room's contract with the agent: orders in, facts out. The supervisor (supervisor.ts) keeps it.
+import type { HeldJob, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { JobResult } from '../protocol/result.ts';
+
+export type OrderAnswer = Pick<OrderAck, 'outcome' | 'code' | 'message'>;
+export type OutputStream = 'stdout' | 'stderr';
+
+/** What the job room tells. `started` and `ended` are told again after a restart until settled; receivers are idempotent. */
+export interface JobEvents {
+  started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
+  /** The output files have grown to these sizes. */
+  outputGrew(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
+  /** The one result record, already on disk. */
+  ended(result: JobResult): void;
+}
+
+export interface Jobs {
+  /** Idempotent by (jobId, epoch). Resolves when the intent is on disk, before the process runs. */
+  start(order: StartOrder): Promise<OrderAnswer>;
+  stop(order: StopOrder): Promise<OrderAnswer>;
+  /** Jobs that are accepted, running, or ended with a result that nobody has acknowledged. */
+  held(): readonly HeldJob[];
+  /** Results not yet acknowledged, oldest first. */
+  unsettled(): readonly JobResult[];
+  /** The scheduler has the result on disk; its folder may go once the output is delivered too. */
+  acknowledged(jobId: string, epoch: number): void;
+  /** The scheduler has this much of the output on disk. */
+  delivered(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
+  /** Bytes [offset, offset + limit) of a stream as far as they are written; null for an unknown job. */
+  readOutput(jobId: string, epoch: number, stream: OutputStream, offset: number, limit: number): Promise<Uint8Array | null>;
+  /** Jobs that run now, for the node's figures. */
+  runningCount(): number;
+  /** Leaves running jobs alone, syncs the journal, closes. */
+  close(): Promise<void>;
+}

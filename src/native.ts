@@ -1,0 +1,84 @@
+// The border to C: the only file that loads the addon, and the declaration of every function in it, in the order
+// of native/addon.cc. Memory is handed in by the caller, filled by C and never kept; absent is null or NaN with a
+// reason code (protocol/columns.ts). C checks arguments, TypeScript checks meaning.
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+
+/** A column as the reader announces it: family name (protocol/columns.ts) and the value of its label. */
+export interface NativeColumn {
+  readonly family: string;
+  readonly label: string | null;
+}
+
+export interface ReaderOptions {
+  /** Roots of the pseudo file systems, `/proc` and `/sys`; tests pass copies. */
+  readonly procRoot: string;
+  readonly sysRoot: string;
+  /** Time between two ticks of the reader thread, 10 to 10 000 ms. */
+  readonly periodMs: number;
+}
+
+/** Header that `takeWindow` writes: see the indexes. Times are CLOCK_MONOTONIC in ns. */
+export const windowHeader = { generation: 0, sequence: 1, ticks: 2, startNs: 3, endNs: 4, busyNs: 5, lateTicks: 6, length: 7 } as const;
+
+export interface Native {
+  /** Version of the addon, equal to the package's. */
+  readonly version: string;
+
+  /** Opens the host and starts the reader thread; at most one per process. Throws when already open. */
+  openReader(options: ReaderOptions): void;
+  /** Columns of the present generation. Copies; call it once per generation. */
+  readerColumns(): readonly NativeColumn[];
+  /**
+   * Ends the current window and starts the next. Fills `header` (windowHeader), `values` (columns × 4 statistics)
+   * and `reasons` (one per column). Returns the number of columns; when that is larger than the memory handed in
+   * allows, or `header[generation]` is not the one the caller knows, call readerColumns and keep the next window:
+   * nothing has been written to `values`. Takes under 50 µs and never waits for the reader to finish a tick.
+   */
+  takeWindow(header: Float64Array, values: Float64Array, reasons: Uint8Array): number;
+  /** Stops the thread and closes its descriptors. */
+  closeReader(): void;
+
+  /** Sends one datagram to $NOTIFY_SOCKET; false where there is none or it failed. Never blocks. */
+  notify(state: string): boolean;
+  /**
+   * Starts a program without copying this process (CLONE_VM), in a session of its own, with /dev/null as standard
+   * streams, default signal dispositions, an empty signal mask and no other descriptors. Returns its pid or the
+   * negative errno. The reader thread, or `reap`, collects its end.
+   */
+  spawn(path: string, argv: readonly string[], environment: readonly string[]): number;
+  /** Collects ended children of `spawn` that nobody has waited for; returns how many are still running. */
+  reap(): number;
+  /** Takes an exclusive lock on the file (created 0600); returns its descriptor, or -1 when another holds it. */
+  lockFile(path: string): number;
+  /**
+   * Runs the floating-point kernel on `threads` threads for `durationMs`, off the JavaScript thread.
+   * Resolves to FLOP/s summed over the threads and the instruction set that was used (`avx512`, `avx2`, `neon`, `generic`).
+   */
+  measureFlops(precision: 'fp64' | 'fp32', threads: number, durationMs: number): Promise<{ flops: number; isa: string }>;
+}
+
+export interface NativeLoad {
+  readonly native: Native | null;
+  /** Why it is missing, in words with the remedy; null when it loaded. */
+  readonly problem: string | null;
+}
+
+/** Paths of what `npm ci` builds below the package's root. */
+export function nativePaths(root: string): { addon: string; shim: string; matmul: string } {
+  const build = join(root, 'native', 'build');
+  return { addon: join(build, 'flopd.node'), shim: join(build, 'flopd-shim'), matmul: join(build, 'flopd-matmul') };
+}
+
+/** Loads the addon; a missing or broken one is an answer, not an error. */
+export function loadNative(path: string): NativeLoad {
+  try {
+    return { native: createRequire(import.meta.url)(path) as Native, problem: null };
+  } catch (error) {
+    const detail = error instanceof Error ? error.message.split('\n')[0] : String(error);
+    return {
+      native: null,
+      problem: `native addon missing (${detail}); host numbers are absent: install g++ and run "npm run build"`,
+    };
+  }
+}

@@ -1,0 +1,152 @@
+// The scheduler's HTTP API, version 1, as its clients (command line, dashboard) and its server see it.
+//
+//   POST /v1/jobs                 body: job specification            201 JobView
+//   GET  /v1/jobs?state=&limit=                                      {jobs: JobView[]}   newest first
+//   GET  /v1/jobs/ID              ID or an unambiguous start of one  JobView
+//   POST /v1/jobs/ID/cancel       body: {reason?: string}            JobView
+//   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
+//   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N            the bytes stored so far
+//   GET  /v1/nodes, /v1/nodes/ID-or-name                             {nodes: NodeView[]}, NodeView
+//   GET  /v1/overview             no token needed on loopback        OverviewView
+//   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
+//   GET  /healthz /readyz /metrics /
+//
+// All of /v1 but overview and enrol needs `Authorization: Bearer TOKEN`. A failure is 4xx or 5xx with ErrorView.
+//
+// Follow records: u8 kind, u32 length (big endian), payload. Kind 0: JobView as JSON, sent at the start and on
+// every change of state; 1: stdout bytes; 2: stderr bytes; 3: empty, keeps the connection alive. After the final
+// JobView and the last output byte the server ends the response.
+import * as z from 'zod';
+import type { Inventory } from './control.ts';
+import type { JobResult, JobState } from './result.ts';
+import type { JobSpec } from './spec.ts';
+
+export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3 } as const;
+
+export interface JobView {
+  readonly id: string;
+  readonly name: string | null;
+  readonly state: JobState;
+  /** One sentence: why it waits, where it runs, or why it ended, with evidence. */
+  readonly reason: string;
+  readonly spec: JobSpec;
+  readonly node: { readonly id: string; readonly name: string } | null;
+  /** Which attempt this is; 0 while it has never been ordered to a node. */
+  readonly epoch: number;
+  readonly cancelRequested: boolean;
+  /** ISO 8601, UTC; null while it has not happened. */
+  readonly submittedAt: string;
+  readonly startedAt: string | null;
+  readonly endedAt: string | null;
+  readonly result: JobResult | null;
+  /** Output bytes that the scheduler holds. */
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+}
+
+/** The host's present figures, built from one telemetry window. Numbers are null where absent; see `absent`. */
+export interface HostView {
+  /** ISO 8601 stamp of the end of the window. */
+  readonly sampledAt: string;
+  readonly cpu: {
+    readonly busyRatio: number | null;
+    readonly coreBusyRatio: Readonly<Record<string, number | null>>;
+    readonly secondsTotal: Readonly<Record<string, number | null>>;
+    readonly load1: number | null;
+    readonly load5: number | null;
+    readonly load15: number | null;
+    readonly clockHertz: number | null;
+  };
+  readonly memory: {
+    readonly totalBytes: number | null;
+    readonly usedBytes: number | null;
+    readonly availableBytes: number | null;
+    readonly freeBytes: number | null;
+    readonly swapTotalBytes: number | null;
+    readonly swapFreeBytes: number | null;
+  };
+  readonly disks: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+  readonly network: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+  readonly storage: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+  readonly pressure: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+  /** Sum over power sources; null with a reason in `absent` where the host has none. */
+  readonly powerWatts: number | null;
+  readonly energyJoulesTotal: number | null;
+  readonly sensors: Readonly<Record<string, Readonly<Record<string, number | null>>>>;
+  /** Path of each absent number and why, e.g. `{"powerWatts": "unsupported"}`. */
+  readonly absent: Readonly<Record<string, string>>;
+}
+
+export interface NodeView {
+  readonly id: string;
+  readonly name: string;
+  /** ready: connected and takes jobs · unreachable: no link at present */
+  readonly state: 'ready' | 'unreachable';
+  /** One sentence, e.g. since when it is unreachable. */
+  readonly reason: string;
+  readonly agentVersion: string | null;
+  readonly bootId: string | null;
+  readonly enrolledAt: string;
+  readonly connectedAt: string | null;
+  readonly lastSeenAt: string | null;
+  readonly inventory: Inventory | null;
+  readonly resources: {
+    readonly cpus: { readonly total: number; readonly held: number };
+    readonly memoryBytes: { readonly total: number; readonly held: number };
+  } | null;
+  readonly jobs: readonly string[];
+  /** Latest window, or null while there is none. */
+  readonly host: HostView | null;
+  /** Age of that window when this view was made. */
+  readonly hostAgeSeconds: number | null;
+  readonly devices: readonly unknown[];
+}
+
+export interface OverviewView {
+  readonly schedulerId: string;
+  readonly version: string;
+  readonly nodes: readonly {
+    readonly name: string;
+    readonly state: NodeView['state'];
+    readonly cpuThreads: number | null;
+    readonly cpuBusyRatio: number | null;
+    readonly memoryTotalBytes: number | null;
+    readonly memoryUsedBytes: number | null;
+    readonly powerWatts: number | null;
+    readonly peakFlopsFp64: number | null;
+    readonly devices: number;
+    readonly hostAgeSeconds: number | null;
+  }[];
+  readonly jobs: Readonly<Record<JobState, number>>;
+}
+
+export const enrolRequestSchema = z.strictObject({
+  version: z.literal(1),
+  token: z.string().min(1).max(256),
+  /** Ed25519 public key, DER (SPKI), base64. */
+  publicKey: z.string().max(256),
+  name: z.string().min(1).max(253),
+});
+export type EnrolRequest = z.output<typeof enrolRequestSchema>;
+export interface EnrolAnswer {
+  readonly nodeId: string;
+  readonly schedulerId: string;
+}
+
+export interface ErrorView {
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    readonly field: string | null;
+    readonly remedy: string | null;
+  };
+}
+
+/** What the daemons write to `--ready-file` and, as `endpoint.json`, into their state directory. */
+export interface Endpoint {
+  /** Scheduler's base URL; for a bare agent the scheduler that it is joined to. */
+  readonly url: string;
+  readonly metricsUrl: string | null;
+  readonly pid: number;
+  readonly stateDir: string;
+}

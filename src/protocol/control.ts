@@ -1,0 +1,216 @@
+// Control messages of flopd.v1: the text frames of the link, one JSON object each, told apart by `type`.
+//
+//   scheduler                         agent
+//   challenge {nonce}            ->
+//                                <-   hello {node, proof, jobs, inventory}
+//   welcome {intervals, outputs} ->                      (or error, then close 4400-4499)
+//                                <-   dictionary, then binary telemetry frames
+//   start | stop {orderId}       ->
+//                                <-   orderAck {orderId, outcome}
+//                                <-   jobStarted | jobResult {sequence}   resent until acknowledged
+//   ack {sequence}               ->
+//                                <-   binary output chunks
+//   outputAck {jobId, offsets}   ->                      also the credit for more output
+//                                <-   heartbeat
+//
+// INVARIANTS: a start order is idempotent by (jobId, epoch). jobResult is resent byte for byte until `ack`.
+// Every schema is closed; a message that does not fit ends the session with its close code, and nothing of it
+// takes effect. Versions are negotiated by the ranges in challenge and hello; this build speaks exactly 1.
+import * as z from 'zod';
+import { columnFamilies } from './columns.ts';
+import { jobResultSchema } from './result.ts';
+import { jobSpecSchema } from './spec.ts';
+
+export const SUBPROTOCOL = 'flopd.v1';
+export const PROTOCOL_VERSION = 1;
+export const LINK_PATH = '/v1/link';
+/** Largest frame either side accepts. */
+export const MAX_FRAME_BYTES = 1024 * 1024;
+/** Largest output chunk; well under a frame so that control messages do not wait long behind one. */
+export const MAX_OUTPUT_CHUNK_BYTES = 64 * 1024;
+/** Output bytes per stream that may be on the way without an outputAck. */
+export const OUTPUT_WINDOW_BYTES = 512 * 1024;
+/** Peers that do not say hello (or challenge) within this time are cut off. */
+export const HELLO_DEADLINE_MS = 5000;
+
+/** Application close codes. */
+export const closeCode = {
+  badMessage: 4400,
+  unauthenticated: 4401,
+  unknownNode: 4404,
+  helloTimeout: 4408,
+  replaced: 4409,
+  version: 4426,
+  silent: 4460,
+  shuttingDown: 4503,
+} as const;
+
+const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
+const epoch = z.number().int().positive();
+const sequence = z.number().int().positive();
+const count = z.number().int().nonnegative();
+const shortText = z.string().max(1024);
+const versionRange = z.strictObject({ min: z.number().int(), max: z.number().int() });
+
+/** Static facts of the host, read once at start. `null` where unknown. */
+export const inventorySchema = z.strictObject({
+  hostname: z.string().max(253),
+  os: shortText.nullable(),
+  kernel: shortText.nullable(),
+  architecture: z.string().max(32),
+  virtualisation: shortText.nullable(),
+  cpuModel: shortText.nullable(),
+  cpuSockets: count.nullable(),
+  cpuCores: count.nullable(),
+  cpuThreads: count,
+  memoryBytes: count,
+  /** What jobs may use: the least of the machine, its cgroup and the configuration. */
+  jobCpus: z.number().positive(),
+  jobMemoryBytes: count,
+  /** Peak FLOP/s by precision, computed from clock and instruction set, with its source in words. */
+  cpuPeakFlops: z.strictObject({
+    computed: z.strictObject({ fp64: z.number().nullable(), fp32: z.number().nullable(), source: shortText }),
+    measured: z.strictObject({ fp64: z.number().nullable(), fp32: z.number().nullable(), source: shortText }),
+  }),
+  executors: z.array(z.string().max(32)).max(16),
+  /** What this agent lacks and what that costs, in sentences: a missing addon, no power source. */
+  limitations: z.array(shortText).max(32),
+});
+export type Inventory = z.output<typeof inventorySchema>;
+
+/** A job as the agent knows it when it says hello. */
+export const heldJobSchema = z.strictObject({ jobId: id, epoch, phase: z.enum(['accepted', 'running', 'ended']) });
+export type HeldJob = z.output<typeof heldJobSchema>;
+
+export const challengeSchema = z.strictObject({
+  type: z.literal('challenge'),
+  schedulerId: id,
+  versions: versionRange,
+  /** Random, fresh per connection, base64. */
+  nonce: z.string().min(22).max(128),
+});
+
+export const helloSchema = z.strictObject({
+  type: z.literal('hello'),
+  versions: versionRange,
+  nodeId: id,
+  name: z.string().min(1).max(253),
+  agentVersion: z.string().max(64),
+  bootId: z.string().max(64),
+  /** Counts the starts of this agent on this state directory; a copy of the directory shows as a fork. */
+  generation: z.number().int().positive(),
+  /** Ed25519 signature (base64) over `flopd.v1 hello\n<schedulerId>\n<nonce>\n<nodeId>\n<bootId>\n<generation>`. */
+  proof: z.string().max(128),
+  inventory: inventorySchema,
+  jobs: z.array(heldJobSchema).max(100_000),
+});
+
+export const welcomeSchema = z.strictObject({
+  type: z.literal('welcome'),
+  version: z.number().int(),
+  sessionId: id,
+  /** Agent sends something at least this often, and gives up on a scheduler silent for three times as long. */
+  heartbeatMs: z.number().int().min(100).max(600_000),
+  telemetryMs: z.number().int().min(100).max(600_000),
+  /** How much output of the held jobs the scheduler already has on disk. */
+  outputs: z.array(z.strictObject({ jobId: id, epoch, stdoutBytes: count, stderrBytes: count })).max(100_000),
+});
+
+export const dictionarySchema = z.strictObject({
+  type: z.literal('dictionary'),
+  generation: count,
+  columns: z
+    .array(
+      z.strictObject({
+        family: z.enum(Object.keys(columnFamilies) as [keyof typeof columnFamilies]),
+        owner: z.union([z.literal('host'), z.number().int().nonnegative()]),
+        label: z.string().max(128).nullable(),
+      }),
+    )
+    .max(65_536),
+});
+
+export const heartbeatSchema = z.strictObject({ type: z.literal('heartbeat') });
+export const startOrderSchema = z.strictObject({
+  type: z.literal('start'),
+  orderId: id,
+  jobId: id,
+  epoch,
+  spec: jobSpecSchema,
+});
+export const stopOrderSchema = z.strictObject({
+  type: z.literal('stop'),
+  orderId: id,
+  jobId: id,
+  epoch,
+  /** Who asked, for the result. */
+  by: z.string().min(1).max(128),
+  reason: shortText,
+});
+export const orderAckSchema = z.strictObject({
+  type: z.literal('orderAck'),
+  orderId: id,
+  outcome: z.enum(['accepted', 'duplicate', 'refused']),
+  /** Stable code of a refusal, e.g. `JOB_EXECUTOR_MISSING`; null otherwise. */
+  code: z.string().max(64).nullable(),
+  message: shortText.nullable(),
+});
+export const jobStartedSchema = z.strictObject({
+  type: z.literal('jobStarted'),
+  sequence,
+  jobId: id,
+  epoch,
+  pid: z.number().int().positive(),
+  startedAtMs: z.number(),
+});
+export const jobResultMessageSchema = z.strictObject({ type: z.literal('jobResult'), sequence, result: jobResultSchema });
+export const ackSchema = z.strictObject({ type: z.literal('ack'), sequence });
+export const outputAckSchema = z.strictObject({
+  type: z.literal('outputAck'),
+  jobId: id,
+  epoch,
+  stdoutBytes: count,
+  stderrBytes: count,
+});
+export const errorSchema = z.strictObject({ type: z.literal('error'), code: z.string().max(64), message: shortText });
+
+/** What an agent may send. */
+export const agentMessageSchema = z.discriminatedUnion('type', [
+  helloSchema,
+  dictionarySchema,
+  heartbeatSchema,
+  orderAckSchema,
+  jobStartedSchema,
+  jobResultMessageSchema,
+  errorSchema,
+]);
+/** What a scheduler may send. */
+export const schedulerMessageSchema = z.discriminatedUnion('type', [
+  challengeSchema,
+  welcomeSchema,
+  startOrderSchema,
+  stopOrderSchema,
+  ackSchema,
+  outputAckSchema,
+  heartbeatSchema,
+  errorSchema,
+]);
+
+export type Challenge = z.output<typeof challengeSchema>;
+export type Hello = z.output<typeof helloSchema>;
+export type Welcome = z.output<typeof welcomeSchema>;
+export type Dictionary = z.output<typeof dictionarySchema>;
+export type StartOrder = z.output<typeof startOrderSchema>;
+export type StopOrder = z.output<typeof stopOrderSchema>;
+export type OrderAck = z.output<typeof orderAckSchema>;
+export type JobStarted = z.output<typeof jobStartedSchema>;
+export type JobResultMessage = z.output<typeof jobResultMessageSchema>;
+export type OutputAck = z.output<typeof outputAckSchema>;
+export type AgentMessage = z.output<typeof agentMessageSchema>;
+export type SchedulerMessage = z.output<typeof schedulerMessageSchema>;
+
+/** The exact bytes that a node signs to prove who it is on this one connection. */
+export function helloProofText(hello: Pick<Hello, 'nodeId' | 'bootId' | 'generation'>, challenge: Pick<Challenge, 'schedulerId' | 'nonce'>): string {
+  return ['flopd.v1 hello', challenge.schedulerId, challenge.nonce, hello.nodeId, hello.bootId, String(hello.generation)].join('\n');
+}
+

@@ -1,0 +1,64 @@
+// How a job stands and how it ended. States are Slurm's long names where Slurm has one.
+import * as z from 'zod';
+
+/**
+ * PENDING waits in the queue · STARTING was ordered to a node that has not confirmed the start · RUNNING ·
+ * COMPLETED ended with exit code 0 · FAILED ended otherwise by itself · FAILED_TO_START no process ever ran ·
+ * CANCELLED stopped at someone's request · TIMEOUT stopped at its time limit · OUT_OF_MEMORY killed by the kernel
+ * for its memory · LOST the node cannot say how it ended (reboot, supervisor killed): never shown as success.
+ */
+export const finalStates = ['COMPLETED', 'FAILED', 'FAILED_TO_START', 'CANCELLED', 'TIMEOUT', 'OUT_OF_MEMORY', 'LOST'] as const;
+export const jobStates = ['PENDING', 'STARTING', 'RUNNING', ...finalStates] as const;
+export type FinalState = (typeof finalStates)[number];
+export type JobState = (typeof jobStates)[number];
+
+export function isFinalState(state: JobState): state is FinalState {
+  return (finalStates as readonly JobState[]).includes(state);
+}
+
+/** What a job used. `null` is unknown; `absent` says why for each. */
+export const usageSchema = z.strictObject({
+  /** From the start of the process to the end of its last child, by the shim's monotonic clock. */
+  durationMs: z.number().nonnegative().nullable(),
+  cpuUserSeconds: z.number().nonnegative().nullable(),
+  cpuSystemSeconds: z.number().nonnegative().nullable(),
+  maxResidentBytes: z.number().nonnegative().nullable(),
+  /** Energy attributed to the job. */
+  energyJoules: z.number().nonnegative().nullable(),
+  /** Floating-point operations that the job itself reported (FLOPD_METER_FILE). */
+  flop: z.number().nonnegative().nullable(),
+  /** flop / durationMs where the job did not report its own compute time. */
+  achievedFlops: z.number().nonnegative().nullable(),
+  /** Who counted: only `job` (self-reported) so far. */
+  flopMethod: z.enum(['job']).nullable(),
+  absent: z.record(z.string().max(64), z.string().max(256)),
+});
+export type Usage = z.output<typeof usageSchema>;
+
+export const endKinds = ['exited', 'signalled', 'timeLimit', 'stopped', 'failedToStart', 'outOfMemory', 'lost', 'refused'] as const;
+
+export const jobResultSchema = z.strictObject({
+  version: z.literal(1),
+  jobId: z.string().max(64),
+  epoch: z.number().int().positive(),
+  nodeId: z.string().max(64),
+  state: z.enum(finalStates),
+  /** What ended it; written once, by the first who knew. */
+  endKind: z.enum(endKinds),
+  /** Exit code of the main process, null if it did not exit by itself. */
+  exitCode: z.number().int().min(0).max(255).nullable(),
+  /** Number of the signal that ended the main process, or null. */
+  signal: z.number().int().min(1).max(64).nullable(),
+  /** Who asked for the stop: a user, `scheduler`, `node`; null where nobody did. */
+  stoppedBy: z.string().max(128).nullable(),
+  /** One sentence for a person: why it ended, with the evidence. */
+  cause: z.string().max(1024),
+  startedAtMs: z.number().nullable(),
+  endedAtMs: z.number(),
+  usage: usageSchema,
+  /** Which mechanism held each limit, e.g. `{timeLimit: "shim", memory: "none"}`. */
+  limits: z.record(z.string().max(32), z.string().max(64)),
+  stdoutBytes: z.number().int().nonnegative(),
+  stderrBytes: z.number().int().nonnegative(),
+});
+export type JobResult = z.output<typeof jobResultSchema>;

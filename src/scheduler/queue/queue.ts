@@ -1,0 +1,55 @@
+// What a queue engine is: the durable store of jobs and nodes behind the scheduler. Two engines keep this one
+// contract (embedded, later jetstream) and pass one suite. INVARIANT: a promise resolves only when the change is
+// on disk; what was acknowledged to a client or an agent is never lost. Changes made in one turn of the event loop
+// may share one commit. Queries answer from memory and see every change that was asked for, durable or not.
+import type { JobResult, JobState } from '../../protocol/result.ts';
+import type { JobSpec } from '../../protocol/spec.ts';
+
+export interface JobRecord {
+  readonly id: string;
+  readonly spec: JobSpec;
+  readonly state: JobState;
+  readonly submittedAtMs: number;
+  /** Attempt that is (or was last) ordered; 0 before the first. */
+  readonly epoch: number;
+  readonly nodeId: string | null;
+  readonly startedAtMs: number | null;
+  readonly endedAtMs: number | null;
+  /** Who asked for cancellation, or null. */
+  readonly cancelBy: string | null;
+  readonly result: JobResult | null;
+  /** For states without a result: the sentence for people. */
+  readonly reason: string;
+}
+
+export interface NodeRecord {
+  readonly id: string;
+  readonly name: string;
+  /** Ed25519 public key, DER (SPKI), base64. */
+  readonly publicKey: string;
+  readonly enrolledAtMs: number;
+  /** Highest generation that said hello. */
+  readonly generation: number;
+  readonly bootId: string | null;
+}
+
+export interface Queue {
+  insertJob(job: JobRecord): Promise<void>;
+  /** Replaces fields of a job; throws Fault QUEUE_JOB_UNKNOWN for an unknown id. */
+  updateJob(id: string, change: Partial<Omit<JobRecord, 'id' | 'spec' | 'submittedAtMs'>>): Promise<void>;
+  job(id: string): JobRecord | null;
+  /** Jobs whose id starts with the text. */
+  jobsByPrefix(prefix: string, limit: number): readonly JobRecord[];
+  /** Newest first. */
+  jobs(filter: { state?: JobState; limit: number }): readonly JobRecord[];
+  /** Waiting jobs by priority (high first), then by order of submission. */
+  pending(): Iterable<JobRecord>;
+  /** STARTING and RUNNING jobs, all or of one node. */
+  active(nodeId?: string): Iterable<JobRecord>;
+  counts(): Readonly<Record<JobState, number>>;
+  putNode(node: NodeRecord): Promise<void>;
+  node(id: string): NodeRecord | null;
+  nodes(): readonly NodeRecord[];
+  /** Waits for everything asked so far, then closes. */
+  close(): Promise<void>;
+}
