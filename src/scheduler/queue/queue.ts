@@ -2,6 +2,9 @@
 // contract (embedded, later jetstream) and pass one suite. INVARIANT: a promise resolves only when the change is
 // on disk; what was acknowledged to a client or an agent is never lost. Changes made in one turn of the event loop
 // may share one commit. Queries answer from memory and see every change that was asked for, durable or not.
+// When the store fails, everything not yet on disk is undone in memory, its promises reject with
+// QUEUE_STORE_FAILED, and no further change is taken: a failed sync cannot be repeated and believed.
+import type { Fault } from '../../base/fault.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
@@ -22,6 +25,8 @@ export interface JobRecord {
   readonly reason: string;
 }
 
+export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'submittedAtMs'>>;
+
 export interface NodeRecord {
   readonly id: string;
   readonly name: string;
@@ -35,8 +40,11 @@ export interface NodeRecord {
 
 export interface Queue {
   insertJob(job: JobRecord): Promise<void>;
-  /** Replaces fields of a job; throws Fault QUEUE_JOB_UNKNOWN for an unknown id. */
-  updateJob(id: string, change: Partial<Omit<JobRecord, 'id' | 'spec' | 'submittedAtMs'>>): Promise<void>;
+  /**
+   * Replaces fields of a job; throws Fault QUEUE_JOB_UNKNOWN for an unknown id. A change that nobody waits for
+   * may say `soon`: it then shares the next commit, at most a few milliseconds later.
+   */
+  updateJob(id: string, change: JobChange, when?: 'now' | 'soon'): Promise<void>;
   job(id: string): JobRecord | null;
   /** Jobs whose id starts with the text. */
   jobsByPrefix(prefix: string, limit: number): readonly JobRecord[];
@@ -50,6 +58,8 @@ export interface Queue {
   putNode(node: NodeRecord): Promise<void>;
   node(id: string): NodeRecord | null;
   nodes(): readonly NodeRecord[];
+  /** Why it takes no more changes, or null while it is well. */
+  failure(): Fault | null;
   /** Waits for everything asked so far, then closes. */
   close(): Promise<void>;
 }
