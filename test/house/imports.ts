@@ -1,0 +1,56 @@
+// The import rules as a function from files and table to what is wrong with them.
+import { posix } from 'node:path';
+import type { RoomRule } from './rooms.ts';
+import { importsOf, type SourceFile } from './source.ts';
+
+/** Room of a path below src/: its first folder, or the name of a file that stands there alone; else null. */
+export function roomOf(path: string): string | null {
+  return /^src\/(?:(?<folder>[^/]+)\/|(?<file>[^/]+)\.ts$)/.exec(path)?.slice(1).find(Boolean) ?? null;
+}
+
+/** Name of the package in a bare specifier: `zod/v4` is `zod`, `@a/b/c` is `@a/b`. */
+export function packageOf(specifier: string): string {
+  return specifier
+    .split('/')
+    .slice(0, specifier.startsWith('@') ? 2 : 1)
+    .join('/');
+}
+
+/** One sentence per import that the table does not allow. */
+export function findImportFaults(
+  files: readonly SourceFile[],
+  table: Readonly<Record<string, RoomRule>>,
+): readonly string[] {
+  const faults: string[] = [];
+  for (const file of files) {
+    const room = roomOf(file.path);
+    if (room === null) continue;
+    const rule = table[room];
+    if (rule === undefined) {
+      faults.push(`${file.path}: src/${room} is not in the table of rooms (test/house/rooms.ts)`);
+      continue;
+    }
+    for (const { specifier, typeOnly, reExport, line } of importsOf(file.text)) {
+      const tell = (text: string): number => faults.push(`${file.path}:${line}: ${text}`);
+      if (reExport) tell(`hands on names of ${specifier}: no barrels, import it where it is used`);
+      if (specifier.startsWith('node:')) {
+        if (rule.node !== undefined && !typeOnly && !rule.node.includes(specifier))
+          tell(`${room} does no I/O and may not use ${specifier}`);
+      } else if (specifier.startsWith('.')) {
+        const target = posix.join(posix.dirname(file.path), specifier);
+        const other = roomOf(target);
+        if (!specifier.endsWith('.ts')) tell(`${specifier}: name the file with its extension .ts`);
+        if (other === null) tell(`${specifier} lies outside src/`);
+        else if (other !== room && !rule.uses.includes(other) && !(typeOnly && rule.types.includes(other)))
+          tell(
+            rule.types.includes(other)
+              ? `${room} may use only types of ${other}: import type`
+              : `${room} may not import ${other} (${specifier})`,
+          );
+      } else if (!rule.packages.includes(packageOf(specifier))) {
+        tell(`${room} may not use the package ${packageOf(specifier)}`);
+      }
+    }
+  }
+  return faults;
+}

@@ -1,0 +1,58 @@
+// Who may import whom. One row per room of src/: the rooms whose code it may use, and those of which it may use
+// types only. Everything else is refused, and so is every package of npm that is not named in its row.
+// A new room means a new row, with its reason in src/README.md.
+
+export interface RoomRule {
+  /** Rooms of ours whose values may be imported. */
+  readonly uses: readonly string[];
+  /** Rooms of which `import type` alone is allowed. */
+  readonly types: readonly string[];
+  /** Packages from npm. `node:` is always allowed, except to the rooms without I/O. */
+  readonly packages: readonly string[];
+  /** Modules of Node that a room without I/O may use; absent means any. */
+  readonly node?: readonly string[];
+}
+
+/** `native` is the single file src/native.ts. */
+export const rooms: Readonly<Record<string, RoomRule>> = {
+  base: { uses: [], types: [], packages: ['pino'] },
+  native: { uses: ['base'], types: ['protocol'], packages: [], node: ['node:module', 'node:path'] },
+  // What agent, scheduler, command line and dashboard share does no I/O.
+  protocol: {
+    uses: ['base'],
+    types: [],
+    packages: ['zod'],
+    node: ['node:buffer', 'node:crypto', 'node:zlib'],
+  },
+  config: { uses: ['base'], types: [], packages: ['zod', 'yaml'] },
+  device: {
+    uses: ['base', 'native', 'protocol'],
+    types: [],
+    packages: ['systeminformation', 'node-nvidia-smi'],
+  },
+  telemetry: { uses: ['base', 'protocol', 'native'], types: ['device'], packages: [] },
+  job: { uses: ['base', 'protocol', 'native'], types: ['device'], packages: ['zod'] },
+  exporter: { uses: ['base', 'protocol'], types: ['telemetry'], packages: ['prom-client'] },
+  link: { uses: ['base', 'protocol'], types: ['config'], packages: ['ws', 'zod'] },
+  scheduler: {
+    uses: ['base', 'protocol'],
+    types: ['config'],
+    packages: ['ws', 'zod', 'libsql', 'prom-client'],
+  },
+  cli: {
+    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry'],
+    types: [],
+    packages: ['commander', 'yaml', 'zod'],
+  },
+  dashboard: { uses: ['protocol'], types: [], packages: [] },
+  agent: {
+    uses: ['base', 'protocol', 'native', 'config', 'device', 'telemetry', 'job', 'exporter', 'link'],
+    types: [],
+    packages: ['zod'],
+  },
+  bin: {
+    uses: ['agent', 'scheduler', 'cli', 'config', 'native', 'base'],
+    types: [],
+    packages: ['pino', 'commander'],
+  },
+};
