@@ -1,0 +1,227 @@
+// Every configuration key once: its flag, its environment variable, how it is read, what it is for. Loading,
+// `--help`, `flopd config init` and the README's table all come from here.
+import { homedir } from 'node:os';
+import { isAbsolute, join, resolve } from 'node:path';
+import {
+  type Address,
+  formatAddress,
+  formatDuration,
+  type LogLevel,
+  parseAddress,
+  parseBytes,
+  parseDurationMs,
+  parseLogLevel,
+  parseNumber,
+  parseSchedulerUrl,
+  parseText,
+  ValueProblem,
+} from './value.ts';
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/** What a parser may need to know about where the value stands. */
+export interface ParseContext {
+  /** Folder that relative paths start from. */
+  readonly folder: string;
+  readonly environment: Environment;
+}
+
+export interface ConfigKey<T> {
+  readonly flag: string;
+  /** Placeholder of the flag's value in help. */
+  readonly argument: string;
+  readonly variable: string;
+  readonly help: string;
+  /** The default in words, for help and for the commented example. */
+  readonly defaultText: string;
+  /** An example for `config init`, as YAML writes it. */
+  readonly example: string;
+  fallback(environment: Environment): T;
+  parse(value: unknown, context: ParseContext): T;
+  /** The value as a person would write it. */
+  format(value: T): string;
+}
+
+const DEFAULT_LISTEN: Address = { host: '127.0.0.1', port: 7070 };
+const DEFAULT_METRICS_LISTEN: Address = { host: '127.0.0.1', port: 9471 };
+const PERIOD = { min: 10, max: 10_000 };
+const WINDOW = { min: 100, max: 600_000 };
+const DEFAULT_PERIOD_MS = 100;
+const DEFAULT_WINDOW_MS = 1000;
+
+const text = (value: string | null): string => value ?? '';
+const key = <T>(entry: ConfigKey<T>): ConfigKey<T> => entry;
+
+const optionalPath = (
+  entry: Pick<ConfigKey<string | null>, 'flag' | 'variable' | 'help' | 'defaultText' | 'example'>,
+) => key<string | null>({ ...entry, argument: 'PATH', fallback: () => null, parse: parsePath, format: text });
+
+export const configKeys = {
+  stateDir: key<string>({
+    flag: '--state-dir',
+    argument: 'DIR',
+    variable: 'FLOPD_STATE_DIR',
+    help: 'folder for everything that must survive a restart',
+    defaultText: '$STATE_DIRECTORY under systemd, else flopd below $XDG_STATE_HOME or ~/.local/state',
+    example: '/var/lib/flopd',
+    fallback: defaultStateDir,
+    parse: parsePath,
+    format: (value) => value,
+  }),
+  listen: key<Address>({
+    flag: '--listen',
+    argument: 'HOST:PORT',
+    variable: 'FLOPD_LISTEN',
+    help: 'where the scheduler listens; port 0 picks one',
+    defaultText: formatAddress(DEFAULT_LISTEN),
+    example: formatAddress(DEFAULT_LISTEN),
+    fallback: () => DEFAULT_LISTEN,
+    parse: (value) => parseAddress(value, formatAddress(DEFAULT_LISTEN)),
+    format: formatAddress,
+  }),
+  metricsListen: key<Address>({
+    flag: '--metrics-listen',
+    argument: 'HOST:PORT',
+    variable: 'FLOPD_METRICS_LISTEN',
+    help: "where the agent's /metrics listens; port 0 picks one",
+    defaultText: formatAddress(DEFAULT_METRICS_LISTEN),
+    example: formatAddress(DEFAULT_METRICS_LISTEN),
+    fallback: () => DEFAULT_METRICS_LISTEN,
+    parse: (value) => parseAddress(value, formatAddress(DEFAULT_METRICS_LISTEN)),
+    format: formatAddress,
+  }),
+  scheduler: key<string | null>({
+    flag: '--scheduler',
+    argument: 'URL',
+    variable: 'FLOPD_SCHEDULER',
+    help: 'which scheduler to talk to',
+    defaultText: 'the one that "flopd up" runs on this machine',
+    example: formatUrl(DEFAULT_LISTEN),
+    fallback: () => null,
+    parse: (value) => parseSchedulerUrl(value),
+    format: text,
+  }),
+  tokenFile: optionalPath({
+    flag: '--token-file',
+    variable: 'FLOPD_TOKEN_FILE',
+    help: 'file with the token for the scheduler',
+    defaultText: 'scheduler/token in the state directory',
+    example: '/etc/flopd/token',
+  }),
+  readyFile: optionalPath({
+    flag: '--ready-file',
+    variable: 'FLOPD_READY_FILE',
+    help: 'file that a daemon writes when it is ready: {"url", "metricsUrl", "pid", "stateDir"}',
+    defaultText: 'none',
+    example: '/run/flopd/ready.json',
+  }),
+  'node.name': key<string | null>({
+    flag: '--node-name',
+    argument: 'NAME',
+    variable: 'FLOPD_NODE_NAME',
+    help: 'name of this host in the network',
+    defaultText: 'the host name',
+    example: 'rack1-07',
+    fallback: () => null,
+    parse: (value) => parseText(value, 'a name', 253),
+    format: text,
+  }),
+  'node.cpus': key<number | null>({
+    flag: '--node-cpus',
+    argument: 'N',
+    variable: 'FLOPD_NODE_CPUS',
+    help: 'CPU cores that jobs may use',
+    defaultText: 'all that the machine or its cgroup grants',
+    example: '8',
+    fallback: () => null,
+    parse: (value) => parseNumber(value, { min: 0.01, max: 4096 }, '8'),
+    format: (value) => (value === null ? '' : String(value)),
+  }),
+  'node.memoryBytes': key<number | null>({
+    flag: '--node-memory',
+    argument: 'SIZE',
+    variable: 'FLOPD_NODE_MEMORY',
+    help: 'memory that jobs may use',
+    defaultText: 'all that the machine or its cgroup grants',
+    example: '64GiB',
+    fallback: () => null,
+    parse: (value) => parseBytes(value, { min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER }),
+    format: (value) => (value === null ? '' : String(value)),
+  }),
+  'telemetry.periodMs': key<number>({
+    flag: '--telemetry-period',
+    argument: 'DURATION',
+    variable: 'FLOPD_TELEMETRY_PERIOD',
+    help: 'time between two readings of the hardware',
+    defaultText: formatDuration(DEFAULT_PERIOD_MS),
+    example: formatDuration(DEFAULT_PERIOD_MS),
+    fallback: () => DEFAULT_PERIOD_MS,
+    parse: (value) => parseDurationMs(value, PERIOD, true),
+    format: formatDuration,
+  }),
+  'telemetry.windowMs': key<number>({
+    flag: '--telemetry-window',
+    argument: 'DURATION',
+    variable: 'FLOPD_TELEMETRY_WINDOW',
+    help: 'time over which readings are summed up before they are sent and exported',
+    defaultText: formatDuration(DEFAULT_WINDOW_MS),
+    example: formatDuration(DEFAULT_WINDOW_MS),
+    fallback: () => DEFAULT_WINDOW_MS,
+    parse: (value) => parseDurationMs(value, WINDOW, true),
+    format: formatDuration,
+  }),
+  'log.level': key<LogLevel>({
+    flag: '--log-level',
+    argument: 'LEVEL',
+    variable: 'FLOPD_LOG_LEVEL',
+    help: 'what the daemons log: debug, info, warn, error or silent',
+    defaultText: 'info',
+    example: 'info',
+    fallback: () => 'info',
+    parse: (value) => parseLogLevel(value),
+    format: (value) => value,
+  }),
+};
+
+export type ConfigKeyName = keyof typeof configKeys;
+export type ConfigValue<Name extends ConfigKeyName> = ReturnType<(typeof configKeys)[Name]['fallback']>;
+export const configKeyNames = Object.keys(configKeys) as ConfigKeyName[];
+
+export function isConfigKeyName(name: string): name is ConfigKeyName {
+  return Object.hasOwn(configKeys, name);
+}
+
+/** Folder of the system's service (systemd/), where client verbs also look for a running scheduler. */
+export const SERVICE_STATE_DIR = '/var/lib/flopd';
+
+function defaultStateDir(environment: Environment): string {
+  // systemd gives a list separated by colons; the unit names one folder.
+  const granted = environment.STATE_DIRECTORY?.split(':')[0];
+  if (granted !== undefined && isAbsolute(granted)) return granted;
+  const state = environment.XDG_STATE_HOME;
+  // The XDG base directory specification tells to ignore relative paths.
+  if (state !== undefined && isAbsolute(state)) return join(state, 'flopd');
+  return join(homeFolder(environment), '.local', 'state', 'flopd');
+}
+
+/** The user's home; `/` for the rare process that has none, where the later write fails with a clear line. */
+export function homeFolder(environment: Environment): string {
+  const home = environment.HOME;
+  if (home !== undefined && isAbsolute(home)) return home;
+  try {
+    return homedir();
+  } catch {
+    return '/';
+  }
+}
+
+function parsePath(value: unknown, { folder, environment }: ParseContext): string {
+  const path = parseText(value, 'a path', 4096);
+  if (typeof value !== 'string') throw new ValueProblem('a number where a path is expected', 'write a path');
+  if (path === '~' || path.startsWith('~/')) return join(homeFolder(environment), path.slice(1));
+  return resolve(folder, path);
+}
+
+function formatUrl(address: Address): string {
+  return `http://${formatAddress(address)}`;
+}
