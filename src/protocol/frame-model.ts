@@ -1,0 +1,170 @@
+// What both ends of a telemetry session have learned so far: the last value of every column, the usual step of
+// every counter, and the models under which integers are coded. All of it lies in one piece of memory, so that a
+// decoder can work on a copy and keep it only when the whole frame made sense.
+import type { BitCoder } from './range-coder.ts';
+import { FRESH_MODEL } from './range-coder.ts';
+
+/** What an integer stands for; integers of one role share models. */
+export const role = { counter: 0, last: 1, max: 2, min: 3, mean: 4, head: 5, first: 6 } as const;
+export type Role = (typeof role)[keyof typeof role];
+
+/** Largest magnitude of a coded integer has this many bits. */
+export const INTEGER_BITS = 54;
+const ESCAPE = INTEGER_BITS + 1;
+
+const ROLES = 7;
+const SIZES = 8;
+const STEPS = 16;
+const SIGNS = ROLES * SIZES * STEPS;
+const LEADING = SIGNS + ROLES * SIZES;
+const FLAGS = LEADING + ROLES * STEPS;
+const SHARED_MODELS = FLAGS + 4;
+
+/** Places that belong to the frame and not to a column. */
+export const HEAD_SLOTS = 4;
+/** Sizes and flags of the last frame, per column. */
+const SEEN = 1;
+const QUIET = 2;
+
+/** Hot: every window and frame. */
+export class FrameModel {
+  readonly columnCount: number;
+  /** Last quantised value of each column. */
+  readonly last: Float64Array;
+  /** Usual step of each counter between two windows. */
+  readonly drift: Float64Array;
+  /** Reason code of each column in the last frame. */
+  readonly reasons: Uint8Array;
+  readonly #models: Uint16Array;
+  /** Usual number of bits of each place, times four. */
+  readonly #sizes: Uint8Array;
+  readonly #flags: Uint8Array;
+  readonly #memory: Uint8Array;
+
+  constructor(columnCount: number) {
+    const doubles = 16 * columnCount;
+    const models = 2 * (SHARED_MODELS + 2 * columnCount);
+    const sizes = 4 * columnCount + HEAD_SLOTS;
+    const memory = new ArrayBuffer(doubles + models + sizes + 2 * columnCount);
+    this.columnCount = columnCount;
+    this.last = new Float64Array(memory, 0, columnCount);
+    this.drift = new Float64Array(memory, 8 * columnCount, columnCount);
+    this.#models = new Uint16Array(memory, doubles, models / 2);
+    this.#sizes = new Uint8Array(memory, doubles + models, sizes);
+    this.#flags = new Uint8Array(memory, doubles + models + sizes, columnCount);
+    this.reasons = new Uint8Array(memory, doubles + models + sizes + columnCount, columnCount);
+    this.#memory = new Uint8Array(memory);
+    this.clear();
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    this.#memory.fill(0);
+    this.#models.fill(FRESH_MODEL);
+  }
+
+  /** Becomes equal to another model of the same number of columns. */
+  copyFrom(other: FrameModel): void {
+    this.#memory.set(other.#memory);
+  }
+
+  /** Codes a decision about the whole frame (0) or about the reason of one column (1). */
+  flag(coder: BitCoder, which: 0 | 1, value: number): number {
+    return coder.bit(this.#models, FLAGS + which, value);
+  }
+
+  /** Codes whether a column stands still, under a model of its own. */
+  quiet(coder: BitCoder, column: number, value: number): number {
+    const flags = this.#flags[column] ?? 0;
+    const quiet = coder.bit(this.#models, SHARED_MODELS + 2 * column + ((flags & QUIET) >> 1), value);
+    this.#flags[column] = (flags & SEEN) | (quiet * QUIET);
+    return quiet;
+  }
+
+  /** Whether the column has had a value since the models were fresh; from now on it has. */
+  see(column: number): boolean {
+    const flags = this.#flags[column] ?? 0;
+    this.#flags[column] = flags | SEEN;
+    return (flags & SEEN) !== 0;
+  }
+
+  /** Moves the usual step of a counter towards the step just seen; one outlier moves it little. */
+  learnDrift(column: number, step: number): void {
+    const limit = 2 ** (((this.#sizes[4 * column] ?? 0) >> 2) + 1);
+    const drift = this.drift[column] ?? 0;
+    const error = Math.max(-limit, Math.min(limit, step - drift));
+    this.drift[column] = drift + error / 8;
+  }
+
+  /**
+   * Codes an integer of at most INTEGER_BITS bits, or NaN for "not an integer". `slot` is the place whose usual
+   * size is expected and learned; `size` overrides that with a known one where it is not negative.
+   */
+  integer(coder: BitCoder, which: Role, slot: number, size: number, value: number): number {
+    const usual = this.#sizes[slot] ?? 0;
+    const expected = size >= 0 ? size : (usual + 2) >> 2;
+    const bits = bitLength(value);
+    const models = this.#models;
+    const sizeClass = which * SIZES + (expected < SIZES ? expected : SIZES - 1);
+    const base = sizeClass * STEPS;
+    let n = expected;
+    if (expected < ESCAPE && coder.bit(models, base, bits > expected ? 1 : 0) === 1) {
+      n += 1;
+      for (let at = 1; n < ESCAPE && coder.bit(models, base + at, bits > n ? 1 : 0) === 1; n += 1)
+        if (at < 7) at += 1;
+    } else {
+      for (let at = 8; n > 0 && coder.bit(models, base + at, bits < n ? 1 : 0) === 1; n -= 1)
+        if (at < 15) at += 1;
+    }
+    if (size < 0) this.#sizes[slot] = usual + (((n << 2) - usual + 2) >> 2);
+    if (n === 0) return 0;
+    if (n === ESCAPE) return Number.NaN;
+    const negative = coder.bit(models, SIGNS + sizeClass, value < 0 ? 1 : 0);
+    const magnitude = this.#mantissa(coder, which, n, Math.abs(value));
+    return negative === 1 ? -magnitude : magnitude;
+  }
+
+  #mantissa(coder: BitCoder, which: Role, bits: number, value: number): number {
+    if (bits === 1) return 1;
+    const highBits = bits > 28 ? bits - 28 : 0;
+    const lowBits = bits - highBits;
+    const high = highBits > 0 ? Math.floor(value / 2 ** 28) : 0;
+    const low = value - high * 2 ** 28;
+    // The bit after the leading one is worth a model; the rest is noise.
+    const top = highBits > 0 ? highBits : lowBits;
+    const part = highBits > 0 ? high : low;
+    let coded = 1;
+    if (top > 1) {
+      const at = LEADING + which * STEPS + (bits < STEPS ? bits : STEPS - 1);
+      coded = 2 | coder.bit(this.#models, at, (part >> (top - 2)) & 1);
+      coded = fairBits(coder, top - 2, part, coded);
+    }
+    return highBits > 0 ? coded * 2 ** 28 + fairBits(coder, lowBits, low, 0) : coded;
+  }
+}
+
+/** Codes the low `count` bits of `value` behind those already in `coded`. */
+function fairBits(coder: BitCoder, count: number, value: number, coded: number): number {
+  let all = coded;
+  for (let bit = count - 1; bit >= 0; bit -= 1) all = (all << 1) | coder.fairBit((value >> bit) & 1);
+  return all;
+}
+
+/** Codes the 64 bits of a double. */
+export function codeDouble(coder: BitCoder, words: Uint32Array, double: Float64Array, value: number): number {
+  double[0] = value;
+  for (let at = 0; at < 2; at += 1) {
+    const word = words[at] ?? 0;
+    let coded = 0;
+    for (let bit = 31; bit >= 0; bit -= 1) coded = (coded << 1) | coder.fairBit((word >>> bit) & 1);
+    words[at] = coded >>> 0;
+  }
+  return double[0] ?? 0;
+}
+
+/** Number of bits of the magnitude of an integer; ESCAPE for NaN. */
+export function bitLength(value: number): number {
+  const magnitude = Math.abs(value);
+  if (magnitude < 4294967296) return 32 - Math.clz32(magnitude);
+  return Number.isNaN(magnitude) ? ESCAPE : 64 - Math.clz32(magnitude / 4294967296);
+}
