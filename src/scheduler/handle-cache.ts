@@ -1,0 +1,59 @@
+// Open files, bounded: the least recently used one that nobody uses at the moment is closed when there are more
+// than HANDLES_OPEN.
+import type { FileHandle } from 'node:fs/promises';
+
+export const HANDLES_OPEN = 256;
+
+export interface HandleCache {
+  /** The open file; `give` it back for each `take`. Concurrent takers of one path share one handle. */
+  take(path: string, create: boolean): Promise<FileHandle>;
+  give(path: string): void;
+  close(): Promise<void>;
+}
+
+interface Entry {
+  readonly opening: Promise<FileHandle>;
+  users: number;
+}
+
+export function createHandleCache(
+  openFile: (path: string, create: boolean) => Promise<FileHandle>,
+): HandleCache {
+  /** In the order of last use. */
+  const entries = new Map<string, Entry>();
+
+  function closeIdle(limit: number): Promise<unknown> {
+    const closing: Promise<void>[] = [];
+    for (const [path, entry] of entries) {
+      if (entries.size <= limit) break;
+      if (entry.users > 0) continue;
+      entries.delete(path);
+      closing.push(entry.opening.then((handle) => handle.close()));
+    }
+    return Promise.allSettled(closing);
+  }
+
+  return {
+    async take(path, create) {
+      let entry = entries.get(path);
+      if (entry === undefined) entry = { opening: openFile(path, create), users: 0 };
+      else entries.delete(path);
+      entries.set(path, entry);
+      entry.users += 1;
+      void closeIdle(HANDLES_OPEN);
+      try {
+        return await entry.opening;
+      } catch (error) {
+        if (entries.get(path) === entry) entries.delete(path);
+        throw error;
+      }
+    },
+    give(path) {
+      const entry = entries.get(path);
+      if (entry !== undefined) entry.users -= 1;
+    },
+    async close() {
+      await closeIdle(0);
+    },
+  };
+}

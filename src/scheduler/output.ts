@@ -1,0 +1,305 @@
+// The output of jobs on the scheduler's disk: one file per attempt and stream,
+// `<folder>/<jobId>.<epoch>.<stream>`, only ever appended to at its exact present length. A chunk that overlaps is
+// trimmed, one that would leave a gap is dropped and answered with the present length.
+//
+//   chunk -> queue of its stream -> write -> `grew` (followers read it) -> fdatasync, in batches -> `synced`
+//
+// The agent may delete what has been acknowledged, so only synced lengths are acknowledged.
+import { constants } from 'node:fs';
+import { type FileHandle, open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { describeError, errnoOf } from '../base/fault.ts';
+import type { Log } from '../base/log.ts';
+import { createHandleCache } from './handle-cache.ts';
+
+export type OutputStream = 'stdout' | 'stderr';
+
+export interface OutputLengths {
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+}
+
+export interface OutputEvents {
+  /** More can be read of this job. */
+  grew(jobId: string): void;
+  /** This much is on disk for good; also told after a chunk that brought nothing new. */
+  synced(jobId: string, epoch: number, lengths: OutputLengths): void;
+  /** The disk refused; nothing of this job is acknowledged any more. */
+  failed(jobId: string, cause: string): void;
+}
+
+export interface OutputStore {
+  /** Takes a chunk for writing; `done` is called when it has been written or dropped. */
+  append(
+    jobId: string,
+    epoch: number,
+    stream: OutputStream,
+    offset: number,
+    bytes: Uint8Array,
+    done: () => void,
+  ): void;
+  /** Bytes that can be read now. */
+  lengths(jobId: string, epoch: number): Promise<OutputLengths>;
+  /** Syncs both streams and says how much is on disk for good. */
+  syncedLengths(jobId: string, epoch: number): Promise<OutputLengths>;
+  /** At most `limit` bytes from `offset`; empty at or past the end. */
+  read(
+    jobId: string,
+    epoch: number,
+    stream: OutputStream,
+    offset: number,
+    limit: number,
+  ): Promise<Uint8Array>;
+  /** Waits for writes under way, syncs, closes every file. */
+  close(): Promise<void>;
+}
+
+/** A stream with unsynced bytes is synced when this much has come in … */
+const SYNC_BYTES = 128 * 1024;
+/** … or this long after the first of them. */
+const SYNC_DELAY_MS = 20;
+/** Streams whose lengths are kept in memory; others are asked of the disk. */
+const KNOWN_STREAMS = 8192;
+
+interface Chunk {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  done(): void;
+}
+
+interface StreamState {
+  readonly path: string;
+  writtenBytes: number;
+  syncedBytes: number;
+  queue: Chunk[];
+  /** The pump at work, or null. */
+  pump: Promise<void> | null;
+}
+
+interface JobOutput {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly streams: Readonly<Record<OutputStream, StreamState>>;
+  syncScheduled: boolean;
+  syncing: Promise<void> | null;
+  failure: string | null;
+}
+
+export function createOutputStore(options: {
+  readonly folder: string;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly events: OutputEvents;
+}): OutputStore {
+  const { folder, clock, log, events } = options;
+  const handles = createHandleCache(openFile);
+  const outputs = new Map<string, Promise<JobOutput>>();
+  let closed = false;
+
+  /** Opens for reading and writing; creates the file, and makes its name durable, when it is to be written. */
+  async function openFile(path: string, create: boolean): Promise<FileHandle> {
+    const flags = constants.O_RDWR | constants.O_NOFOLLOW | (create ? constants.O_CREAT : 0);
+    const handle = await open(path, flags, 0o600);
+    if (create) {
+      const folderHandle = await open(folder, 'r');
+      await folderHandle.datasync().finally(() => folderHandle.close());
+    }
+    return handle;
+  }
+
+  function load(jobId: string, epoch: number): Promise<JobOutput> {
+    const key = `${jobId}.${epoch}`;
+    const known = outputs.get(key);
+    if (known !== undefined) {
+      outputs.delete(key);
+      outputs.set(key, known);
+      return known;
+    }
+    const loading = readOutput(key, jobId, epoch);
+    outputs.set(key, loading);
+    loading.catch(() => outputs.delete(key));
+    forgetIdle();
+    return loading;
+  }
+
+  async function readOutput(key: string, jobId: string, epoch: number): Promise<JobOutput> {
+    const [stdout, stderr] = await Promise.all([streamState(`${key}.stdout`), streamState(`${key}.stderr`)]);
+    return { jobId, epoch, streams: { stdout, stderr }, syncScheduled: false, syncing: null, failure: null };
+  }
+
+  async function streamState(name: string): Promise<StreamState> {
+    const path = join(folder, name);
+    const size = await sizeOf(path);
+    // What an earlier process wrote may not be synced.
+    return { path, writtenBytes: size, syncedBytes: 0, queue: [], pump: null };
+  }
+
+  /** Forgets the longest unused outputs that have nothing under way. */
+  function forgetIdle(): void {
+    if (outputs.size <= KNOWN_STREAMS) return;
+    const [oldest] = outputs;
+    if (oldest === undefined) return;
+    const [key, loading] = oldest;
+    void loading.then(
+      (output) => {
+        if (isIdle(output) && outputs.get(key) === loading) outputs.delete(key);
+      },
+      () => {},
+    );
+  }
+
+  async function pump(output: JobOutput, stream: StreamState): Promise<void> {
+    for (let chunk = stream.queue.shift(); chunk !== undefined; chunk = stream.queue.shift()) {
+      try {
+        if (output.failure === null) await write(output, stream, chunk);
+      } catch (error) {
+        output.failure = describeError(error);
+        log.error({ jobId: output.jobId, cause: output.failure }, 'output of a job cannot be written');
+        events.failed(output.jobId, output.failure);
+      } finally {
+        chunk.done();
+      }
+    }
+    stream.pump = null;
+  }
+
+  async function write(output: JobOutput, stream: StreamState, { offset, bytes }: Chunk): Promise<void> {
+    const known = stream.writtenBytes - offset;
+    if (known < 0 || known >= bytes.length) {
+      // A gap, or nothing new: the answer is where we stand.
+      scheduleSync(output, 0);
+      return;
+    }
+    const handle = await handles.take(stream.path, true);
+    try {
+      for (let at = known; at < bytes.length; ) {
+        const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, offset + at);
+        at += bytesWritten;
+        stream.writtenBytes = offset + at;
+      }
+    } finally {
+      handles.give(stream.path);
+    }
+    events.grew(output.jobId);
+    scheduleSync(output, stream.writtenBytes - stream.syncedBytes >= SYNC_BYTES ? 0 : SYNC_DELAY_MS);
+  }
+
+  function scheduleSync(output: JobOutput, delayMs: number): void {
+    if (delayMs > 0) {
+      if (output.syncScheduled || output.syncing !== null) return;
+      output.syncScheduled = true;
+      clock.after(delayMs, () => {
+        output.syncScheduled = false;
+        if (!closed) void sync(output);
+      });
+      return;
+    }
+    void sync(output);
+  }
+
+  /** At most one sync per job is under way; bytes that come in meanwhile are taken by the next one. */
+  function sync(output: JobOutput): Promise<void> {
+    output.syncing ??= syncStreams(output).finally(() => {
+      output.syncing = null;
+      if (output.failure === null && !closed && hasUnsynced(output)) scheduleSync(output, SYNC_DELAY_MS);
+    });
+    return output.syncing;
+  }
+
+  async function syncStreams(output: JobOutput): Promise<void> {
+    if (output.failure !== null) return;
+    try {
+      for (const stream of Object.values(output.streams)) {
+        if (stream.syncedBytes === stream.writtenBytes) continue;
+        const handle = await handles.take(stream.path, false);
+        try {
+          const upTo = stream.writtenBytes;
+          await handle.datasync();
+          stream.syncedBytes = upTo;
+        } finally {
+          handles.give(stream.path);
+        }
+      }
+      events.synced(output.jobId, output.epoch, syncedOf(output));
+    } catch (error) {
+      // A failed sync is final: what the kernel dropped cannot be believed again.
+      output.failure = describeError(error);
+      log.error({ jobId: output.jobId, cause: output.failure }, 'output of a job cannot be synced');
+      events.failed(output.jobId, output.failure);
+    }
+  }
+
+  return {
+    append(jobId, epoch, stream, offset, bytes, done) {
+      void load(jobId, epoch).then(
+        (output) => {
+          const state = output.streams[stream];
+          state.queue.push({ offset, bytes, done });
+          state.pump ??= pump(output, state);
+        },
+        (error) => {
+          log.error({ jobId, cause: describeError(error) }, 'output of a job cannot be opened');
+          done();
+        },
+      );
+    },
+    async lengths(jobId, epoch) {
+      const { streams } = await load(jobId, epoch);
+      return { stdoutBytes: streams.stdout.writtenBytes, stderrBytes: streams.stderr.writtenBytes };
+    },
+    async syncedLengths(jobId, epoch) {
+      const output = await load(jobId, epoch);
+      if (hasUnsynced(output)) await sync(output);
+      return syncedOf(output);
+    },
+    async read(jobId, epoch, stream, offset, limit) {
+      const state = (await load(jobId, epoch)).streams[stream];
+      const length = Math.min(limit, state.writtenBytes - offset);
+      if (length <= 0) return new Uint8Array(0);
+      const handle = await handles.take(state.path, false);
+      try {
+        const bytes = new Uint8Array(length);
+        const { bytesRead } = await handle.read(bytes, 0, length, offset);
+        return bytes.subarray(0, bytesRead);
+      } finally {
+        handles.give(state.path);
+      }
+    },
+    async close() {
+      closed = true;
+      const all = (await Promise.allSettled(outputs.values())).flatMap((one) =>
+        one.status === 'fulfilled' ? [one.value] : [],
+      );
+      for (const output of all) {
+        await output.streams.stdout.pump;
+        await output.streams.stderr.pump;
+        if (hasUnsynced(output)) await sync(output);
+      }
+      await handles.close();
+    },
+  };
+}
+
+function isIdle(output: JobOutput): boolean {
+  const { stdout, stderr } = output.streams;
+  return stdout.pump === null && stderr.pump === null && output.syncing === null && !output.syncScheduled;
+}
+
+function hasUnsynced({ streams }: JobOutput): boolean {
+  const { stdout, stderr } = streams;
+  return stdout.syncedBytes < stdout.writtenBytes || stderr.syncedBytes < stderr.writtenBytes;
+}
+
+function syncedOf({ streams }: JobOutput): OutputLengths {
+  return { stdoutBytes: streams.stdout.syncedBytes, stderrBytes: streams.stderr.syncedBytes };
+}
+
+async function sizeOf(path: string): Promise<number> {
+  try {
+    return (await stat(path)).size;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return 0;
+    throw error;
+  }
+}

@@ -1,0 +1,123 @@
+// The sentence that says why a job waits: what it needs, what stands in its way, and how many are before it.
+import { type Demand, fitsEmpty, fitsNow, type NodeLoad, type PlacementNode } from './demand.ts';
+
+/** Names given one by one before the rest is only counted. */
+const NAMES_SHOWN = 3;
+
+/** Why no connected node could take it even when empty. */
+export function unplaceableReason(demand: Demand, nodes: readonly PlacementNode[]): string {
+  const connected = nodes.filter((node) => node.available);
+  const able = nodes.filter((node) => !node.available && fitsEmpty(node, demand));
+  if (connected.length === 0) {
+    if (able.length === 0) return `waiting: no node is connected (needs ${describeDemand(demand)})`;
+    return `waiting: no node is connected; ${listNames(able)} could take it when it comes back`;
+  }
+  if (demand.accelerators !== null) {
+    return `waiting: no node has accelerators (asked for ${describeAccelerators(demand.accelerators)})`;
+  }
+  const comeback = able.length === 0 ? '' : `; ${listNames(able)} could take it but is not connected`;
+  return `waiting: ${shortfall(demand, connected)}${comeback}`;
+}
+
+function shortfall(demand: Demand, connected: readonly PlacementNode[]): string {
+  const offering = connected.filter((node) => node.executors.includes(demand.executor));
+  if (offering.length === 0) return `no connected node offers the executor "${demand.executor}"`;
+  const largestCpu = Math.max(...offering.map((node) => node.cpuHundredths));
+  const largestMemory = Math.max(...offering.map((node) => node.memoryBytes));
+  if (demand.cpuHundredths > largestCpu) {
+    return `needs ${describeCpus(demand.cpuHundredths)}, the largest connected node has ${largestCpu / 100}`;
+  }
+  if (demand.memoryBytes > largestMemory) {
+    return `needs ${describeBytes(demand.memoryBytes)} of memory, the largest connected node has ${describeBytes(largestMemory)}`;
+  }
+  return `needs ${describeDemand(demand)}, which no connected node has together`;
+}
+
+/**
+ * Why a job that fits `candidates` (connected nodes, at least one) has none of them yet.
+ * `reserved` tells which node is kept for which other job.
+ */
+export function waitingReason(
+  demand: Demand,
+  candidates: readonly NodeLoad[],
+  ahead: number,
+  reserved: ReadonlyMap<string, string>,
+): string {
+  const order = ahead === 1 ? '1 job is ahead' : `${Math.max(ahead, 0)} jobs are ahead`;
+  return `waiting: needs ${describeDemand(demand)}; ${obstacle(demand, candidates, reserved)}; ${order}`;
+}
+
+function obstacle(
+  demand: Demand,
+  candidates: readonly NodeLoad[],
+  reserved: ReadonlyMap<string, string>,
+): string {
+  const free = candidates.filter((load) => fitsNow(load, demand));
+  const [first] = candidates;
+  if (first === undefined) return 'no connected node fits at present';
+  if (free.length > 0) {
+    const [open] = free;
+    const keeper = open === undefined ? undefined : reserved.get(open.node.id);
+    if (open === undefined || keeper === undefined) return 'its turn comes next';
+    return `${open.node.name} is kept free for ${keeper}`;
+  }
+  if (candidates.length === 1) return heldOn(first, demand);
+  const most = candidates.reduce((a, b) => (freeCpu(b) > freeCpu(a) ? b : a));
+  return `none of the ${candidates.length} nodes that could take it has that free, the most is ${describeCpus(freeCpu(most))} on ${most.node.name}`;
+}
+
+/** What is short on one node and which jobs hold it. */
+function heldOn(load: NodeLoad, demand: Demand): string {
+  const { node } = load;
+  const cpuShort = load.heldCpuHundredths + demand.cpuHundredths > node.cpuHundredths;
+  const what = cpuShort
+    ? `${load.heldCpuHundredths / 100} of ${describeCpus(node.cpuHundredths)}`
+    : `${describeBytes(load.heldMemoryBytes)} of ${describeBytes(node.memoryBytes)} of memory`;
+  const verb = cpuShort && load.heldCpuHundredths !== 100 ? 'are' : 'is';
+  return `${what} on ${node.name} ${verb} held by ${list([...load.heldBy])}`;
+}
+
+function freeCpu(load: NodeLoad): number {
+  return load.node.cpuHundredths - load.heldCpuHundredths;
+}
+
+function describeDemand(demand: Demand): string {
+  const parts = [describeCpus(demand.cpuHundredths)];
+  if (demand.memoryBytes > 0) parts.push(`${describeBytes(demand.memoryBytes)} of memory`);
+  if (demand.accelerators !== null) parts.push(describeAccelerators(demand.accelerators));
+  return parts.join(' and ');
+}
+
+function describeAccelerators(asked: { readonly count: number; readonly match: string | null }): string {
+  return `${asked.count} × ${asked.match ?? 'any accelerator'}`;
+}
+
+function describeCpus(hundredths: number): string {
+  return hundredths === 100 ? '1 CPU' : `${hundredths / 100} CPUs`;
+}
+
+const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** `1.5 GiB`; exact in bytes below 1 KiB. */
+export function describeBytes(bytes: number): string {
+  let value = bytes;
+  let unit = 0;
+  while (value >= 1024 && unit < UNITS.length - 1) {
+    value /= 1024;
+    unit += 1;
+  }
+  return `${Math.round(value * 100) / 100} ${UNITS[unit] ?? ''}`;
+}
+
+function listNames(nodes: readonly PlacementNode[]): string {
+  return list(nodes.map((node) => node.name));
+}
+
+/** `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`. */
+function list(names: readonly string[]): string {
+  const shown = names.slice(0, NAMES_SHOWN);
+  const rest = names.length - shown.length;
+  if (rest > 0) return `${shown.join(', ')} and ${rest} more`;
+  const last = shown.pop();
+  return shown.length === 0 ? (last ?? 'nobody') : `${shown.join(', ')} and ${last}`;
+}
