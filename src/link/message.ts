@@ -1,0 +1,75 @@
+// From the bytes of a text frame to a scheduler message, or a fault that says what was wrong without repeating
+// it. Depth is checked on the bytes before JSON.parse: a megabyte of brackets would block the loop for a second.
+import { Fault } from '../base/fault.ts';
+import { MAX_FRAME_BYTES, type SchedulerMessage, schedulerMessageSchema } from '../protocol/control.ts';
+
+/** The deepest message of flopd.v1 has five levels. */
+const MAX_NESTING = 12;
+/** Longest part of a peer's own words that we keep or show. */
+const MAX_QUOTE = 200;
+
+/**
+ * Parses and checks one text frame. The limit is that of the frame, not less: a legal command of 128 KiB can be
+ * six times as long in JSON, and refusing it would end every session that the scheduler offers it in.
+ * Throws LINK_FRAME_TOO_LONG, LINK_MESSAGE_NESTED, LINK_MESSAGE_SYNTAX or LINK_MESSAGE_INVALID.
+ */
+export function parseSchedulerMessage(bytes: Uint8Array): SchedulerMessage {
+  if (bytes.byteLength > MAX_FRAME_BYTES) {
+    throw new Fault('LINK_FRAME_TOO_LONG', `a text frame of ${bytes.byteLength} bytes`);
+  }
+  if (isNestedDeeper(bytes, MAX_NESTING)) {
+    throw new Fault('LINK_MESSAGE_NESTED', `a message nested deeper than ${MAX_NESTING} levels`);
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8'));
+  } catch {
+    // The parser's own text quotes the message, so it is not kept as the cause.
+    throw new Fault('LINK_MESSAGE_SYNTAX', 'a message that is not JSON');
+  }
+  const parsed = schedulerMessageSchema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issue = parsed.error.issues[0];
+  const field = fieldOf(issue?.path ?? []);
+  throw new Fault(
+    'LINK_MESSAGE_INVALID',
+    `a message that does not fit the protocol (${issue?.code ?? 'unknown'})`,
+    {
+      field,
+    },
+  );
+}
+
+/** The first two steps of a path: those are names of the protocol, deeper ones may be the peer's own keys. */
+function fieldOf(path: readonly PropertyKey[]): string {
+  const steps = path.slice(0, 2).map((step) => (/^\w{1,32}$/.test(String(step)) ? String(step) : '*'));
+  return steps.length === 0 ? 'message' : steps.join('.');
+}
+
+/** True when brackets outside strings open more than `limit` levels; says nothing about validity otherwise. */
+export function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {
+  let depth = 0;
+  for (let at = 0; at < bytes.length; at += 1) {
+    const byte = bytes[at];
+    if (byte === 0x22) {
+      at = endOfString(bytes, at + 1);
+    } else if (byte === 0x5b || byte === 0x7b) {
+      depth += 1;
+      if (depth > limit) return true;
+    } else if (byte === 0x5d || byte === 0x7d) depth -= 1;
+  }
+  return false;
+}
+
+/** Index of the quote that ends the string whose first character is at `from`, or the length. */
+function endOfString(bytes: Uint8Array, from: number): number {
+  let at = from;
+  while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1;
+  return at;
+}
+
+/** A peer's words made safe for a log line, a status line and a page: no control characters, at most 200 long. */
+export function printable(text: string): string {
+  const clean = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return clean.length > MAX_QUOTE ? `${clean.slice(0, MAX_QUOTE)}…` : clean;
+}
