@@ -1,0 +1,42 @@
+// The published form of the contract: JSON Schema (draft 2020-12) of what users and other programs write and read,
+// produced from the very schemas that check it. What JSON Schema cannot say (a command that is too long in total,
+// a NUL within a text) is checked all the same.
+import * as z from 'zod';
+import { enrolRequestSchema } from './api.ts';
+import { agentMessageSchema, inventorySchema, PROTOCOL_VERSION, schedulerMessageSchema } from './control.ts';
+import { jobResultSchema } from './result.ts';
+import { jobSpecSchema } from './spec.ts';
+
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+/**
+ * All published schemas by name: `job-spec` (as a user writes it: what has a default may be left out),
+ * `job-result`, `inventory`, `enrol-request`, and `agent.<type>` and `scheduler.<type>` for each control message.
+ */
+export function jsonSchemas(): Readonly<Record<string, JsonSchema>> {
+  const schemas: Record<string, JsonSchema> = {
+    'job-spec': publish('job-spec', jobSpecSchema, 'input'),
+    'job-result': publish('job-result', jobResultSchema, 'output'),
+    inventory: publish('inventory', inventorySchema, 'output'),
+    'enrol-request': publish('enrol-request', enrolRequestSchema, 'input'),
+  };
+  for (const [side, union] of [
+    ['agent', agentMessageSchema],
+    ['scheduler', schedulerMessageSchema],
+  ] as const) {
+    for (const message of union.options) {
+      const name = `${side}.${message.shape.type.value}`;
+      schemas[name] = publish(name, message, 'input');
+    }
+  }
+  return schemas;
+}
+
+function publish(name: string, schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
+  const { $schema, ...rest } = z.toJSONSchema(schema, {
+    io,
+    target: 'draft-2020-12',
+    unrepresentable: 'throw',
+  });
+  return { $schema, $id: `urn:flopd:v${PROTOCOL_VERSION}:${name}`, title: `flopd ${name}`, ...rest };
+}
