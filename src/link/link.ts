@@ -6,7 +6,7 @@
 // an order whose session ended (the scheduler asks again); nothing else.
 import { createBackoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
-import { describeError, Fault, isFault } from '../base/fault.ts';
+import { describeError, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Window } from '../protocol/columns.ts';
 import {
@@ -15,12 +15,10 @@ import {
   type Challenge,
   closeCode,
   type Hello,
-  type OrderAck,
-  type StartOrder,
-  type StopOrder,
   type Welcome,
 } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { createOrders, type Order, type OrderHandler } from './orders.ts';
 import { createOutbox } from './outbox.ts';
 import { createOutputFlow, type OutputStream } from './output.ts';
 import { type LiveMessage, type Session, type SessionEnd, startSession } from './session.ts';
@@ -50,13 +48,11 @@ const MAX_RETRY_AFTER_MS = 600_000;
 /** No facts, telemetry and output are written while more than this waits in the socket. */
 const FACTS_ROOM_BYTES = 1024 * 1024;
 const OUTPUT_ROOM_BYTES = 256 * 1024;
-/** Orders being carried out at the same time; beyond it the link stops reading. */
-export const MAX_ORDERS_IN_PROGRESS = 1024;
 const LOG_AT_MOST_EVERY_MS = 60_000;
 
 export interface LinkHandlers {
   /** Idempotent. A rejection is answered as a refusal with its code, or AGENT_ERROR. */
-  order(order: StartOrder | StopOrder): Promise<Pick<OrderAck, 'outcome' | 'code' | 'message'>>;
+  readonly order: OrderHandler;
   /** The scheduler has this result on disk. */
   acknowledged(jobId: string, epoch: number): void;
   /** The scheduler has this much output on disk. */
@@ -140,7 +136,6 @@ export function startLink(options: LinkOptions): Link {
   let renewing = false;
   let attempts = 0;
   let bytesSent = 0;
-  let ordersInProgress = 0;
   let retry: Timer | null = null;
   let well: Timer | null = null;
   let resend: Timer | null = null;
@@ -153,6 +148,14 @@ export function startLink(options: LinkOptions): Link {
     clock,
     log,
   });
+  const orders = createOrders(
+    handlers.order,
+    (reading) => {
+      if (reading) session.resume();
+      else session.pause();
+    },
+    log,
+  );
   const telemetry = createTelemetryFlow({
     send: (data) => send(data),
     hasRoom: () => session.isLive() && session.bufferedBytes() < FACTS_ROOM_BYTES,
@@ -243,11 +246,19 @@ export function startLink(options: LinkOptions): Link {
     return Math.max(waitMs, Math.min(MAX_RETRY_AFTER_MS, end.retryAfterMs) * (1 + random() / 2));
   }
 
+  function take(order: Order): void {
+    const ordered = session;
+    orders.take(order, (ack) => {
+      // The scheduler repeats an order whose answer was lost with its session.
+      if (session === ordered) send(JSON.stringify(ack));
+    });
+  }
+
   function onMessage(message: LiveMessage): void {
     switch (message.type) {
       case 'start':
       case 'stop':
-        carryOut(message);
+        take(message);
         return;
       case 'ack':
         if (outbox.acknowledge(message.sequence)) armResend();
@@ -259,47 +270,6 @@ export function startLink(options: LinkOptions): Link {
         );
         output.delivered(message);
         return;
-    }
-  }
-
-  function carryOut(order: StartOrder | StopOrder): void {
-    const ordered = session;
-    ordersInProgress += 1;
-    if (ordersInProgress >= MAX_ORDERS_IN_PROGRESS) ordered.pause();
-    answer(order)
-      .then((ack) => {
-        ordersInProgress -= 1;
-        if (ordersInProgress === MAX_ORDERS_IN_PROGRESS - 1) session.resume();
-        if (session === ordered) send(JSON.stringify(ack));
-      })
-      .catch((error: unknown) => log.error({}, `cannot answer an order: ${describeError(error)}`));
-  }
-
-  /** Never rejects: what goes wrong on this side is a refusal, so that the scheduler can place the job elsewhere. */
-  async function answer(order: StartOrder | StopOrder): Promise<OrderAck> {
-    const { orderId } = order;
-    try {
-      const { outcome, code, message } = await handlers.order(order);
-      return {
-        type: 'orderAck',
-        orderId,
-        outcome,
-        code,
-        message: message === null ? null : message.slice(0, 1024),
-      };
-    } catch (error) {
-      const code = isFault(error) ? error.code.slice(0, 64) : 'AGENT_ERROR';
-      log.error(
-        { jobId: order.jobId, epoch: order.epoch, code },
-        `an order failed on this node: ${describeError(error)}`,
-      );
-      return {
-        type: 'orderAck',
-        orderId,
-        outcome: 'refused',
-        code,
-        message: describeError(error).slice(0, 1024),
-      };
     }
   }
 
