@@ -1,0 +1,230 @@
+// The HTTP client of the scheduler's API (protocol/api.ts). Every failure is one Fault with a stable code:
+// SCHEDULER_UNREACHABLE, SCHEDULER_SILENT, SCHEDULER_LOST (mid-answer), SCHEDULER_STRANGE (not a flopd scheduler),
+// SCHEDULER_TOKEN_REFUSED, or the code that the scheduler itself gave.
+import type { IncomingMessage } from 'node:http';
+import { errnoOf, Fault } from '../base/fault.ts';
+import type { ErrorView, JobView, NodeView } from '../protocol/api.ts';
+import type { JobSpecInput } from '../protocol/spec.ts';
+import type { Access } from './endpoint.ts';
+
+/** An API answer takes milliseconds; this is for a scheduler that hangs. */
+const ANSWER_DEADLINE_MS = 30_000;
+/** Ten thousand jobs with long commands; beyond it something else answers. */
+const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
+const MAX_ERROR_BYTES = 1024 * 1024;
+
+export interface Client {
+  readonly url: string;
+  submit(spec: JobSpecInput): Promise<JobView>;
+  jobs(filter: { state?: string; limit?: number }): Promise<{ jobs: JobView[] }>;
+  job(id: string): Promise<JobView>;
+  cancel(id: string, reason: string | null): Promise<JobView>;
+  nodes(): Promise<{ nodes: NodeView[] }>;
+  node(id: string): Promise<NodeView>;
+  /** The stream of follow records from these offsets; end it with `destroy()`. */
+  openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
+  /** The bytes of a stream that are stored, from an offset. */
+  openOutput(id: string, stream: 'stdout' | 'stderr', offset: number): Promise<IncomingMessage>;
+}
+
+export function createClient(access: Access): Client {
+  const path = (id: string): string => encodeURIComponent(id);
+  const get = <T>(target: string): Promise<T> => readJson<T>(access, 'GET', target, null);
+  return {
+    url: access.url,
+    submit: (spec) => readJson(access, 'POST', '/v1/jobs', spec),
+    jobs({ state, limit }) {
+      const query = new URLSearchParams();
+      if (state !== undefined) query.set('state', state);
+      if (limit !== undefined) query.set('limit', String(limit));
+      return get(`/v1/jobs?${query}`);
+    },
+    job: (id) => get(`/v1/jobs/${path(id)}`),
+    cancel: (id, reason) =>
+      readJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
+    nodes: () => get('/v1/nodes'),
+    node: (id) => get(`/v1/nodes/${path(id)}`),
+    openFollow: (id, stdoutOffset, stderrOffset) =>
+      open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
+    openOutput: (id, stream, offset) =>
+      open(access, 'GET', `/v1/jobs/${path(id)}/output?stream=${stream}&offset=${offset}`, null),
+  };
+}
+
+/** True for failures that may pass by themselves while the scheduler restarts. */
+export function isPassing(error: unknown): boolean {
+  if (!(error instanceof Fault)) return false;
+  if (
+    error.code === 'SCHEDULER_UNREACHABLE' ||
+    error.code === 'SCHEDULER_SILENT' ||
+    error.code === 'SCHEDULER_LOST'
+  )
+    return true;
+  return statuses.get(error) === 503;
+}
+
+/** HTTP status of a fault that the scheduler answered with; null for other failures. */
+export function statusOf(error: unknown): number | null {
+  return error instanceof Fault ? (statuses.get(error) ?? null) : null;
+}
+
+const statuses = new WeakMap<Fault, number>();
+
+async function readJson<T>(access: Access, method: string, target: string, body: unknown): Promise<T> {
+  const response = await open(access, method, target, body);
+  const text = await readText(access, response, MAX_ANSWER_BYTES);
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    throw strange(access, 'its answer is not JSON');
+  }
+}
+
+/** Sends a request; resolves with a response whose status says success. */
+async function open(access: Access, method: string, target: string, body: unknown): Promise<IncomingMessage> {
+  const { request } = access.url.startsWith('https:')
+    ? await import('node:https')
+    : await import('node:http');
+  const payload = body === null ? null : Buffer.from(JSON.stringify(body));
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const outgoing = request(new URL(target, access.url), {
+      method,
+      agent: false,
+      headers: {
+        authorization: `Bearer ${access.token}`,
+        accept: 'application/json',
+        ...(payload === null ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
+      },
+    });
+    const deadline = setTimeout(() => {
+      reject(
+        new Fault(
+          'SCHEDULER_SILENT',
+          `scheduler ${access.url} accepted the connection but did not answer within ${ANSWER_DEADLINE_MS / 1000} s`,
+          {
+            remedy: 'look at its log, or restart it',
+          },
+        ),
+      );
+      outgoing.destroy();
+    }, ANSWER_DEADLINE_MS);
+    outgoing.on('response', (incoming) => {
+      clearTimeout(deadline);
+      // A connection that breaks later reaches the reader of the body; it must not end the process.
+      incoming.on('error', () => {});
+      resolve(incoming);
+    });
+    outgoing.on('error', (error) => {
+      clearTimeout(deadline);
+      reject(unreachable(access, error));
+    });
+    outgoing.end(payload ?? undefined);
+  });
+  const status = response.statusCode ?? 0;
+  if (status >= 200 && status < 300) return response;
+  throw await refusal(access, response, status);
+}
+
+async function refusal(access: Access, response: IncomingMessage, status: number): Promise<Fault> {
+  const text = await readText(access, response, MAX_ERROR_BYTES).catch(() => '');
+  const view = parseErrorView(text);
+  let fault: Fault;
+  if (status === 401 || status === 403) {
+    fault = new Fault(
+      'SCHEDULER_TOKEN_REFUSED',
+      `scheduler ${access.url} refused the token of ${access.tokenFile} (HTTP ${status})`,
+      {
+        field: 'tokenFile',
+        remedy: "name the file with this scheduler's token with --token-file PATH or FLOPD_TOKEN_FILE",
+      },
+    );
+  } else if (view !== null) {
+    fault = new Fault(view.code, view.message, {
+      ...(view.field === null ? {} : { field: view.field }),
+      ...(view.remedy === null ? {} : { remedy: view.remedy }),
+    });
+  } else if (status === 503) {
+    fault = new Fault('SCHEDULER_LOST', `scheduler ${access.url} is not ready (HTTP 503)`, {
+      remedy: 'try again in a moment',
+    });
+  } else {
+    fault = strange(access, `HTTP ${status} without a flopd error`);
+  }
+  statuses.set(fault, status);
+  return fault;
+}
+
+function parseErrorView(text: string): ErrorView['error'] | null {
+  try {
+    const { error } = JSON.parse(text) as Partial<ErrorView>;
+    if (typeof error?.code !== 'string' || typeof error.message !== 'string') return null;
+    return {
+      code: error.code,
+      message: error.message,
+      field: typeof error.field === 'string' ? error.field : null,
+      remedy: typeof error.remedy === 'string' ? error.remedy : null,
+    };
+  } catch {
+    return null;
+  }
+}
+
+async function readText(access: Access, response: IncomingMessage, limit: number): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  const deadline = setTimeout(() => response.destroy(new Error('timeout')), ANSWER_DEADLINE_MS);
+  try {
+    for await (const chunk of response as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > limit) throw strange(access, `its answer is longer than ${limit} bytes`);
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    throw error instanceof Fault ? error : lost(access, error);
+  } finally {
+    clearTimeout(deadline);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+/** The link broke in the middle of an answer. */
+export function lost(access: { readonly url: string }, cause: unknown): Fault {
+  return new Fault(
+    'SCHEDULER_LOST',
+    `the connection to scheduler ${access.url} broke (${errnoOf(cause) ?? 'closed'})`,
+    {
+      remedy: 'look whether the scheduler still runs',
+      cause,
+    },
+  );
+}
+
+function strange(access: Access, what: string): Fault {
+  return new Fault('SCHEDULER_STRANGE', `${access.url} does not answer like a flopd scheduler: ${what}`, {
+    field: 'scheduler',
+    remedy: 'check --scheduler and FLOPD_SCHEDULER',
+  });
+}
+
+const connectProblems: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'connection refused',
+  ENOTFOUND: 'no such host',
+  EAI_AGAIN: 'the name could not be resolved',
+  ETIMEDOUT: 'no answer',
+  EHOSTUNREACH: 'no route to the host',
+  ENETUNREACH: 'no route to the network',
+  ECONNRESET: 'connection reset',
+  EPROTO: 'it does not speak TLS',
+};
+
+function unreachable(access: Access, error: Error): Fault {
+  const errno = errnoOf(error);
+  if (errno?.startsWith('HPE_')) return strange(access, 'not HTTP');
+  const words = connectProblems[errno ?? ''];
+  const why = errno === null ? error.message : words === undefined ? errno : `${words} (${errno})`;
+  return new Fault('SCHEDULER_UNREACHABLE', `scheduler ${access.url} is unreachable: ${why}`, {
+    field: 'scheduler',
+    remedy: 'start one with "flopd up", or name another with --scheduler URL',
+    cause: error,
+  });
+}

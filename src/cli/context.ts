@@ -1,0 +1,87 @@
+// What a command gets from the process that runs it: streams, environment, time, signals, and the daemons as
+// functions. Commands touch the process through this alone, and return their exit code.
+import type { Writable } from 'node:stream';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Config } from '../config/config.ts';
+import type { Environment } from '../config/keys.ts';
+import type { Address } from '../config/value.ts';
+
+/** A standard stream; the last three only where it is a terminal. */
+export type OutputStream = Writable & {
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+  readonly rows?: number;
+};
+
+export type StopSignal = 'SIGINT' | 'SIGTERM';
+
+export interface Context {
+  readonly environment: Environment;
+  /** Present working directory. */
+  readonly folder: string;
+  readonly stdout: OutputStream;
+  readonly stderr: OutputStream;
+  readonly clock: Clock;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
+  /** Folder of package.json. */
+  readonly root: string;
+  readonly version: string;
+  /** Path of the running script as it was called. */
+  readonly script: string;
+  readonly pid: number;
+  readonly daemons: Daemons;
+  /** Calls `fn` at each of these signals until the returned function is called; without one the signal ends the process. */
+  onSignal(signals: readonly StopSignal[], fn: (signal: StopSignal) => void): () => void;
+}
+
+/** The running scheduler, as far as commands need it (scheduler/scheduler.ts). */
+export interface RunningScheduler {
+  readonly url: string;
+  readonly schedulerId: string;
+  readonly tokenFile: string;
+  readonly joinTokenFile: string;
+  close(): Promise<void>;
+}
+
+/** The running agent, as far as commands need it (agent/agent.ts). */
+export interface RunningAgent {
+  readonly nodeId: string;
+  readonly metricsUrl: string;
+  readonly schedulerUrl: string;
+  /** Resolves when the scheduler has welcomed this agent; rejects after the time. */
+  connected(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** The daemons, handed in by bin/ because this room may not import them; each loads its code when called. */
+export interface Daemons {
+  startScheduler(options: {
+    readonly stateDir: string;
+    readonly listen: Address;
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly version: string;
+    readonly dashboardFolder: string | null;
+  }): Promise<RunningScheduler>;
+  startAgent(options: {
+    readonly root: string;
+    readonly stateDir: string;
+    readonly metricsListen: Address;
+    readonly scheduler: string | null;
+    readonly joinToken: string | null;
+    readonly config: Config;
+    readonly clock: Clock;
+    readonly log: Log;
+    readonly version: string;
+  }): Promise<RunningAgent>;
+  enrol(options: {
+    readonly url: string;
+    readonly token: string;
+    readonly stateDir: string;
+    readonly name: string;
+  }): Promise<{ readonly nodeId: string; readonly schedulerId: string }>;
+  /** What this host knows of its membership, or null. */
+  readEnrolment(stateDir: string): Promise<{ readonly nodeId: string; readonly schedulerUrl: string } | null>;
+}

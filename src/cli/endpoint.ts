@@ -1,0 +1,138 @@
+// Which scheduler, and with which token: flag, environment, file, else what `flopd up` left in its state directory.
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { errnoOf, Fault } from '../base/fault.ts';
+import type { Config } from '../config/config.ts';
+import { SERVICE_STATE_DIR } from '../config/keys.ts';
+import { parseSchedulerUrl } from '../config/value.ts';
+import type { Endpoint } from '../protocol/api.ts';
+
+const MAX_SMALL_FILE_BYTES = 64 * 1024;
+
+/** Where a client talks to, and as whom. */
+export interface Access {
+  readonly url: string;
+  readonly token: string;
+  /** File that the token was read from, for messages. */
+  readonly tokenFile: string;
+}
+
+/** Reads `endpoint.json` of a state directory; null where there is none or it is not one. */
+export function readEndpoint(stateDir: string): Endpoint | null {
+  let value: unknown;
+  try {
+    value = JSON.parse(readSmallFile(endpointFile(stateDir)));
+  } catch {
+    return null;
+  }
+  if (typeof value !== 'object' || value === null) return null;
+  const { url, metricsUrl, pid } = value as Partial<Record<keyof Endpoint, unknown>>;
+  if (typeof url !== 'string' || typeof pid !== 'number') return null;
+  try {
+    return {
+      url: parseSchedulerUrl(url),
+      metricsUrl: typeof metricsUrl === 'string' ? metricsUrl : null,
+      pid,
+      stateDir,
+    };
+  } catch {
+    return null;
+  }
+}
+
+export function endpointFile(stateDir: string): string {
+  return join(stateDir, 'endpoint.json');
+}
+
+/** State directories where a local scheduler may have left its endpoint, the likeliest first. */
+function candidateStateDirs(config: Config): string[] {
+  const chosen = config.sources.stateDir.kind !== 'default';
+  return chosen || config.stateDir === SERVICE_STATE_DIR
+    ? [config.stateDir]
+    : [config.stateDir, SERVICE_STATE_DIR];
+}
+
+/** Throws Fault SCHEDULER_UNKNOWN, TOKEN_UNKNOWN or TOKEN_UNREADABLE. */
+export function findAccess(config: Config): Access {
+  const { url, stateDir } = findScheduler(config);
+  const tokenFile = config.tokenFile ?? localTokenFile(config, url, stateDir);
+  return { url, token: readToken(tokenFile), tokenFile };
+}
+
+/** URL of the scheduler, and the state directory that named it, if one did. */
+export function findScheduler(config: Config): { url: string; stateDir: string | null } {
+  const dirs = candidateStateDirs(config);
+  for (const dir of dirs) {
+    const endpoint = readEndpoint(dir);
+    if (endpoint === null) continue;
+    if (config.scheduler === null || config.scheduler === endpoint.url)
+      return { url: endpoint.url, stateDir: dir };
+  }
+  if (config.scheduler !== null) return { url: config.scheduler, stateDir: null };
+  throw new Fault(
+    'SCHEDULER_UNKNOWN',
+    `no scheduler is named, and none runs here (no ${endpointFile(config.stateDir)})`,
+    {
+      field: 'scheduler',
+      remedy: 'start one with "flopd up", or name one with --scheduler URL or FLOPD_SCHEDULER',
+    },
+  );
+}
+
+/** The token of a local scheduler goes to this machine only: never to a host that merely was named. */
+function localTokenFile(config: Config, url: string, stateDir: string | null): string {
+  if (stateDir === null && !isLoopback(url)) {
+    throw new Fault('TOKEN_UNKNOWN', `no token is named for ${url}`, {
+      field: 'tokenFile',
+      remedy: 'name its file with --token-file PATH or FLOPD_TOKEN_FILE',
+    });
+  }
+  return join(stateDir ?? config.stateDir, 'scheduler', 'token');
+}
+
+function isLoopback(url: string): boolean {
+  const { hostname } = new URL(url);
+  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
+}
+
+/** The token in a file: one line of printable ASCII. */
+export function readToken(path: string): string {
+  let text: string;
+  try {
+    text = readSmallFile(path).trim();
+  } catch (error) {
+    const errno = errnoOf(error);
+    const why =
+      errno === 'ENOENT'
+        ? 'does not exist'
+        : errno === 'EACCES'
+          ? 'may not be read by this user (EACCES)'
+          : `cannot be read (${errno ?? (error instanceof Error ? error.message : String(error))})`;
+    throw new Fault('TOKEN_UNREADABLE', `token file ${path} ${why}`, {
+      field: 'tokenFile',
+      remedy:
+        errno === 'EACCES'
+          ? 'run as the user who started the scheduler, or name another with --token-file PATH'
+          : 'start a scheduler with "flopd up", or name the file with --token-file PATH or FLOPD_TOKEN_FILE',
+      cause: error,
+    });
+  }
+  if (!/^[\x21-\x7e]{1,4096}$/.test(text)) {
+    throw new Fault(
+      'TOKEN_UNREADABLE',
+      `token file ${path} holds no token (one line of printable characters is expected)`,
+      {
+        field: 'tokenFile',
+        remedy: 'name the right file with --token-file PATH',
+      },
+    );
+  }
+  return text;
+}
+
+function readSmallFile(path: string): string {
+  const stat = statSync(path);
+  if (!stat.isFile()) throw new Error('not a regular file');
+  if (stat.size > MAX_SMALL_FILE_BYTES) throw new Error('too large');
+  return readFileSync(path, 'utf8');
+}

@@ -1,0 +1,114 @@
+// Jobs as rows and as fields.
+import type { JobView } from '../protocol/api.ts';
+import type { JobState } from '../protocol/result.ts';
+import { describeUsage } from './message.ts';
+import type { TableColumn } from './table.ts';
+import { ABSENT, formatBytes, formatSeconds, shellQuote } from './text.ts';
+
+const GREEN = '32';
+const RED = '31';
+const YELLOW = '33';
+const CYAN = '36';
+
+const stateColours: Readonly<Record<JobState, string>> = {
+  PENDING: YELLOW,
+  STARTING: CYAN,
+  RUNNING: CYAN,
+  COMPLETED: GREEN,
+  FAILED: RED,
+  FAILED_TO_START: RED,
+  CANCELLED: YELLOW,
+  TIMEOUT: RED,
+  OUT_OF_MEMORY: RED,
+  LOST: RED,
+};
+
+/** Seconds that the job has run until `nowMs`, or ran; null before its start. */
+export function jobSeconds(job: JobView, nowMs: number): number | null {
+  const measuredMs = job.result?.usage.durationMs;
+  if (measuredMs !== undefined && measuredMs !== null) return measuredMs / 1000;
+  if (job.startedAt === null) return null;
+  const endMs = job.endedAt === null ? nowMs : Date.parse(job.endedAt);
+  return Math.max(0, (endMs - Date.parse(job.startedAt)) / 1000);
+}
+
+export function jobColumns(nowMs: number): TableColumn<JobView>[] {
+  return [
+    { title: 'ID', cell: (job) => job.id },
+    { title: 'STATE', cell: (job) => job.state, colour: (job) => stateColours[job.state] ?? null },
+    { title: 'NAME', cell: (job) => job.name ?? ABSENT },
+    { title: 'NODE', cell: (job) => job.node?.name ?? ABSENT },
+    { title: 'TIME', align: 'right', cell: (job) => formatSeconds(jobSeconds(job, nowMs)) },
+    { title: 'CPUS', align: 'right', wide: true, cell: (job) => String(job.spec.resources.cpus) },
+    {
+      title: 'MEMORY',
+      align: 'right',
+      wide: true,
+      cell: (job) => formatBytes(job.spec.resources.memoryBytes),
+    },
+    { title: 'PRIORITY', align: 'right', wide: true, cell: (job) => String(job.spec.priority) },
+    { title: 'SUBMITTED', wide: true, cell: (job) => job.submittedAt },
+    { title: 'COMMAND', wide: true, cell: commandLine },
+    { title: 'REASON', cell: (job) => job.reason },
+  ];
+}
+
+/** Everything about a job; the sentence why stands first. */
+export function jobFields(job: JobView, nowMs: number): (readonly [string, string])[] {
+  const { spec, result } = job;
+  const accelerators = spec.resources.accelerators;
+  const limits =
+    result === null
+      ? ''
+      : Object.entries(result.limits)
+          .map(([limit, by]) => `${limit}: ${by}`)
+          .join(', ');
+  return [
+    [job.state, job.reason],
+    ['id', job.id],
+    ['name', job.name ?? ABSENT],
+    ['command', commandLine(job)],
+    ['node', job.node === null ? ABSENT : `${job.node.name} (${job.node.id})`],
+    ['attempt', String(job.epoch)],
+    ['submitted', job.submittedAt],
+    ['started', job.startedAt ?? ABSENT],
+    ['ended', job.endedAt ?? ABSENT],
+    ['duration', formatSeconds(jobSeconds(job, nowMs))],
+    [
+      'asked for',
+      [
+        `${spec.resources.cpus} CPUs`,
+        spec.resources.memoryBytes === null ? 'no memory reserved' : formatBytes(spec.resources.memoryBytes),
+        ...(accelerators === null
+          ? []
+          : [
+              `${accelerators.count} accelerators${accelerators.match === null ? '' : ` (${accelerators.match})`}`,
+            ]),
+        spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
+        `priority ${spec.priority}`,
+      ].join(', '),
+    ],
+    ['directory', spec.workingDirectory ?? "the job's own workspace"],
+    ['environment', Object.keys(spec.environment).join(' ') || ABSENT],
+    ['output', `${formatBytes(job.stdoutBytes)} stdout, ${formatBytes(job.stderrBytes)} stderr`],
+    ...(result === null
+      ? []
+      : ([
+          ['exit code', result.exitCode === null ? ABSENT : String(result.exitCode)],
+          ['signal', result.signal === null ? ABSENT : String(result.signal)],
+          ['stopped by', result.stoppedBy ?? ABSENT],
+          ['used', describeUsage(job)],
+          [
+            'CPU time',
+            `${formatSeconds(result.usage.cpuUserSeconds)} user, ${formatSeconds(result.usage.cpuSystemSeconds)} system`,
+          ],
+          ['peak memory', formatBytes(result.usage.maxResidentBytes)],
+          ['limits held by', limits === '' ? ABSENT : limits],
+        ] as const)),
+    ...(job.cancelRequested && result === null ? [['cancel', 'requested'] as const] : []),
+  ];
+}
+
+function commandLine(job: JobView): string {
+  return job.spec.command.map(shellQuote).join(' ');
+}

@@ -1,0 +1,26 @@
+// `flopd job ID`: everything about one job, and first the one sentence why it waits or ended.
+import type { Command } from 'commander';
+import { addClientFlags, openClient } from './client-command.ts';
+import type { Context } from './context.ts';
+import { exitCode } from './exit-code.ts';
+import { jobFields } from './job-table.ts';
+import { addOutputFlag, addWatchFlag, type OutputFormat, printRepeatedly, watchPeriodMs } from './output.ts';
+import { renderFields } from './table.ts';
+
+export function define(command: Command, context: Context, finish: (code: number) => void): void {
+  command.argument('<id>', 'id of the job, or the start of one');
+  addWatchFlag(addOutputFlag(addClientFlags(command)));
+  command.action(async (id: string) => {
+    const options = command.opts() as { output: OutputFormat; watch?: unknown };
+    const periodMs = watchPeriodMs(options.watch);
+    const client = await openClient(command, context);
+    await printRepeatedly(
+      context,
+      options.output,
+      periodMs,
+      () => client.job(id),
+      (job) => renderFields(jobFields(job, context.clock.wallMs())),
+    );
+    finish(exitCode.ok);
+  });
+}

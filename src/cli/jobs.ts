@@ -1,0 +1,71 @@
+// `flopd jobs`: the list, newest first.
+import { type Command, Option } from 'commander';
+import { parseInteger, ValueProblem } from '../config/value.ts';
+import { type JobState, jobStates } from '../protocol/result.ts';
+import { addClientFlags, openClient } from './client-command.ts';
+import type { Context } from './context.ts';
+import { exitCode } from './exit-code.ts';
+import { jobColumns } from './job-table.ts';
+import { addOutputFlag, addWatchFlag, type OutputFormat, printRepeatedly, watchPeriodMs } from './output.ts';
+import { renderTable } from './table.ts';
+import { usageFault } from './usage.ts';
+
+const DEFAULT_LIMIT = '100';
+const MAX_LIMIT = 1_000_000;
+
+export function define(command: Command, context: Context, finish: (code: number) => void): void {
+  command
+    .addOption(new Option('--state <STATE>', 'only jobs in this state').argParser(parseState))
+    .option('--limit <N>', 'how many at most', DEFAULT_LIMIT);
+  addWatchFlag(addOutputFlag(addClientFlags(command))).addHelpText(
+    'after',
+    `
+States: ${jobStates.join(', ')}.
+JSON: {"jobs": [job, …]}, each as "flopd job ID -o json" prints it.
+
+Examples:
+  flopd jobs --state pending
+  flopd jobs -o json | jq -r '.jobs[] | [.id, .state] | @tsv'`,
+  );
+  command.action(async () => {
+    const options = command.opts() as {
+      state?: JobState;
+      limit: string;
+      output: OutputFormat;
+      watch?: unknown;
+    };
+    const limit = parseLimit(options.limit);
+    const periodMs = watchPeriodMs(options.watch);
+    const client = await openClient(command, context);
+    await printRepeatedly(
+      context,
+      options.output,
+      periodMs,
+      () => client.jobs({ limit, ...(options.state === undefined ? {} : { state: options.state }) }),
+      ({ jobs }, style) =>
+        jobs.length === 0 ? ['no jobs'] : renderTable(jobColumns(context.clock.wallMs()), jobs, style),
+    );
+    finish(exitCode.ok);
+  });
+}
+
+function parseState(text: string): JobState {
+  const wanted = text.toUpperCase().replaceAll('-', '_');
+  const state = jobStates.find((known) => known === wanted);
+  if (state === undefined)
+    throw usageFault(
+      `--state: ${JSON.stringify(text)} is not a state`,
+      `write one of ${jobStates.join(', ')}`,
+    );
+  return state;
+}
+
+function parseLimit(text: string): number {
+  try {
+    return parseInteger(text, { min: 1, max: MAX_LIMIT }, DEFAULT_LIMIT);
+  } catch (error) {
+    if (error instanceof ValueProblem)
+      throw usageFault(`--limit: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
+    throw error;
+  }
+}
