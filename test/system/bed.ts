@@ -1,0 +1,247 @@
+// A bed for the built program: a folder of its own, daemons with fresh ports, client verbs against them, and an end
+// that leaves nothing behind. Nothing of src/ is imported: these tests see only what a user sees.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+const READY_DEADLINE_MS = 20_000;
+const RUN_DEADLINE_MS = 60_000;
+const STOP_DEADLINE_MS = 15_000;
+
+export interface Endpoint {
+  readonly url: string;
+  readonly metricsUrl: string | null;
+  readonly pid: number;
+  readonly stateDir: string;
+}
+
+export interface Finished {
+  /** Exit code, or null after a signal. */
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly durationMs: number;
+}
+
+export interface Running {
+  readonly pid: number;
+  readonly process: ChildProcess;
+  stdout(): string;
+  stderr(): string;
+  kill(signal: NodeJS.Signals): void;
+  /** Ends with how it ended, or rejects (and kills it) after `deadlineMs`. */
+  finished(deadlineMs?: number): Promise<Finished>;
+}
+
+export interface Daemon extends Running {
+  readonly endpoint: Endpoint;
+  /** From the start of the process until its ready file was there, ms. */
+  readonly readyMs: number;
+}
+
+export interface StartOptions {
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Package root that holds dist/ and native/; default: this checkout. */
+  readonly program?: string;
+  readonly cwd?: string;
+}
+
+export interface Bed {
+  readonly folder: string;
+  readonly stateDir: string;
+  /** Starts a client verb, or anything else that ends by itself. */
+  spawn(args: readonly string[], options?: StartOptions): Running;
+  /** The same, to its end. */
+  run(args: readonly string[], options?: StartOptions): Promise<Finished>;
+  /** Starts `up`, `agent` or `scheduler` with fresh ports and waits until it is ready. */
+  start(args: readonly string[], options?: StartOptions): Promise<Daemon>;
+  /** Starts a daemon without waiting; for tests of what happens when it cannot become ready. */
+  launch(args: readonly string[], options?: StartOptions): Running;
+  close(): Promise<void>;
+}
+
+export function createBed(): Bed {
+  if (!existsSync(join(root, 'dist', 'flopd.js')))
+    throw new Error('dist/flopd.js is missing: run "npm run build" first');
+  const folder = mkdtempSync(join(tmpdir(), 'flopd-bed-'));
+  const stateDir = join(folder, 'state');
+  const started: Running[] = [];
+  let readyFiles = 0;
+
+  function environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+    const own: Record<string, string> = {};
+    for (const name of ['PATH', 'LANG', 'FLOPD_TEST_RUN', 'CI']) {
+      const value = process.env[name];
+      if (value !== undefined) own[name] = value;
+    }
+    return { ...own, HOME: folder, TMPDIR: folder, FLOPD_STATE_DIR: stateDir, ...extra };
+  }
+
+  function launchRaw(args: readonly string[], options: StartOptions = {}): Running {
+    const running = watch(
+      spawn(process.execPath, [join(options.program ?? root, 'dist', 'flopd.js'), ...args], {
+        cwd: options.cwd ?? folder,
+        env: environment(options.environment),
+        stdio: ['ignore', 'pipe', 'pipe'],
+      }),
+    );
+    started.push(running);
+    return running;
+  }
+
+  function daemonArgs(args: readonly string[]): string[] {
+    const [verb] = args;
+    const given = new Set(args.map((argument) => argument.split('=')[0]));
+    const add: string[] = [];
+    if (verb !== 'agent' && !given.has('--listen')) add.push('--listen', '127.0.0.1:0');
+    if (verb !== 'scheduler' && !given.has('--metrics-listen')) add.push('--metrics-listen', '127.0.0.1:0');
+    return [...args, ...add];
+  }
+
+  return {
+    folder,
+    stateDir,
+    spawn: launchRaw,
+    run: (args, options) => launchRaw(args, options).finished(),
+    launch: (args, options) => launchRaw(daemonArgs(args), options),
+    async start(args, options) {
+      readyFiles += 1;
+      const readyFile = join(folder, `ready-${readyFiles}.json`);
+      const startedAt = performance.now();
+      const running = launchRaw([...daemonArgs(args), '--ready-file', readyFile], options);
+      for (;;) {
+        if (existsSync(readyFile)) {
+          const readyMs = performance.now() - startedAt;
+          const endpoint = JSON.parse(readFileSync(readyFile, 'utf8')) as Endpoint;
+          return { ...running, endpoint, readyMs };
+        }
+        if (running.process.exitCode !== null || running.process.signalCode !== null)
+          throw new Error(
+            `${args.join(' ')} ended before it was ready:\n${running.stdout()}\n${running.stderr()}`,
+          );
+        if (performance.now() - startedAt > READY_DEADLINE_MS)
+          throw new Error(
+            `${args.join(' ')} was not ready in time:\n${running.stdout()}\n${running.stderr()}`,
+          );
+        await pause(5);
+      }
+    },
+    async close() {
+      // Agents first ask nobody; jobs that a test left running are ended with everything else of this folder.
+      for (const running of started) running.kill('SIGTERM');
+      await Promise.all(
+        started.map((running) =>
+          running.finished(STOP_DEADLINE_MS).catch(() => {
+            running.kill('SIGKILL');
+          }),
+        ),
+      );
+      for (let round = 0; round < 50; round++) {
+        const left = processesOf(folder);
+        if (left.length === 0) break;
+        for (const pid of left) killQuietly(pid);
+        await pause(20);
+      }
+      rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+    },
+  };
+}
+
+function watch(child: ChildProcess): Running {
+  const startedAt = performance.now();
+  const out: Buffer[] = [];
+  const err: Buffer[] = [];
+  child.stdout?.on('data', (chunk: Buffer) => out.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => err.push(chunk));
+  const ended = new Promise<Finished>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) =>
+      resolve({
+        code,
+        signal,
+        stdout: Buffer.concat(out).toString(),
+        stderr: Buffer.concat(err).toString(),
+        durationMs: performance.now() - startedAt,
+      }),
+    );
+  });
+  ended.catch(() => {});
+  return {
+    pid: child.pid ?? -1,
+    process: child,
+    stdout: () => Buffer.concat(out).toString(),
+    stderr: () => Buffer.concat(err).toString(),
+    kill: (signal) => void (child.exitCode === null && child.signalCode === null && child.kill(signal)),
+    async finished(deadlineMs = RUN_DEADLINE_MS) {
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<never>((_, reject) => {
+        timer = setTimeout(() => {
+          child.kill('SIGKILL');
+          const told = `${Buffer.concat(out)}\n${Buffer.concat(err)}`;
+          reject(
+            new Error(`${child.spawnargs.slice(1).join(' ')} did not end within ${deadlineMs} ms:\n${told}`),
+          );
+        }, deadlineMs);
+      });
+      return Promise.race([ended, late]).finally(() => clearTimeout(timer));
+    },
+  };
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Asks `read` every 20 ms until it gives something other than null or false. */
+export async function until<T>(
+  what: string,
+  read: () => Promise<T | null | false> | T | null | false,
+  deadlineMs = 20_000,
+): Promise<T> {
+  const end = performance.now() + deadlineMs;
+  for (;;) {
+    const value = await read();
+    if (value !== null && value !== false) return value;
+    if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms for: ${what}`);
+    await pause(20);
+  }
+}
+
+/** Processes that work in a folder or name it on their command line; not this one. */
+export function processesOf(folder: string): readonly number[] {
+  const found: number[] = [];
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    try {
+      const cwd = readlinkSync(`/proc/${pid}/cwd`);
+      const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+      const isZombie = /^\d+ \(.*\) Z/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+      if (!isZombie && (cwd === folder || cwd.startsWith(`${folder}/`) || command.includes(folder)))
+        found.push(pid);
+    } catch {
+      // It has ended meanwhile, or is none of ours.
+    }
+  }
+  return found;
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has ended meanwhile.
+  }
+}
+
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
