@@ -104,6 +104,8 @@ export interface LinkFigures {
 }
 
 export interface Link {
+  /** Begins to connect, and keeps at it until `close`. */
+  open(): void;
   state(): LinkState;
   figures(): LinkFigures;
   /** Resolves after the first welcome; rejects with LINK_NOT_CONNECTED after `timeoutMs` or on close. */
@@ -118,13 +120,14 @@ export interface Link {
   close(): Promise<void>;
 }
 
-export function startLink(options: LinkOptions): Link {
+/** Builds the link; nothing touches the network before `open`. */
+export function createLink(options: LinkOptions): Link {
   const { url, handlers, clock, log, random } = options;
   const timing = options.timing ?? linkTiming;
   const backoff = createBackoff({ minMs: timing.minBackoffMs, maxMs: timing.maxBackoffMs, random });
   const outbox = createOutbox();
   const waiters = new Set<() => void>();
-  let session: Session;
+  let session: Session | null = null;
   let state: LinkState = {
     connected: false,
     sinceMs: clock.monotonicMs(),
@@ -144,33 +147,38 @@ export function startLink(options: LinkOptions): Link {
   const output = createOutputFlow({
     read: handlers.readOutput,
     send: (frame) => send(frame),
-    hasRoom: () => session.isLive() && session.bufferedBytes() < OUTPUT_ROOM_BYTES,
+    hasRoom: () => hasRoom(OUTPUT_ROOM_BYTES),
     clock,
     log,
   });
   const orders = createOrders(
     handlers.order,
     (reading) => {
-      if (reading) session.resume();
-      else session.pause();
+      if (reading) session?.resume();
+      else session?.pause();
     },
     log,
   );
   const telemetry = createTelemetryFlow({
     send: (data) => send(data),
-    hasRoom: () => session.isLive() && session.bufferedBytes() < FACTS_ROOM_BYTES,
+    hasRoom: () => hasRoom(FACTS_ROOM_BYTES),
     clock,
     log,
   });
 
-  function send(data: string | Uint8Array): void {
-    if (session.send(data)) bytesSent += typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
+  function hasRoom(bytes: number): boolean {
+    return session?.isLive() === true && session.bufferedBytes() < bytes;
   }
 
-  function open(): void {
+  function send(data: string | Uint8Array): void {
+    if (session?.send(data))
+      bytesSent += typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
+  }
+
+  function connect(): void {
     retry = null;
     attempts += 1;
-    const current = startSession({
+    session = startSession({
       url,
       connect: options.connect ?? connectSocket,
       clock,
@@ -180,7 +188,6 @@ export function startLink(options: LinkOptions): Link {
       drained: pump,
       ended: onEnded,
     });
-    session = current;
   }
 
   function onLive(welcome: Welcome): void {
@@ -212,7 +219,7 @@ export function startLink(options: LinkOptions): Link {
     telemetry.end();
     note(end);
     if (closed) return;
-    retry = clock.after(waitAfter(end), open);
+    retry = clock.after(waitAfter(end), connect);
     renewing = false;
   }
 
@@ -283,7 +290,7 @@ export function startLink(options: LinkOptions): Link {
   }
 
   function pump(): void {
-    while (session.isLive() && session.bufferedBytes() < FACTS_ROOM_BYTES) {
+    while (hasRoom(FACTS_ROOM_BYTES)) {
       const text = outbox.next();
       if (text === null) break;
       send(text);
@@ -318,8 +325,10 @@ export function startLink(options: LinkOptions): Link {
     pump();
   }
 
-  open();
   return {
+    open() {
+      if (session === null && !closed) connect();
+    },
     state: () => state,
     figures: () => ({
       ...telemetry.figures(),
@@ -361,16 +370,16 @@ export function startLink(options: LinkOptions): Link {
     outputGrew: (jobId, epoch, stdoutBytes, stderrBytes) =>
       output.grew(jobId, epoch, stdoutBytes, stderrBytes),
     renew(reason) {
-      if (closed || !session.isLive()) return;
+      if (closed || session?.isLive() !== true) return;
       renewing = true;
       session.close(1000, reason);
     },
     async close() {
       closed = true;
       retry?.cancel();
-      session.close(1001, 'the agent stops');
+      session?.close(1001, 'the agent stops');
       for (const waiter of [...waiters]) waiter();
-      await session.gone;
+      await session?.gone;
     },
   };
 }

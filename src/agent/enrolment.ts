@@ -1,0 +1,161 @@
+// How a host becomes a node: it makes a key, sends the public half with a join token, and remembers the name that
+// the scheduler gave it. node.json is written only after the scheduler's acknowledgement, and atomically: a host is
+// enrolled or it is not.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as z from 'zod';
+import { writeFileAtomic } from '../base/atomic-file.ts';
+import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
+import { postJson } from './http-post.ts';
+import { publicKeyText, takeKey } from './key.ts';
+import { prepareStateFolder } from './state-folder.ts';
+
+/** From connecting to the last byte of the answer. */
+export const ENROL_DEADLINE_MS = 10_000;
+
+const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
+const answerSchema = z.object({ nodeId: id, schedulerId: id });
+const refusalSchema = z.object({
+  error: z.object({ code: z.string(), message: z.string(), remedy: z.string().nullable().optional() }),
+});
+const enrolmentSchema = z.object({
+  version: z.literal(1),
+  nodeId: id,
+  schedulerId: id,
+  schedulerUrl: z.string().max(2048),
+  name: z.string().max(253),
+});
+/** What this host knows of its membership. */
+export type Enrolment = z.output<typeof enrolmentSchema>;
+
+export interface EnrolOptions {
+  /** The scheduler's base URL. */
+  readonly url: string;
+  readonly token: string;
+  readonly stateDir: string;
+  /** What people call this host. */
+  readonly name: string;
+}
+
+/** Enrols this host. Safe to repeat after a failure; an enrolled host is refused (AGENT_ENROLLED). */
+export async function enrol({ url, token, stateDir, name }: EnrolOptions): Promise<Enrolment> {
+  requireSafeUrl(url);
+  const folder = prepareStateFolder(stateDir);
+  const known = await readEnrolment(stateDir);
+  if (known !== null) {
+    throw new Fault(
+      'AGENT_ENROLLED',
+      `this host is already ${known.nodeId} of the scheduler at ${known.schedulerUrl}`,
+      {
+        field: 'stateDir',
+        remedy: `stop the agent and remove ${folder} to leave that scheduler, or name another --state-dir`,
+      },
+    );
+  }
+  const publicKey = publicKeyText(takeKey(join(folder, 'key.pem')));
+  const request = enrolRequestSchema.safeParse({
+    version: 1,
+    token: token.trim(),
+    publicKey,
+    name,
+  } satisfies EnrolRequest);
+  if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
+  const { nodeId, schedulerId } = await ask(url, request.data);
+  const enrolment: Enrolment = { version: 1, nodeId, schedulerId, schedulerUrl: url, name };
+  writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
+  return enrolment;
+}
+
+/** The enrolment in a state directory, or null. Throws AGENT_ENROLMENT_DAMAGED. */
+export async function readEnrolment(stateDir: string): Promise<Enrolment | null> {
+  const path = join(stateDir, 'agent', 'node.json');
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return null;
+    throw new Fault('AGENT_STATE_DIR', `cannot read ${path}: ${describeError(error)}`, {
+      field: 'stateDir',
+      remedy: 'make it readable for this user, or name another folder with --state-dir',
+      cause: error,
+    });
+  }
+  try {
+    return enrolmentSchema.parse(JSON.parse(text));
+  } catch {
+    throw new Fault('AGENT_ENROLMENT_DAMAGED', `${path} is not an enrolment`, {
+      remedy: 'restore it, or remove it and join the scheduler anew',
+    });
+  }
+}
+
+/**
+ * Without TLS whoever sits between could read the token and, later, send orders. Only this machine is near enough
+ * to do without. Throws AGENT_URL.
+ */
+export function requireSafeUrl(url: string): void {
+  let parsed: URL;
+  try {
+    parsed = new URL(url);
+  } catch {
+    throw new Fault('AGENT_URL', 'the scheduler is not named by a URL', {
+      field: 'scheduler',
+      remedy: 'write one like https://scheduler.example:7070',
+    });
+  }
+  if (parsed.protocol === 'https:' || parsed.protocol === 'wss:') return;
+  const isPlain = parsed.protocol === 'http:' || parsed.protocol === 'ws:';
+  const host = parsed.hostname;
+  if (isPlain && (host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host))) return;
+  throw new Fault('AGENT_URL', `${parsed.protocol}//${parsed.host} is not a safe way to a scheduler`, {
+    field: 'scheduler',
+    remedy: 'use https:// (plain http:// is for a scheduler on this machine alone)',
+  });
+}
+
+async function ask(url: string, request: EnrolRequest): Promise<z.output<typeof answerSchema>> {
+  const { status, body } = await postJson(
+    `${url.replace(/\/+$/, '')}/v1/enrol`,
+    request,
+    ENROL_DEADLINE_MS,
+  ).catch((error: unknown) => {
+    throw new Fault(
+      'ENROL_UNREACHABLE',
+      `cannot enrol with the scheduler at ${url}: ${describeError(error)}`,
+      {
+        field: 'scheduler',
+        remedy: 'start the scheduler there, or check the address',
+        cause: error,
+      },
+    );
+  });
+  if (status === 200 || status === 201) {
+    const answer = answerSchema.safeParse(body);
+    if (answer.success) return answer.data;
+  }
+  const refusal = refusalSchema.safeParse(body);
+  const said = refusal.success ? printable(refusal.data.error.message) : `HTTP ${status}`;
+  throw new Fault('ENROL_REFUSED', `the scheduler at ${url} refused to enrol this host: ${said}`, {
+    field: status === 401 || status === 403 ? 'token' : 'scheduler',
+    remedy:
+      (refusal.success && refusal.data.error.remedy && printable(refusal.data.error.remedy)) ||
+      'check the join token and the address',
+  });
+}
+
+function unfitRequest(field: PropertyKey | undefined): Fault {
+  return field === 'token'
+    ? new Fault('ENROL_TOKEN', 'the join token is empty or too long', {
+        field: 'token',
+        remedy: 'give the token that the scheduler wrote to scheduler/join-token',
+      })
+    : new Fault('ENROL_NAME', 'the name of this node is empty or longer than 253 characters', {
+        field: 'node.name',
+        remedy: 'give it another name',
+      });
+}
+
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').slice(0, 300);
+}

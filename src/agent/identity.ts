@@ -1,0 +1,84 @@
+// Who this agent is on the wire: its node id, the boot of its host, and how often it has been started on this
+// state directory. It signs the hello with the node's key.
+import { sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../base/atomic-file.ts';
+import type { Clock } from '../base/clock.ts';
+import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { type Challenge, helloProofText } from '../protocol/control.ts';
+import type { Enrolment } from './enrolment.ts';
+import { readKey } from './key.ts';
+
+export interface Identity {
+  readonly nodeId: string;
+  readonly bootId: string;
+  readonly generation: number;
+  /** Base64 signature for this challenge. Throws AGENT_OTHER_SCHEDULER when it is not our scheduler's. */
+  prove(challenge: Challenge): string;
+}
+
+/** Takes up the identity of an enrolled host and counts this start. */
+export function takeIdentity(folder: string, enrolment: Enrolment, bootId: string, clock: Clock): Identity {
+  const key = readKey(join(folder, 'key.pem'));
+  if (key === null) {
+    throw new Fault('AGENT_KEY_DAMAGED', `the node key ${join(folder, 'key.pem')} is missing`, {
+      remedy: `restore it, or remove ${folder} and join the scheduler anew`,
+    });
+  }
+  const { nodeId, schedulerId } = enrolment;
+  const generation = countStart(join(folder, 'generation'), clock);
+  return {
+    nodeId,
+    bootId,
+    generation,
+    prove(challenge) {
+      if (challenge.schedulerId !== schedulerId) {
+        throw new Fault(
+          'AGENT_OTHER_SCHEDULER',
+          `this node belongs to ${schedulerId}, but ${challenge.schedulerId} answered`,
+          {
+            remedy: 'check the address of the scheduler, or join the new one',
+          },
+        );
+      }
+      return sign(null, Buffer.from(helloProofText({ nodeId, bootId, generation }, challenge)), key).toString(
+        'base64',
+      );
+    },
+  };
+}
+
+/** Raises the number in `path` by one, atomically, and returns it. */
+export function countStart(path: string, clock: Clock): number {
+  const generation = readGeneration(path, clock) + 1;
+  writeFileAtomic(path, `${generation}\n`, 0o600);
+  return generation;
+}
+
+function readGeneration(path: string, clock: Clock): number {
+  try {
+    const text = readFileSync(path, 'utf8').trim();
+    if (/^\d{1,15}$/.test(text)) return Number(text);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return 0;
+    throw error;
+  }
+  // Damaged. The count must not go back, and seconds since 1970 are more than any number of starts.
+  return Math.floor(clock.wallMs() / 1000);
+}
+
+/** The kernel's id of the present boot. */
+export function readBootId(procRoot: string): string {
+  const path = join(procRoot, 'sys/kernel/random/boot_id');
+  try {
+    const text = readFileSync(path, 'utf8').trim();
+    if (/^[0-9a-f-]{1,64}$/i.test(text)) return text;
+    throw new Error('it holds no id');
+  } catch (error) {
+    throw new Fault('AGENT_BOOT_ID', `cannot read the boot id from ${path}: ${describeError(error)}`, {
+      remedy: 'mount /proc, without which jobs cannot be told from strangers after a reboot',
+      cause: error,
+    });
+  }
+}

@@ -1,0 +1,75 @@
+// The agent's part of the state directory: made private, proven writable, and held by one agent at a time.
+import {
+  closeSync,
+  ftruncateSync,
+  mkdirSync,
+  readFileSync,
+  unlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import type { Native } from '../native.ts';
+
+/** Makes `<stateDir>/agent` (0700) and returns it. Throws AGENT_STATE_DIR when it cannot be written to. */
+export function prepareStateFolder(stateDir: string): string {
+  const folder = join(stateDir, 'agent');
+  const probe = join(folder, `.probe.${process.pid}`);
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if ((statSync(folder).mode & 0o077) !== 0) chmodSync(folder, 0o700);
+    writeFileSync(probe, '', { mode: 0o600 });
+    unlinkSync(probe);
+  } catch (error) {
+    throw new Fault('AGENT_STATE_DIR', `cannot write to ${folder}: ${reasonOf(error)}`, {
+      field: 'stateDir',
+      remedy: 'make it writable for this user, or name another folder with --state-dir',
+      cause: error,
+    });
+  }
+  return folder;
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'operation not permitted',
+  EROFS: 'the file system is read-only',
+  ENOSPC: 'no space left on the device',
+  EDQUOT: 'the disk quota is used up',
+  ENOTDIR: 'a part of the path is not a folder',
+  EEXIST: 'a file of that name is in the way',
+  ELOOP: 'too many symbolic links',
+  ENAMETOOLONG: 'the path is too long',
+};
+
+function reasonOf(error: unknown): string {
+  return reasons[errnoOf(error) ?? ''] ?? describeError(error);
+}
+
+/**
+ * Takes the agent's lock and writes our pid into it for whoever comes second. Returns how to let go.
+ * Throws AGENT_LOCKED when another agent holds it.
+ */
+export function lockStateFolder(folder: string, native: Native): () => void {
+  const path = join(folder, 'lock');
+  const fd = native.lockFile(path);
+  if (fd < 0) {
+    throw new Fault('AGENT_LOCKED', `another flopd agent (pid ${holderOf(path)}) uses this state directory`, {
+      field: 'stateDir',
+      remedy: 'stop that agent, or name another folder with --state-dir',
+    });
+  }
+  ftruncateSync(fd, 0);
+  writeSync(fd, `${process.pid}\n`, 0);
+  return () => closeSync(fd);
+}
+
+function holderOf(path: string): string {
+  try {
+    const text = readFileSync(path, 'utf8').trim();
+    return /^\d{1,10}$/.test(text) ? text : 'unknown';
+  } catch {
+    return 'unknown';
+  }
+}
