@@ -96,9 +96,12 @@ export function createPlacement(): Placement {
   }
 
   /** Moves the jobs of a shape between the line and the parked ones when a node has changed. */
-  function reviewShapes(): void {
+  function reviewShapes(before: PlacementNode, now: PlacementNode): void {
     for (const shape of shapes.values()) {
-      const placeable = isPlaceable(shape.demand);
+      let { placeable } = shape;
+      if (now.available && fitsEmpty(now, shape.demand)) placeable = true;
+      // Only a node that could take it before can have been the last one that could.
+      else if (before.available && fitsEmpty(before, shape.demand)) placeable = isPlaceable(shape.demand);
       if (placeable === shape.placeable) continue;
       shape.placeable = placeable;
       for (const job of shape.jobs.values()) {
@@ -142,8 +145,10 @@ export function createPlacement(): Placement {
     },
     remove: forget,
     setNode(node) {
-      loadOf(node.id).node = node;
-      reviewShapes();
+      const load = loadOf(node.id);
+      const before = load.node;
+      load.node = node;
+      reviewShapes(before, node);
     },
     hold,
     release(jobId) {

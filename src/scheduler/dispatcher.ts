@@ -1,0 +1,447 @@
+// The river of orders: submission -> placement -> start order -> started -> result. Owns every change of a job's
+// state. INVARIANTS:
+//   an order is sent only after its epoch and node are on disk (one process tree per job and epoch);
+//   a node is acknowledged only after what it told is on disk (no result is lost);
+//   a final state never changes again.
+// The state in the queue's memory runs ahead of the disk within one turn; what depends on the disk waits for the
+// promise.
+import type { Clock } from '../base/clock.ts';
+import { describeError, Fault } from '../base/fault.ts';
+import { createId } from '../base/id.ts';
+import type { Log } from '../base/log.ts';
+import type { HeldJob, JobStarted } from '../protocol/control.ts';
+import { isFinalState, type JobResult } from '../protocol/result.ts';
+import type { JobSpec } from '../protocol/spec.ts';
+import { demandOf } from './demand.ts';
+import type { AgentSession, Fleet } from './fleet.ts';
+import type { OutputStore, OutputStream } from './output.ts';
+import { createOwnResult, type OwnEnd } from './own-result.ts';
+import type { Placement } from './placement.ts';
+import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
+import { decideHeld, decideReturn } from './reconcile.ts';
+import type { RefusalLog } from './refusal-log.ts';
+import { decideResult, decideStarted, type Verdict } from './verdict.ts';
+
+/** Jobs that may wait at the same time. */
+export const MAX_WAITING_JOBS = 100_000;
+/** Attempts that nodes may refuse before the job is given up. */
+export const MAX_REFUSED_ATTEMPTS = 5;
+/** A node that refused takes no jobs for this long; doubled for each refusal in a row, up to the maximum. */
+const REFUSAL_PAUSE_MS = 1000;
+const MAX_REFUSAL_PAUSE_MS = 30_000;
+
+export interface Refusal {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly kind: 'start' | 'stop';
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface Dispatcher {
+  /** Resolves when the job is on disk; it may have been ordered to a node by then. */
+  submit(spec: JobSpec): Promise<JobRecord>;
+  /** Resolves when the wish is on disk. A job that has ended stays as it is. */
+  cancel(jobId: string, by: string, reason: string): Promise<JobRecord>;
+  /**
+   * Compares the jobs of a node that has just been welcomed and sends what it is missing. Resolves when every
+   * job that it lost is on disk as lost.
+   */
+  welcomed(session: AgentSession, held: readonly HeldJob[], rebooted: boolean): Promise<void>;
+  /** True when the message is settled and to be acknowledged. */
+  started(session: AgentSession, message: JobStarted): Promise<boolean>;
+  ended(session: AgentSession, result: JobResult): Promise<boolean>;
+  refused(session: AgentSession, refusal: Refusal): void;
+  /** How long a stream of this attempt may become; null when it was not ordered to this node. */
+  outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
+  /** Looks for work for every free node; for the start and when nodes come and go. */
+  place(): void;
+}
+
+export interface DispatcherOptions {
+  readonly queue: Queue;
+  readonly placement: Placement;
+  readonly fleet: Fleet;
+  readonly output: OutputStore;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly refusals: RefusalLog;
+  /** A job's record has changed, on disk. */
+  readonly changed: (job: JobRecord) => void;
+}
+
+/** Takes up the jobs in the queue. Call `place` when nodes may connect. */
+export function createDispatcher(options: DispatcherOptions): Dispatcher {
+  const { queue, placement, fleet, output, clock, log, refusals } = options;
+  /** Order of submission of every job that has not ended. */
+  const sequences = new Map<string, number>();
+  let nextSequence = 1;
+  /** Jobs whose assignment is not on disk yet: no order may be sent for them from elsewhere. */
+  const assigning = new Set<string>();
+  /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
+  const storing = new Map<string, Promise<void>>();
+  /** Refusals in a row, by node. */
+  const refusalsInRow = new Map<string, number>();
+
+  const unfinished = [...queue.pending(), ...queue.active()];
+  unfinished.sort((a, b) => a.submittedAtMs - b.submittedAtMs);
+  for (const job of unfinished) {
+    sequences.set(job.id, nextSequence++);
+    if (job.state === 'PENDING') wait(job);
+    else if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec));
+  }
+
+  function wait(job: JobRecord): void {
+    placement.add({
+      id: job.id,
+      priority: job.spec.priority,
+      sequence: sequences.get(job.id) ?? nextSequence++,
+      demand: demandOf(job.spec),
+    });
+  }
+
+  /** Writes a change and tells the followers when it is on disk. */
+  async function change(
+    jobId: string,
+    fields: JobChange,
+    when: 'now' | 'soon' = 'now',
+  ): Promise<JobRecord | null> {
+    const stored = queue.updateJob(jobId, fields, when);
+    storing.set(jobId, stored);
+    const job = queue.job(jobId);
+    try {
+      await stored;
+    } finally {
+      if (storing.get(jobId) === stored) storing.delete(jobId);
+    }
+    if (job !== null) options.changed(job);
+    return job;
+  }
+
+  /** For changes that nobody outside waits for: a store that fails has said so itself. */
+  function inBackground(work: Promise<unknown>, what: string): void {
+    work.catch((error: unknown) => log.error({ cause: describeError(error) }, what));
+  }
+
+  function place(): void {
+    if (queue.failure() !== null) return;
+    for (const { jobId, nodeId } of placement.decide())
+      inBackground(assign(jobId, nodeId), 'a job was not assigned');
+  }
+
+  async function assign(jobId: string, nodeId: string): Promise<void> {
+    const job = queue.job(jobId);
+    if (job?.state !== 'PENDING') {
+      placement.release(jobId);
+      return;
+    }
+    const epoch = job.epoch + 1;
+    assigning.add(jobId);
+    try {
+      await change(jobId, { state: 'STARTING', epoch, nodeId, reason: '' });
+    } catch (error) {
+      placement.release(jobId);
+      const back = queue.job(jobId);
+      if (back?.state === 'PENDING') wait(back);
+      throw error;
+    } finally {
+      assigning.delete(jobId);
+    }
+    sendStart(jobId, epoch);
+  }
+
+  /** Sends the order of an attempt that is on disk. Where the node is away, its return does it. */
+  function sendStart(jobId: string, epoch: number): void {
+    const job = queue.job(jobId);
+    if (job?.state !== 'STARTING' || job.epoch !== epoch || job.nodeId === null) return;
+    if (job.cancelBy !== null) {
+      void end(job, cancelledUnstarted(job, 'before it was started'));
+      return;
+    }
+    const session = fleet.session(job.nodeId);
+    session?.order({ kind: 'start', job });
+  }
+
+  /** Frees what the job holds and gives it to the next. */
+  function leave(jobId: string): void {
+    sequences.delete(jobId);
+    placement.remove(jobId);
+    placement.release(jobId);
+    place();
+  }
+
+  /** Ends an attempt of which no agent will tell the end. */
+  function end(job: JobRecord, ownEnd: OwnEnd): Promise<void> {
+    const ending = endNow(job, ownEnd);
+    inBackground(ending, 'the end of a job was not stored');
+    return ending;
+  }
+
+  async function endNow(job: JobRecord, ownEnd: OwnEnd): Promise<void> {
+    const lengths = await output.lengths(job.id, job.epoch).catch(() => ({ stdoutBytes: 0, stderrBytes: 0 }));
+    const present = queue.job(job.id);
+    if (present === null || isFinalState(present.state) || present.epoch !== job.epoch) return;
+    const result = createOwnResult(present, ownEnd, clock.wallMs(), lengths);
+    log.info(
+      { jobId: job.id, epoch: job.epoch, state: result.state, cause: result.cause },
+      'job ended by the scheduler',
+    );
+    await finish(present, result);
+  }
+
+  async function finish(job: JobRecord, result: JobResult): Promise<void> {
+    const stored = change(job.id, {
+      state: result.state,
+      startedAtMs: result.startedAtMs ?? job.startedAtMs,
+      endedAtMs: result.endedAtMs,
+      result,
+      reason: '',
+    });
+    // In the same turn, so that the next assignment shares the commit.
+    leave(job.id);
+    await stored;
+  }
+
+  async function compare(
+    session: AgentSession,
+    job: JobRecord,
+    held: HeldJob | null,
+    rebooted: boolean,
+  ): Promise<void> {
+    if (assigning.has(job.id)) return;
+    const decision = decideReturn(job, held, { nodeName: fleet.name(session.nodeId), rebooted });
+    switch (decision.kind) {
+      case 'keep':
+        return;
+      case 'resend':
+        session.order({ kind: 'start', job });
+        return;
+      case 'stop':
+        session.order({ kind: 'stop', job, by: job.cancelBy ?? 'scheduler', reason: job.reason });
+        return;
+      case 'cancelled':
+        await end(job, cancelledUnstarted(job, 'before the node took it'));
+        return;
+      case 'lost':
+        await end(job, { state: 'LOST', endKind: 'lost', stoppedBy: null, cause: decision.cause });
+        return;
+    }
+  }
+
+  /** Takes over a job that runs at a later epoch than this store knows. */
+  function adopt(job: JobRecord, held: HeldJob, nodeId: string): void {
+    log.warn(
+      { jobId: job.id, epoch: held.epoch, nodeId },
+      'adopted a job that the store did not know to be ordered',
+    );
+    placement.remove(job.id);
+    placement.release(job.id);
+    placement.hold(job.id, nodeId, demandOf(job.spec));
+    inBackground(
+      change(job.id, {
+        state: held.phase === 'accepted' ? 'STARTING' : 'RUNNING',
+        epoch: held.epoch,
+        nodeId,
+        startedAtMs: null,
+        reason: '',
+      }),
+      'a job was not adopted',
+    );
+  }
+
+  /** Logs what is not believed; true when the agent may settle it all the same. */
+  function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
+    refusals.refused(
+      { nodeId: session.nodeId, verdict, ...facts },
+      `what a node told about a job was refused: ${verdict}`,
+    );
+    return verdict === 'stale' || verdict === 'contradiction';
+  }
+
+  return {
+    async submit(spec) {
+      const failure = queue.failure();
+      if (failure !== null) throw failure;
+      if (placement.waiting >= MAX_WAITING_JOBS) {
+        throw new Fault('QUEUE_FULL', `${MAX_WAITING_JOBS} jobs are waiting already`, {
+          remedy: 'submit it again later',
+        });
+      }
+      let id = createId('job');
+      while (queue.job(id) !== null) id = createId('job');
+      const job: JobRecord = {
+        id,
+        spec,
+        state: 'PENDING',
+        submittedAtMs: clock.wallMs(),
+        epoch: 0,
+        nodeId: null,
+        startedAtMs: null,
+        endedAtMs: null,
+        cancelBy: null,
+        result: null,
+        reason: '',
+      };
+      const stored = queue.insertJob(job);
+      sequences.set(id, nextSequence++);
+      wait(job);
+      place();
+      try {
+        await stored;
+      } catch (error) {
+        sequences.delete(id);
+        placement.remove(id);
+        throw error;
+      }
+      return queue.job(id) ?? job;
+    },
+
+    async cancel(jobId, by, reason) {
+      const job = queue.job(jobId);
+      if (job === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${jobId}`);
+      if (isFinalState(job.state) || job.cancelBy !== null) return job;
+      if (job.state === 'PENDING') {
+        const words = reason === '' ? '' : `: ${reason}`;
+        const stored = change(jobId, {
+          state: 'CANCELLED',
+          cancelBy: by,
+          endedAtMs: clock.wallMs(),
+          reason: `cancelled by ${by} while it waited${words}`,
+        });
+        leave(jobId);
+        return (await stored) ?? job;
+      }
+      const cancelled = (await change(jobId, { cancelBy: by, reason })) ?? job;
+      const session = cancelled.nodeId === null ? null : fleet.session(cancelled.nodeId);
+      const present = queue.job(jobId);
+      if (session !== null && !assigning.has(jobId) && present !== null && !isFinalState(present.state)) {
+        session.order({ kind: 'stop', job: present, by, reason });
+      }
+      return present ?? cancelled;
+    },
+
+    async welcomed(session, held, rebooted) {
+      const told = new Map(held.map((one) => [`${one.jobId}.${one.epoch}`, one]));
+      const active = [...queue.active(session.nodeId)];
+      for (const one of held) {
+        const job = queue.job(one.jobId);
+        if (job?.nodeId === session.nodeId && job.epoch === one.epoch && !isFinalState(job.state)) continue;
+        const decision = decideHeld(job, one);
+        if (decision === 'adopt' && job !== null && !assigning.has(job.id)) adopt(job, one, session.nodeId);
+        else
+          refusals.refused(
+            { nodeId: session.nodeId, ...one, decision },
+            'a node holds a job that is not active here',
+          );
+      }
+      const compared = active.map(async (job) => {
+        // Adoption may have moved it to another epoch just now.
+        const present = queue.job(job.id);
+        if (present?.nodeId !== session.nodeId || present.epoch !== job.epoch) return;
+        await compare(session, present, told.get(`${job.id}.${job.epoch}`) ?? null, rebooted);
+      });
+      await Promise.all(compared);
+    },
+
+    async started(session, message) {
+      const job = queue.job(message.jobId);
+      const verdict = decideStarted(job, message.epoch, session.nodeId);
+      if (verdict === 'repeat') {
+        await storing.get(message.jobId);
+        return true;
+      }
+      if (verdict !== 'apply' || job === null) {
+        return refuse(verdict, session, { jobId: message.jobId, epoch: message.epoch, told: 'started' });
+      }
+      refusalsInRow.delete(session.nodeId);
+      await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
+      return true;
+    },
+
+    async ended(session, result) {
+      const job = queue.job(result.jobId);
+      const verdict = decideResult(job, result, session.nodeId);
+      if (verdict === 'repeat') {
+        await storing.get(result.jobId);
+        return true;
+      }
+      if (verdict !== 'apply' || job === null) {
+        return refuse(verdict, session, {
+          jobId: result.jobId,
+          epoch: result.epoch,
+          told: result.state,
+          has: job?.state,
+        });
+      }
+      refusalsInRow.delete(session.nodeId);
+      await finish(job, result);
+      return true;
+    },
+
+    refused(session, { jobId, epoch, kind, code, message }) {
+      const job = queue.job(jobId);
+      if (job?.epoch !== epoch || job.nodeId !== session.nodeId || isFinalState(job.state)) return;
+      const node = fleet.name(session.nodeId);
+      log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
+      if (kind === 'stop') {
+        // Only a node that does not know the job refuses to stop it.
+        void end(job, {
+          state: 'LOST',
+          endKind: 'lost',
+          stoppedBy: null,
+          cause: `${node} was asked to stop it and does not know it (${code}: ${message})`,
+        });
+        return;
+      }
+      if (job.state !== 'STARTING') return;
+      const why = `${node} refused it (${code}: ${message})`;
+      if (job.cancelBy !== null) {
+        void end(job, cancelledUnstarted(job, `before it was started (${why})`));
+        return;
+      }
+      pause(session.nodeId);
+      if (epoch >= MAX_REFUSED_ATTEMPTS) {
+        void end(job, {
+          state: 'FAILED_TO_START',
+          endKind: 'refused',
+          stoppedBy: null,
+          cause: `${why}, attempt ${epoch} of ${MAX_REFUSED_ATTEMPTS}`,
+        });
+        return;
+      }
+      inBackground(
+        change(jobId, { state: 'PENDING', nodeId: null, reason: why }),
+        'a refused job was not stored',
+      );
+      placement.release(jobId);
+      const back = queue.job(jobId);
+      if (back !== null) wait(back);
+      place();
+    },
+
+    outputLimit(nodeId, jobId, epoch, stream) {
+      const job = queue.job(jobId);
+      if (job?.nodeId !== nodeId || job.epoch !== epoch || job.state === 'PENDING') return null;
+      if (job.result === null) return Number.MAX_SAFE_INTEGER;
+      return stream === 'stdout' ? job.result.stdoutBytes : job.result.stderrBytes;
+    },
+    place,
+  };
+
+  /** The node takes no jobs for a while, longer with each refusal in a row. */
+  function pause(nodeId: string): void {
+    const row = (refusalsInRow.get(nodeId) ?? 0) + 1;
+    refusalsInRow.set(nodeId, row);
+    fleet.pause(nodeId, true);
+    clock.after(Math.min(MAX_REFUSAL_PAUSE_MS, REFUSAL_PAUSE_MS * 2 ** (row - 1)), () => {
+      if (refusalsInRow.get(nodeId) !== row && refusalsInRow.has(nodeId)) return;
+      fleet.pause(nodeId, false);
+      place();
+    });
+  }
+}
+
+function cancelledUnstarted(job: JobRecord, when: string): OwnEnd {
+  const cause = `cancelled by ${job.cancelBy ?? 'scheduler'} ${when}`;
+  return { state: 'CANCELLED', endKind: 'stopped', stoppedBy: job.cancelBy, cause };
+}

@@ -1,0 +1,288 @@
+// The nodes: who is enrolled, who is connected now, what each said last. Records live in the queue; sessions and
+// windows live here, in memory, and are gone with the process: agents tell them again.
+import type { Clock } from '../base/clock.ts';
+import { Fault } from '../base/fault.ts';
+import type { NodeView, OverviewView } from '../protocol/api.ts';
+import type { Window } from '../protocol/columns.ts';
+import type { Dictionary, Hello, Inventory } from '../protocol/control.ts';
+import { createFrameDecoder, createFrameScratch, type FrameDecoder } from '../protocol/frame.ts';
+import { hostView } from '../protocol/host.ts';
+import type { PlacementNode } from './demand.ts';
+import type { OutputLengths } from './output.ts';
+import type { Placement } from './placement.ts';
+import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
+
+/** One admitted connection of an agent, as the rest of the scheduler sees it. */
+export interface AgentSession {
+  readonly id: string;
+  readonly nodeId: string;
+  /** Sends an order and watches for its acknowledgement. */
+  order(order: Order): void;
+  /** Tells the agent how much of a job's output is on disk. */
+  outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
+  close(code: number, reason: string): void;
+}
+
+export type Order =
+  | { readonly kind: 'start'; readonly job: JobRecord }
+  | { readonly kind: 'stop'; readonly job: JobRecord; readonly by: string; readonly reason: string };
+
+interface Node {
+  record: NodeRecord;
+  session: AgentSession | null;
+  /** The welcome has gone out: orders may be sent. */
+  welcomed: boolean;
+  /** Its jobs have been compared as well: takes new ones. */
+  ready: boolean;
+  /** Takes no new jobs for a while, because it refused some. */
+  paused: boolean;
+  inventory: Inventory | null;
+  agentVersion: string | null;
+  connectedAtMs: number | null;
+  lastSeenAtMs: number | null;
+  lastSeenMonotonicMs: number | null;
+  decoder: FrameDecoder | null;
+  window: Window | null;
+  windowMonotonicMs: number;
+}
+
+export interface Fleet {
+  /** Makes an enrolled node known. */
+  add(record: NodeRecord): void;
+  /** The session that has proven to be this node; returns the one that it replaces. */
+  attach(session: AgentSession, hello: Hello): AgentSession | null;
+  /** The welcome has gone out: orders may be sent from now on. */
+  welcomed(session: AgentSession): void;
+  /** Its jobs have been compared: from now on the node takes new ones. */
+  ready(session: AgentSession): void;
+  /** The session is gone; nothing happens when another has taken its place. */
+  detach(session: AgentSession): void;
+  pause(nodeId: string, paused: boolean): void;
+  /** Session of a node that may be given orders, or null. */
+  session(nodeId: string): AgentSession | null;
+  seen(nodeId: string): void;
+  dictionary(nodeId: string, dictionary: Dictionary): void;
+  /** Throws Fault LINK_FRAME_*. */
+  telemetry(nodeId: string, frame: Uint8Array): void;
+  name(nodeId: string): string;
+  isReachable(nodeId: string): boolean;
+  /** Seconds since the node was last heard, or null when it was not since this scheduler started. */
+  silentSeconds(nodeId: string): number | null;
+  view(nodeId: string): NodeView | null;
+  views(): readonly NodeView[];
+  /** Nodes with this id or name, or whose id starts with the text. */
+  find(text: string): readonly string[];
+  overview(): OverviewView['nodes'];
+  counts(): { readonly ready: number; readonly unreachable: number };
+}
+
+export function createFleet(options: {
+  readonly queue: Queue;
+  readonly placement: Placement;
+  readonly clock: Clock;
+}): Fleet {
+  const { queue, placement, clock } = options;
+  const nodes = new Map<string, Node>();
+  const scratch = createFrameScratch();
+  for (const record of queue.nodes()) add(record);
+
+  function add(record: NodeRecord): void {
+    if (nodes.has(record.id)) return;
+    nodes.set(record.id, {
+      record,
+      session: null,
+      welcomed: false,
+      ready: false,
+      paused: false,
+      inventory: null,
+      agentVersion: null,
+      connectedAtMs: null,
+      lastSeenAtMs: null,
+      lastSeenMonotonicMs: null,
+      decoder: null,
+      window: null,
+      windowMonotonicMs: 0,
+    });
+  }
+
+  function known(nodeId: string): Node {
+    const node = nodes.get(nodeId);
+    if (node === undefined) throw new Fault('FLEET_NODE_UNKNOWN', `there is no node ${nodeId}`);
+    return node;
+  }
+
+  function place(node: Node): void {
+    placement.setNode(placementNode(node.record, node.inventory, node.ready && !node.paused));
+  }
+
+  function seen(node: Node): void {
+    node.lastSeenAtMs = clock.wallMs();
+    node.lastSeenMonotonicMs = clock.monotonicMs();
+  }
+
+  function silentSeconds(node: Node): number | null {
+    return node.lastSeenMonotonicMs === null ? null : (clock.monotonicMs() - node.lastSeenMonotonicMs) / 1000;
+  }
+
+  function hostAgeSeconds(node: Node): number | null {
+    return node.window === null ? null : (clock.monotonicMs() - node.windowMonotonicMs) / 1000;
+  }
+
+  function view(node: Node): NodeView {
+    const { record, inventory } = node;
+    const load = placement.load(record.id);
+    return {
+      id: record.id,
+      name: record.name,
+      state: node.ready ? 'ready' : 'unreachable',
+      reason: describe(node, silentSeconds(node)),
+      agentVersion: node.agentVersion,
+      bootId: record.bootId,
+      enrolledAt: new Date(record.enrolledAtMs).toISOString(),
+      connectedAt: node.connectedAtMs === null ? null : new Date(node.connectedAtMs).toISOString(),
+      lastSeenAt: node.lastSeenAtMs === null ? null : new Date(node.lastSeenAtMs).toISOString(),
+      inventory,
+      resources:
+        inventory === null
+          ? null
+          : {
+              cpus: { total: inventory.jobCpus, held: (load?.heldCpuHundredths ?? 0) / 100 },
+              memoryBytes: { total: inventory.jobMemoryBytes, held: load?.heldMemoryBytes ?? 0 },
+            },
+      jobs: [...(load?.heldBy ?? [])],
+      host: node.window === null ? null : hostView(node.window),
+      hostAgeSeconds: hostAgeSeconds(node),
+      devices: [],
+    };
+  }
+
+  return {
+    add,
+    attach(session, hello) {
+      const node = known(session.nodeId);
+      const replaced = node.session;
+      node.session = session;
+      node.welcomed = false;
+      node.ready = false;
+      node.inventory = hello.inventory;
+      node.agentVersion = hello.agentVersion;
+      node.connectedAtMs = clock.wallMs();
+      node.decoder = null;
+      node.record = { ...node.record, name: hello.name, bootId: hello.bootId, generation: hello.generation };
+      seen(node);
+      place(node);
+      return replaced;
+    },
+    welcomed(session) {
+      const node = nodes.get(session.nodeId);
+      if (node?.session === session) node.welcomed = true;
+    },
+    ready(session) {
+      const node = nodes.get(session.nodeId);
+      if (node?.session !== session) return;
+      node.ready = true;
+      place(node);
+    },
+    detach(session) {
+      const node = nodes.get(session.nodeId);
+      if (node?.session !== session) return;
+      node.session = null;
+      node.welcomed = false;
+      node.ready = false;
+      node.decoder = null;
+      place(node);
+    },
+    pause(nodeId, paused) {
+      const node = nodes.get(nodeId);
+      if (node === undefined || node.paused === paused) return;
+      node.paused = paused;
+      place(node);
+    },
+    session(nodeId) {
+      const node = nodes.get(nodeId);
+      return node?.welcomed === true ? node.session : null;
+    },
+    seen: (nodeId) => seen(known(nodeId)),
+    dictionary(nodeId, dictionary) {
+      known(nodeId).decoder = createFrameDecoder(dictionary, scratch);
+    },
+    telemetry(nodeId, frame) {
+      const node = known(nodeId);
+      if (node.decoder === null) {
+        throw new Fault('LINK_FRAME_EARLY', 'a telemetry frame came before its dictionary');
+      }
+      node.window = node.decoder.decode(frame);
+      node.windowMonotonicMs = clock.monotonicMs();
+    },
+    name: (nodeId) => nodes.get(nodeId)?.record.name ?? nodeId,
+    isReachable: (nodeId) => nodes.get(nodeId)?.ready === true,
+    silentSeconds(nodeId) {
+      const node = nodes.get(nodeId);
+      return node === undefined ? null : silentSeconds(node);
+    },
+    view(nodeId) {
+      const node = nodes.get(nodeId);
+      return node === undefined ? null : view(node);
+    },
+    views: () => [...nodes.values()].map(view),
+    find(text) {
+      if (nodes.has(text)) return [text];
+      const all = [...nodes.values()];
+      const named = all.filter((node) => node.record.name === text);
+      const found = named.length > 0 ? named : all.filter((node) => node.record.id.startsWith(text));
+      return found.map((node) => node.record.id);
+    },
+    overview() {
+      return [...nodes.values()].map((node) => {
+        const host = node.window === null ? null : hostView(node.window);
+        const peak = node.inventory?.cpuPeakFlops ?? null;
+        return {
+          name: node.record.name,
+          state: node.ready ? ('ready' as const) : ('unreachable' as const),
+          cpuThreads: node.inventory?.cpuThreads ?? null,
+          cpuBusyRatio: host?.cpu.busyRatio ?? null,
+          memoryTotalBytes: host?.memory.totalBytes ?? null,
+          memoryUsedBytes: host?.memory.usedBytes ?? null,
+          powerWatts: host?.powerWatts ?? null,
+          peakFlopsFp64: peak === null ? null : (peak.computed.fp64 ?? peak.measured.fp64),
+          devices: 0,
+          hostAgeSeconds: hostAgeSeconds(node),
+        };
+      });
+    },
+    counts() {
+      let ready = 0;
+      for (const node of nodes.values()) if (node.ready) ready += 1;
+      return { ready, unreachable: nodes.size - ready };
+    },
+  };
+}
+
+function placementNode(record: NodeRecord, inventory: Inventory | null, available: boolean): PlacementNode {
+  return {
+    id: record.id,
+    name: record.name,
+    // Rounded down to whole hundredths, and past the noise of binary fractions.
+    cpuHundredths: inventory === null ? 0 : Math.floor(inventory.jobCpus * 100 + 1e-6),
+    memoryBytes: inventory?.jobMemoryBytes ?? 0,
+    executors: inventory?.executors ?? [],
+    available,
+  };
+}
+
+function describe(node: Node, silentSeconds: number | null): string {
+  if (node.ready && node.paused)
+    return 'connected; takes no new jobs for a moment, because it refused the last one';
+  if (node.ready) return 'connected and takes jobs';
+  if (node.session !== null) return 'connected; its jobs are being compared';
+  if (silentSeconds === null) return 'not connected since this scheduler started';
+  return `unreachable for ${describeSeconds(silentSeconds)}`;
+}
+
+/** `12 s`, `3 min`, `5 h`, `2 d`: whole units, rounded down. */
+export function describeSeconds(seconds: number): string {
+  if (seconds < 120) return `${Math.floor(seconds)} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}

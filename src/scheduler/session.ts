@@ -1,0 +1,380 @@
+// The scheduler's side of one connection of an agent, from the challenge to its end:
+//
+//   challenged --hello proven--> greeting --welcome sent--> live          any state --fault, silence, close--> ended
+//
+// A message is legal in exactly one state; any other ends the session with badMessage, and nothing of it takes
+// effect. Silence is counted in sweeps, not in elapsed time, so that a scheduler that was stopped for a minute
+// reads what waits in its sockets before it gives up on anybody.
+import { randomBytes } from 'node:crypto';
+import type { WebSocket } from 'ws';
+import type { Clock, Timer } from '../base/clock.ts';
+import { describeError, Fault, isFault } from '../base/fault.ts';
+import { createId } from '../base/id.ts';
+import type { Log } from '../base/log.ts';
+import {
+  type AgentMessage,
+  agentMessageSchema,
+  type Challenge,
+  closeCode,
+  HELLO_DEADLINE_MS,
+  type Hello,
+  type OrderAck,
+  PROTOCOL_VERSION,
+  type SchedulerMessage,
+  type Welcome,
+} from '../protocol/control.ts';
+import { decodeOutputChunk, frameKind } from '../protocol/frame.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { AgentSession, Fleet, Order } from './fleet.ts';
+import { parseJson } from './json.ts';
+import type { OutputStore } from './output.ts';
+import type { RefusalLog } from './refusal-log.ts';
+
+/** An agent that sends nothing for this many heartbeats is cut off. */
+export const SILENT_HEARTBEATS = 3;
+/** An order that is not acknowledged within this time ends the session; the next one brings it again. */
+export const ORDER_DEADLINE_MS = 30_000;
+/** How long a closing connection may take before it is dropped. */
+const CLOSE_DEADLINE_MS = 1000;
+/** Messages that wait in memory for an agent that does not read; beyond it the session ends. */
+const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
+/** Output that waits for the disk: reading stops above the first and goes on below the second. */
+const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
+const RESUME_OUTPUT_BYTES = 1024 * 1024;
+
+/** Code and close code (RFC 6455) of a failure of our own. */
+const INTERNAL = 'LINK_INTERNAL';
+const INTERNAL_ERROR = 1011;
+
+export interface SessionParts {
+  readonly schedulerId: string;
+  readonly heartbeatMs: number;
+  readonly telemetryMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly refusals: RefusalLog;
+  readonly fleet: Fleet;
+  readonly output: OutputStore;
+  readonly dispatcher: Dispatcher;
+  /** Checks version, identity and proof; throws a Refusal. Resolves to whether the node was rebooted. */
+  admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean };
+  /** Outputs that the scheduler has on disk, of the jobs that the agent holds. */
+  outputsOf(hello: Hello): Promise<Welcome['outputs']>;
+  /** Writes down what the hello tells of the node. */
+  remember(hello: Hello): Promise<void>;
+  /** The peer has proven who it is. */
+  authenticated(): void;
+  received(type: string): void;
+  /** Called once. */
+  ended(session: ServerSession): void;
+}
+
+/** Ends a session with a close code of its own. */
+export class Refusal extends Fault {
+  readonly closeCode: number;
+  constructor(closeCode: number, code: string, message: string) {
+    super(code, message);
+    this.closeCode = closeCode;
+  }
+}
+
+export interface ServerSession {
+  /** Once per heartbeat: sends one where nothing else was sent, and ends a session that is silent. */
+  sweep(): void;
+  close(code: number, reason: string): void;
+}
+
+interface SentOrder {
+  readonly kind: Order['kind'];
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly sentMs: number;
+}
+
+export function startServerSession(socket: WebSocket, parts: SessionParts): ServerSession {
+  const { clock, fleet, dispatcher, output, refusals } = parts;
+  let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
+  let agent: AgentSession | null = null;
+  let log = parts.log;
+  let heard = true;
+  let quietSweeps = 0;
+  let sent = false;
+  let pendingOutputBytes = 0;
+  let paused = false;
+  /** Orders not acknowledged yet, oldest first. */
+  const orders = new Map<string, SentOrder>();
+  const challenge: Challenge = {
+    type: 'challenge',
+    schedulerId: parts.schedulerId,
+    versions: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
+    nonce: randomBytes(32).toString('base64'),
+  };
+  let deadline: Timer = clock.after(HELLO_DEADLINE_MS, () => {
+    end(closeCode.helloTimeout, `no hello within ${HELLO_DEADLINE_MS / 1000} s`);
+  });
+
+  socket.on('error', (error) => {
+    refusals.refused({ nodeId: agent?.nodeId, cause: describeError(error) }, 'link connection failed');
+  });
+  socket.on('close', () => gone('the connection was closed'));
+  socket.on('pong', () => {
+    heard = true;
+  });
+  socket.on('message', (data, isBinary) => {
+    if (state === 'ended') return;
+    heard = true;
+    try {
+      // One buffer per message: the default of ws for its binaryType.
+      const bytes = data as Buffer;
+      if (isBinary) receiveFrame(bytes);
+      else receive(parseMessage(bytes));
+    } catch (error) {
+      refuse(error);
+    }
+  });
+  send(challenge);
+
+  function receive(message: AgentMessage): void {
+    parts.received(message.type);
+    if (message.type === 'hello' && state === 'challenged') {
+      hello(message).catch(refuse);
+      return;
+    }
+    if (message.type === 'error') {
+      refusals.refused(
+        { nodeId: agent?.nodeId, code: message.code, text: message.message },
+        'an agent reports an error',
+      );
+      return;
+    }
+    const session = agent;
+    if (state !== 'live' || session === null || message.type === 'hello') {
+      throw new Fault(
+        'LINK_MESSAGE_UNEXPECTED',
+        `the message "${message.type}" is not expected while ${state}`,
+      );
+    }
+    fleet.seen(session.nodeId);
+    switch (message.type) {
+      case 'heartbeat':
+        return;
+      case 'dictionary':
+        fleet.dictionary(session.nodeId, message);
+        return;
+      case 'orderAck':
+        acknowledged(session, message);
+        return;
+      case 'jobStarted':
+        settle(message.sequence, dispatcher.started(session, message));
+        return;
+      case 'jobResult':
+        settle(message.sequence, dispatcher.ended(session, message.result));
+        return;
+    }
+  }
+
+  async function hello(message: Hello): Promise<void> {
+    const { rebooted } = parts.admit(message, challenge);
+    state = 'greeting';
+    deadline.cancel();
+    parts.authenticated();
+    const session: AgentSession = {
+      id: createId('session'),
+      nodeId: message.nodeId,
+      order,
+      outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
+        if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
+      },
+      close: end,
+    };
+    agent = session;
+    log = parts.log.child({ nodeId: message.nodeId, sessionId: session.id });
+    const replaced = fleet.attach(session, message);
+    replaced?.close(closeCode.replaced, 'the node has connected again');
+    const outputs = await parts.outputsOf(message);
+    if (isEnded()) return;
+    state = 'live';
+    send({
+      type: 'welcome',
+      version: PROTOCOL_VERSION,
+      sessionId: session.id,
+      heartbeatMs: parts.heartbeatMs,
+      telemetryMs: parts.telemetryMs,
+      outputs,
+    });
+    fleet.welcomed(session);
+    log.info(
+      { name: message.name, agentVersion: message.agentVersion, held: message.jobs.length, rebooted },
+      'node connected',
+    );
+    // The new boot id is written down after the losses that it explains: a crash between them repeats both.
+    await dispatcher.welcomed(session, message.jobs, rebooted);
+    await parts.remember(message);
+    fleet.ready(session);
+    dispatcher.place();
+  }
+
+  function order(order: Order): void {
+    const orderId = createId('order');
+    const { id: jobId, epoch, spec } = order.job;
+    orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
+    if (order.kind === 'start') send({ type: 'start', orderId, jobId, epoch, spec });
+    else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
+  }
+
+  function acknowledged(session: AgentSession, message: OrderAck): void {
+    const order = orders.get(message.orderId);
+    if (order === undefined) return;
+    orders.delete(message.orderId);
+    if (message.outcome !== 'refused') return;
+    const { kind, jobId, epoch } = order;
+    dispatcher.refused(session, {
+      kind,
+      jobId,
+      epoch,
+      code: message.code ?? 'UNKNOWN',
+      message: message.message ?? 'no reason given',
+    });
+  }
+
+  /** Acknowledges a fact when it is on disk. Where the disk fails, the agent keeps it and tells it again. */
+  function settle(sequence: number, settled: Promise<boolean>): void {
+    settled.then(
+      (acknowledge) => {
+        if (acknowledge) send({ type: 'ack', sequence });
+        else
+          send({
+            type: 'error',
+            code: 'LINK_FACT_REFUSED',
+            message: `fact ${sequence} is not about a job of this node`,
+          });
+      },
+      (error: unknown) => log.error({ cause: describeError(error) }, 'a fact of a node was not stored'),
+    );
+  }
+
+  function receiveFrame(frame: Uint8Array): void {
+    const kind = frameKind(frame);
+    parts.received(kind ?? 'unknown');
+    if (state !== 'live' || agent === null || kind === null) {
+      throw new Fault('LINK_MESSAGE_UNEXPECTED', `a binary frame is not expected while ${state}`);
+    }
+    fleet.seen(agent.nodeId);
+    if (kind === 'telemetry') fleet.telemetry(agent.nodeId, frame);
+    else receiveOutput(agent, frame);
+  }
+
+  function receiveOutput(session: AgentSession, frame: Uint8Array): void {
+    const { jobId, epoch, stream, offset, bytes } = decodeOutputChunk(frame);
+    const limit = dispatcher.outputLimit(session.nodeId, jobId, epoch, stream);
+    if (limit === null || offset + bytes.length > limit) {
+      refusals.refused(
+        { nodeId: session.nodeId, jobId, epoch, stream, offset },
+        'output was refused: not of a job of this node, or beyond its end',
+      );
+      return;
+    }
+    pendingOutputBytes += frame.length;
+    if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
+      paused = true;
+      socket.pause();
+    }
+    output.append(jobId, epoch, stream, offset, bytes, () => {
+      pendingOutputBytes -= frame.length;
+      if (!paused || pendingOutputBytes > RESUME_OUTPUT_BYTES) return;
+      paused = false;
+      socket.resume();
+    });
+  }
+
+  function send(message: SchedulerMessage): void {
+    if (state === 'ended' || socket.readyState !== socket.OPEN) return;
+    if (socket.bufferedAmount > MAX_UNSENT_BYTES) {
+      end(closeCode.silent, 'the agent does not read what is sent to it');
+      return;
+    }
+    sent = true;
+    socket.send(JSON.stringify(message));
+  }
+
+  /** Ends the session for input that does not fit. The peer learns what, never its own bytes back. */
+  function refuse(error: unknown): void {
+    if (state === 'ended') return;
+    const code = isFault(error) ? error.code : INTERNAL;
+    if (!isFault(error)) log.error({ cause: describeError(error) }, 'a session failed');
+    const close = closeCodeOf(error, code);
+    const text = isFault(error) ? describeRefusal(error) : 'internal error';
+    refusals.refused({ nodeId: agent?.nodeId, code, close, text }, 'link session refused');
+    send({ type: 'error', code: code.slice(0, 64), message: text });
+    end(close, text);
+  }
+
+  function isEnded(): boolean {
+    return state === 'ended';
+  }
+
+  function end(code: number, reason: string): void {
+    if (state === 'ended') return;
+    gone(reason);
+    if (paused) socket.resume();
+    socket.close(code, reason.slice(0, 120).replace(/[^\x20-\x7e]/g, '?'));
+    deadline = clock.after(CLOSE_DEADLINE_MS, () => socket.terminate());
+  }
+
+  /** The session takes no further part; once. */
+  function gone(reason: string): void {
+    deadline.cancel();
+    if (state === 'ended') return;
+    state = 'ended';
+    orders.clear();
+    if (agent !== null) {
+      fleet.detach(agent);
+      log.info({ reason }, 'node disconnected');
+    }
+    parts.ended(session);
+  }
+
+  const session: ServerSession = {
+    sweep() {
+      if (state !== 'live') return;
+      // An agent that we do not read from cannot be blamed for its silence.
+      quietSweeps = heard || paused ? 0 : quietSweeps + 1;
+      heard = false;
+      const [oldest] = orders.values();
+      if (quietSweeps >= SILENT_HEARTBEATS) {
+        end(
+          closeCode.silent,
+          `nothing came from the agent for ${(quietSweeps * parts.heartbeatMs) / 1000} s`,
+        );
+      } else if (oldest !== undefined && clock.monotonicMs() - oldest.sentMs > ORDER_DEADLINE_MS) {
+        end(closeCode.silent, `an order was not acknowledged within ${ORDER_DEADLINE_MS / 1000} s`);
+      } else if (!sent) {
+        send({ type: 'heartbeat' });
+      }
+      sent = false;
+    },
+    close: end,
+  };
+  return session;
+}
+
+/** Parses and checks one text frame. Throws Fault LINK_JSON or LINK_MESSAGE. */
+function parseMessage(bytes: Uint8Array): AgentMessage {
+  const parsed = agentMessageSchema.safeParse(parseJson(bytes, 'LINK'));
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new Fault('LINK_MESSAGE', 'the message does not fit its schema', {
+    field: (issue?.path ?? []).join('.').slice(0, 200),
+  });
+}
+
+/** A refusal names its code; bad input is the peer's fault; what is left is ours. */
+function closeCodeOf(error: unknown, code: string): number {
+  if (error instanceof Refusal) return error.closeCode;
+  return code.startsWith('LINK_') && code !== INTERNAL ? closeCode.badMessage : INTERNAL_ERROR;
+}
+
+function describeRefusal(fault: Fault): string {
+  const where = fault.field === null || fault.field === '' ? '' : ` (at ${fault.field})`;
+  return `${fault.message}${where}`.slice(0, 1024);
+}

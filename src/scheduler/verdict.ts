@@ -1,0 +1,45 @@
+// Whether what a node tells about a job is to be believed: pure. A node speaks only for itself and for attempts
+// that were ordered to it; the first result of an attempt stands.
+import { isDeepStrictEqual } from 'node:util';
+import { isFinalState, type JobResult } from '../protocol/result.ts';
+import type { JobRecord } from './queue/queue.ts';
+
+export type Verdict =
+  /** New and true: write it down, then acknowledge. */
+  | 'apply'
+  /** Known already: acknowledge again. */
+  | 'repeat'
+  /** Another result of the same attempt stands: refuse it, record it, and let the agent settle. */
+  | 'contradiction'
+  /** Of an attempt that has been given up for a later one: refuse it, record it, let the agent settle. */
+  | 'stale'
+  /** Nobody here knows the job: the agent keeps it. */
+  | 'unknown'
+  /** Not ordered to this node, or not this attempt: refuse it. */
+  | 'foreign';
+
+function decideAttempt(
+  job: JobRecord | null,
+  epoch: number,
+  nodeId: string,
+): 'stale' | 'unknown' | 'foreign' | null {
+  if (job === null) return 'unknown';
+  if (job.nodeId !== nodeId || epoch > job.epoch) return 'foreign';
+  return epoch < job.epoch ? 'stale' : null;
+}
+
+export function decideStarted(job: JobRecord | null, epoch: number, nodeId: string): Verdict {
+  const refusal = decideAttempt(job, epoch, nodeId);
+  if (refusal !== null || job === null) return refusal ?? 'unknown';
+  if (job.state === 'STARTING' || (job.state === 'RUNNING' && job.startedAtMs === null)) return 'apply';
+  return job.state === 'PENDING' ? 'foreign' : 'repeat';
+}
+
+export function decideResult(job: JobRecord | null, result: JobResult, nodeId: string): Verdict {
+  if (result.nodeId !== nodeId) return 'foreign';
+  const refusal = decideAttempt(job, result.epoch, nodeId);
+  if (refusal !== null || job === null) return refusal ?? 'unknown';
+  if (job.state === 'PENDING') return 'foreign';
+  if (!isFinalState(job.state)) return 'apply';
+  return isDeepStrictEqual(job.result, result) ? 'repeat' : 'contradiction';
+}
