@@ -2,14 +2,16 @@
 // itself. Encoding, values are read from a window; decoding, they are written into a fresh one.
 import { crc32 } from 'node:zlib';
 import { Fault } from '../base/fault.ts';
-import type { Column } from './columns.ts';
+import type { Column, ColumnFamilyName } from './columns.ts';
 import { absentReasons, columnFamilies, statistic, windowStatistics } from './columns.ts';
-import type { FrameModel, Role } from './frame-model.ts';
-import { bitLength, codeDouble, role } from './frame-model.ts';
+import type { Role } from './frame-model.ts';
+import { bitLength, codeDouble, FrameModel, role } from './frame-model.ts';
 import type { BitCoder } from './range-coder.ts';
 
 /** Largest quantised value; the distance between two of them is still an exact double. */
 const MAX_QUANTISED = 2 ** 52;
+/** Largest integer of a column that serves to expect another. */
+const MAX_GUIDED = 2 ** 50;
 /** Bits expected of the first value of a column. */
 const FIRST_SIZE = 16;
 /** Size of a place that has learned its own. */
@@ -27,16 +29,22 @@ export class ColumnCodec {
   /** An integer is value × divisor / factor; one of the two is 1, so that decimals stay exact. */
   readonly #divisor: Float64Array;
   readonly #factor: Float64Array;
+  /** Number of the list of usual values of each column, or -1. */
+  readonly #list: Int8Array;
+  /** Place of a column that moves with this one and comes before it, or -1; and in which direction. */
+  readonly #guide: Int32Array;
+  readonly #sign: Int8Array;
   readonly #double = new Float64Array(1);
   readonly #words: Uint32Array;
   // Of the frame in work.
+  readonly #before: Float64Array;
   #coder: BitCoder;
   #model: FrameModel;
   #values: Float64Array;
   #reasons: Uint8Array;
   #decoding = false;
 
-  constructor(generation: number, columns: readonly Column[], coder: BitCoder, model: FrameModel) {
+  constructor(generation: number, columns: readonly Column[], coder: BitCoder) {
     this.generation = generation;
     this.columns = columns;
     this.check = crc32(
@@ -51,11 +59,22 @@ export class ColumnCodec {
       this.#divisor[at] = resolution < 1 ? Math.round(1 / resolution) : 1;
       this.#factor[at] = Math.max(resolution, 1);
     });
+    this.#before = new Float64Array(columns.length);
     this.#words = new Uint32Array(this.#double.buffer);
     this.#coder = coder;
-    this.#model = model;
+    this.#list = listsOf(columns);
+    this.#guide = guidesOf(columns);
+    this.#sign = Int8Array.from(columns, ({ family }) => guides[family]?.sign ?? 1);
+    this.#model = this.createModel();
     this.#values = this.#double;
     this.#reasons = new Uint8Array(0);
+  }
+
+  createModel(): FrameModel {
+    return new FrameModel(
+      this.columns.length,
+      this.#list.reduce((most, list) => Math.max(most, list + 1), 0),
+    );
   }
 
   /** Codes all columns from `values` and `reasons` or, when `decoding`, into them. */
@@ -126,20 +145,72 @@ export class ColumnCodec {
     const model = this.#model;
     const at = column * windowStatistics;
     const before = model.last[column] ?? 0;
+    this.#before[column] = before;
     const quiet = !this.#decoding && this.#standsAt(at, before) ? 1 : 0;
     if (model.quiet(this.#coder, column, quiet) === 1) {
       if (this.#decoding) this.#values.fill(this.#restored(at, before), at, at + windowStatistics);
       return;
     }
-    const seen = model.see(column);
-    const last = this.#value(seen ? role.last : role.first, at + LAST, seen ? LEARNED : FIRST_SIZE, before);
-    const near = seen ? before : last;
-    const size = seen ? LEARNED : 0;
-    const max = this.#value(role.max, at + MAX, size, Math.max(near, last));
-    const min = this.#value(role.min, at + MIN, size, Math.min(near, last));
+    model.last[column] = model.see(column) ? this.#nextGauge(column, at, before) : this.#firstGauge(at);
+  }
+
+  #firstGauge(at: number): number {
+    const last = this.#value(role.first, at + LAST, FIRST_SIZE, 0);
+    const max = this.#value(role.max, at + MAX, 0, last);
+    const min = this.#value(role.min, at + MIN, 0, last);
+    this.#mean(at, min, max);
+    return last;
+  }
+
+  #nextGauge(column: number, at: number, before: number): number {
+    if (this.#isGuided(column, before)) {
+      const other = this.#guide[column] ?? 0;
+      const sign = this.#sign[column] ?? 1;
+      const from = this.#quantised(other + LAST);
+      const step = sign * (from - (this.#before[other >> 2] ?? 0));
+      const last = this.#value(role.guided, at + LAST, LEARNED, before + step);
+      const top = sign > 0 ? MAX : MIN;
+      const bottom = sign > 0 ? MIN : MAX;
+      this.#value(role.guided, at + MAX, LEARNED, last + sign * (this.#quantised(other + top) - from));
+      this.#value(role.guided, at + MIN, LEARNED, last + sign * (this.#quantised(other + bottom) - from));
+      this.#value(role.guided, at + MEAN, LEARNED, last + sign * (this.#quantised(other + MEAN) - from));
+      return last;
+    }
+    const list = this.#list[column] ?? -1;
+    const last = this.#listed(list, role.last, at + LAST, before);
+    const max = this.#listed(list, role.max, at + MAX, Math.max(before, last));
+    const min = this.#listed(list, role.min, at + MIN, Math.min(before, last));
+    this.#mean(at, min, max);
+    return last;
+  }
+
+  #mean(at: number, min: number, max: number): void {
     const spread = bitLength(max - min) - 2;
     this.#value(role.mean, at + MEAN, Math.max(spread, 0), Math.round((min + max) / 2));
-    model.last[column] = last;
+  }
+
+  /** Whether another column says what to expect of this one: it is there, present and of ordinary size. */
+  #isGuided(column: number, before: number): boolean {
+    const other = this.#guide[column] ?? -1;
+    if (other < 0 || this.#model.reasons[other >> 2] !== 0 || Math.abs(before) > MAX_GUIDED) return false;
+    if (Math.abs(this.#before[other >> 2] ?? 0) > MAX_GUIDED) return false;
+    for (let at = other; at < other + windowStatistics; at += 1) {
+      if (Math.abs(this.#quantised(at)) > MAX_GUIDED) return false;
+    }
+    return true;
+  }
+
+  /** As `value`, for a family whose values may be among a few usual ones. */
+  #listed(list: number, which: Role, at: number, expected: number): number {
+    if (list < 0) return this.#value(which, at, LEARNED, expected);
+    const usual = this.#model.usual(this.#coder, list, which, this.#decoding ? 0 : this.#quantised(at));
+    if (!Number.isNaN(usual)) {
+      if (this.#decoding) this.#values[at] = this.#restored(at, usual);
+      return usual;
+    }
+    const value = this.#value(which, at, LEARNED, expected);
+    this.#model.addUsual(list, value);
+    return value;
   }
 
   /** Whether all four statistics of the gauge at `at` equal one value. */
@@ -192,6 +263,32 @@ export class ColumnCodec {
     const column = at >> 2;
     return (value / (this.#divisor[column] ?? 1)) * (this.#factor[column] ?? 1);
   }
+}
+
+/** Memory that is taken is no longer available, nor, mostly, free: of these families one tells much of the other. */
+const guides: Partial<Record<ColumnFamilyName, { family: ColumnFamilyName; sign: 1 | -1 }>> = {
+  'memory.usedBytes': { family: 'memory.availableBytes', sign: -1 },
+  'memory.availableBytes': { family: 'memory.usedBytes', sign: -1 },
+  'memory.freeBytes': { family: 'memory.availableBytes', sign: 1 },
+};
+
+/** Place of the guide's statistics, or -1; a guide must come before the column it guides. */
+function guidesOf(columns: readonly Column[]): Int32Array {
+  return Int32Array.from(columns, ({ family, owner }, at) => {
+    const wanted = guides[family]?.family;
+    const other = columns.findIndex((each) => each.family === wanted && each.owner === owner);
+    return other < at ? other * windowStatistics : -1;
+  });
+}
+
+/** Shares read from ticks of the system's clock take few values; the columns of such a family share a list. */
+function listsOf(columns: readonly Column[]): Int8Array {
+  const families: ColumnFamilyName[] = [];
+  return Int8Array.from(columns, ({ family }) => {
+    if (columnFamilies[family].unit !== 'ratio' || columnFamilies[family].kind !== 'gauge') return -1;
+    if (!families.includes(family)) families.push(family);
+    return families.indexOf(family);
+  });
 }
 
 export function outOfRange(field: string): Fault {

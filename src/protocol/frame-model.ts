@@ -1,18 +1,19 @@
 // What both ends of a telemetry session have learned so far: the last value of every column, the usual step of
 // every counter, and the models under which integers are coded. All of it lies in one piece of memory, so that a
 // decoder can work on a copy and keep it only when the whole frame made sense.
+import { statistic, windowStatistics } from './columns.ts';
 import type { BitCoder } from './range-coder.ts';
 import { FRESH_MODEL } from './range-coder.ts';
 
 /** What an integer stands for; integers of one role share models. */
-export const role = { counter: 0, last: 1, max: 2, min: 3, mean: 4, head: 5, first: 6 } as const;
+export const role = { counter: 0, last: 1, max: 2, min: 3, mean: 4, head: 5, first: 6, guided: 7 } as const;
 export type Role = (typeof role)[keyof typeof role];
 
 /** Largest magnitude of a coded integer has this many bits. */
 export const INTEGER_BITS = 54;
 const ESCAPE = INTEGER_BITS + 1;
 
-const ROLES = 7;
+const ROLES = 8;
 const SIZES = 8;
 const STEPS = 16;
 const SIGNS = ROLES * SIZES * STEPS;
@@ -21,7 +22,11 @@ const FLAGS = LEADING + ROLES * STEPS;
 const SHARED_MODELS = FLAGS + 4;
 
 /** Places that belong to the frame and not to a column. */
-export const HEAD_SLOTS = 4;
+const HEAD_SLOTS = 4;
+/** Values that a list of usual values holds, and the models of one role for it: one for "in the list", the rest a tree. */
+const USUAL_BITS = 5;
+const USUAL = 1 << USUAL_BITS;
+const USUAL_ROLES = 4;
 /** Sizes and flags of the last frame, per column. */
 const SEEN = 1;
 const QUIET = 2;
@@ -29,30 +34,61 @@ const QUIET = 2;
 /** Hot: every window and frame. */
 export class FrameModel {
   readonly columnCount: number;
+  readonly listCount: number;
   /** Last quantised value of each column. */
   readonly last: Float64Array;
   /** Usual step of each counter between two windows. */
   readonly drift: Float64Array;
   /** Reason code of each column in the last frame. */
   readonly reasons: Uint8Array;
+  /** Lists of usual values, for families that take few. */
+  readonly #usual: Float64Array;
   readonly #models: Uint16Array;
+  readonly #usualModels: number;
   /** Usual number of bits of each place, times four. */
   readonly #sizes: Uint8Array;
   readonly #flags: Uint8Array;
+  /** Per list: which values were used since the hand passed, and where the hand is. */
+  readonly #used: Uint8Array;
+  readonly #hands: Uint8Array;
   readonly #memory: Uint8Array;
 
-  constructor(columnCount: number) {
-    const doubles = 16 * columnCount;
-    const models = 2 * (SHARED_MODELS + 2 * columnCount);
-    const sizes = 4 * columnCount + HEAD_SLOTS;
-    const memory = new ArrayBuffer(doubles + models + sizes + 2 * columnCount);
+  constructor(columnCount: number, listCount: number) {
     this.columnCount = columnCount;
-    this.last = new Float64Array(memory, 0, columnCount);
-    this.drift = new Float64Array(memory, 8 * columnCount, columnCount);
-    this.#models = new Uint16Array(memory, doubles, models / 2);
-    this.#sizes = new Uint8Array(memory, doubles + models, sizes);
-    this.#flags = new Uint8Array(memory, doubles + models + sizes, columnCount);
-    this.reasons = new Uint8Array(memory, doubles + models + sizes + columnCount, columnCount);
+    this.listCount = listCount;
+    this.#usualModels = SHARED_MODELS + 2 * columnCount;
+    const lengths = [
+      8 * columnCount,
+      8 * columnCount,
+      8 * USUAL * listCount,
+      2 * (this.#usualModels + USUAL * USUAL_ROLES * listCount),
+      windowStatistics * columnCount + HEAD_SLOTS,
+      columnCount,
+      columnCount,
+      USUAL * listCount,
+      listCount,
+    ];
+    const memory = new ArrayBuffer(lengths.reduce((sum, length) => sum + length, 0));
+    let at = 0;
+    const take = () => {
+      const length = lengths.shift() ?? 0;
+      at += length;
+      return [memory, at - length, length] as const;
+    };
+    const doubles = () => {
+      const [buffer, from, length] = take();
+      return new Float64Array(buffer, from, length / 8);
+    };
+    this.last = doubles();
+    this.drift = doubles();
+    this.#usual = doubles();
+    const [buffer, from, length] = take();
+    this.#models = new Uint16Array(buffer, from, length / 2);
+    this.#sizes = new Uint8Array(...take());
+    this.#flags = new Uint8Array(...take());
+    this.reasons = new Uint8Array(...take());
+    this.#used = new Uint8Array(...take());
+    this.#hands = new Uint8Array(...take());
     this.#memory = new Uint8Array(memory);
     this.clear();
   }
@@ -63,7 +99,12 @@ export class FrameModel {
     this.#models.fill(FRESH_MODEL);
   }
 
-  /** Becomes equal to another model of the same number of columns. */
+  /** Whether another model is of the same shape. */
+  fits(other: FrameModel): boolean {
+    return this.columnCount === other.columnCount && this.listCount === other.listCount;
+  }
+
+  /** Becomes equal to another model of the same shape. */
   copyFrom(other: FrameModel): void {
     this.#memory.set(other.#memory);
   }
@@ -88,9 +129,34 @@ export class FrameModel {
     return (flags & SEEN) !== 0;
   }
 
+  /** Codes a value that is in a list of usual values by its place in it; NaN where it is not. */
+  usual(coder: BitCoder, list: number, which: Role, value: number): number {
+    const values = list * USUAL;
+    const base = this.#usualModels + (list * USUAL_ROLES + which) * USUAL;
+    let place = 0;
+    while (place < USUAL && this.#usual[values + place] !== value) place += 1;
+    if (coder.bit(this.#models, base, place < USUAL ? 1 : 0) === 0) return Number.NaN;
+    let node = 1;
+    for (let bit = USUAL_BITS - 1; bit >= 0; bit -= 1) {
+      node = (node << 1) | coder.bit(this.#models, base + node, (place >> bit) & 1);
+    }
+    const at = values + (node & (USUAL - 1));
+    this.#used[at] = 1;
+    return this.#usual[at] ?? 0;
+  }
+
+  /** Puts a value into a list, in the place of one that has not been used for long. */
+  addUsual(list: number, value: number): void {
+    const values = list * USUAL;
+    let hand = this.#hands[list] ?? 0;
+    for (; this.#used[values + hand] === 1; hand = (hand + 1) % USUAL) this.#used[values + hand] = 0;
+    this.#usual[values + hand] = value;
+    this.#hands[list] = (hand + 1) % USUAL;
+  }
+
   /** Moves the usual step of a counter towards the step just seen; one outlier moves it little. */
   learnDrift(column: number, step: number): void {
-    const limit = 2 ** (((this.#sizes[4 * column] ?? 0) >> 2) + 1);
+    const limit = 2 ** (((this.#sizes[windowStatistics * column + statistic.last] ?? 0) >> 2) + 1);
     const drift = this.drift[column] ?? 0;
     const error = Math.max(-limit, Math.min(limit, step - drift));
     this.drift[column] = drift + error / 8;

@@ -67,7 +67,7 @@ export interface FrameEncoder {
 export function createFrameEncoder(): FrameEncoder {
   const coder = new RangeEncoder();
   let codec: ColumnCodec | null = null;
-  let model = new FrameModel(0);
+  let model = new FrameModel(0, 0);
   const head = createHead();
   let started = false;
   let check = 0;
@@ -77,8 +77,8 @@ export function createFrameEncoder(): FrameEncoder {
     },
     encode(window) {
       if (codec === null || codec.generation !== window.generation || codec.columns !== window.columns) {
-        model = new FrameModel(window.columns.length);
-        codec = new ColumnCodec(window.generation, window.columns, coder, model);
+        codec = new ColumnCodec(window.generation, window.columns, coder);
+        model = codec.createModel();
         started = false;
       }
       const step = window.sequence - head.sequence;
@@ -115,7 +115,7 @@ export interface FrameScratch {
 }
 
 export function createFrameScratch(): FrameScratch {
-  return { model: new FrameModel(0) };
+  return { model: new FrameModel(0, 0) };
 }
 
 /** Hot: every frame. Work and memory are bounded by the dictionary, whatever the frame says. */
@@ -124,8 +124,8 @@ export function createFrameDecoder(
   scratch: FrameScratch = createFrameScratch(),
 ): FrameDecoder {
   const coder = new RangeDecoder();
-  const model = new FrameModel(dictionary.columns.length);
-  const codec = new ColumnCodec(dictionary.generation, dictionary.columns, coder, model);
+  const codec = new ColumnCodec(dictionary.generation, dictionary.columns, coder);
+  const model = codec.createModel();
   const accepted = createHead();
   const head = createHead();
   let started = false;
@@ -136,7 +136,7 @@ export function createFrameDecoder(
       if (!key && ((frame[2] ?? 0) - accepted.sequence) % 256 === 0) throw repeated(accepted.sequence);
       const expected = checkOf(frame, key ? codec.check : check);
       if ((expected & 0xffffff) !== readCheck(frame)) throw damaged();
-      if (scratch.model.columnCount !== model.columnCount) scratch.model = new FrameModel(model.columnCount);
+      if (!scratch.model.fits(model)) scratch.model = codec.createModel();
       const work = scratch.model;
       if (key) {
         work.clear();
