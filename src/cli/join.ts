@@ -1,0 +1,96 @@
+// `flopd join URL`: enrols this host. Exit code 0 only after the scheduler's acknowledgement is on disk.
+import { hostname } from 'node:os';
+import type { Command } from 'commander';
+import { Fault } from '../base/fault.ts';
+import type { Config } from '../config/config.ts';
+import { parseSchedulerUrl, ValueProblem } from '../config/value.ts';
+import type { Context } from './context.ts';
+import { prepareStateDir } from './daemon.ts';
+import { readToken } from './endpoint.ts';
+import { exitCode } from './exit-code.ts';
+import { addConfigFlags, readConfig } from './flags.ts';
+import { writeLines } from './output.ts';
+import { shellQuote } from './text.ts';
+import { usageFault } from './usage.ts';
+
+export function define(command: Command, context: Context, finish: (code: number) => void): void {
+  command
+    .argument('<url>', 'base URL of the scheduler')
+    .option('--token <TOKEN>', 'join token (other users of this host can see it: prefer --token-file)')
+    .option('--token-file <PATH>', 'file with the join token: scheduler/join-token of the scheduler');
+  addConfigFlags(command, ['stateDir', 'node.name']).addHelpText(
+    'after',
+    `
+Makes a key that never leaves this host, and shows its public half to the scheduler.
+
+Example:
+  flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent`,
+  );
+  command.action(async (text: string) => {
+    const url = readUrl(text);
+    const config = await readConfig(command, context);
+    const { token, tokenFile } = command.opts() as { token?: string; tokenFile?: string };
+    const joinToken = chooseToken(
+      token,
+      tokenFile === undefined ? undefined : (config.tokenFile ?? tokenFile),
+    );
+    prepareStateDir(config);
+    const enrolled = await context.daemons.readEnrolment(config.stateDir);
+    if (enrolled !== null && enrolled.schedulerUrl !== url) throw enrolledElsewhere(config, enrolled);
+    const nodeId =
+      enrolled?.nodeId ??
+      (
+        await context.daemons.enrol({
+          url,
+          token: joinToken,
+          stateDir: config.stateDir,
+          name: config.node.name ?? hostname(),
+        })
+      ).nodeId;
+    await writeLines(context.stdout, [
+      `${enrolled === null ? 'enrolled' : 'already enrolled'} with ${url} as ${nodeId}`,
+      `start the agent: ${startLine(config)}`,
+    ]);
+    finish(exitCode.ok);
+  });
+}
+
+function startLine(config: Config): string {
+  const flag = config.sources.stateDir.kind === 'flag' ? ` --state-dir ${shellQuote(config.stateDir)}` : '';
+  return `flopd agent${flag}   (as a service: systemctl start flopd-agent)`;
+}
+
+function readUrl(text: string): string {
+  try {
+    return parseSchedulerUrl(text);
+  } catch (error) {
+    if (error instanceof ValueProblem)
+      throw usageFault(`url: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
+    throw error;
+  }
+}
+
+function chooseToken(token: string | undefined, tokenFile: string | undefined): string {
+  if (token !== undefined && tokenFile !== undefined)
+    throw usageFault('--token and --token-file are both given', 'give one of them');
+  if (tokenFile !== undefined) return readToken(tokenFile);
+  if (token === undefined)
+    throw usageFault(
+      'a join token is needed',
+      'give --token-file PATH (scheduler/join-token of the scheduler) or --token TOKEN',
+    );
+  if (!/^[\x21-\x7e]{1,256}$/.test(token))
+    throw usageFault('--token: not a token', 'copy it from scheduler/join-token of the scheduler');
+  return token;
+}
+
+function enrolledElsewhere(config: Config, enrolled: { nodeId: string; schedulerUrl: string }): Fault {
+  return new Fault(
+    'ENROLLED_ELSEWHERE',
+    `this host is enrolled with ${enrolled.schedulerUrl} already, as ${enrolled.nodeId}`,
+    {
+      field: 'stateDir',
+      remedy: `give this membership another directory with --state-dir DIR, or leave the old network: stop the agent and remove ${config.stateDir}/agent`,
+    },
+  );
+}

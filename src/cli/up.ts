@@ -1,0 +1,191 @@
+// `flopd up`: a network of one node in this process: scheduler, agent, and for a first look an example job that
+// goes the same way as every other: HTTP API, queue, link, supervisor, shim.
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import type { Log } from '../base/log.ts';
+import type { Config } from '../config/config.ts';
+import type { ConfigKeyName } from '../config/keys.ts';
+import { loadNative, nativePaths } from '../native.ts';
+import { type Client, createClient } from './client.ts';
+import type { Context, RunningAgent, RunningScheduler } from './context.ts';
+import {
+  announce,
+  awaitStop,
+  claimScheduler,
+  clearReadyFile,
+  explainListen,
+  prepareStateDir,
+  stopInOrder,
+  untilStop,
+  withdraw,
+} from './daemon.ts';
+import { createTextLog } from './daemon-log.ts';
+import { readToken } from './endpoint.ts';
+import { runExample } from './example.ts';
+import { exitCode } from './exit-code.ts';
+import { addConfigFlags, readConfig } from './flags.ts';
+import { howToCall } from './invocation.ts';
+import { say } from './message.ts';
+import { pause, writeLines } from './output.ts';
+import { dashboardFolder } from './scheduler.ts';
+import { escapeText, shellQuote } from './text.ts';
+
+const keys = [
+  'stateDir',
+  'listen',
+  'metricsListen',
+  'tokenFile',
+  'readyFile',
+  'node.name',
+  'node.cpus',
+  'node.memoryBytes',
+  'telemetry.periodMs',
+  'telemetry.windowMs',
+  'log.level',
+] as const satisfies readonly ConfigKeyName[];
+
+/** The agent is in this very process; longer means that something is wrong. */
+const CONNECT_DEADLINE_MS = 15_000;
+const FAREWELL_DEADLINE_MS = 500;
+
+export function define(command: Command, context: Context, finish: (code: number) => void): void {
+  command.option('--example', 'also run an example job: a matrix product of known size');
+  addConfigFlags(command, keys).addHelpText(
+    'after',
+    `
+Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
+
+Example:
+  flopd up --state-dir /tmp/try --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0`,
+  );
+  command.action(async () => finish(await runUp(command, context)));
+}
+
+async function runUp(command: Command, context: Context): Promise<number> {
+  const startedMs = context.clock.monotonicMs();
+  const config = await readConfig(command, context);
+  prepareStateDir(config);
+  clearReadyFile(config);
+  // On a terminal only trouble is worth a line, unless a level was asked for.
+  const log = createTextLog(
+    context.stderr,
+    config.sources['log.level'].kind === 'default' ? 'warn' : config.log.level,
+  );
+  await claimScheduler(config, loadNative(nativePaths(context.root).addon).native);
+  const stop = awaitStop(context);
+  const parts: { close(): Promise<void> }[] = [];
+  try {
+    const scheduler = await startScheduler(context, config, log);
+    parts.unshift(scheduler);
+    const agent = await startAgent(context, config, log, scheduler);
+    parts.unshift(agent);
+    await Promise.race([agent.connected(CONNECT_DEADLINE_MS), stop.first]);
+    announce(
+      config,
+      { url: scheduler.url, metricsUrl: agent.metricsUrl, pid: context.pid, stateDir: config.stateDir },
+      true,
+    );
+    const client = createClient({
+      url: scheduler.url,
+      token: readToken(scheduler.tokenFile),
+      tokenFile: scheduler.tokenFile,
+    });
+    await writeLines(
+      context.stdout,
+      describeStart(context, config, scheduler, agent, context.clock.monotonicMs() - startedMs),
+    );
+    await sayLimitations(context, client, agent.nodeId);
+    if ((command.opts() as { example?: boolean }).example === true) {
+      await Promise.race([runExample(context, client), stop.first]);
+    }
+    await untilStop(stop);
+    say(context.stderr, await describeFarewell(client));
+    const clean = await stopInOrder(parts, stop, log);
+    if (!clean)
+      say(context.stderr, 'stopped before everything was closed; nothing is lost: the next start settles it');
+    return clean ? exitCode.ok : exitCode.failed;
+  } catch (error) {
+    await stopInOrder(parts, stop, log);
+    throw explainListen(error, config);
+  } finally {
+    withdraw(config, context.pid);
+  }
+}
+
+function startScheduler(context: Context, config: Config, log: Log): Promise<RunningScheduler> {
+  return context.daemons.startScheduler({
+    stateDir: config.stateDir,
+    listen: config.listen,
+    clock: context.clock,
+    log: log.child({ part: 'scheduler' }),
+    version: context.version,
+    dashboardFolder: dashboardFolder(context.root),
+  });
+}
+
+function startAgent(
+  context: Context,
+  config: Config,
+  log: Log,
+  scheduler: RunningScheduler,
+): Promise<RunningAgent> {
+  return context.daemons.startAgent({
+    root: context.root,
+    stateDir: config.stateDir,
+    metricsListen: config.metricsListen,
+    scheduler: scheduler.url,
+    joinToken: readToken(scheduler.joinTokenFile),
+    config,
+    clock: context.clock,
+    log: log.child({ part: 'agent' }),
+    version: context.version,
+  });
+}
+
+function describeStart(
+  context: Context,
+  config: Config,
+  scheduler: RunningScheduler,
+  agent: RunningAgent,
+  tookMs: number,
+): string[] {
+  const terminal = context.stdout.isTTY === true;
+  // The token belongs on the user's own screen, never into a log that standard output may be.
+  const dashboard = terminal
+    ? `${scheduler.url}/#token=${readFileSync(scheduler.tokenFile, 'utf8').trim()}`
+    : `${scheduler.url}/`;
+  const flags = [
+    ...(config.sources.stateDir.kind === 'flag' ? [`--state-dir ${shellQuote(config.stateDir)}`] : []),
+    ...(config.sources.stateDir.kind === 'file' ? [`--config ${shellQuote(config.file ?? '')}`] : []),
+  ];
+  const call = [howToCall(context), 'run', ...flags].join(' ');
+  return [
+    `flopd ${context.version}: ready after ${(tookMs / 1000).toFixed(2)} s`,
+    `dashboard: ${dashboard}`,
+    ...(terminal ? [] : [`token:     ${scheduler.tokenFile}`]),
+    `submit:    ${call} -- sh -c 'echo hello'`,
+    `metrics:   ${agent.metricsUrl}`,
+    `state:     ${config.stateDir}`,
+  ].map(escapeText);
+}
+
+/** What this host lacks, as the agent told the scheduler. */
+async function sayLimitations(context: Context, client: Client, nodeId: string): Promise<void> {
+  const node = await client.node(nodeId);
+  const sentences = [...(node.inventory?.limitations ?? [])];
+  if (node.devices.length === 0 && !sentences.some((sentence) => /accelerator/i.test(sentence))) {
+    sentences.push('no accelerators: the CPU is the only device of this host');
+  }
+  await writeLines(
+    context.stdout,
+    sentences.map((sentence) => `note:      ${escapeText(sentence)}`),
+  );
+}
+
+async function describeFarewell(client: Client): Promise<string> {
+  const asked = client.jobs({ state: 'RUNNING', limit: 1000 }).then(({ jobs }) => jobs.length);
+  const running = await Promise.race([asked.catch(() => null), pause(FAREWELL_DEADLINE_MS).then(() => null)]);
+  if (running === null) return 'stopping; running jobs go on';
+  if (running === 0) return 'stopping; no job is running';
+  return `stopping; ${running === 1 ? 'one running job goes' : `${running} running jobs go`} on, and the next "flopd up" takes ${running === 1 ? 'it' : 'them'} up again`;
+}
