@@ -1,11 +1,401 @@
-// The export table and the checks of arguments, nothing else.
+// The export table and the checks of arguments, nothing else. In the order of src/native.ts.
+//
+// Plain Node-API 8 without the C++ library. A function that returns nullptr has an exception pending: a TypeError
+// that names the wrong argument, or an Error with a code.
+#include <errno.h>
+#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include <node_api.h>
+
+#include "flops.h"
+#include "notify.h"
+#include "reader.h"
+#include "spawn.h"
 
 extern "C" const char flopd_version[];
 
+namespace {
+
+constexpr size_t MAX_ARGUMENTS = 4;
+constexpr size_t MAX_PATH_BYTES = 4095;
+constexpr size_t MAX_NOTIFY_BYTES = 64 << 10;
+constexpr size_t MAX_STRINGS = 1 << 16;       // of one argv or environment
+constexpr size_t MAX_STRING_BYTES = 1 << 20;  // the kernel takes 128 KiB at most, and answers E2BIG itself
+
+// Throws a TypeError, unless a getter of the caller's threw already: that stays.
+bool fail_type(napi_env env, const char *text) {
+  bool pending = false;
+  napi_is_exception_pending(env, &pending);
+  if (!pending) napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", text);
+  return false;
+}
+
+const char *errno_name(int error) {
+#define NAME(code) \
+  case code:       \
+    return #code;
+  switch (error) {
+    NAME(EACCES) NAME(EAGAIN) NAME(EBADF) NAME(EBUSY) NAME(EDQUOT) NAME(EEXIST) NAME(EINVAL) NAME(EIO) NAME(EISDIR)
+    NAME(ELOOP) NAME(EMFILE) NAME(ENAMETOOLONG) NAME(ENFILE) NAME(ENODEV) NAME(ENOENT) NAME(ENOLCK) NAME(ENOMEM)
+    NAME(ENOSPC) NAME(ENOTDIR) NAME(ENXIO) NAME(EPERM) NAME(EROFS) NAME(ETXTBSY)
+    default:
+      return "UNKNOWN";
+  }
+#undef NAME
+}
+
+napi_value fail(napi_env env, const char *code, const char *text) {
+  napi_throw_error(env, code, text);
+  return nullptr;
+}
+
+napi_value fail_errno(napi_env env, const char *what, int error) {
+  char text[256];
+  snprintf(text, sizeof text, "%s: %s: %s", errno_name(error), what, strerror(error));
+  return fail(env, errno_name(error), text);
+}
+
+// The arguments of a call; those not given are undefined.
+struct Arguments {
+  napi_value at[MAX_ARGUMENTS];
+  bool get(napi_env env, napi_callback_info info) {
+    size_t count = MAX_ARGUMENTS;
+    return napi_get_cb_info(env, info, &count, at, nullptr, nullptr) == napi_ok;
+  }
+};
+
+bool is_type(napi_env env, napi_value value, napi_valuetype wanted) {
+  napi_valuetype type;
+  return napi_typeof(env, value, &type) == napi_ok && type == wanted;
+}
+
+// A copy of a string, to be freed, or nullptr with a TypeError pending: `name` must be a string of `min` to `max`
+// bytes without NUL.
+char *copy_string(napi_env env, napi_value value, const char *name, size_t min, size_t max, size_t *length = nullptr) {
+  char text[160];
+  size_t size = 0;
+  snprintf(text, sizeof text, "%s must be a string of %zu to %zu bytes without NUL", name, min, max);
+  if (!is_type(env, value, napi_string) || napi_get_value_string_utf8(env, value, nullptr, 0, &size) != napi_ok ||
+      size < min || size > max) {
+    fail_type(env, text);
+    return nullptr;
+  }
+  char *copy = static_cast<char *>(malloc(size + 1));
+  if (copy == nullptr) {
+    fail_errno(env, name, ENOMEM);
+    return nullptr;
+  }
+  napi_get_value_string_utf8(env, value, copy, size + 1, &size);
+  if (memchr(copy, 0, size) != nullptr) {
+    free(copy);
+    fail_type(env, text);
+    return nullptr;
+  }
+  if (length != nullptr) *length = size;
+  return copy;
+}
+
+void free_strings(char **strings) {
+  for (size_t i = 0; strings != nullptr && strings[i] != nullptr; i++) free(strings[i]);
+  free(strings);
+}
+
+// A copy of an array of strings that ends with NULL, or nullptr with an exception pending.
+char **copy_strings(napi_env env, napi_value value, const char *name, uint32_t min) {
+  char text[96];
+  bool is_array = false;
+  uint32_t count = 0;
+  snprintf(text, sizeof text, "%s must be an array of %u to %zu strings", name, min, MAX_STRINGS);
+  if (napi_is_array(env, value, &is_array) != napi_ok || !is_array ||
+      napi_get_array_length(env, value, &count) != napi_ok || count < min || count > MAX_STRINGS) {
+    fail_type(env, text);
+    return nullptr;
+  }
+  char **strings = static_cast<char **>(calloc(count + 1, sizeof *strings));
+  if (strings == nullptr) {
+    fail_errno(env, name, ENOMEM);
+    return nullptr;
+  }
+  for (uint32_t i = 0; i < count; i++) {
+    napi_handle_scope scope;
+    napi_value item;
+    if (napi_open_handle_scope(env, &scope) != napi_ok) {
+      free_strings(strings);
+      return nullptr;
+    }
+    snprintf(text, sizeof text, "%s[%u]", name, i);
+    if (napi_get_element(env, value, i, &item) == napi_ok) strings[i] = copy_string(env, item, text, 0, MAX_STRING_BYTES);
+    napi_close_handle_scope(env, scope);
+    if (strings[i] != nullptr) continue;
+    free_strings(strings);
+    return nullptr;
+  }
+  return strings;
+}
+
+bool get_integer(napi_env env, napi_value value, const char *name, double min, double max, unsigned *result) {
+  double number;
+  if (is_type(env, value, napi_number) && napi_get_value_double(env, value, &number) == napi_ok && number >= min &&
+      number <= max && floor(number) == number) {
+    *result = static_cast<unsigned>(number);
+    return true;
+  }
+  char text[96];
+  snprintf(text, sizeof text, "%s must be an integer from %.0f to %.0f", name, min, max);
+  return fail_type(env, text);
+}
+
+// The memory of a typed array, valid until JavaScript runs again.
+bool get_memory(napi_env env, napi_value value, napi_typedarray_type wanted, const char *text, void **data, size_t *length) {
+  bool is_typed = false;
+  napi_typedarray_type type;
+  if (napi_is_typedarray(env, value, &is_typed) != napi_ok || !is_typed ||
+      napi_get_typedarray_info(env, value, &type, length, data, nullptr, nullptr) != napi_ok || type != wanted)
+    return fail_type(env, text);
+  if (*data == nullptr) *length = 0;  // detached
+  return true;
+}
+
+napi_value undefined(napi_env env) {
+  napi_value value = nullptr;
+  napi_get_undefined(env, &value);
+  return value;
+}
+
+napi_value number_of(napi_env env, double number) {
+  napi_value value = nullptr;
+  napi_create_double(env, number, &value);
+  return value;
+}
+
+// The reader.
+
+char *get_root(napi_env env, napi_value options, const char *name) {
+  napi_value value;
+  if (napi_get_named_property(env, options, name, &value) != napi_ok) return nullptr;
+  return copy_string(env, value, name, 1, MAX_PATH_BYTES);
+}
+
+napi_value open_reader_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  if (!arguments.get(env, info)) return nullptr;
+  napi_value options = arguments.at[0], period;
+  unsigned period_ms = 0;
+  if (!is_type(env, options, napi_object)) {
+    fail_type(env, "options must be an object with procRoot, sysRoot and periodMs");
+    return nullptr;
+  }
+  char *proc_root = get_root(env, options, "procRoot");
+  char *sys_root = proc_root != nullptr ? get_root(env, options, "sysRoot") : nullptr;
+  bool is_right = sys_root != nullptr && napi_get_named_property(env, options, "periodMs", &period) == napi_ok &&
+                  get_integer(env, period, "periodMs", 10, 10000, &period_ms);
+  int error = is_right ? reader_open(proc_root, sys_root, period_ms, env) : 0;
+  free(proc_root);
+  free(sys_root);
+  if (!is_right) return nullptr;
+  if (error == -EBUSY) return fail(env, "READER_OPEN", "a reader is open already in this process");
+  return error != 0 ? fail_errno(env, "the reader could not be started", -error) : undefined(env);
+}
+
+napi_value fail_closed(napi_env env) { return fail(env, "READER_CLOSED", "no reader is open"); }
+
+napi_value column_of(napi_env env, const column &column) {
+  napi_value object, family, label;
+  const char *name = family_name(column.family);
+  if (napi_create_object(env, &object) != napi_ok ||
+      napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &family) != napi_ok)
+    return nullptr;
+  napi_status status = column.label[0] == 0 ? napi_get_null(env, &label)
+                                            : napi_create_string_utf8(env, column.label, NAPI_AUTO_LENGTH, &label);
+  if (status != napi_ok || napi_set_named_property(env, object, "family", family) != napi_ok ||
+      napi_set_named_property(env, object, "label", label) != napi_ok)
+    return nullptr;
+  return object;
+}
+
+napi_value reader_columns_(napi_env env, napi_callback_info) {
+  generation_columns columns;
+  if (reader_columns(&columns) != 0) return fail_closed(env);
+  napi_value array = nullptr;
+  bool is_right = napi_create_array_with_length(env, columns.count, &array) == napi_ok;
+  for (size_t i = 0; is_right && i < columns.count; i++) {
+    napi_handle_scope scope;
+    is_right = napi_open_handle_scope(env, &scope) == napi_ok;
+    if (!is_right) break;
+    napi_value object = column_of(env, columns.columns[i]);
+    is_right = object != nullptr && napi_set_element(env, array, static_cast<uint32_t>(i), object) == napi_ok;
+    napi_close_handle_scope(env, scope);
+  }
+  reader_columns_done(&columns);
+  return is_right ? array : nullptr;
+}
+
+napi_value take_window_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  void *header, *values, *reasons;
+  size_t header_length, values_length, reasons_length;
+  if (!arguments.get(env, info) ||
+      !get_memory(env, arguments.at[0], napi_float64_array, "header must be a Float64Array", &header, &header_length) ||
+      !get_memory(env, arguments.at[1], napi_float64_array, "values must be a Float64Array", &values, &values_length) ||
+      !get_memory(env, arguments.at[2], napi_uint8_array, "reasons must be a Uint8Array", &reasons, &reasons_length))
+    return nullptr;
+  if (header_length < HEADER_LENGTH) {
+    fail_type(env, "header must be a Float64Array of at least 7");
+    return nullptr;
+  }
+  int count = reader_take(static_cast<double *>(header), static_cast<double *>(values), values_length,
+                          static_cast<uint8_t *>(reasons), reasons_length);
+  return count < 0 ? fail_closed(env) : number_of(env, count);
+}
+
+napi_value close_reader_(napi_env env, napi_callback_info) {
+  reader_close();
+  return undefined(env);
+}
+
+// The system.
+
+napi_value notify_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  size_t length;
+  if (!arguments.get(env, info)) return nullptr;
+  char *state = copy_string(env, arguments.at[0], "state", 1, MAX_NOTIFY_BYTES, &length);
+  if (state == nullptr) return nullptr;
+  napi_value result = nullptr;
+  napi_get_boolean(env, notify_send(state, length), &result);
+  free(state);
+  return result;
+}
+
+napi_value spawn_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  if (!arguments.get(env, info)) return nullptr;
+  char *path = copy_string(env, arguments.at[0], "path", 1, MAX_PATH_BYTES);
+  char **argv = path != nullptr ? copy_strings(env, arguments.at[1], "argv", 1) : nullptr;
+  char **environment = argv != nullptr ? copy_strings(env, arguments.at[2], "environment", 0) : nullptr;
+  napi_value result = environment != nullptr ? number_of(env, spawn_program(path, argv, environment)) : nullptr;
+  free(path);
+  free_strings(argv);
+  free_strings(environment);
+  return result;
+}
+
+napi_value reap_(napi_env env, napi_callback_info) { return number_of(env, spawn_reap()); }
+
+napi_value lock_file_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  if (!arguments.get(env, info)) return nullptr;
+  char *path = copy_string(env, arguments.at[0], "path", 1, MAX_PATH_BYTES);
+  if (path == nullptr) return nullptr;
+  int fd = lock_file(path);
+  free(path);
+  if (fd < 0 && fd != -EWOULDBLOCK) return fail_errno(env, "the lock file could not be opened", -fd);
+  return number_of(env, fd < 0 ? -1 : fd);
+}
+
+// The floating-point measurement, on a thread of libuv's pool.
+
+struct Measurement {
+  napi_async_work work;
+  napi_deferred deferred;
+  bool is_double;
+  unsigned threads, duration_ms;
+  int error;
+  double flops;
+  const char *isa;
+};
+
+void measure(napi_env, void *data) {
+  Measurement *m = static_cast<Measurement *>(data);
+  m->error = flops_measure(m->is_double, m->threads, m->duration_ms, &m->flops, &m->isa);
+}
+
+napi_value measurement_result(napi_env env, const Measurement &m) {
+  napi_value object, isa, flops = number_of(env, m.flops);
+  if (napi_create_object(env, &object) != napi_ok || napi_create_string_utf8(env, m.isa, NAPI_AUTO_LENGTH, &isa) != napi_ok)
+    return nullptr;
+  napi_set_named_property(env, object, "flops", flops);
+  napi_set_named_property(env, object, "isa", isa);
+  return object;
+}
+
+void measured(napi_env env, napi_status status, void *data) {
+  Measurement *m = static_cast<Measurement *>(data);
+  napi_value object = status == napi_ok && m->error == 0 ? measurement_result(env, *m) : nullptr;
+  if (object != nullptr) {
+    napi_resolve_deferred(env, m->deferred, object);
+  } else if (status != napi_cancelled) {
+    napi_value code, text, error;
+    napi_create_string_utf8(env, errno_name(-m->error), NAPI_AUTO_LENGTH, &code);
+    napi_create_string_utf8(env, "the floating-point measurement failed", NAPI_AUTO_LENGTH, &text);
+    if (napi_create_error(env, code, text, &error) == napi_ok) napi_reject_deferred(env, m->deferred, error);
+  }
+  napi_delete_async_work(env, m->work);
+  free(m);
+}
+
+napi_value measure_flops_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  char precision[8] = "";
+  size_t length = 0;
+  unsigned threads, duration_ms;
+  if (!arguments.get(env, info)) return nullptr;
+  bool is_string = is_type(env, arguments.at[0], napi_string) &&
+                   napi_get_value_string_utf8(env, arguments.at[0], precision, sizeof precision, &length) == napi_ok;
+  bool is_double = is_string && strcmp(precision, "fp64") == 0;
+  if (!is_double && !(is_string && strcmp(precision, "fp32") == 0)) {
+    fail_type(env, "precision must be 'fp64' or 'fp32'");
+    return nullptr;
+  }
+  if (!get_integer(env, arguments.at[1], "threads", 1, 1024, &threads) ||
+      !get_integer(env, arguments.at[2], "durationMs", 1, 60000, &duration_ms))
+    return nullptr;
+  Measurement *m = static_cast<Measurement *>(calloc(1, sizeof *m));
+  napi_value promise, name;
+  if (m == nullptr) return fail_errno(env, "measureFlops", ENOMEM);
+  m->is_double = is_double;
+  m->threads = threads;
+  m->duration_ms = duration_ms;
+  if (napi_create_string_utf8(env, "flopd.measureFlops", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, measure, measured, m, &m->work) != napi_ok) {
+    free(m);
+    return fail(env, "UNKNOWN", "the floating-point measurement could not be started");
+  }
+  if (napi_create_promise(env, &m->deferred, &promise) != napi_ok || napi_queue_async_work(env, m->work) != napi_ok) {
+    napi_delete_async_work(env, m->work);
+    free(m);
+    return fail(env, "UNKNOWN", "the floating-point measurement could not be started");
+  }
+  return promise;
+}
+
+bool export_function(napi_env env, napi_value exports, const char *name, napi_callback callback) {
+  napi_value function;
+  return napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, nullptr, &function) == napi_ok &&
+         napi_set_named_property(env, exports, name, function) == napi_ok;
+}
+
+// The JavaScript thread that opened the reader ends.
+void environment_ends(void *owner) { reader_close_owned(owner); }
+
+}  // namespace
+
 NAPI_MODULE_INIT() {
   napi_value version;
-  if (napi_create_string_utf8(env, flopd_version, NAPI_AUTO_LENGTH, &version) != napi_ok) return nullptr;
-  napi_set_named_property(env, exports, "version", version);
-  return exports;
+  bool is_right = napi_create_string_utf8(env, flopd_version, NAPI_AUTO_LENGTH, &version) == napi_ok &&
+                  napi_set_named_property(env, exports, "version", version) == napi_ok &&
+                  export_function(env, exports, "openReader", open_reader_) &&
+                  export_function(env, exports, "readerColumns", reader_columns_) &&
+                  export_function(env, exports, "takeWindow", take_window_) &&
+                  export_function(env, exports, "closeReader", close_reader_) &&
+                  export_function(env, exports, "notify", notify_) && export_function(env, exports, "spawn", spawn_) &&
+                  export_function(env, exports, "reap", reap_) &&
+                  export_function(env, exports, "lockFile", lock_file_) &&
+                  export_function(env, exports, "measureFlops", measure_flops_) &&
+                  napi_add_env_cleanup_hook(env, environment_ends, env) == napi_ok;
+  return is_right ? exports : nullptr;
 }

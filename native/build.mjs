@@ -179,7 +179,7 @@ async function build() {
     target: join(out, 'flopd.node'),
     objects: objectsOf('addon', addonSources, (isC) => (isC ? inAddon : [...inAddon, `-I${include}`])),
     // Linked by the C compiler: addon.cc uses nothing of the C++ library, so the host needs none.
-    flags: ['-shared', '-pthread', '-Wl,-z,relro,-z,now', ...(asan ? ['-fsanitize=address'] : []), '-lm'],
+    flags: ['-shared', '-pthread', '-Wl,-z,relro,-z,now,-z,nodelete', ...(asan ? ['-fsanitize=address'] : []), '-lm'],
     preferStatic: false,
   });
   if (!asan) {
