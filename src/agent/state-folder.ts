@@ -1,9 +1,11 @@
 // The agent's part of the state directory: made private, proven writable, and held by one agent at a time.
 import {
+  chmodSync,
   closeSync,
   ftruncateSync,
   mkdirSync,
   readFileSync,
+  statSync,
   unlinkSync,
   writeFileSync,
   writeSync,

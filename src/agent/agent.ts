@@ -1,0 +1,242 @@
+// The composition root: builds every part of the agent in boot order, hands each what it needs of the others, and
+// stops them in reverse. Boot order is a promise: jobs that outlived the last agent are taken up again before
+// anything touches the network.
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { Fault } from '../base/fault.ts';
+import type { Log } from '../base/log.ts';
+import type { Config } from '../config/config.ts';
+import { createSlowDevices } from '../device/catalogue.ts';
+import { readInventory } from '../device/inventory.ts';
+import { createAgentMetrics } from '../exporter/agent-metrics.ts';
+import { startExporter } from '../exporter/exporter.ts';
+import { createExecutors } from '../job/executor/catalogue.ts';
+import type { Executor } from '../job/executor/executor.ts';
+import { createJobs } from '../job/supervisor.ts';
+import { createLink } from '../link/link.ts';
+import { loadNative, nativePaths } from '../native.ts';
+import { createSampler } from '../telemetry/sampler.ts';
+import { type Enrolment, enrol, readEnrolment, requireSafeUrl } from './enrolment.ts';
+import { cheapInventory, decideCapacity, gatherFacts } from './facts.ts';
+import { buildHello } from './hello.ts';
+import { readBootId, takeIdentity } from './identity.ts';
+import { jobEnvironment } from './job-environment.ts';
+import { createLifecycle, type Lifecycle } from './lifecycle.ts';
+import { createNotifier } from './notify.ts';
+import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
+import { createVitals } from './vitals.ts';
+
+export interface AgentOptions {
+  /** Folder of package.json; the addon and the shim lie below it. */
+  readonly root: string;
+  readonly stateDir: string;
+  readonly metricsListen: { readonly host: string; readonly port: number };
+  /** The scheduler's base URL; null for the one that this host is enrolled with. */
+  readonly scheduler: string | null;
+  /** Enrols this host first when it is not enrolled. */
+  readonly joinToken: string | null;
+  readonly config: Pick<Config, 'node' | 'telemetry'>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+  /** Where the host is read from and what surrounds the process; tests pass their own. */
+  readonly host?: Host;
+}
+
+export interface Host {
+  readonly procRoot: string;
+  readonly sysRoot: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly random: () => number;
+}
+
+export interface Agent {
+  readonly nodeId: string;
+  readonly metricsUrl: string;
+  readonly schedulerUrl: string;
+  /** Resolves after the first welcome; rejects with LINK_NOT_CONNECTED after `timeoutMs`. */
+  connected(timeoutMs: number): Promise<void>;
+  /** Stops in reverse order, each part with a deadline. Running jobs go on. */
+  close(): Promise<void>;
+}
+
+/** Starts the agent; resolves when its local parts run. Rejects with a Fault, and then nothing is left running. */
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const lifecycle = createLifecycle(options.clock, options.log);
+  try {
+    return await build(options, lifecycle);
+  } catch (error) {
+    await lifecycle.stop();
+    throw error;
+  }
+}
+
+async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent> {
+  const { root, stateDir, config, clock, log, version } = options;
+  const { procRoot, sysRoot, environment, random } = options.host ?? presentHost();
+
+  const folder = prepareStateFolder(stateDir);
+  const paths = nativePaths(root);
+  const { native, problem } = loadNative(paths.addon);
+  if (problem !== null) log.warn({}, problem);
+  if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native));
+
+  const name = config.node.name ?? (hostname() || 'unnamed');
+  const enrolment = await takeEnrolment(options, name);
+  const url = options.scheduler ?? enrolment.schedulerUrl;
+  requireSafeUrl(url);
+  const bootId = readBootId(procRoot);
+  const identity = takeIdentity(folder, enrolment, bootId, clock);
+
+  const capacity = decideCapacity(config.node, procRoot, sysRoot);
+  // All of them go to the job room: one that cannot start jobs now may still take up those that run.
+  const executors = createExecutors({ shimPath: paths.shim, native, clock, log: log.child({ room: 'job' }) });
+  const offered = probeExecutors(executors, log);
+  const limitations = problem === null ? offered.limitations : [problem, ...offered.limitations];
+  const facts = gatherFacts({
+    cheap: cheapInventory(capacity, offered.names, limitations),
+    read: () =>
+      readInventory({
+        native,
+        paths,
+        stateDir,
+        config: { jobCpus: config.node.cpus, jobMemoryBytes: config.node.memoryBytes, name },
+        executors: offered.names,
+        limitations,
+        procRoot,
+        sysRoot,
+      }),
+    onLate: () => link.renew('the inventory is complete now'),
+    clock,
+    log,
+  });
+
+  const link = createLink({
+    url,
+    hello: async (challenge) => {
+      const inventory = await facts.settled();
+      return buildHello({ identity, name, version, inventory, jobs: jobs.held() }, challenge);
+    },
+    handlers: {
+      order: (order) => (order.type === 'start' ? jobs.start(order) : jobs.stop(order)),
+      acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
+      delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
+      readOutput: (jobId, epoch, stream, offset, limit) =>
+        jobs.readOutput(jobId, epoch, stream, offset, limit),
+    },
+    clock,
+    log: log.child({ room: 'link' }),
+    random,
+  });
+
+  const jobs = await createJobs({
+    folder,
+    nodeId: identity.nodeId,
+    bootId,
+    executors,
+    capacity,
+    environment: jobEnvironment(environment),
+    clock,
+    log: log.child({ room: 'job' }),
+    events: link,
+  });
+  lifecycle.onStop('jobs', () => jobs.close());
+  for (const result of jobs.unsettled()) link.ended(result);
+
+  const metrics = createAgentMetrics({ version });
+  const sampler = createSampler({
+    native,
+    clock,
+    procRoot,
+    sysRoot,
+    periodMs: config.telemetry.periodMs,
+    windowMs: config.telemetry.windowMs,
+    slowDevices: createSlowDevices({ stateDir, clock, procRoot, sysRoot }),
+    onWindow: (window) => link.window(window),
+    log: log.child({ room: 'telemetry' }),
+  });
+  lifecycle.onStop('sampler', () => sampler.close());
+
+  const vitals = createVitals({
+    lastWindowMs: native === null ? null : () => sampler.lastWindowMonotonicMs(),
+    windowMs: config.telemetry.windowMs,
+    runningCount: () => jobs.runningCount(),
+    linkState: () => link.state(),
+    schedulerUrl: url,
+    clock,
+  });
+  const exporter = await startExporter({
+    listen: options.metricsListen,
+    latest: () => sampler.latest(),
+    inventory: () => facts.inventory(),
+    health: () => vitals.health(),
+    metrics,
+    clock,
+    log: log.child({ room: 'exporter' }),
+  });
+  lifecycle.onStop('exporter', () => exporter.close());
+
+  lifecycle.onStop('link', () => link.close());
+  link.open();
+
+  const notifier = createNotifier({
+    native,
+    environment,
+    pid: process.pid,
+    stuck: () => vitals.stuck(),
+    status: () => vitals.status(),
+    clock,
+    log,
+  });
+  lifecycle.onStop('notifier', () => notifier.stopping());
+  notifier.ready();
+
+  return {
+    nodeId: identity.nodeId,
+    metricsUrl: exporter.url,
+    schedulerUrl: url,
+    connected: (timeoutMs) => link.connected(timeoutMs),
+    close: () => lifecycle.stop(),
+  };
+}
+
+function presentHost(): Host {
+  return { procRoot: '/proc', sysRoot: '/sys', environment: process.env, random: Math.random };
+}
+
+async function takeEnrolment(
+  { stateDir, scheduler, joinToken }: AgentOptions,
+  name: string,
+): Promise<Enrolment> {
+  const known = await readEnrolment(stateDir);
+  if (known !== null) return known;
+  if (scheduler !== null && joinToken !== null)
+    return enrol({ url: scheduler, token: joinToken, stateDir, name });
+  throw new Fault(
+    'AGENT_NOT_ENROLLED',
+    `this host has not joined a scheduler (no ${join(stateDir, 'agent', 'node.json')})`,
+    {
+      field: 'scheduler',
+      remedy: 'run "flopd join URL --token-file FILE" first',
+    },
+  );
+}
+
+/** Names of the executors that can work here, and a sentence for each that cannot. */
+function probeExecutors(
+  executors: readonly Executor[],
+  log: Log,
+): { names: string[]; limitations: string[] } {
+  const names: string[] = [];
+  const limitations: string[] = [];
+  for (const executor of executors) {
+    const problem = executor.probe();
+    if (problem === null) names.push(executor.name);
+    else {
+      limitations.push(`executor ${executor.name}: ${problem}`);
+      log.warn({ executor: executor.name }, `no jobs through this executor: ${problem}`);
+    }
+  }
+  return { names, limitations };
+}

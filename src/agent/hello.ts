@@ -1,0 +1,39 @@
+// Builds the hello: who this node is, what it can do, which jobs it holds.
+import type { Challenge, HeldJob, Hello, Inventory } from '../protocol/control.ts';
+import { PROTOCOL_VERSION } from '../protocol/control.ts';
+import type { Identity } from './identity.ts';
+
+/** So that neither the hello nor the welcome that answers it outgrows a frame. */
+export const MAX_HELLO_JOBS = 8000;
+const importance: Readonly<Record<HeldJob['phase'], number>> = { running: 0, accepted: 1, ended: 2 };
+
+export interface HelloParts {
+  readonly identity: Identity;
+  readonly name: string;
+  readonly version: string;
+  readonly inventory: Inventory;
+  readonly jobs: readonly HeldJob[];
+}
+
+export function buildHello(
+  { identity, name, version, inventory, jobs }: HelloParts,
+  challenge: Challenge,
+): Hello {
+  // What has ended comes as a result anyway; what runs must be named, or the scheduler takes it for lost.
+  const held =
+    jobs.length <= MAX_HELLO_JOBS
+      ? [...jobs]
+      : [...jobs].sort((a, b) => importance[a.phase] - importance[b.phase]).slice(0, MAX_HELLO_JOBS);
+  return {
+    type: 'hello',
+    versions: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
+    nodeId: identity.nodeId,
+    name,
+    agentVersion: version,
+    bootId: identity.bootId,
+    generation: identity.generation,
+    proof: identity.prove(challenge),
+    inventory,
+    jobs: held,
+  };
+}
