@@ -66,7 +66,10 @@ function groupFolders(
       : [point, ...names.map((_, at) => join(point, ...names.slice(0, at + 1)))];
   };
   return {
-    v1: folders(({ type, superOptions }) => type === 'cgroup' && superOptions.includes(controller), groups.get(controller)),
+    v1: folders(
+      ({ type, superOptions }) => type === 'cgroup' && superOptions.includes(controller),
+      groups.get(controller),
+    ),
     v2: folders(({ type }) => type === 'cgroup2', groups.get('')),
   };
 }

@@ -20,7 +20,13 @@ export function parseMountinfo(text: string): Mount[] {
     const [, , device, root, point] = fields;
     const separator = fields.indexOf('-', 6);
     const type = fields[separator + 1];
-    if (separator < 0 || device === undefined || root === undefined || point === undefined || type === undefined) {
+    if (
+      separator < 0 ||
+      device === undefined ||
+      root === undefined ||
+      point === undefined ||
+      type === undefined
+    ) {
       continue;
     }
     const superOptions = (fields[separator + 3] ?? '').split(',');
@@ -45,5 +51,7 @@ export function isBelow(path: string, folder: string): boolean {
 
 /** The kernel writes blanks and backslashes as three octal digits. */
 function unescapePath(path: string): string {
-  return path.replace(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
+  return path.replace(/\\([0-7]{3})/g, (_, digits: string) =>
+    String.fromCharCode(Number.parseInt(digits, 8)),
+  );
 }

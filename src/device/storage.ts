@@ -25,7 +25,12 @@ export interface StorageOptions {
   readonly statfs?: (path: string) => Promise<Space>;
 }
 
-export function createStorage({ stateDir, procRoot, clock, statfs = promisify(statfsOfNode) }: StorageOptions): SlowDevice {
+export function createStorage({
+  stateDir,
+  procRoot,
+  clock,
+  statfs = promisify(statfsOfNode),
+}: StorageOptions): SlowDevice {
   // One question per file system at a time: each that hangs keeps a thread of the pool.
   const waiting = new Map<string, Promise<Space | AbsentReason>>();
   return {
@@ -33,7 +38,9 @@ export function createStorage({ stateDir, procRoot, clock, statfs = promisify(st
     periodMs: PERIOD_MS,
     async read() {
       const points = findPoints(procRoot, stateDir);
-      const answers = await Promise.all(points.map((point) => withinDeadline(clock, ask(waiting, point, statfs))));
+      const answers = await Promise.all(
+        points.map((point) => withinDeadline(clock, ask(waiting, point, statfs))),
+      );
       return points.flatMap((point, at) => columnsOf(point, answers[at] ?? 'error'));
     },
   };
@@ -88,7 +95,10 @@ function columnsOf(point: string, answer: Space | AbsentReason): readonly SlowCo
     reason,
   });
   if (typeof answer === 'string') {
-    return [column('storage.totalBytes', Number.NaN, answer), column('storage.freeBytes', Number.NaN, answer)];
+    return [
+      column('storage.totalBytes', Number.NaN, answer),
+      column('storage.freeBytes', Number.NaN, answer),
+    ];
   }
   return [
     column('storage.totalBytes', answer.blocks * answer.bsize, 'present'),

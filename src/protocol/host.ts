@@ -85,7 +85,7 @@ function readColumn(
 }
 
 /**
- * The host's total. A source for the whole machine (a supply meter, or RAPL's platform domain `psys`) contains the
+ * The host's total. A source for the whole machine (a power meter, or RAPL's platform domain `psys`) contains the
  * others and stands alone; else packages and memory add up, and what a package contains (`core`, `uncore`) is left
  * out. A part that cannot be read makes the sum unknown: a smaller sum would look like a real one.
  */
@@ -129,10 +129,16 @@ function firstReason(window: Window, columns: readonly number[]): string {
   return 'unsupported';
 }
 
-/** What a power source measures, from its label (the names of powercap zones and hardware monitors). */
-function partOf(label: string): 'platform' | 'part' | 'contained' {
-  if (/psys|platform|power_meter|acpi|dcmi|bmc/i.test(label)) return 'platform';
-  return /(^|[^a-z])(un)?core(\b|$)/i.test(label) ? 'contained' : 'part';
+/**
+ * What a power source measures, from its label (native/host/powercap.c and hwmon.c): `rapl:psys`,
+ * `hwmon:power_meter/...` (on Grace with the parts of a module beside the module), `rapl:package-0`,
+ * `rapl:package-0/dram`. Meters of other chips (cards, supplies) may be within one of these or not: not summed.
+ */
+function partOf(label: string): 'platform' | 'part' | 'other' {
+  if (/^rapl:psys/.test(label)) return 'platform';
+  if (/^hwmon:power_meter\//.test(label))
+    return /\/(Grace|CPU|SysIO) Power/.test(label) ? 'other' : 'platform';
+  return /^rapl:[^/]+(\/dram\b.*)?$/.test(label) ? 'part' : 'other';
 }
 
 /** A map that has no names but its own, so that a disk called `__proto__` is only a disk. */
