@@ -21,14 +21,18 @@ if (rolldown === null) {
   process.exit(1);
 }
 
+/** Modules that do no work when they are imported: ours but the entry, and zod. */
+const isPure = (id) =>
+  id.includes('/node_modules/') ? id.includes('/node_modules/zod/') : id.startsWith(source) && !id.startsWith(join(source, 'bin'));
+
 const bundle = await rolldown({
   input: { flopd: join(source, 'bin', 'flopd.ts') },
   platform: 'node',
   // Packages with binaries of their own, or used once at start-up, stay in node_modules.
   external: ['libsql', 'systeminformation', 'node-nvidia-smi'],
   treeshake: {
-    // House rule: no work at import. So a schema that nobody uses may go, and zod with it (30 ms at start).
-    moduleSideEffects: (id) => !id.startsWith(source) || id.startsWith(join(source, 'bin')),
+    // House rule: no work at import. So a schema that nobody uses may go, and zod with it.
+    moduleSideEffects: (id) => !isPure(id),
     manualPureFunctions: ['z'],
   },
 });
@@ -41,6 +45,8 @@ try {
     sourcemap: true,
     entryFileNames: '[name].js',
     chunkFileNames: 'chunk/[name]-[hash].js',
+    // By itself, or the few lines of protocol/ that every verb needs would carry it along.
+    codeSplitting: { groups: [{ name: 'zod', test: /node_modules\/zod\// }] },
   });
   install(output.map(({ fileName }) => fileName));
 } finally {

@@ -3,7 +3,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
-import { SERVICE_STATE_DIR } from '../config/keys.ts';
+import { SERVICE_STATE_DIRS } from '../config/keys.ts';
 import { parseSchedulerUrl } from '../config/value.ts';
 import type { Endpoint } from '../protocol/api.ts';
 
@@ -46,10 +46,8 @@ export function endpointFile(stateDir: string): string {
 
 /** State directories where a local scheduler may have left its endpoint, the likeliest first. */
 function candidateStateDirs(config: Config): string[] {
-  const chosen = config.sources.stateDir.kind !== 'default';
-  return chosen || config.stateDir === SERVICE_STATE_DIR
-    ? [config.stateDir]
-    : [config.stateDir, SERVICE_STATE_DIR];
+  if (config.sources.stateDir.kind !== 'default') return [config.stateDir];
+  return [...new Set([config.stateDir, ...SERVICE_STATE_DIRS])];
 }
 
 /** Throws Fault SCHEDULER_UNKNOWN, TOKEN_UNKNOWN or TOKEN_UNREADABLE. */

@@ -191,8 +191,8 @@ export function isConfigKeyName(name: string): name is ConfigKeyName {
   return Object.hasOwn(configKeys, name);
 }
 
-/** Folder of the system's service (systemd/), where client verbs also look for a running scheduler. */
-export const SERVICE_STATE_DIR = '/var/lib/flopd';
+/** State directories of the system's services (systemd/), where client verbs also look for a running scheduler. */
+export const SERVICE_STATE_DIRS: readonly string[] = ['/var/lib/flopd-scheduler', '/var/lib/flopd'];
 
 function defaultStateDir(environment: Environment): string {
   // systemd gives a list separated by colons; the unit names one folder.
