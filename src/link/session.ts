@@ -113,7 +113,8 @@ export function startSession(parts: SessionParts): Session {
       if (state === 'live') parts.drained();
     },
     failed(error, seconds) {
-      failure = printable(describeFailure(error));
+      // The first is the cause; later ones come of the clean-up.
+      failure ??= printable(describeFailure(error));
       if (seconds !== null) retryAfterMs = seconds * 1000;
     },
     closed: onClosed,

@@ -1,0 +1,76 @@
+// A real link over a real socket to the fake scheduler, with jobs' output held in memory.
+import { createClock } from '../../../src/base/clock.ts';
+import {
+  createLink,
+  type Link,
+  type LinkHandlers,
+  type LinkTiming,
+  linkTiming,
+} from '../../../src/link/link.ts';
+import type { HeldJob } from '../../../src/protocol/control.ts';
+import { createKeptLog, helloOf, type KeptLog } from '../../unit/link/parts.ts';
+
+export const fastTiming: LinkTiming = {
+  ...linkTiming,
+  minBackoffMs: 5,
+  maxBackoffMs: 40,
+  refusedWaitMs: 60,
+  resendMs: 200,
+};
+
+export interface TestLink {
+  readonly link: Link;
+  readonly log: KeptLog;
+  readonly acknowledged: string[];
+  readonly delivered: Map<string, { stdout: number; stderr: number }>;
+  /** Bytes per `jobId.epoch.stream`. */
+  readonly files: Map<string, Buffer>;
+  readonly jobs: HeldJob[];
+  /** Puts bytes at the end of a file and tells the link. */
+  write(jobId: string, stream: 'stdout' | 'stderr', bytes: Buffer): void;
+}
+
+export function openTestLink(
+  url: string,
+  order?: LinkHandlers['order'],
+  timing: LinkTiming = fastTiming,
+): TestLink {
+  const log = createKeptLog();
+  const files = new Map<string, Buffer>();
+  const jobs: HeldJob[] = [];
+  const acknowledged: string[] = [];
+  const delivered: TestLink['delivered'] = new Map();
+  const sizeOf = (jobId: string, stream: string): number => files.get(`${jobId}.1.${stream}`)?.length ?? 0;
+  const link = createLink({
+    url,
+    hello: async () => helloOf(jobs),
+    handlers: {
+      order: order ?? (async () => ({ outcome: 'accepted', code: null, message: null })),
+      acknowledged: (jobId, epoch) => void acknowledged.push(`${jobId}.${epoch}`),
+      delivered: (jobId, epoch, stdout, stderr) =>
+        void delivered.set(`${jobId}.${epoch}`, { stdout, stderr }),
+      async readOutput(jobId, epoch, stream, offset, limit) {
+        await new Promise((resolve) => setImmediate(resolve));
+        return files.get(`${jobId}.${epoch}.${stream}`)?.subarray(offset, offset + limit) ?? null;
+      },
+    },
+    clock: createClock(),
+    log,
+    random: Math.random,
+    timing,
+  });
+  link.open();
+  return {
+    link,
+    log,
+    acknowledged,
+    delivered,
+    files,
+    jobs,
+    write(jobId, stream, bytes) {
+      const key = `${jobId}.1.${stream}`;
+      files.set(key, Buffer.concat([files.get(key) ?? Buffer.alloc(0), bytes]));
+      link.outputGrew(jobId, 1, sizeOf(jobId, 'stdout'), sizeOf(jobId, 'stderr'));
+    },
+  };
+}
