@@ -25,8 +25,6 @@ export interface OutputEvents {
   grew(jobId: string): void;
   /** This much is on disk for good; also told after a chunk that brought nothing new. */
   synced(jobId: string, epoch: number, lengths: OutputLengths): void;
-  /** The disk refused; nothing of this job is acknowledged any more. */
-  failed(jobId: string, cause: string): void;
 }
 
 export interface OutputStore {
@@ -156,7 +154,6 @@ export function createOutputStore(options: {
       } catch (error) {
         output.failure = describeError(error);
         log.error({ jobId: output.jobId, cause: output.failure }, 'output of a job cannot be written');
-        events.failed(output.jobId, output.failure);
       } finally {
         chunk.done();
       }
@@ -226,7 +223,6 @@ export function createOutputStore(options: {
       // A failed sync is final: what the kernel dropped cannot be believed again.
       output.failure = describeError(error);
       log.error({ jobId: output.jobId, cause: output.failure }, 'output of a job cannot be synced');
-      events.failed(output.jobId, output.failure);
     }
   }
 

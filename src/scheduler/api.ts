@@ -1,0 +1,323 @@
+// The HTTP API of protocol/api.ts: one function per route. Everything that starts, stops or shows a job needs the
+// token; there is no mode without it.
+import { once } from 'node:events';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import * as z from 'zod';
+import type { Clock } from '../base/clock.ts';
+import { Fault } from '../base/fault.ts';
+import type { Log } from '../base/log.ts';
+import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
+import { type JobState, jobStates } from '../protocol/result.ts';
+import { jobSpecSchema } from '../protocol/spec.ts';
+import { callerProblem, isLoopbackAddress } from './caller.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { enrolNode } from './enrolment.ts';
+import type { Fleet } from './fleet.ts';
+import { follow } from './follow.ts';
+import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
+import { jobView } from './job-view.ts';
+import type { SchedulerMetrics } from './metrics.ts';
+import type { OutputStore } from './output.ts';
+import type { Placement } from './placement.ts';
+import type { JobRecord, Queue } from './queue/queue.ts';
+import type { RefusalLog } from './refusal-log.ts';
+import type { Secret } from './secrets.ts';
+import type { Watchers } from './watchers.ts';
+
+/** Clients that may follow jobs at the same time. */
+export const MAX_FOLLOWERS = 4096;
+const JOBS_LISTED = 100;
+const MAX_JOBS_LISTED = 10_000;
+const OUTPUT_PIECE_BYTES = 64 * 1024;
+/** Ids named when a prefix fits several jobs. */
+const AMBIGUOUS_SHOWN = 5;
+
+const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
+const streamSchema = z.enum(['stdout', 'stderr']);
+const stateSchema = z.enum(jobStates);
+
+export interface ApiParts {
+  readonly schedulerId: string;
+  readonly version: string;
+  readonly listenHost: string;
+  readonly queue: Queue;
+  readonly placement: Placement;
+  readonly fleet: Fleet;
+  readonly output: OutputStore;
+  readonly dispatcher: Dispatcher;
+  readonly watchers: Watchers;
+  readonly metrics: SchedulerMetrics;
+  readonly token: Secret;
+  readonly joinToken: Secret;
+  readonly dashboardFolder: string | null;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly refusals: RefusalLog;
+  /** Aborted when the scheduler stops; ends the followers. */
+  readonly stopped: AbortSignal;
+}
+
+interface Call {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly query: URLSearchParams;
+  /** The part of the path that the route leaves open. */
+  readonly name: string;
+}
+
+interface Route {
+  readonly method: 'GET' | 'POST';
+  /** Whole path; its one group is `name`. */
+  readonly path: RegExp;
+  readonly open?: true;
+  handle(call: Call): Promise<void> | void;
+}
+
+/** Answers one request; rejects with a Fault that the server turns into an ErrorView. */
+export function createApi(
+  parts: ApiParts,
+): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
+  const { queue, fleet, output, dispatcher, metrics } = parts;
+  const view = (job: JobRecord) => jobView(job, parts);
+
+  const routes: readonly Route[] = [
+    { method: 'POST', path: /^\/v1\/jobs$/, handle: submit },
+    { method: 'GET', path: /^\/v1\/jobs$/, handle: listJobs },
+    { method: 'GET', path: /^\/v1\/jobs\/([^/]+)$/, handle: showJob },
+    { method: 'POST', path: /^\/v1\/jobs\/([^/]+)\/cancel$/, handle: cancel },
+    { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/follow$/, handle: followJob },
+    { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/output$/, handle: readOutput },
+    {
+      method: 'GET',
+      path: /^\/v1\/nodes$/,
+      handle: ({ response }) => answerJson(response, 200, { nodes: fleet.views() }),
+    },
+    { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
+    { method: 'GET', path: /^\/v1\/overview$/, open: true, handle: overview },
+    { method: 'POST', path: /^\/v1\/enrol$/, open: true, handle: enrol },
+    {
+      method: 'GET',
+      path: /^\/healthz$/,
+      open: true,
+      handle: ({ response }) => answerText(response, 200, 'ok\n'),
+    },
+    { method: 'GET', path: /^\/readyz$/, open: true, handle: ready },
+    { method: 'GET', path: /^\/metrics$/, open: true, handle: showMetrics },
+  ];
+
+  async function submit({ request, response }: Call): Promise<void> {
+    const spec = await readBody(request, jobSpecSchema);
+    answerJson(response, 201, await view(await dispatcher.submit(spec)));
+  }
+
+  async function listJobs({ response, query }: Call): Promise<void> {
+    const asked = query.get('state');
+    const state = asked === null ? null : namedState(asked);
+    const limit = queryInteger(query, 'limit', JOBS_LISTED, MAX_JOBS_LISTED);
+    const jobs = queue.jobs(state === null ? { limit } : { state, limit });
+    // One by one: specifications may be long, and the list must not be in memory twice.
+    writeHead(response, 200, 'application/json; charset=utf-8');
+    response.write('{"jobs":[');
+    for (const [place, job] of jobs.entries()) {
+      const text = JSON.stringify(await view(job));
+      if (response.destroyed) return;
+      if (!response.write(place === 0 ? text : `,${text}`)) await drained(response);
+    }
+    response.end(']}');
+  }
+
+  async function showJob({ response, name }: Call): Promise<void> {
+    answerJson(response, 200, await view(findJob(name)));
+  }
+
+  async function cancel({ request, response, name }: Call): Promise<void> {
+    const { reason } = await readBody(request, cancelSchema);
+    const job = await dispatcher.cancel(findJob(name).id, 'user', reason);
+    answerJson(response, 200, await view(job));
+  }
+
+  async function followJob({ request, response, query, name }: Call): Promise<void> {
+    const offsets = {
+      stdout: queryInteger(query, 'stdout', 0, Number.MAX_SAFE_INTEGER),
+      stderr: queryInteger(query, 'stderr', 0, Number.MAX_SAFE_INTEGER),
+    };
+    const job = findJob(name);
+    if (parts.watchers.count >= MAX_FOLLOWERS) {
+      throw new Fault('API_BUSY', `${MAX_FOLLOWERS} clients follow jobs already`, {
+        remedy: 'try again later',
+      });
+    }
+    request.socket.setNoDelay(true);
+    writeHead(response, 200, 'application/octet-stream');
+    await follow(response, job, offsets, { ...parts, view }, parts.stopped);
+  }
+
+  async function readOutput({ response, query, name }: Call): Promise<void> {
+    const stream = namedStream(query.get('stream') ?? 'stdout');
+    const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
+    const job = findJob(name);
+    const lengths =
+      job.epoch === 0 ? { stdoutBytes: 0, stderrBytes: 0 } : await output.lengths(job.id, job.epoch);
+    const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
+    writeHead(response, 200, 'application/octet-stream', { 'Content-Length': Math.max(0, end - offset) });
+    for (let at = offset; at < end && !response.destroyed; ) {
+      const bytes = await output.read(job.id, job.epoch, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
+      if (bytes.length === 0) throw new Error(`output of ${job.id} is shorter than it was`);
+      at += bytes.length;
+      if (!response.write(bytes)) await drained(response);
+    }
+    response.end();
+  }
+
+  function showNode({ response, name }: Call): void {
+    const ids = fleet.find(name);
+    const [id] = ids;
+    if (ids.length > 1) throw ambiguous('node', name, ids);
+    const node = id === undefined ? null : fleet.view(id);
+    if (node === null)
+      throw new Fault('API_NOT_FOUND', `there is no node "${shown(name)}"`, {
+        remedy: 'see the list of nodes',
+      });
+    answerJson(response, 200, node);
+  }
+
+  function overview({ request, response }: Call): void {
+    if (!isLoopbackAddress(request.socket.remoteAddress)) authenticate(request);
+    const answer: OverviewView = {
+      schedulerId: parts.schedulerId,
+      version: parts.version,
+      nodes: fleet.overview(),
+      jobs: queue.counts(),
+    };
+    answerJson(response, 200, answer);
+  }
+
+  async function enrol({ request, response }: Call): Promise<void> {
+    const asked = await readBody(request, enrolRequestSchema);
+    answerJson(response, 200, await enrolNode(asked, parts));
+  }
+
+  function ready({ response }: Call): void {
+    const failure = queue.failure();
+    if (failure !== null) throw failure;
+    answerText(response, 200, 'ready\n');
+  }
+
+  async function showMetrics({ response }: Call): Promise<void> {
+    answerText(response, 200, await metrics.page(), metrics.contentType);
+  }
+
+  function findJob(name: string): JobRecord {
+    const known = queue.job(name);
+    if (known !== null) return known;
+    // Ids are lower case; a start may leave out the word that all of them share.
+    const start = name.startsWith('job-') ? name : `job-${name}`;
+    const found = /^job-[0-9a-z]*$/.test(start) ? queue.jobsByPrefix(start, AMBIGUOUS_SHOWN + 1) : [];
+    const [only] = found;
+    if (only === undefined) {
+      throw new Fault('API_NOT_FOUND', `there is no job "${shown(name)}"`, {
+        remedy: 'see the list of jobs',
+      });
+    }
+    if (found.length > 1)
+      throw ambiguous(
+        'job',
+        name,
+        found.map((job) => job.id),
+      );
+    return only;
+  }
+
+  function authenticate(request: IncomingMessage): void {
+    const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '');
+    if (match?.[1] !== undefined && parts.token.matches(match[1])) return;
+    parts.refusals.refused(
+      { address: request.socket.remoteAddress, given: match !== null },
+      'request without the token',
+    );
+    throw new Fault(
+      'API_UNAUTHENTICATED',
+      match === null ? 'a token is needed' : 'the token is not the one of this scheduler',
+      {
+        remedy: "give the token of the scheduler's state directory (file scheduler/token)",
+      },
+    );
+  }
+
+  return async (request, response) => {
+    const problem = callerProblem(request, parts.listenHost);
+    if (problem !== null) throw new Fault('API_CALLER', problem);
+    const { path, query } = parseTarget(request.url ?? '/');
+    const page = pages[path];
+    if (page !== undefined && Object.hasOwn(pages, path)) {
+      if (request.method !== 'GET') throw wrongMethod('GET');
+      return answerPage(response, parts.dashboardFolder, page.file, page.type);
+    }
+    const fitting = routes.filter((route) => route.path.test(path));
+    const route = fitting.find((one) => one.method === request.method);
+    // Before anything is told about what exists.
+    if (route?.open !== true) authenticate(request);
+    if (fitting.length === 0) throw new Fault('API_NOT_FOUND', `there is nothing at ${shown(path)}`);
+    if (route === undefined) throw wrongMethod(fitting.map((one) => one.method).join(' or '));
+    const name = decodeName(route.path.exec(path)?.[1] ?? '');
+    await route.handle({ request, response, query, name });
+  };
+}
+
+function parseTarget(target: string): { path: string; query: URLSearchParams } {
+  const [path = '/', ...rest] = target.split('?');
+  if (!path.startsWith('/')) throw new Fault('API_PATH', 'the request names no path');
+  return { path, query: new URLSearchParams(rest.join('?')) };
+}
+
+function decodeName(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch (cause) {
+    throw new Fault('API_PATH', 'the path is not valid', { cause });
+  }
+}
+
+function namedStream(text: string): 'stdout' | 'stderr' {
+  const parsed = streamSchema.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new Fault('API_INVALID', 'must be stdout or stderr', { field: 'stream' });
+}
+
+function namedState(text: string): JobState {
+  const parsed = stateSchema.safeParse(text.toUpperCase());
+  if (parsed.success) return parsed.data;
+  throw new Fault('API_INVALID', `must be one of ${jobStates.join(', ')}`, { field: 'state' });
+}
+
+function wrongMethod(allowed: string): Fault {
+  return new Fault('API_METHOD', `only ${allowed} is allowed here`);
+}
+
+function ambiguous(kind: string, name: string, ids: readonly string[]): Fault {
+  const named = ids.slice(0, AMBIGUOUS_SHOWN).join(', ');
+  const more = ids.length > AMBIGUOUS_SHOWN ? ' and more' : '';
+  return new Fault('API_AMBIGUOUS', `"${shown(name)}" fits several ${kind}s: ${named}${more}`, {
+    remedy: 'give more of the id',
+  });
+}
+
+/** Text of a request, fit for an error message. */
+function shown(text: string): string {
+  return text.slice(0, 64).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '?');
+}
+
+/** Waits until the response takes more, or is gone. */
+async function drained(response: ServerResponse): Promise<void> {
+  if (response.destroyed) return;
+  const ended = new AbortController();
+  const gone = () => ended.abort();
+  response.once('close', gone);
+  try {
+    await once(response, 'drain', { signal: ended.signal });
+  } catch {
+    // Closed: the caller looks at `destroyed`.
+  } finally {
+    response.off('close', gone);
+  }
+}

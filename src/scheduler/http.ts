@@ -1,0 +1,213 @@
+// HTTP without a framework: limits, errors as ErrorView, bodies, files. Knows no jobs.
+import { readFile } from 'node:fs/promises';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import type { ZodType } from 'zod';
+import { describeError, Fault, isFault } from '../base/fault.ts';
+import type { Log } from '../base/log.ts';
+import type { ErrorView } from '../protocol/api.ts';
+import { parseJson } from './json.ts';
+
+export const MAX_BODY_BYTES = 1024 * 1024;
+const MAX_HEADERS = 100;
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 30_000;
+const KEEP_ALIVE_TIMEOUT_MS = 5000;
+
+/** Status by fault code; anything else is a failure of ours. */
+const statusOf: Readonly<Record<string, number>> = {
+  API_JSON: 400,
+  API_INVALID: 400,
+  API_PATH: 400,
+  API_UNAUTHENTICATED: 401,
+  ENROL_TOKEN_WRONG: 401,
+  API_CALLER: 403,
+  API_NOT_FOUND: 404,
+  QUEUE_JOB_UNKNOWN: 404,
+  API_METHOD: 405,
+  API_AMBIGUOUS: 409,
+  API_BODY_TOO_LONG: 413,
+  API_HEADERS: 431,
+  ENROL_KEY_INVALID: 400,
+  ENROL_NAME_INVALID: 400,
+  ENROL_TOO_MANY: 503,
+  QUEUE_FULL: 503,
+  QUEUE_STORE_FAILED: 503,
+  QUEUE_CLOSED: 503,
+  API_BUSY: 503,
+};
+
+const safetyHeaders = {
+  'Content-Security-Policy':
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+  'Cache-Control': 'no-store',
+} as const;
+
+export interface HttpParts {
+  handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  answered(status: number): void;
+  readonly log: Log;
+}
+
+/** A server that no input and no vanished client can bring down. */
+export function createHttpServer({ handle, upgrade, answered, log }: HttpParts): Server {
+  const server = createServer({
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: 2000,
+  });
+  // One more than allowed, so that too many can be told from just enough.
+  server.maxHeadersCount = MAX_HEADERS + 1;
+  server.on('request', (request, response) => {
+    request.on('error', () => {});
+    response.on('error', () => {});
+    response.on('finish', () => answered(response.statusCode));
+    const handled = tooManyHeaders(request) ? Promise.reject(headersFault()) : handle(request, response);
+    handled.catch((error: unknown) => answerError(response, error, log));
+  });
+  server.on('upgrade', (request, socket, head) => {
+    if (tooManyHeaders(request)) socket.destroy();
+    else upgrade(request, socket, head);
+  });
+  server.on('clientError', (error, socket) => {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ECONNRESET' || !socket.writable) {
+      socket.destroy();
+      return;
+    }
+    const status = code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
+    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  });
+  return server;
+}
+
+function tooManyHeaders(request: IncomingMessage): boolean {
+  return request.rawHeaders.length / 2 > MAX_HEADERS;
+}
+
+function headersFault(): Fault {
+  return new Fault('API_HEADERS', `more than ${MAX_HEADERS} headers`);
+}
+
+export function answerJson(response: ServerResponse, status: number, value: unknown): void {
+  const body = Buffer.from(JSON.stringify(value));
+  writeHead(response, status, 'application/json; charset=utf-8', { 'Content-Length': body.length });
+  response.end(body);
+}
+
+export function answerText(
+  response: ServerResponse,
+  status: number,
+  text: string,
+  type = 'text/plain',
+): void {
+  const body = Buffer.from(text);
+  const contentType = type.includes('charset') ? type : `${type}; charset=utf-8`;
+  writeHead(response, status, contentType, { 'Content-Length': body.length });
+  response.end(body);
+}
+
+export function writeHead(
+  response: ServerResponse,
+  status: number,
+  contentType: string,
+  headers: Readonly<Record<string, string | number>> = {},
+): void {
+  response.writeHead(status, { ...safetyHeaders, 'Content-Type': contentType, ...headers });
+}
+
+/** A fault as ErrorView. What is not a fault is a failure of ours: logged, and told without detail. */
+function answerError(response: ServerResponse, error: unknown, log: Log): void {
+  if (response.headersSent || response.destroyed) {
+    if (!isFault(error)) log.error({ cause: describeError(error) }, 'a response failed half way');
+    response.destroy();
+    return;
+  }
+  const status = isFault(error) ? (statusOf[error.code] ?? 500) : 500;
+  if (status === 500) log.error({ cause: describeError(error) }, 'a request failed');
+  const view: ErrorView = {
+    error: isFault(error)
+      ? { code: error.code, message: error.message, field: error.field, remedy: error.remedy }
+      : {
+          code: 'API_INTERNAL',
+          message: 'internal error; the log of the scheduler says more',
+          field: null,
+          remedy: null,
+        },
+  };
+  if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
+  if (status === 503) response.setHeader('Retry-After', '5');
+  // What may be left of the request's body is not worth reading.
+  response.setHeader('Connection', 'close');
+  answerJson(response, status, view);
+}
+
+/** The body as a checked value. An empty body counts as `{}`. */
+export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
+  const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${MAX_BODY_BYTES} bytes`);
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLong;
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_BODY_BYTES) throw tooLong;
+    chunks.push(chunk);
+  }
+  return check(length === 0 ? {} : parseJson(Buffer.concat(chunks), 'API'), schema);
+}
+
+/** The value as the schema says; throws Fault API_INVALID with the path of the first wrong field. */
+export function check<T>(value: unknown, schema: ZodType<T>): T {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  const path = [...(issue?.path ?? [])];
+  if (issue?.code === 'unrecognized_keys') {
+    const [key] = issue.keys;
+    if (key !== undefined) path.push(key);
+    throw invalid('unknown field', path, 'remove it: a field that nobody honours is refused');
+  }
+  throw invalid(issue?.message ?? 'does not fit', path);
+}
+
+function invalid(message: string, path: readonly PropertyKey[], remedy?: string): Fault {
+  const field = path.map(String).join('.').slice(0, 256);
+  return new Fault('API_INVALID', message, {
+    ...(field === '' ? {} : { field }),
+    ...(remedy === undefined ? {} : { remedy }),
+  });
+}
+
+/** An integer of the query in [0, maximum], or `absent` where it is not given. */
+export function queryInteger(query: URLSearchParams, name: string, absent: number, maximum: number): number {
+  const text = query.get(name);
+  if (text === null) return absent;
+  const value = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
+  if (Number.isSafeInteger(value) && value <= maximum) return value;
+  throw new Fault('API_INVALID', `must be a whole number from 0 to ${maximum}`, { field: name });
+}
+
+/** Static files by exact path; no path of a request ever reaches the file system. */
+export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
+  '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
+  '/page.js': { file: 'page.js', type: 'text/javascript; charset=utf-8' },
+  '/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
+};
+
+export async function answerPage(
+  response: ServerResponse,
+  folder: string | null,
+  file: string,
+  type: string,
+): Promise<void> {
+  if (folder === null) throw new Fault('API_NOT_FOUND', 'this scheduler serves no dashboard');
+  const body = await readFile(join(folder, file));
+  writeHead(response, 200, type, { 'Content-Length': body.length });
+  response.end(body);
+}

@@ -1,0 +1,252 @@
+// The scheduler's composition root: builds every part, in boot order, and closes them in the reverse.
+//
+//   state directory -> secrets -> queue -> placement, fleet -> output -> dispatcher -> gateway, API -> listen
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../base/atomic-file.ts';
+import type { Clock } from '../base/clock.ts';
+import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
+import { createId } from '../base/id.ts';
+import type { Log } from '../base/log.ts';
+import { createApi } from './api.ts';
+import { isLoopbackAddress } from './caller.ts';
+import { createDispatcher } from './dispatcher.ts';
+import { createFleet } from './fleet.ts';
+import { createGateway } from './gateway.ts';
+import { createHttpServer } from './http.ts';
+import { createSchedulerMetrics } from './metrics.ts';
+import { createOutputStore } from './output.ts';
+import { createPlacement } from './placement.ts';
+import { openEmbeddedQueue } from './queue/embedded.ts';
+import { createRefusalLog } from './refusal-log.ts';
+import { openSecret } from './secrets.ts';
+import { createWatchers } from './watchers.ts';
+
+/** Requests under way have this long to finish when the scheduler stops. */
+const CLOSE_DEADLINE_MS = 2000;
+
+export interface SchedulerOptions {
+  readonly stateDir: string;
+  /** Loopback only in this build. Port 0 picks a free one. */
+  readonly listen: { readonly host: string; readonly port: number };
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly version: string;
+  /** Folder with the dashboard's page, or null to serve none. */
+  readonly dashboardFolder: string | null;
+}
+
+export interface Scheduler {
+  readonly url: string;
+  readonly schedulerId: string;
+  /** File with the token that clients need. */
+  readonly tokenFile: string;
+  /** File with the token that a new node needs. */
+  readonly joinTokenFile: string;
+  close(): Promise<void>;
+}
+
+/** Starts it; resolves when it answers. Throws a Fault with the field to change for what a user can mend. */
+export async function startScheduler(options: SchedulerOptions): Promise<Scheduler> {
+  const { listen, clock, log, version } = options;
+  refuseOpenDoor(listen.host);
+  const folder = join(options.stateDir, 'scheduler');
+  const files = openState(options.stateDir, folder, log);
+  const metrics = createSchedulerMetrics(version);
+  const queue = await openEmbeddedQueue({
+    path: join(folder, 'store.db'),
+    clock,
+    log,
+    committed: metrics.committed,
+  });
+  const placement = createPlacement();
+  const fleet = createFleet({ queue, placement, clock });
+  metrics.watch(queue, fleet);
+  const refusals = createRefusalLog(log, clock);
+  const watchers = createWatchers();
+  const output = createOutputStore({
+    folder: join(folder, 'output'),
+    clock,
+    log,
+    events: {
+      grew: (jobId) => watchers.grew(jobId),
+      synced(jobId, epoch, lengths) {
+        const nodeId = queue.job(jobId)?.nodeId ?? null;
+        if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
+      },
+    },
+  });
+  const { schedulerId, token, joinToken } = files;
+  const dispatcher = createDispatcher({
+    queue,
+    placement,
+    fleet,
+    output,
+    clock,
+    log,
+    refusals,
+    changed: watchers.changed,
+  });
+  const gateway = createGateway({
+    schedulerId,
+    listenHost: listen.host,
+    queue,
+    fleet,
+    output,
+    dispatcher,
+    clock,
+    log,
+    refusals,
+    received: metrics.received,
+  });
+  const stopping = new AbortController();
+  const handle = createApi({
+    schedulerId,
+    version,
+    listenHost: listen.host,
+    queue,
+    placement,
+    fleet,
+    output,
+    dispatcher,
+    watchers,
+    metrics,
+    token,
+    joinToken,
+    dashboardFolder: options.dashboardFolder,
+    clock,
+    log,
+    refusals,
+    stopped: stopping.signal,
+  });
+  const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
+
+  async function closeParts(): Promise<void> {
+    await gateway.close();
+    await output.close();
+    await queue.close();
+  }
+
+  let url: string;
+  try {
+    url = await listenOn(server, listen);
+  } catch (error) {
+    await closeParts();
+    throw error;
+  }
+  server.on('error', (error) => log.error({ cause: describeError(error) }, 'the HTTP server failed'));
+  log.info({ url, schedulerId, waiting: placement.waiting, nodes: queue.nodes().length }, 'scheduler ready');
+
+  let closing: Promise<void> | null = null;
+  async function close(): Promise<void> {
+    stopping.abort();
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    await gateway.close();
+    server.closeIdleConnections();
+    const cut = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS);
+    await closed;
+    clearTimeout(cut);
+    await closeParts();
+    log.info({ schedulerId }, 'scheduler stopped');
+  }
+  return {
+    url,
+    schedulerId,
+    tokenFile: files.tokenFile,
+    joinTokenFile: files.joinTokenFile,
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+/** Without TLS and roles, nothing but this machine may reach the port. */
+function refuseOpenDoor(host: string): void {
+  if (host === 'localhost' || isLoopbackAddress(host)) return;
+  throw new Fault(
+    'SCHEDULER_LISTEN_OPEN',
+    `refusing to listen on ${host}: this build has no TLS and no roles yet`,
+    {
+      field: 'listen',
+      remedy:
+        'listen on 127.0.0.1 and reach it from other hosts through an SSH tunnel (ssh -L 7070:127.0.0.1:7070 HOST)',
+    },
+  );
+}
+
+/** Makes or opens the state directory, the scheduler's name and its secrets. */
+function openState(stateDir: string, folder: string, log: Log) {
+  const tokenFile = join(folder, 'token');
+  const joinTokenFile = join(folder, 'join-token');
+  try {
+    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
+    mkdirSync(join(folder, 'output'), { recursive: true, mode: 0o700 });
+    for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
+    return {
+      tokenFile,
+      joinTokenFile,
+      schedulerId: openId(join(folder, 'id')),
+      token: openSecret(tokenFile, log),
+      joinToken: openSecret(joinTokenFile, log),
+    };
+  } catch (error) {
+    if (isFault(error)) throw error;
+    throw new Fault(
+      'SCHEDULER_STATE_UNUSABLE',
+      `the state directory ${stateDir} cannot be used (${describeError(error)})`,
+      {
+        field: 'stateDir',
+        remedy: 'make it writable for this user, or choose another one with --state-dir',
+        cause: error,
+      },
+    );
+  }
+}
+
+function openId(path: string): string {
+  try {
+    const id = readFileSync(path, 'utf8').trim();
+    if (/^scheduler-[0-9a-z]{1,32}$/.test(id)) return id;
+    throw new Fault('SCHEDULER_ID_DAMAGED', `${path} does not hold a scheduler's id`, {
+      field: 'stateDir',
+      remedy: 'restore the file; with a new id, nodes that have joined would refuse this scheduler',
+    });
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+  const id = createId('scheduler');
+  writeFileAtomic(path, `${id}\n`, 0o600);
+  return id;
+}
+
+function listenOn(server: Server, { host, port }: SchedulerOptions['listen']): Promise<string> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(listenFault(error, host, port)));
+    server.listen({ host, port }, () => {
+      server.removeAllListeners('error');
+      const address = server.address() as AddressInfo;
+      const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+      resolve(`http://${name}:${address.port}`);
+    });
+  });
+}
+
+function listenFault(cause: unknown, host: string, port: number): Fault {
+  const errno = errnoOf(cause);
+  const where = `${host}:${port}`;
+  if (errno === 'EADDRINUSE') {
+    return new Fault('SCHEDULER_ADDRESS_IN_USE', `${where} is in use by another program`, {
+      field: 'listen',
+      remedy: 'stop that program, or choose another port with --listen (port 0 picks a free one)',
+      cause,
+    });
+  }
+  return new Fault('SCHEDULER_LISTEN_FAILED', `cannot listen on ${where} (${describeError(cause)})`, {
+    field: 'listen',
+    remedy: 'choose an address of this machine and a port that this user may open',
+    cause,
+  });
+}
