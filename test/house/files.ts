@@ -114,6 +114,8 @@ export const vendorRule: WordRule = {
       `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:${vendors.join('|')})[a-z0-9-]*\\.[a-z]+$`,
       '^src/device/catalogue\\.ts$',
       '^native/vendor/catalogue\\.c$',
+      // The flag --accelerators names vendors in its examples.
+      '^src/cli/run\\.ts$',
       // The bundle leaves the package node-nvidia-smi outside.
       '^src/build\\.mjs$',
     ].join('|'),

@@ -42,7 +42,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   cli: {
     uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry'],
     types: [],
-    packages: ['commander', 'yaml', 'zod'],
+    packages: ['commander', 'pino', 'yaml', 'zod'],
   },
   dashboard: { uses: ['protocol'], types: [], packages: [] },
   agent: {
