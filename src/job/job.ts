@@ -27,7 +27,13 @@ export interface Jobs {
   /** The scheduler has this much of the output on disk. */
   delivered(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
   /** Bytes [offset, offset + limit) of a stream as far as they are written; null for an unknown job. */
-  readOutput(jobId: string, epoch: number, stream: OutputStream, offset: number, limit: number): Promise<Uint8Array | null>;
+  readOutput(
+    jobId: string,
+    epoch: number,
+    stream: OutputStream,
+    offset: number,
+    limit: number,
+  ): Promise<Uint8Array | null>;
   /** Jobs that run now, for the node's figures. */
   runningCount(): number;
   /** Leaves running jobs alone, syncs the journal, closes. */

@@ -12,6 +12,20 @@ export interface StartRequest {
   /** Complete environment of the job. */
   readonly environment: Readonly<Record<string, string>>;
   readonly workingDirectory: string;
+  /** The kernel's boot id at present. */
+  readonly bootId: string;
+}
+
+/** An attempt that an earlier agent process took on. */
+export interface RecoverRequest {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly folder: string;
+  readonly bootId: string;
+  /** Boot id at the time of the order; null where that is not known any more. */
+  readonly acceptedBootId: string | null;
+  /** With it the attempt is started now if it never was; null forbids that. */
+  readonly start: StartRequest | null;
 }
 
 /** How the job's process ended, as the kernel told the shim. */
@@ -23,7 +37,7 @@ export interface ProcessEnd {
   readonly stopped: 'timeLimit' | 'stop' | null;
   /** True when SIGTERM was not enough. */
   readonly killed: boolean;
-  /** Of a failed start: which step (`chdir`, `exec`, …) and errno name (`ENOENT`). */
+  /** Of a failed start: which step (`chdir`, `exec`, …; `claim` when it was never begun) and errno name (`ENOENT`). */
   readonly failedStep: string | null;
   readonly errno: string | null;
   readonly startedAtMs: number | null;
@@ -34,6 +48,8 @@ export interface ProcessEnd {
   readonly maxResidentBytes: number | null;
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** What else a person must know, a clause: why it is lost, output that a full disk refused, processes left over. */
+  readonly detail: string | null;
 }
 
 /** What a running job tells; each is called at most once, but for `output`. */
@@ -59,9 +75,19 @@ export interface Executor {
   probe(): string | null;
   /** Starts the job. A failure to start is told through `events.ended`, never thrown. */
   start(request: StartRequest, events: ExecutionEvents): Execution;
-  /** Takes up a job that an earlier agent process started, by its folder. Same events, as far as they are still to come. */
-  recover(folder: string, events: ExecutionEvents): Execution;
+  /**
+   * Takes up an attempt again, by its folder. Same events, as far as they are still to come. What never began is
+   * started exactly once if `request.start` is given, and otherwise ends as `failedToStart` at step `claim`.
+   */
+  recover(request: RecoverRequest, events: ExecutionEvents): Execution;
+  /** Closes what it keeps open; jobs run on. */
+  close(): void;
 }
 
 /** Names of the files in a job's folder that others read. */
-export const jobFile = { stdout: 'stdout', stderr: 'stderr', workspace: 'workspace', meter: 'meter' } as const;
+export const jobFile = {
+  stdout: 'stdout',
+  stderr: 'stderr',
+  workspace: 'workspace',
+  meter: 'meter',
+} as const;

@@ -1,0 +1,222 @@
+// What this agent knows of its attempts: the state behind the journal. Records change it, and it can list the
+// records that would make it again. No I/O. INVARIANTS: an attempt is found by (job, epoch); what is closed stays
+// refused as long as it is remembered, and no epoch below one that was seen is ever accepted.
+import * as z from 'zod';
+import { type StartOrder, startOrderSchema } from '../protocol/control.ts';
+import { type JobResult, jobResultSchema } from '../protocol/result.ts';
+import type { Execution } from './executor/executor.ts';
+
+/** Closed attempts that are remembered; the oldest are forgotten first. */
+export const CLOSED_MAX = 8192;
+
+export interface Stop {
+  readonly by: string;
+  readonly reason: string;
+}
+
+export interface Attempt {
+  readonly jobId: string;
+  readonly epoch: number;
+  /** Null for one whose order was lost with a damaged journal. */
+  readonly order: StartOrder | null;
+  /** Boot id at the time of the order; null if not known. */
+  readonly bootId: string | null;
+  phase: 'accepted' | 'running' | 'ended';
+  /** Resolves when the order is on disk; false if it could not be. */
+  durable: Promise<boolean>;
+  stop: Stop | null;
+  execution: Execution | null;
+  started: { readonly pid: number; readonly atMs: number } | null;
+  result: JobResult | null;
+  /** The result has been told: it is on disk, or the disk is broken. */
+  told: boolean;
+  acknowledged: boolean;
+  /** Monotonic time of the acknowledgement in this process. */
+  acknowledgedAtMs: number | null;
+  deliveredStdoutBytes: number;
+  deliveredStderrBytes: number;
+  /** Counted in the node's held resources. */
+  holds: boolean;
+  removing: boolean;
+}
+
+/** An attempt that is over: why a start order for it is refused, or `JOB_SETTLED`. */
+export interface Closed {
+  readonly code: string;
+  readonly message: string;
+}
+
+export const SETTLED = 'JOB_SETTLED';
+
+const name = z.string().min(1).max(64);
+const epoch = z.number().int().positive();
+const text = z.string().max(1024);
+export const journalRecordSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('accepted'), order: startOrderSchema, bootId: text }),
+  z.strictObject({ kind: z.literal('stop'), jobId: name, epoch, by: text, reason: text }),
+  z.strictObject({ kind: z.literal('result'), result: jobResultSchema }),
+  z.strictObject({ kind: z.literal('acknowledged'), jobId: name, epoch }),
+  z.strictObject({ kind: z.literal('closed'), list: z.array(z.tuple([name, epoch, text, text])) }),
+]);
+export type JournalRecord = z.output<typeof journalRecordSchema>;
+
+export interface Book {
+  find(jobId: string, epoch: number): Attempt | null;
+  attempts(): Iterable<Attempt>;
+  /** Attempts with a result, in the order of their ends. */
+  ended(): Iterable<Attempt>;
+  size(): number;
+  add(attempt: Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId'>): Attempt;
+  /** First writer wins; false for a later one. */
+  setResult(attempt: Attempt, result: JobResult): boolean;
+  /** The attempt is over: forgotten, but for its name. */
+  close(jobId: string, epoch: number, closed: Closed): void;
+  closed(jobId: string, epoch: number): Closed | null;
+  /** The attempt of a job that has no result yet; there is at most one. */
+  unfinished(jobId: string): Attempt | null;
+  /** Highest epoch seen of a job, 0 for none. */
+  highestEpoch(jobId: string): number;
+  /** Takes a record of the journal; false for one that does not fit. Safe to repeat. */
+  replay(record: unknown): boolean;
+  /** The records from which all this can be made again. */
+  records(): Iterable<JournalRecord>;
+}
+
+const keyOf = (jobId: string, epoch: number): string => `${jobId}.${epoch}`;
+
+export function createBook(): Book {
+  const attempts = new Map<string, Attempt>();
+  const ended = new Map<string, Attempt>();
+  const unfinished = new Map<string, Attempt>();
+  const closed = new Map<string, readonly [jobId: string, epoch: number, closed: Closed]>();
+  const highest = new Map<string, number>();
+
+  function see(jobId: string, seen: number): void {
+    if (seen > (highest.get(jobId) ?? 0)) highest.set(jobId, seen);
+  }
+
+  function forgetOldest(): void {
+    for (const [key, [jobId, epoch]] of closed) {
+      if (closed.size <= CLOSED_MAX) return;
+      closed.delete(key);
+      if (highest.get(jobId) === epoch) highest.delete(jobId);
+    }
+  }
+
+  const book: Book = {
+    find: (jobId, epoch) => attempts.get(keyOf(jobId, epoch)) ?? null,
+    attempts: () => attempts.values(),
+    ended: () => ended.values(),
+    size: () => attempts.size,
+
+    add({ jobId, epoch, order, bootId }) {
+      const attempt: Attempt = {
+        jobId,
+        epoch,
+        order,
+        bootId,
+        phase: 'accepted',
+        durable: DURABLE,
+        stop: null,
+        execution: null,
+        started: null,
+        result: null,
+        told: false,
+        acknowledged: false,
+        acknowledgedAtMs: null,
+        deliveredStdoutBytes: 0,
+        deliveredStderrBytes: 0,
+        holds: false,
+        removing: false,
+      };
+      attempts.set(keyOf(jobId, epoch), attempt);
+      unfinished.set(jobId, attempt);
+      see(jobId, epoch);
+      return attempt;
+    },
+
+    setResult(attempt, result) {
+      if (attempt.result !== null) return false;
+      attempt.result = result;
+      attempt.phase = 'ended';
+      if (unfinished.get(attempt.jobId) === attempt) unfinished.delete(attempt.jobId);
+      ended.set(keyOf(attempt.jobId, attempt.epoch), attempt);
+      return true;
+    },
+
+    close(jobId, epoch, why) {
+      const key = keyOf(jobId, epoch);
+      const attempt = attempts.get(key);
+      if (attempt !== undefined && unfinished.get(jobId) === attempt) unfinished.delete(jobId);
+      attempts.delete(key);
+      ended.delete(key);
+      closed.delete(key);
+      closed.set(key, [jobId, epoch, why]);
+      see(jobId, epoch);
+      forgetOldest();
+    },
+
+    closed: (jobId, epoch) => closed.get(keyOf(jobId, epoch))?.[2] ?? null,
+    unfinished: (jobId) => unfinished.get(jobId) ?? null,
+    highestEpoch: (jobId) => highest.get(jobId) ?? 0,
+
+    replay(record) {
+      const parsed = journalRecordSchema.safeParse(record);
+      if (!parsed.success) return false;
+      apply(book, parsed.data, record);
+      return true;
+    },
+
+    *records() {
+      const list: [string, number, string, string][] = [];
+      for (const [jobId, epoch, { code, message }] of closed.values())
+        list.push([jobId, epoch, code, message]);
+      if (list.length > 0) yield { kind: 'closed', list };
+      for (const attempt of attempts.values()) {
+        const { jobId, epoch, order, bootId, stop } = attempt;
+        if (order !== null && bootId !== null) yield { kind: 'accepted', order, bootId };
+        if (stop !== null) yield { kind: 'stop', jobId, epoch, ...stop };
+      }
+      for (const { jobId, epoch, result, acknowledged } of ended.values()) {
+        if (result !== null) yield { kind: 'result', result };
+        if (acknowledged) yield { kind: 'acknowledged', jobId, epoch };
+      }
+    },
+  };
+  return book;
+}
+
+const DURABLE = Promise.resolve(true);
+
+function apply(book: Book, record: JournalRecord, raw: unknown): void {
+  switch (record.kind) {
+    case 'accepted': {
+      const { order, bootId } = record;
+      if (book.find(order.jobId, order.epoch) !== null || book.closed(order.jobId, order.epoch) !== null)
+        return;
+      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId });
+      return;
+    }
+    case 'stop': {
+      const attempt = book.find(record.jobId, record.epoch);
+      if (attempt !== null) attempt.stop ??= { by: record.by, reason: record.reason };
+      return;
+    }
+    case 'result': {
+      // The record as it was written, not as it was parsed: it is sent again byte for byte.
+      const { result } = raw as { result: JobResult };
+      const { jobId, epoch } = result;
+      if (book.closed(jobId, epoch) !== null) return;
+      const attempt = book.find(jobId, epoch) ?? book.add({ jobId, epoch, order: null, bootId: null });
+      if (book.setResult(attempt, result)) attempt.told = true;
+      return;
+    }
+    case 'acknowledged': {
+      const attempt = book.find(record.jobId, record.epoch);
+      if (attempt !== null) attempt.acknowledged = true;
+      return;
+    }
+    case 'closed':
+      for (const [jobId, epoch, code, message] of record.list) book.close(jobId, epoch, { code, message });
+  }
+}

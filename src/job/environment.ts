@@ -1,0 +1,29 @@
+// A job's environment, built from nothing: what the agent itself was started with never reaches a job.
+import { join } from 'node:path';
+import type { StartOrder } from '../protocol/control.ts';
+import { jobFile } from './executor/executor.ts';
+
+const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+/** `folder` is that of the attempt; `base` is what the node adds for every job. */
+export function buildEnvironment(
+  order: StartOrder,
+  nodeId: string,
+  folder: string,
+  base: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const workspace = join(folder, jobFile.workspace);
+  return {
+    PATH,
+    HOME: workspace,
+    TMPDIR: workspace,
+    LANG: 'C.UTF-8',
+    ...base,
+    ...order.spec.environment,
+    // Last, so that nothing above can stand in for them: the shim's clean-up knows the job's processes by these.
+    FLOPD_JOB_ID: order.jobId,
+    FLOPD_NODE_ID: nodeId,
+    FLOPD_EPOCH: String(order.epoch),
+    FLOPD_METER_FILE: join(folder, jobFile.meter),
+  };
+}

@@ -1,0 +1,264 @@
+// The life of one attempt after its order was accepted: start or recovery, the facts that its executor tells, the one
+// result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describeError, errnoOf } from '../base/fault.ts';
+import { hundredthsOf } from './admission.ts';
+import { type Attempt, type Book, SETTLED } from './book.ts';
+import { buildEnvironment } from './environment.ts';
+import {
+  type ExecutionEvents,
+  type Executor,
+  jobFile,
+  type ProcessEnd,
+  type StartRequest,
+} from './executor/executor.ts';
+import type { Hit } from './fault-points.ts';
+import type { Journal } from './journal.ts';
+import { readMeter, removeFolder } from './output.ts';
+import { type SettleFacts, settleJob } from './settle.ts';
+import type { JobsOptions } from './supervisor.ts';
+
+/** Folders that are removed at the same time. */
+const REMOVALS_MAX = 2;
+
+export interface Life {
+  /** Makes the folder of an attempt. Throws the system's error. */
+  prepare(attempt: Attempt): void;
+  /** Starts it; its intent is on disk. */
+  launch(attempt: Attempt): void;
+  /** Takes up what an earlier agent accepted. */
+  recover(attempt: Attempt): void;
+  /** Settles an attempt that was stopped before anything began. */
+  settleUnstarted(attempt: Attempt): void;
+  /** Tells again what is known. */
+  retell(attempt: Attempt): void;
+  /** Removes the folder once nobody needs it any more; safe to call at any time. */
+  removeIfDone(attempt: Attempt, evenIfUndelivered: boolean): void;
+  folderOf(attempt: Pick<Attempt, 'jobId' | 'epoch'>): string;
+  /** Counts what a running attempt holds. */
+  hold(attempt: Attempt): void;
+  release(attempt: Attempt): void;
+  heldCpuHundredths(): number;
+  heldMemoryBytes(): number;
+  /** Resolves when the work on results and folders that is under way is done. */
+  settled(): Promise<void>;
+}
+
+export interface LifeOptions extends JobsOptions {
+  readonly book: Book;
+  readonly journal: () => Journal;
+  readonly hit: Hit;
+}
+
+const nothingKnown: Omit<ProcessEnd, 'kind' | 'failedStep' | 'detail' | 'endedAtMs'> = {
+  exitCode: null,
+  signal: null,
+  stopped: null,
+  killed: false,
+  errno: null,
+  startedAtMs: null,
+  durationMs: null,
+  cpuUserSeconds: null,
+  cpuSystemSeconds: null,
+  maxResidentBytes: null,
+  stdoutBytes: 0,
+  stderrBytes: 0,
+};
+
+export function createLife(options: LifeOptions): Life {
+  const { book, journal, events, hit, clock, log, nodeId, bootId } = options;
+  const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.name, executor]));
+  const underWay = new Set<Promise<void>>();
+  const removals: Attempt[] = [];
+  let removing = 0;
+  let cpuHundredths = 0;
+  let memoryBytes = 0;
+
+  const folderOf = ({ jobId, epoch }: Pick<Attempt, 'jobId' | 'epoch'>): string =>
+    join(options.folder, 'jobs', `${jobId}.${epoch}`);
+
+  /** Work that nobody waits for now, but the end of this agent does. */
+  function own(work: Promise<void>): void {
+    const owned: Promise<void> = work
+      .catch((error: unknown) => log.error({ err: error }, 'job: unexpected failure'))
+      .finally(() => underWay.delete(owned));
+    underWay.add(owned);
+  }
+
+  function count(attempt: Attempt, holds: boolean): void {
+    if (attempt.holds === holds || attempt.order === null) return;
+    attempt.holds = holds;
+    const { cpus, memoryBytes: memory } = attempt.order.spec.resources;
+    const sign = holds ? 1 : -1;
+    cpuHundredths += sign * hundredthsOf(cpus);
+    memoryBytes += sign * (memory ?? 0);
+  }
+
+  function eventsFor(attempt: Attempt): ExecutionEvents {
+    let firstOutput = true;
+    return {
+      started(pid, atMs) {
+        hit('started.seen');
+        attempt.started = { pid, atMs };
+        if (attempt.result === null) attempt.phase = 'running';
+        events.started(attempt.jobId, attempt.epoch, pid, atMs);
+        hit('started.sent');
+      },
+      output(stdoutBytes, stderrBytes) {
+        if (firstOutput) hit('output.first');
+        firstOutput = false;
+        events.outputGrew(attempt.jobId, attempt.epoch, stdoutBytes, stderrBytes);
+      },
+      ended(end) {
+        own(settle(attempt, end));
+      },
+    };
+  }
+
+  async function settle(attempt: Attempt, end: ProcessEnd): Promise<void> {
+    hit('exit.seen');
+    attempt.execution = null;
+    const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
+    hit('settle.read');
+    const joules = options.energyJoules?.(attempt.jobId, attempt.epoch) ?? null;
+    const energy: SettleFacts['energy'] = joules === null ? { absent: 'no power source' } : { joules };
+    const { jobId, epoch, order, stop } = attempt;
+    const result = settleJob({ jobId, epoch, nodeId, order, end, stop, meter, energy });
+    if (!book.setResult(attempt, result)) return;
+    count(attempt, false);
+    await journalled({ kind: 'result', result }, 'result.written');
+    hit('result.synced');
+    attempt.told = true;
+    events.ended(result);
+    hit('result.sent');
+  }
+
+  /** Waits until the record is on disk, or until it is clear that the disk will not have it. */
+  async function journalled(record: object, point: 'result.written'): Promise<void> {
+    const written = journal().append(record);
+    hit(point);
+    await written.catch((error: unknown) => {
+      log.warn({ problem: describeError(error) }, 'a result is told though the disk refuses it');
+    });
+  }
+
+  function settleAs(attempt: Attempt, what: Pick<ProcessEnd, 'kind' | 'failedStep' | 'detail'>): void {
+    own(settle(attempt, { ...nothingKnown, ...what, endedAtMs: clock.wallMs() }));
+  }
+
+  function requestFor(attempt: Attempt): StartRequest | null {
+    const { order, jobId, epoch } = attempt;
+    if (order === null) return null;
+    const folder = folderOf(attempt);
+    const environment = buildEnvironment(order, nodeId, folder, options.environment);
+    const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
+    return { jobId, epoch, spec: order.spec, folder, environment, workingDirectory, bootId };
+  }
+
+  function prepare(attempt: Attempt): void {
+    const folder = folderOf(attempt);
+    mkdirSync(folder, { mode: 0o700 });
+    mkdirSync(join(folder, jobFile.workspace), { mode: 0o700 });
+    hit('folder.made');
+  }
+
+  function remove(attempt: Attempt): void {
+    if (attempt.removing) return;
+    attempt.removing = true;
+    removals.push(attempt);
+    if (removing < REMOVALS_MAX) own(work());
+  }
+
+  async function work(): Promise<void> {
+    removing += 1;
+    for (let attempt = removals.shift(); attempt !== undefined; attempt = removals.shift()) {
+      const { jobId, epoch } = attempt;
+      hit('cleanup.begun');
+      try {
+        await removeFolder(folderOf(attempt));
+      } catch (error) {
+        log.warn(
+          { err: error, jobId, epoch },
+          'the folder of an ended job cannot be removed; tried again after a restart',
+        );
+      }
+      hit('folder.removed');
+      book.close(jobId, epoch, { code: SETTLED, message: 'it has ended and its result was acknowledged' });
+      journal().appendLazily({
+        kind: 'closed',
+        list: [[jobId, epoch, SETTLED, 'it has ended and its result was acknowledged']],
+      });
+      hit('done.written');
+    }
+    removing -= 1;
+  }
+
+  return {
+    prepare,
+    folderOf,
+    hold: (attempt) => count(attempt, true),
+    release: (attempt) => count(attempt, false),
+
+    launch(attempt) {
+      const request = requestFor(attempt);
+      const executor = executors.get(attempt.order?.spec.executor ?? '');
+      if (request === null || executor === undefined)
+        throw new Error('admission let an impossible order pass');
+      const events = eventsFor(attempt);
+      attempt.execution = executor.start(request, events);
+      hit('shim.started');
+    },
+
+    recover(attempt) {
+      count(attempt, true);
+      // An order that was lost can only have been for the process executor: it makes the folders that were found.
+      const executor = executors.get(attempt.order?.spec.executor ?? 'process');
+      if (executor === undefined) {
+        settleAs(attempt, {
+          kind: 'lost',
+          failedStep: null,
+          detail: 'its executor is not part of this agent',
+        });
+        return;
+      }
+      const folder = folderOf(attempt);
+      const { jobId, epoch, stop } = attempt;
+      try {
+        mkdirSync(join(folder, jobFile.workspace), { recursive: true, mode: 0o700 });
+      } catch (error) {
+        log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
+      }
+      const start = stop === null ? requestFor(attempt) : null;
+      const request = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
+      attempt.execution = executor.recover(request, eventsFor(attempt));
+      if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+    },
+
+    settleUnstarted(attempt) {
+      settleAs(attempt, { kind: 'failedToStart', failedStep: 'claim', detail: null });
+    },
+
+    retell(attempt) {
+      const { jobId, epoch, started, result, told } = attempt;
+      if (started !== null) events.started(jobId, epoch, started.pid, started.atMs);
+      if (result !== null && told) events.ended(result);
+    },
+
+    removeIfDone(attempt, evenIfUndelivered) {
+      const { result, acknowledged } = attempt;
+      if (result === null || !acknowledged) return;
+      const delivered =
+        attempt.deliveredStdoutBytes >= result.stdoutBytes &&
+        attempt.deliveredStderrBytes >= result.stderrBytes;
+      if (delivered || evenIfUndelivered) remove(attempt);
+    },
+
+    heldCpuHundredths: () => cpuHundredths,
+    heldMemoryBytes: () => memoryBytes,
+
+    async settled() {
+      while (underWay.size > 0) await Promise.all(underWay);
+    },
+  };
+}

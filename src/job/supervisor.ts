@@ -1,0 +1,312 @@
+// Orders carried out, exactly once. The life of an attempt (job, epoch):
+//
+//   start order -> admission -> intent in the journal, synced -> accepted -> executor.start
+//   accepted  -> running   the executor says that the program runs
+//   accepted, running -> ended   the executor says how it ended: settled into the one result, journalled, synced, told
+//   ended -> acknowledged -> output delivered (or RETAIN_MS later) -> folder removed -> closed: only its name is kept
+//
+// INVARIANTS
+// - Nothing starts before its intent is on disk, so after a crash every attempt that may have begun is known.
+// - An intent without any trace of a start is started once more after a crash of the agent, and only in the same
+//   boot: the record `started` in its folder, which only one process can create, makes a second start impossible.
+//   After a reboot it is LOST, since a power cut may have taken that record.
+// - A refusal is an answer for good: the same (job, epoch) gets it again, so a late copy of an order starts nothing.
+// - One result per attempt, written once; it is told when it is on disk, again after each restart until it is
+//   acknowledged. Only a broken disk lets it be told earlier; it would be made again from the same facts.
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Clock, every } from '../base/clock.ts';
+import { describeError } from '../base/fault.ts';
+import type { Log } from '../base/log.ts';
+import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { JobResult } from '../protocol/result.ts';
+import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
+import { type Book, createBook, SETTLED } from './book.ts';
+import type { Executor } from './executor/executor.ts';
+import type { Hit } from './fault-points.ts';
+import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
+import { type JournalDisk, openJournal } from './journal.ts';
+import { createJournalFile } from './journal-file.ts';
+import { createLife, type Life } from './life.ts';
+import { readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+
+/** Output that nobody fetches is kept this long after the result was acknowledged. */
+export const RETAIN_MS = 24 * 3600 * 1000;
+const SWEEP_PERIOD_MS = 60_000;
+
+export interface JobsOptions {
+  /** The agent's state folder; holds `journal` and `jobs/`. */
+  readonly folder: string;
+  readonly nodeId: string;
+  /** The kernel's boot id. */
+  readonly bootId: string;
+  readonly executors: readonly Executor[];
+  readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
+  /** What every job finds in its environment besides flopd's own. */
+  readonly environment: Readonly<Record<string, string>>;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly events: JobEvents;
+  /** Energy attributed to a job that has just ended, in joules; null where it is not known. */
+  readonly energyJoules?: (jobId: string, epoch: number) => number | null;
+  /** Why the node takes no new jobs, or null. */
+  readonly draining?: () => string | null;
+  /** Uniform in [0, 1). */
+  readonly random?: () => number;
+  readonly hit?: Hit;
+  readonly disk?: JournalDisk;
+}
+
+const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
+const duplicate: OrderAnswer = { outcome: 'duplicate', code: null, message: null };
+const refused = (code: string, message: string): OrderAnswer => ({ outcome: 'refused', code, message });
+const ATTEMPT_FOLDER = /^([a-z]+-[0-9a-z]{1,32})\.([1-9]\d{0,14})$/;
+
+/** Opens the journal, takes up every attempt in it, and is ready for orders. Throws where the folder cannot be used. */
+export async function createJobs(options: JobsOptions): Promise<Jobs> {
+  const { clock, log, bootId } = options;
+  const hit = options.hit ?? (() => {});
+  const jobsFolder = join(options.folder, 'jobs');
+  mkdirSync(jobsFolder, { recursive: true, mode: 0o700 });
+
+  const book = createBook();
+  const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));
+  const { journal, read } = await openJournal({
+    disk,
+    live: book.records,
+    clock,
+    log,
+    random: options.random ?? Math.random,
+  });
+  for (const record of read.records)
+    if (!book.replay(record))
+      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
+  const life = createLife({ ...options, hit, book, journal: () => journal });
+
+  const retention = every(clock, SWEEP_PERIOD_MS, () => {
+    for (const attempt of book.ended()) {
+      if (attempt.acknowledged) attempt.acknowledgedAtMs ??= clock.monotonicMs();
+      const sinceMs = attempt.acknowledgedAtMs === null ? 0 : clock.monotonicMs() - attempt.acknowledgedAtMs;
+      life.removeIfDone(attempt, sinceMs >= RETAIN_MS);
+    }
+  });
+
+  function nodeState(): NodeState {
+    return {
+      executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
+      cpuHundredths: hundredthsOf(options.capacity.cpus),
+      memoryBytes: options.capacity.memoryBytes,
+      heldCpuHundredths: life.heldCpuHundredths(),
+      heldMemoryBytes: life.heldMemoryBytes(),
+      held: book.size(),
+      draining: options.draining?.() ?? null,
+      diskProblem: journal.problem(),
+    };
+  }
+
+  /** Refuses for good: the name and the answer are kept. */
+  function refuse(jobId: string, epoch: number, code: string, message: string): OrderAnswer {
+    book.close(jobId, epoch, { code, message });
+    journal.appendLazily({ kind: 'closed', list: [[jobId, epoch, code, message]] });
+    return refused(code, message);
+  }
+
+  /** The answer to an order for an attempt that is not held, where its name alone decides. */
+  function answerByName(jobId: string, epoch: number): OrderAnswer | null {
+    const closed = book.closed(jobId, epoch);
+    if (closed !== null) return closed.code === SETTLED ? duplicate : refused(closed.code, closed.message);
+    const highest = book.highestEpoch(jobId);
+    if (epoch < highest)
+      return refused('JOB_EPOCH_STALE', `epoch ${epoch} is over: ${highest} was ordered since`);
+    return null;
+  }
+
+  async function start(order: StartOrder): Promise<OrderAnswer> {
+    hit('order.received');
+    const { jobId, epoch } = order;
+    const known = book.find(jobId, epoch);
+    if (known !== null) {
+      if (!(await known.durable))
+        return refused('JOB_NO_DURABLE_SPACE', 'the order could not be made durable');
+      life.retell(known);
+      return duplicate;
+    }
+    const answer = answerByName(jobId, epoch);
+    if (answer !== null) return answer;
+    const older = book.unfinished(jobId);
+    if (older !== null) {
+      void stop({
+        type: 'stop',
+        orderId: order.orderId,
+        jobId,
+        epoch: older.epoch,
+        by: 'scheduler',
+        reason: `epoch ${epoch} was ordered`,
+      });
+      return refuse(
+        jobId,
+        epoch,
+        'JOB_OLDER_EPOCH_RUNS',
+        `epoch ${older.epoch} of this job still runs here; it is being stopped`,
+      );
+    }
+    const refusal = decideAdmission(order, nodeState());
+    hit('admission.decided');
+    if (refusal !== null) return refuse(jobId, epoch, refusal.code, refusal.message);
+
+    const attempt = book.add({ jobId, epoch, order, bootId });
+    try {
+      life.prepare(attempt);
+    } catch (error) {
+      return refuse(
+        jobId,
+        epoch,
+        'JOB_NO_DURABLE_SPACE',
+        `its folder cannot be made: ${describeError(error)}`,
+      );
+    }
+    life.hold(attempt);
+    const written = journal.append({ kind: 'accepted', order, bootId });
+    attempt.durable = written.then(
+      () => true,
+      () => false,
+    );
+    hit('intent.written');
+    if (!(await attempt.durable)) {
+      life.release(attempt);
+      await removeFolder(life.folderOf(attempt)).catch(() => {});
+      return refuse(
+        jobId,
+        epoch,
+        'JOB_NO_DURABLE_SPACE',
+        `no durable space: ${journal.problem() ?? 'the journal failed'}`,
+      );
+    }
+    hit('intent.synced');
+    if (attempt.stop === null) life.launch(attempt);
+    else life.settleUnstarted(attempt);
+    hit('start.answered');
+    return accepted;
+  }
+
+  async function stop(order: StopOrder): Promise<OrderAnswer> {
+    const { jobId, epoch, by, reason } = order;
+    const attempt = book.find(jobId, epoch);
+    if (attempt === null) {
+      const answer = answerByName(jobId, epoch);
+      if (answer !== null) return answer;
+      // Remembered on disk, so that a start order that is still on its way does nothing.
+      const message = `it was stopped by ${by} before its start order came`;
+      book.close(jobId, epoch, { code: 'JOB_STOPPED', message });
+      await journal
+        .append({ kind: 'closed', list: [[jobId, epoch, 'JOB_STOPPED', message]] })
+        .catch(() => {});
+      return refused(
+        'JOB_UNKNOWN',
+        'this node does not know the job; a start order for it is refused from now on',
+      );
+    }
+    if (attempt.result !== null) {
+      life.retell(attempt);
+      return duplicate;
+    }
+    const first = attempt.stop === null;
+    attempt.stop ??= { by, reason };
+    if (first) {
+      const written = journal.append({ kind: 'stop', jobId, epoch, by, reason });
+      hit('stop.written');
+      // A stop is carried out even if it cannot be remembered.
+      await written.catch((error: unknown) =>
+        log.warn({ problem: describeError(error) }, 'a stop order is not on disk'),
+      );
+      hit('stop.synced');
+    }
+    attempt.execution?.stop(attempt.order?.spec.graceMs ?? 0);
+    hit('stop.told');
+    return first ? accepted : duplicate;
+  }
+
+  recoverAll(book, life, jobsFolder, log);
+
+  return {
+    start,
+    stop,
+
+    held() {
+      const list: HeldJob[] = [];
+      for (const { jobId, epoch, phase, acknowledged } of book.attempts())
+        if (!acknowledged) list.push({ jobId, epoch, phase });
+      return list;
+    },
+
+    unsettled() {
+      const list: JobResult[] = [];
+      for (const { result, told, acknowledged } of book.ended())
+        if (result !== null && told && !acknowledged) list.push(result);
+      return list;
+    },
+
+    acknowledged(jobId, epoch) {
+      const attempt = book.find(jobId, epoch);
+      if (attempt === null || attempt.result === null || attempt.acknowledged) return;
+      attempt.acknowledged = true;
+      attempt.acknowledgedAtMs = clock.monotonicMs();
+      journal.appendLazily({ kind: 'acknowledged', jobId, epoch });
+      hit('result.acknowledged');
+      life.removeIfDone(attempt, false);
+    },
+
+    delivered(jobId, epoch, stdoutBytes, stderrBytes) {
+      const attempt = book.find(jobId, epoch);
+      if (attempt === null) return;
+      attempt.deliveredStdoutBytes = Math.max(attempt.deliveredStdoutBytes, stdoutBytes);
+      attempt.deliveredStderrBytes = Math.max(attempt.deliveredStderrBytes, stderrBytes);
+      life.removeIfDone(attempt, false);
+    },
+
+    async readOutput(jobId, epoch, stream, offset, limit) {
+      const attempt = book.find(jobId, epoch);
+      return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
+    },
+
+    runningCount() {
+      let count = 0;
+      for (const { phase } of book.attempts()) if (phase === 'running') count += 1;
+      return count;
+    },
+
+    async close() {
+      retention.cancel();
+      for (const attempt of book.attempts()) attempt.execution?.detach();
+      for (const executor of options.executors) executor.close();
+      await life.settled();
+      await journal.close();
+    },
+  };
+}
+
+/** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
+function recoverAll(book: Book, life: Life, jobsFolder: string, log: Log): void {
+  for (const entry of readdirSync(jobsFolder)) {
+    const match = ATTEMPT_FOLDER.exec(entry);
+    if (match === null) continue;
+    const jobId = match[1] ?? '';
+    const epoch = Number(match[2]);
+    if (book.find(jobId, epoch) !== null) continue;
+    if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
+    if (book.closed(jobId, epoch) === null) {
+      log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
+      book.add({ jobId, epoch, order: null, bootId: null });
+    } else
+      void removeFolder(join(jobsFolder, entry)).catch((error: unknown) =>
+        log.warn({ err: error }, 'old folder stays'),
+      );
+  }
+  for (const attempt of [...book.attempts()]) {
+    if (attempt.result === null) life.recover(attempt);
+    else {
+      queueMicrotask(() => life.retell(attempt));
+      life.removeIfDone(attempt, false);
+    }
+  }
+}
