@@ -1,0 +1,170 @@
+// The static facts of the host, read once at start. What /proc, /sys and /etc tell costs nothing and comes first;
+// systeminformation starts processes and is asked only for what they leave open, with a deadline, all at once.
+import { readFileSync } from 'node:fs';
+import { arch, availableParallelism, cpus, hostname, release, totalmem, type } from 'node:os';
+import { join } from 'node:path';
+import type { Native, nativePaths } from '../native.ts';
+import type { Inventory } from '../protocol/control.ts';
+import { computePeak, readCpu } from './cpu.ts';
+import { readLimits } from './limits.ts';
+import { measureCpuPeak } from './measured-peak.ts';
+
+const DEADLINE_MS = 3000;
+const MAX_TEXT = 1024;
+const MAX_LIMITATIONS = 32;
+
+export interface InventoryOptions {
+  readonly native: Native | null;
+  readonly paths: ReturnType<typeof nativePaths>;
+  readonly stateDir: string;
+  readonly config: {
+    readonly jobCpus: number | null;
+    readonly jobMemoryBytes: number | null;
+    readonly name: string | null;
+  };
+  readonly executors: readonly string[];
+  readonly limitations: readonly string[];
+  readonly procRoot: string;
+  readonly sysRoot: string;
+  /** Folder of os-release; tests pass a copy. */
+  readonly etcRoot?: string;
+  /** Stands in for systeminformation; null leaves it out. */
+  readonly ask?: SlowFacts | null;
+}
+
+/** What is asked of systeminformation; each may fail or take long. */
+export interface SlowFacts {
+  virtualHost(): Promise<string | null>;
+  cpuModel(): Promise<string | null>;
+  os(): Promise<string | null>;
+}
+
+/** Resolves in a few milliseconds where the cheap sources suffice, else after DEADLINE_MS at most. Never rejects. */
+export async function readInventory(options: InventoryOptions): Promise<Inventory> {
+  const { native, stateDir, config, procRoot, sysRoot, etcRoot = '/etc' } = options;
+  const facts = readCpu(procRoot, sysRoot);
+  const limits = readLimits(procRoot, sysRoot);
+  const memoryBytes = readMemoryBytes(procRoot) ?? totalmem();
+  const threads = facts.threads ?? (cpus().length || availableParallelism());
+  const usable = Math.min(threads, limits.affinityCpus ?? availableParallelism());
+
+  const os = readOs(etcRoot);
+  const virtualisation = readVirtualisation(procRoot, sysRoot, facts.flags);
+  const ask = options.ask === undefined ? createSlowFacts() : options.ask;
+  const open = <Fact>(known: Fact | null, question: ((ask: SlowFacts) => Promise<Fact | null>) | null) =>
+    known !== null || ask === null || question === null ? known : withinDeadline(question(ask));
+  const [slowOs, slowModel, slowHost, measured] = await Promise.all([
+    open(os, (one) => one.os()),
+    open(facts.model, (one) => one.cpuModel()),
+    open(virtualisation === 'unnamed' ? null : virtualisation, (one) => one.virtualHost()),
+    measureCpuPeak({ native, stateDir, facts, threads: Math.max(1, usable) }),
+  ]);
+  return {
+    hostname: hostname().slice(0, 253),
+    os: slowOs?.slice(0, MAX_TEXT) ?? null,
+    kernel: `${type()} ${release()}`.slice(0, MAX_TEXT),
+    architecture: arch(),
+    virtualisation: slowHost ?? (virtualisation === 'unnamed' ? 'virtual machine' : virtualisation),
+    cpuModel: slowModel?.slice(0, MAX_TEXT) ?? null,
+    cpuSockets: facts.sockets,
+    cpuCores: facts.cores,
+    cpuThreads: threads,
+    memoryBytes,
+    jobCpus: hundredths(least(usable, limits.cgroupCpus, config.jobCpus)),
+    jobMemoryBytes: Math.floor(least(memoryBytes, limits.cgroupMemoryBytes, config.jobMemoryBytes)),
+    cpuPeakFlops: { computed: computePeak(facts), measured },
+    executors: [...options.executors],
+    limitations: options.limitations.slice(0, MAX_LIMITATIONS).map((one) => one.slice(0, MAX_TEXT)),
+  };
+}
+
+function least(first: number, ...others: (number | null)[]): number {
+  return Math.min(first, ...others.filter((one) => one !== null));
+}
+
+/** CPUs in the steps of a job's request, never none. */
+function hundredths(value: number): number {
+  return Math.max(0.01, Math.floor(value * 100 + 1e-6) / 100);
+}
+
+function readMemoryBytes(procRoot: string): number | null {
+  const kibibytes = /^MemTotal:\s+(\d+) kB$/m.exec(readText(join(procRoot, 'meminfo')) ?? '')?.[1];
+  return kibibytes === undefined ? null : Number(kibibytes) * 1024;
+}
+
+function readOs(etcRoot: string): string | null {
+  const line = /^PRETTY_NAME=(.*)$/m.exec(readText(join(etcRoot, 'os-release')) ?? '')?.[1];
+  return line?.trim().replace(/^(["'])(.*)\1$/, '$2') || null;
+}
+
+/** Names that makers of virtual machines put where a real one has its board's. */
+const MAKERS: readonly [pattern: RegExp, name: string][] = [
+  [
+    /KVM|QEMU|OpenStack|Amazon EC2|Google Compute|Alibaba Cloud|Tencent|DigitalOcean|Huawei|RHEV|oVirt/i,
+    'kvm',
+  ],
+  [/VMware/i, 'vmware'],
+  [/VirtualBox|innotek/i, 'virtualbox'],
+  [/Microsoft Corporation.*Virtual|Hyper-V/i, 'hyperv'],
+  [/Xen/i, 'xen'],
+  [/Parallels/i, 'parallels'],
+  [/bhyve/i, 'bhyve'],
+];
+
+/** The hypervisor's name; `unnamed` where there is one that does not say; null where nothing tells either way. */
+function readVirtualisation(procRoot: string, sysRoot: string, flags: ReadonlySet<string>): string | null {
+  const type = readText(join(sysRoot, 'hypervisor', 'type'))?.trim();
+  if (type) return type.slice(0, MAX_TEXT);
+  const board = ['sys_vendor', 'product_name', 'bios_vendor']
+    .map((name) => readText(join(sysRoot, 'class', 'dmi', 'id', name))?.trim() ?? '')
+    .join(' ');
+  const isVirtual = flags.has('hypervisor');
+  // Makers of clouds sell bare machines too: on x86 the flag decides, elsewhere the name must.
+  const named = MAKERS.find(([pattern]) => pattern.test(board))?.[1];
+  if (isVirtual) return named ?? 'unnamed';
+  if (flags.has('fpu')) return 'none';
+  return (
+    named ?? (/Microsoft|Kernel-based/.test(readText(join(procRoot, 'version')) ?? '') ? 'unnamed' : null)
+  );
+}
+
+function withinDeadline<Fact>(answer: Promise<Fact | null>): Promise<Fact | null> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(null), DEADLINE_MS);
+    timer.unref();
+    answer
+      .catch(() => null)
+      .then((fact) => {
+        clearTimeout(timer);
+        resolve(fact);
+      });
+  });
+}
+
+/** Loads the package only when something is asked. */
+function createSlowFacts(): SlowFacts {
+  const load = () => import('systeminformation');
+  const text = (...parts: string[]): string | null => parts.filter((part) => part !== '').join(' ') || null;
+  return {
+    async virtualHost() {
+      const { virtual, virtualHost } = await (await load()).system();
+      return virtual ? (text(virtualHost ?? '')?.toLowerCase() ?? null) : null;
+    },
+    async cpuModel() {
+      const { manufacturer, brand } = await (await load()).cpu();
+      return text(manufacturer, brand);
+    },
+    async os() {
+      const { distro, release } = await (await load()).osInfo();
+      return text(distro, release);
+    },
+  };
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
