@@ -23,7 +23,9 @@ if (rolldown === null) {
 
 /** Modules that do no work when they are imported: ours but the entry, and zod. */
 const isPure = (id) =>
-  id.includes('/node_modules/') ? id.includes('/node_modules/zod/') : id.startsWith(source) && !id.startsWith(join(source, 'bin'));
+  id.includes('/node_modules/')
+    ? id.includes('/node_modules/zod/')
+    : id.startsWith(source) && !id.startsWith(join(source, 'bin'));
 
 const bundle = await rolldown({
   input: { flopd: join(source, 'bin', 'flopd.ts') },

@@ -46,6 +46,22 @@ function presentFolder(): string {
   }
 }
 
+function onKey(fn: (key: string) => void): (() => void) | null {
+  const { stdin } = process;
+  if (stdin.isTTY !== true) return null;
+  const listener = (bytes: Buffer): void => {
+    for (const key of bytes.toString()) fn(key);
+  };
+  stdin.setRawMode(true);
+  stdin.on('data', listener);
+  stdin.on('error', () => {});
+  return () => {
+    stdin.off('data', listener);
+    stdin.setRawMode(false);
+    stdin.pause();
+  };
+}
+
 /** A bug: one line, with the stack at debug level. Jobs live on in their shims; systemd restarts the daemon. */
 function crash(error: unknown): never {
   const { FLOPD_LOG_LEVEL, NODE_DEBUG } = process.env;
@@ -93,6 +109,7 @@ async function main(): Promise<void> {
     script: process.argv[1] ?? '',
     pid: process.pid,
     onSignal,
+    onKey,
     daemons: {
       startScheduler: async (options) => (await import('../scheduler/scheduler.ts')).startScheduler(options),
       startAgent: async (options) => (await import('../agent/agent.ts')).startAgent(options),

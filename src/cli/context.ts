@@ -32,6 +32,11 @@ export interface Context {
   readonly script: string;
   readonly pid: number;
   readonly daemons: Daemons;
+  /**
+   * Takes single keys from a terminal without echo until the returned function is called; null where standard input
+   * is none. Ctrl-C then comes as `\u0003`.
+   */
+  onKey(fn: (key: string) => void): (() => void) | null;
   /** Calls `fn` at each of these signals until the returned function is called; without one the signal ends the process. */
   onSignal(signals: readonly StopSignal[], fn: (signal: StopSignal) => void): () => void;
 }

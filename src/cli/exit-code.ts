@@ -54,10 +54,7 @@ export function jobExitCode(job: Pick<JobView, 'state' | 'result'>): number {
   }
 }
 
-/** The result has no field for the errno of a failed start; its sentence ends with it. */
+/** The result has no field for the errno of a failed start; its sentence ends with it (job/settle.ts). */
 function programIsMissing(cause: string): boolean {
-  return (
-    /\bENOENT\b/.test(cause) &&
-    !/working directory|workspace|chdir/i.test(cause.replace(/"(?:[^"\\]|\\.)*"/g, ''))
-  );
+  return /^(?:failed to start: *)?"(?:[^"\\]|\\.)*": no such file or directory \(ENOENT\)/i.test(cause);
 }

@@ -1,0 +1,302 @@
+// The checks of `flopd doctor`, in the order in which they are told. Each looks, changes nothing, and never throws.
+import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { dirname, join } from 'node:path';
+import { versions } from 'node:process';
+import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
+import type { Config } from '../config/config.ts';
+import { configKeys } from '../config/keys.ts';
+import { type Address, formatAddress } from '../config/value.ts';
+import { loadNative, nativePaths } from '../native.ts';
+import { createClient } from './client.ts';
+import type { Context } from './context.ts';
+import { answers, systemWords } from './daemon.ts';
+import { findAccess, readEndpoint } from './endpoint.ts';
+import { formatBytes } from './text.ts';
+import { findProgram, findVendorTools } from './vendor-tool.ts';
+
+export interface Check {
+  readonly name: string;
+  readonly status: 'ok' | 'note' | 'warning' | 'failure';
+  readonly finding: string;
+  readonly remedy: string | null;
+}
+
+type Outcome = Omit<Check, 'name'>;
+
+const NODE_FLOOR = [20, 19] as const;
+const LOW_SPACE_BYTES = 1024 ** 3;
+const NO_SPACE_BYTES = 64 * 1024 ** 2;
+
+const ok = (finding: string): Outcome => ({ status: 'ok', finding, remedy: null });
+const note = (finding: string, remedy: string | null = null): Outcome => ({
+  status: 'note',
+  finding,
+  remedy,
+});
+const warning = (finding: string, remedy: string): Outcome => ({ status: 'warning', finding, remedy });
+const failure = (finding: string, remedy: string): Outcome => ({ status: 'failure', finding, remedy });
+
+const checks: readonly (readonly [
+  string,
+  (context: Context, config: Config) => Outcome | Promise<Outcome>,
+])[] = [
+  ['Node', checkNode],
+  ['native addon', checkAddon],
+  ['job shim', checkShim],
+  ['compiler', checkCompiler],
+  ['state directory', checkStateDir],
+  ['disk space', checkSpace],
+  ['secrets', checkSecrets],
+  ['scheduler port', (_, config) => checkPort(config, 'listen')],
+  ['metrics port', (_, config) => checkPort(config, 'metricsListen')],
+  ['scheduler', checkScheduler],
+  ['clock', checkClock],
+  ['cgroups', checkCgroups],
+  ['bubblewrap', checkBubblewrap],
+  ['systemd', checkSystemd],
+  ['accelerators', checkAccelerators],
+  ['power source', checkPower],
+];
+
+export async function runChecks(context: Context, config: Config): Promise<Check[]> {
+  const found: Check[] = [];
+  for (const [name, check] of checks) {
+    try {
+      found.push({ name, ...(await check(context, config)) });
+    } catch (error) {
+      found.push({ name, ...warning(`could not be checked: ${describeError(error)}`, 'report this') });
+    }
+  }
+  return found;
+}
+
+function checkNode(): Outcome {
+  const [major = 0, minor = 0] = versions.node.split('.').map(Number);
+  const enough = major > NODE_FLOOR[0] || (major === NODE_FLOOR[0] && minor >= NODE_FLOOR[1]);
+  return enough
+    ? ok(`version ${versions.node}`)
+    : failure(`version ${versions.node} is too old`, `install Node ${NODE_FLOOR.join('.')} or later`);
+}
+
+function checkAddon({ root, version }: Context): Outcome {
+  const { native, problem } = loadNative(nativePaths(root).addon);
+  if (native === null)
+    return warning(
+      problem ?? 'missing',
+      'install g++ and run "npm run build"; until then host numbers are absent',
+    );
+  if (native.version === version) return ok(`version ${native.version}`);
+  return warning(`version ${native.version} does not match flopd ${version}`, 'run "npm run build"');
+}
+
+function checkShim({ root }: Context): Outcome {
+  const path = nativePaths(root).shim;
+  return isExecutable(path)
+    ? ok(path)
+    : failure(`${path} is missing: no job can run here`, 'install gcc and run "npm run build"');
+}
+
+function checkCompiler({ environment, root }: Context): Outcome {
+  const found = ['g++', 'c++'].map((name) => findProgram(name, environment)).find((path) => path !== null);
+  if (found !== undefined) return ok(found ?? '');
+  const built = existsSync(nativePaths(root).addon) && existsSync(nativePaths(root).shim);
+  return built
+    ? note('none, and none needed: everything is built')
+    : warning('none was found', 'install g++ (Debian: apt install g++)');
+}
+
+/** The folder itself, or the one above it that exists and in which it would be made. */
+function existingFolder(path: string): string {
+  let folder = path;
+  while (!existsSync(folder) && folder !== dirname(folder)) folder = dirname(folder);
+  return folder;
+}
+
+function checkStateDir(_: Context, { stateDir }: Config): Outcome {
+  const folder = existingFolder(stateDir);
+  try {
+    if (!statSync(folder).isDirectory())
+      return failure(`${folder} is not a folder`, 'choose another with --state-dir DIR or FLOPD_STATE_DIR');
+    accessSync(folder, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    return failure(
+      `${folder} cannot be written: ${systemWords(error)}`,
+      'choose another with --state-dir DIR or FLOPD_STATE_DIR',
+    );
+  }
+  return ok(folder === stateDir ? stateDir : `${stateDir} (does not exist yet, can be made)`);
+}
+
+function checkSpace(_: Context, { stateDir }: Config): Outcome {
+  const { bavail, bsize } = statfsSync(existingFolder(stateDir));
+  const free = bavail * bsize;
+  const finding = `${formatBytes(free)} free for ${stateDir}`;
+  if (free < NO_SPACE_BYTES)
+    return failure(finding, 'free some space, or choose another disk with --state-dir DIR');
+  return free < LOW_SPACE_BYTES ? warning(finding, 'job output is kept there: free some space') : ok(finding);
+}
+
+function checkSecrets(_: Context, { stateDir, tokenFile }: Config): Outcome {
+  const files = [
+    join(stateDir, 'scheduler', 'token'),
+    join(stateDir, 'scheduler', 'join-token'),
+    join(stateDir, 'agent', 'key.pem'),
+    ...(tokenFile === null ? [] : [tokenFile]),
+  ].filter((path) => existsSync(path));
+  if (files.length === 0) return note('none here yet');
+  const open = files.filter((path) => (statSync(path).mode & 0o077) !== 0);
+  if (open.length > 0)
+    return warning(`other users can read or write ${open.join(', ')}`, `chmod 600 ${open.join(' ')}`);
+  const unreadable = files.filter((path) => !isReadable(path));
+  if (unreadable.length > 0)
+    return warning(`this user cannot read ${unreadable.join(', ')}`, 'run as the user who started flopd');
+  return ok(`${files.length} files, private`);
+}
+
+async function checkPort(config: Config, key: 'listen' | 'metricsListen'): Promise<Outcome> {
+  const address = config[key];
+  const where = formatAddress(address);
+  if (address.port === 0) return ok(`${where}: a free one is picked`);
+  const errno = await tryListen(address);
+  if (errno === null) return ok(`${where} is free`);
+  const remedy = `choose another with ${configKeys[key].flag} HOST:PORT`;
+  if (errno !== 'EADDRINUSE') return warning(`${where} cannot be used (${errno})`, remedy);
+  const endpoint = readEndpoint(config.stateDir);
+  const own = key === 'listen' ? endpoint?.url : endpoint?.metricsUrl;
+  if (own?.includes(`:${address.port}`) === true && (await answers(own)))
+    return ok(`${where}: flopd itself listens there`);
+  return warning(`${where} is occupied by another program`, `${remedy}, or stop that program`);
+}
+
+function tryListen({ host, port }: Address): Promise<string | null> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.on('error', (error) => resolve(errnoOf(error) ?? error.message));
+    server.listen({ host, port, exclusive: true }, () => server.close(() => resolve(null)));
+  });
+}
+
+async function checkScheduler(_: Context, config: Config): Promise<Outcome> {
+  try {
+    const access = findAccess(config);
+    const { nodes } = await createClient(access).nodes();
+    const ready = nodes.filter(({ state }) => state === 'ready').length;
+    const finding = `${access.url} answers; ${ready} of ${nodes.length} nodes ready`;
+    return nodes.length > 0 && ready === 0
+      ? warning(finding, 'start the agents: "flopd agent"')
+      : ok(finding);
+  } catch (error) {
+    if (isFault(error, 'SCHEDULER_UNKNOWN'))
+      return note('none named, none running here', 'start one with "flopd up"');
+    if (error instanceof Fault) return failure(error.message, error.remedy ?? 'see the log of the scheduler');
+    throw error;
+  }
+}
+
+/** A clock that stands before this program was installed is wrong, and spoils every stamp. */
+function checkClock({ clock, root }: Context): Outcome {
+  const nowMs = clock.wallMs();
+  const installedMs = statSync(join(root, 'package.json')).ctimeMs;
+  const now = new Date(nowMs).toISOString();
+  if (nowMs < installedMs - 24 * 3_600_000)
+    return warning(`${now} is before flopd was installed here`, 'set the clock (NTP)');
+  return ok(now);
+}
+
+function checkCgroups(): Outcome {
+  const unified = readText('/sys/fs/cgroup/cgroup.controllers');
+  const unenforced = 'this build enforces no memory or CPU limit on jobs yet';
+  if (unified !== null) {
+    const has = unified.trim().split(/\s+/);
+    const missing = ['cpu', 'memory', 'pids'].filter((controller) => !has.includes(controller));
+    const can =
+      missing.length === 0 ? 'can limit CPU, memory and processes' : `cannot limit ${missing.join(', ')}`;
+    return note(`version 2; ${can}; ${unenforced}`);
+  }
+  const v1 = ['cpu', 'memory', 'pids'].filter((controller) => existsSync(`/sys/fs/cgroup/${controller}`));
+  if (v1.length === 0) return note(`none mounted; ${unenforced}`);
+  return note(
+    `version 1${existsSync('/sys/fs/cgroup/unified') ? ' (hybrid)' : ''} with ${v1.join(', ')}; ${unenforced}`,
+  );
+}
+
+function checkBubblewrap({ environment }: Context): Outcome {
+  const path = findProgram('bwrap', environment);
+  return note(path === null ? 'not here' : `${path}; this build does not sandbox jobs yet`);
+}
+
+function checkSystemd(): Outcome {
+  return existsSync('/run/systemd/system')
+    ? note('runs this machine: the units of systemd/ can be used')
+    : note('does not run this machine: start "flopd up", or the daemons, yourself');
+}
+
+function checkAccelerators({ environment }: Context): Outcome {
+  const tools = [...findVendorTools(environment)].map(([vendor, path]) => `${vendor} (${path})`);
+  return tools.length === 0
+    ? note('no vendor tool on PATH (nvidia-smi, npu-smi, …): none are expected')
+    : warning(
+        `tools of ${tools.join(', ')} are here, but this build does not read accelerators yet`,
+        'use a later version',
+      );
+}
+
+function checkPower(): Outcome {
+  const sources = powerSources();
+  const readable = sources.filter(isReadable);
+  if (readable.length > 0) return ok(readable.join(', '));
+  if (sources.length > 0)
+    return warning(
+      `${sources.join(', ')} may not be read by this user`,
+      'run the agent as root, or grant read access: joules are absent until then',
+    );
+  return note('no power source: neither RAPL nor a hardware monitor with power is here; joules are absent');
+}
+
+/** Files that a power or energy could be read from. */
+function powerSources(): string[] {
+  const inFolders = (root: string, file: RegExp): string[] =>
+    listFolder(root).flatMap((name) =>
+      listFolder(join(root, name))
+        .filter((entry) => file.test(entry))
+        .map((entry) => join(root, name, entry)),
+    );
+  return [
+    ...inFolders('/sys/class/powercap', /^energy_uj$/),
+    ...inFolders('/sys/class/hwmon', /^(power\d+_(input|average)|energy\d+_input)$/),
+  ];
+}
+
+function listFolder(path: string): string[] {
+  try {
+    return readdirSync(path);
+  } catch {
+    return [];
+  }
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
+}
+
+function isReadable(path: string): boolean {
+  return isPermitted(path, constants.R_OK);
+}
+
+function isExecutable(path: string): boolean {
+  return isPermitted(path, constants.X_OK);
+}
+
+function isPermitted(path: string, mode: number): boolean {
+  try {
+    accessSync(path, mode);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,41 @@
+// `flopd doctor`: checks this host; each finding has a remedy. Exit code 0 all well, 1 a warning, 2 a failure.
+import type { Command } from 'commander';
+import type { Context } from './context.ts';
+import { type Check, runChecks } from './doctor-check.ts';
+import { addConfigFlags, readConfig } from './flags.ts';
+import { addOutputFlag, type OutputFormat, printValue } from './output.ts';
+import { escapeText, padEnd } from './text.ts';
+
+const colours = { ok: '32', note: '36', warning: '33', failure: '31' } as const;
+
+export function define(command: Command, context: Context, finish: (code: number) => void): void {
+  addOutputFlag(
+    addConfigFlags(command, ['stateDir', 'listen', 'metricsListen', 'scheduler', 'tokenFile']),
+  ).addHelpText(
+    'after',
+    `
+Exit code: 0 nothing found, 1 a warning, 2 a failure. Notes are facts, not findings.
+JSON: {"checks": [{"name", "status": "ok"|"note"|"warning"|"failure", "finding", "remedy"}, …]}`,
+  );
+  command.action(async () => {
+    const { output } = command.opts() as { output: OutputFormat };
+    const checks = await runChecks(context, await readConfig(command, context));
+    await printValue(context, output, { checks }, ({ colour }) =>
+      checks.flatMap((check) => describe(check, colour)),
+    );
+    finish(doctorExitCode(checks));
+  });
+}
+
+export function doctorExitCode(checks: readonly Check[]): number {
+  if (checks.some(({ status }) => status === 'failure')) return 2;
+  return checks.some(({ status }) => status === 'warning') ? 1 : 0;
+}
+
+function describe({ name, status, finding, remedy }: Check, colour: boolean): string[] {
+  const word = padEnd(status, 7);
+  const painted = colour ? `\u001b[${colours[status]}m${word}\u001b[0m` : word;
+  const lines = [`${painted}  ${name}: ${escapeText(finding)}`];
+  if (remedy !== null) lines.push(`         remedy: ${escapeText(remedy)}`);
+  return lines;
+}

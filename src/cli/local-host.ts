@@ -1,0 +1,52 @@
+// This host's own numbers, read in this process without agent or scheduler: for `devices` and `top`.
+import { createSilentLog } from '../base/log.ts';
+import { createSlowDevices } from '../device/catalogue.ts';
+import { loadNative, nativePaths } from '../native.ts';
+import type { HostView } from '../protocol/api.ts';
+import { hostView } from '../protocol/host.ts';
+import { createSampler } from '../telemetry/sampler.ts';
+import type { Context } from './context.ts';
+
+const PERIOD_MS = 100;
+export const PROC_ROOT = '/proc';
+export const SYS_ROOT = '/sys';
+
+export interface LocalHost {
+  /** Why there are no native numbers, with the remedy, or null. */
+  readonly problem: string | null;
+  /** Resolves with the next window's view. */
+  next(): Promise<HostView>;
+  close(): void;
+}
+
+/** Opens the reader with windows of `windowMs`; the first comes after about 300 ms. */
+export function openLocalHost(context: Context, stateDir: string, windowMs: number): LocalHost {
+  const { native, problem } = loadNative(nativePaths(context.root).addon);
+  let waiting: ((view: HostView) => void)[] = [];
+  const roots = { procRoot: PROC_ROOT, sysRoot: SYS_ROOT };
+  const sampler = createSampler({
+    native,
+    clock: context.clock,
+    ...roots,
+    periodMs: PERIOD_MS,
+    windowMs,
+    slowDevices: createSlowDevices({ stateDir, clock: context.clock, ...roots }),
+    onWindow(window) {
+      const view = hostView(window);
+      const woken = waiting;
+      waiting = [];
+      for (const wake of woken) wake(view);
+    },
+    log: createSilentLog(),
+  });
+  // The sampler's timers do not keep the process alive; a command that waits for them must.
+  const alive = setInterval(() => {}, 2 ** 30);
+  return {
+    problem,
+    next: () => new Promise((resolve) => waiting.push(resolve)),
+    close() {
+      clearInterval(alive);
+      sampler.close();
+    },
+  };
+}
