@@ -3,6 +3,8 @@
 import { readFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, hostname, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
+import type { Clock } from '../base/clock.ts';
+import { createClock } from '../base/clock.ts';
 import type { Native, nativePaths } from '../native.ts';
 import type { Inventory } from '../protocol/control.ts';
 import { computePeak, readCpu } from './cpu.ts';
@@ -30,6 +32,7 @@ export interface InventoryOptions {
   readonly etcRoot?: string;
   /** Stands in for systeminformation; null leaves it out. */
   readonly ask?: SlowFacts | null;
+  readonly clock?: Clock;
 }
 
 /** What is asked of systeminformation; each may fail or take long. */
@@ -41,7 +44,7 @@ export interface SlowFacts {
 
 /** Resolves in a few milliseconds where the cheap sources suffice, else after DEADLINE_MS at most. Never rejects. */
 export async function readInventory(options: InventoryOptions): Promise<Inventory> {
-  const { native, stateDir, config, procRoot, sysRoot, etcRoot = '/etc' } = options;
+  const { native, stateDir, config, procRoot, sysRoot, etcRoot = '/etc', clock = createClock() } = options;
   const facts = readCpu(procRoot, sysRoot);
   const limits = readLimits(procRoot, sysRoot);
   const memoryBytes = readMemoryBytes(procRoot) ?? totalmem();
@@ -49,10 +52,10 @@ export async function readInventory(options: InventoryOptions): Promise<Inventor
   const usable = Math.min(threads, limits.affinityCpus ?? availableParallelism());
 
   const os = readOs(etcRoot);
-  const virtualisation = readVirtualisation(procRoot, sysRoot, facts.flags);
+  const virtualisation = readVirtualisation(sysRoot, facts.flags);
   const ask = options.ask === undefined ? createSlowFacts() : options.ask;
   const open = <Fact>(known: Fact | null, question: ((ask: SlowFacts) => Promise<Fact | null>) | null) =>
-    known !== null || ask === null || question === null ? known : withinDeadline(question(ask));
+    known !== null || ask === null || question === null ? known : withinDeadline(clock, question(ask));
   const [slowOs, slowModel, slowHost, measured] = await Promise.all([
     open(os, (one) => one.os()),
     open(facts.model, (one) => one.cpuModel()),
@@ -112,7 +115,7 @@ const MAKERS: readonly [pattern: RegExp, name: string][] = [
 ];
 
 /** The hypervisor's name; `unnamed` where there is one that does not say; null where nothing tells either way. */
-function readVirtualisation(procRoot: string, sysRoot: string, flags: ReadonlySet<string>): string | null {
+function readVirtualisation(sysRoot: string, flags: ReadonlySet<string>): string | null {
   const type = readText(join(sysRoot, 'hypervisor', 'type'))?.trim();
   if (type) return type.slice(0, MAX_TEXT);
   const board = ['sys_vendor', 'product_name', 'bios_vendor']
@@ -123,19 +126,16 @@ function readVirtualisation(procRoot: string, sysRoot: string, flags: ReadonlySe
   const named = MAKERS.find(([pattern]) => pattern.test(board))?.[1];
   if (isVirtual) return named ?? 'unnamed';
   if (flags.has('fpu')) return 'none';
-  return (
-    named ?? (/Microsoft|Kernel-based/.test(readText(join(procRoot, 'version')) ?? '') ? 'unnamed' : null)
-  );
+  return named ?? null;
 }
 
-function withinDeadline<Fact>(answer: Promise<Fact | null>): Promise<Fact | null> {
+function withinDeadline<Fact>(clock: Clock, answer: Promise<Fact | null>): Promise<Fact | null> {
   return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(null), DEADLINE_MS);
-    timer.unref();
+    const timer = clock.after(DEADLINE_MS, () => resolve(null));
     answer
       .catch(() => null)
       .then((fact) => {
-        clearTimeout(timer);
+        timer.cancel();
         resolve(fact);
       });
   });
