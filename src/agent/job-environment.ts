@@ -1,7 +1,6 @@
-// The environment that every job starts from: what a program needs to find its way on this host, and nothing that
-// is the agent's own business (notify socket, tokens, FLOPD_*, loader variables).
-const kept = ['PATH', 'HOME', 'USER', 'LOGNAME', 'SHELL', 'LANG', 'LC_ALL', 'LC_CTYPE', 'TZ'] as const;
-const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+// What every job finds in its environment besides flopd's own: where this host keeps its programs, its language and
+// its time zone. Nothing else of the agent's surroundings (notify socket, tokens, loader variables) reaches a job.
+const kept = ['LANG', 'LC_ALL', 'TZ'] as const;
 
 export function jobEnvironment(own: Readonly<Record<string, string | undefined>>): Record<string, string> {
   const environment: Record<string, string> = {};
@@ -9,7 +8,8 @@ export function jobEnvironment(own: Readonly<Record<string, string | undefined>>
     const value = own[name];
     if (value !== undefined && value !== '') environment[name] = value;
   }
-  environment.PATH ??= DEFAULT_PATH;
-  environment.LANG ??= 'C.UTF-8';
+  // A relative entry would mean another folder in each job.
+  const folders = (own.PATH ?? '').split(':').filter((folder) => folder.startsWith('/'));
+  if (folders.length > 0) environment.PATH = folders.join(':');
   return environment;
 }

@@ -1,0 +1,270 @@
+import { describe, expect, test } from 'vitest';
+import { Fault } from '../../../src/base/fault.ts';
+import {
+  type LiveMessage,
+  MAX_UNSENT_BYTES,
+  OPEN_DEADLINE_MS,
+  type Session,
+  type SessionEnd,
+  startSession,
+  WELCOME_DEADLINE_MS,
+} from '../../../src/link/session.ts';
+import type { Hello, Welcome } from '../../../src/protocol/control.ts';
+import {
+  challenge,
+  createHandClock,
+  createHandSockets,
+  type HandSocket,
+  helloOf,
+  startOrderOf,
+  welcome,
+} from './parts.ts';
+
+interface Bench {
+  readonly session: Session;
+  readonly socket: HandSocket;
+  readonly clock: ReturnType<typeof createHandClock>;
+  readonly ends: SessionEnd[];
+  readonly messages: LiveMessage[];
+  readonly welcomes: Welcome[];
+  /** Brings the session to live. */
+  greet(): Promise<void>;
+}
+
+function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
+  const clock = createHandClock();
+  const { connect, sockets } = createHandSockets();
+  const ends: SessionEnd[] = [];
+  const messages: LiveMessage[] = [];
+  const welcomes: Welcome[] = [];
+  const session = startSession({
+    url: 'http://127.0.0.1:7070/below/',
+    connect,
+    clock,
+    hello,
+    live: (message) => void welcomes.push(message),
+    message: (message) => void messages.push(message),
+    drained: () => {},
+    ended: (end) => void ends.push(end),
+  });
+  const socket = sockets[0] as HandSocket;
+  return {
+    session,
+    socket,
+    clock,
+    ends,
+    messages,
+    welcomes,
+    async greet() {
+      socket.events.open();
+      socket.say(challenge);
+      await clock.advance(0);
+      socket.say(welcome);
+    },
+  };
+}
+
+describe('a session', () => {
+  test('asks for the path of the link below the base URL', () => {
+    expect(bench().socket.url).toBe('ws://127.0.0.1:7070/below/v1/link');
+  });
+
+  test('answers the challenge with the hello and is live after the welcome', async () => {
+    const { socket, session, welcomes, greet } = bench();
+    await greet();
+    expect(JSON.parse(socket.texts[0] ?? '')).toMatchObject({ type: 'hello', nodeId: 'node-1' });
+    expect(session.isLive()).toBe(true);
+    expect(welcomes).toHaveLength(1);
+  });
+
+  test('hands live messages on and keeps heartbeats to itself', async () => {
+    const { socket, messages, greet } = bench();
+    await greet();
+    socket.say({ type: 'heartbeat' });
+    socket.say({ type: 'ack', sequence: 3 });
+    expect(messages).toEqual([{ type: 'ack', sequence: 3 }]);
+  });
+
+  test('ends when the connection, the challenge or the welcome does not come in time', async () => {
+    const never = bench();
+    await never.clock.advance(OPEN_DEADLINE_MS);
+    expect(never.ends[0]).toMatchObject({ code: null, fault: 'LINK_TIMEOUT', wasLive: false });
+    expect(never.socket.terminated).toBe(true);
+    const mute = bench();
+    mute.socket.events.open();
+    await mute.clock.advance(5000);
+    expect(mute.ends[0]).toMatchObject({ code: 4408, reason: 'the scheduler sent no challenge' });
+    const rude = bench();
+    rude.socket.events.open();
+    rude.socket.say(challenge);
+    await rude.clock.advance(WELCOME_DEADLINE_MS);
+    expect(rude.ends[0]).toMatchObject({ code: 4408, reason: 'the scheduler did not answer the hello' });
+  });
+
+  test('ends with the words of the fault when the hello is refused to this scheduler', async () => {
+    const { socket, clock, ends } = bench(async () => {
+      throw new Fault('AGENT_OTHER_SCHEDULER', 'this node belongs to another');
+    });
+    socket.events.open();
+    socket.say(challenge);
+    await clock.advance(0);
+    expect(ends[0]).toMatchObject({ fault: 'AGENT_OTHER_SCHEDULER', reason: 'this node belongs to another' });
+    expect(socket.texts).toEqual([]);
+  });
+
+  test('does not wait for ever for its own hello', async () => {
+    const { socket, clock, ends } = bench(() => new Promise(() => {}));
+    socket.events.open();
+    socket.say(challenge);
+    await clock.advance(5000);
+    expect(ends[0]?.reason).toContain('could not make its hello');
+  });
+
+  test('sends a heartbeat when it has been quiet for the interval, and not sooner', async () => {
+    const { socket, session, clock, greet } = bench();
+    await greet();
+    const beats = (): number => socket.texts.filter((text) => text.includes('heartbeat')).length;
+    await clock.advance(600);
+    session.send('{"type":"heartbeat-like"}');
+    socket.texts.pop();
+    socket.say({ type: 'heartbeat' });
+    await clock.advance(999);
+    expect(beats()).toBe(0);
+    await clock.advance(1);
+    expect(beats()).toBe(1);
+    socket.say({ type: 'heartbeat' });
+    await clock.advance(1000);
+    expect(beats()).toBe(2);
+  });
+
+  test('does not pile up heartbeats behind bytes that the peer does not take', async () => {
+    const { socket, clock, greet } = bench();
+    await greet();
+    socket.buffered = 10;
+    for (let at = 0; at < 5; at += 1) {
+      socket.say({ type: 'heartbeat' });
+      await clock.advance(1000);
+    }
+    expect(socket.texts.filter((text) => text.includes('heartbeat'))).toEqual([]);
+  });
+
+  test('gives up on a scheduler that is silent for three heartbeats', async () => {
+    const { socket, clock, ends, greet } = bench();
+    await greet();
+    await clock.advance(2500);
+    socket.events.sign();
+    await clock.advance(3000);
+    expect(ends).toEqual([]);
+    await clock.advance(1000);
+    expect(ends[0]).toMatchObject({ code: 4460, fault: 'LINK_SILENT', wasLive: true });
+    expect(socket.closedWith?.code).toBe(4460);
+  });
+
+  test('ends when the peer lets more than the bound pile up', async () => {
+    const { socket, session, ends, greet } = bench();
+    await greet();
+    socket.buffered = MAX_UNSENT_BYTES + 1;
+    session.send('one more');
+    expect(ends[0]?.reason).toBe('the scheduler does not read what is sent to it');
+  });
+
+  test('drops a connection that does not close', async () => {
+    const { socket, session, clock, greet } = bench();
+    await greet();
+    session.close(1001, 'the agent stops');
+    expect(socket.terminated).toBe(false);
+    await clock.advance(1000);
+    expect(socket.terminated).toBe(true);
+    await session.gone;
+    expect(clock.pending()).toBe(0);
+  });
+
+  test('tells its end once, and nothing afterwards', async () => {
+    const { socket, session, ends, messages, greet } = bench();
+    await greet();
+    socket.say('nonsense');
+    socket.say({ type: 'ack', sequence: 1 });
+    socket.events.failed(new Error('late'), null);
+    socket.events.closed(1006, '');
+    socket.events.closed(1006, '');
+    session.close(1000, 'again');
+    expect(ends).toHaveLength(1);
+    expect(messages).toEqual([]);
+    expect(session.send('x')).toBe(false);
+  });
+
+  test('explains a close by the peer in clean words', async () => {
+    const said = bench();
+    await said.greet();
+    said.socket.events.closed(4409, 'another\nagent\u001b[31m');
+    expect(said.ends[0]?.reason).toBe('the scheduler closed the session (4409): another agent [31m');
+    const lost = bench();
+    await lost.greet();
+    lost.socket.events.failed(new Error('read ECONNRESET'), null);
+    lost.socket.events.closed(1006, '');
+    expect(lost.ends[0]?.reason).toBe('the connection was lost: read ECONNRESET');
+    const error = bench();
+    await error.greet();
+    error.socket.say({ type: 'error', code: 'FLEET_X', message: 'no place' });
+    error.socket.events.closed(4400, '');
+    expect(error.ends[0]?.reason).toBe('the scheduler closed the session (4400): FLEET_X: no place');
+  });
+
+  test('notes how long a scheduler that shuts down wants to be left alone', async () => {
+    const { socket, ends, greet } = bench();
+    await greet();
+    socket.events.closed(4503, 'retry-after 20');
+    expect(ends[0]?.retryAfterMs).toBe(20_000);
+    const other = bench();
+    await other.greet();
+    other.socket.events.closed(4400, 'retry-after 20');
+    expect(other.ends[0]?.retryAfterMs).toBeNull();
+  });
+
+  test('names the causes behind an error that says nothing itself', () => {
+    const { socket, ends } = bench();
+    const tried = [
+      new Error('connect ECONNREFUSED ::1:7070'),
+      new Error('connect ECONNREFUSED 127.0.0.1:7070'),
+    ];
+    socket.events.failed(new AggregateError(tried), null);
+    socket.events.failed(new Error('closed before the connection was established'), null);
+    socket.events.closed(1006, '');
+    expect(ends[0]?.reason).toBe('connect ECONNREFUSED ::1:7070, connect ECONNREFUSED 127.0.0.1:7070');
+  });
+});
+
+describe('a message is legal in one state only', () => {
+  const texts = {
+    challenge,
+    welcome,
+    start: startOrderOf('job-1'),
+    ack: { type: 'ack', sequence: 1 },
+    heartbeat: { type: 'heartbeat' },
+  };
+  const states: Record<string, { legal: string[]; enter(bench: Bench): Promise<void> | void }> = {
+    waiting: { legal: ['challenge'], enter: ({ socket }) => socket.events.open() },
+    greeting: {
+      legal: ['welcome'],
+      async enter({ socket, clock }) {
+        socket.events.open();
+        socket.say(challenge);
+        await clock.advance(0);
+      },
+    },
+    live: { legal: ['start', 'ack', 'heartbeat'], enter: ({ greet }) => greet() },
+  };
+  for (const [state, { legal, enter }] of Object.entries(states)) {
+    for (const [type, text] of Object.entries(texts)) {
+      const isLegal = legal.includes(type);
+      test(`${type} while ${state} ${isLegal ? 'is taken' : 'ends the session'}`, async () => {
+        const made = bench();
+        await enter(made);
+        made.socket.say(text);
+        await made.clock.advance(0);
+        expect(made.ends.map((end) => end.code)).toEqual(isLegal ? [] : [4400]);
+        if (!isLegal) expect(made.messages).toEqual([]);
+      });
+    }
+  }
+});
