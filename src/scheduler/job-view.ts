@@ -52,7 +52,8 @@ function describeJob(job: JobRecord, { fleet, placement }: ViewParts): string {
   if (fleet.isReachable(nodeId)) return doing + stopping;
   const silent = fleet.silentSeconds(nodeId);
   const since = silent === null ? 'since this scheduler started' : `for ${describeSeconds(silent)}`;
-  return `${doing}${stopping}; the node has been unreachable ${since} and goes on by itself`;
+  const then = job.state === 'RUNNING' ? 'the job goes on there' : 'the order is repeated when it comes back';
+  return `${doing}${stopping}; the node has been unreachable ${since}, ${then}`;
 }
 
 /** ISO 8601, or null for a stamp that no calendar can show. */

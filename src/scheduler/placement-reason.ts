@@ -43,7 +43,7 @@ export function waitingReason(
   ahead: number,
   reserved: ReadonlyMap<string, string>,
 ): string {
-  const order = ahead === 1 ? '1 job is ahead' : `${Math.max(ahead, 0)} jobs are ahead`;
+  const order = ahead <= 0 ? 'no job is ahead' : ahead === 1 ? '1 job is ahead' : `${ahead} jobs are ahead`;
   return `waiting: needs ${describeDemand(demand)}; ${obstacle(demand, candidates, reserved)}; ${order}`;
 }
 

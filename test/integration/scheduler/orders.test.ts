@@ -109,7 +109,7 @@ describe('orders', () => {
     expect(jobs.filter((job) => job.state === 'STARTING')).toHaveLength(2);
     const [, , third] = jobs;
     expect(third?.reason).toBe(
-      `waiting: needs 1 CPU; 2 of 2 CPUs on node-a are held by ${ids[0]} and ${ids[1]}; 0 jobs are ahead`,
+      `waiting: needs 1 CPU; 2 of 2 CPUs on node-a are held by ${ids[0]} and ${ids[1]}; no job is ahead`,
     );
     expect(jobs[19]?.reason).toMatch(/; 17 jobs are ahead$/);
     for (const id of ids) {

@@ -1,0 +1,454 @@
+// The dashboard's script: asks the scheduler once per second while the page is visible and shows what it says.
+// Text reaches the page through textContent only. The token comes from the fragment of the address (never sent to
+// a server) or the form, lives in this tab's sessionStorage, and travels only in the Authorization header.
+// The fragment may also name a job whose output is to be shown: #token=…&job=ID.
+
+const PERIOD_MS = 1000;
+const ANSWER_DEADLINE_MS = 5000;
+const JOBS_SHOWN = 100;
+/** Output shown per stream, in bytes. */
+const OUTPUT_BYTES = 64 * 1024;
+/** A sample older than this is shown as stale. */
+const STALE_SECONDS = 5;
+const TOKEN_KEY = 'flopd-token';
+
+const byId = (id) => document.getElementById(id);
+const state = {
+  token: null,
+  lastAnswerMs: null,
+  chosen: null,
+  jobs: [],
+  /** Network counters of the window before, by node. */
+  counters: new Map(),
+  output: { stdout: newTail(), stderr: newTail() },
+};
+
+/** Takes token and job out of the address, so that neither stays in its history. */
+function takeFragment() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (location.hash !== '') history.replaceState(null, '', location.pathname);
+  setToken(given.get('token') ?? sessionStorage.getItem(TOKEN_KEY));
+  if (given.has('job')) choose(given.get('job'));
+}
+
+function setToken(token) {
+  state.token = token;
+  if (token === null) sessionStorage.removeItem(TOKEN_KEY);
+  else sessionStorage.setItem(TOKEN_KEY, token);
+}
+
+// --- asking ---------------------------------------------------------------------------------------------------
+
+async function ask(path, withToken) {
+  const headers = withToken ? { authorization: `Bearer ${state.token}` } : {};
+  const response = await fetch(path, {
+    headers,
+    cache: 'no-store',
+    signal: AbortSignal.timeout(ANSWER_DEADLINE_MS),
+  });
+  if (response.ok) return response;
+  const error = new Error(`${path} answered ${response.status}`);
+  error.status = response.status;
+  throw error;
+}
+
+const askJson = async (path, withToken) => (await ask(path, withToken)).json();
+
+async function refresh() {
+  const overview = await askJson('/v1/overview', state.token !== null);
+  let nodes = null;
+  let jobs = null;
+  let refused = false;
+  if (state.token !== null) {
+    try {
+      [{ nodes }, { jobs }] = await Promise.all([
+        askJson('/v1/nodes', true),
+        askJson(`/v1/jobs?limit=${JOBS_SHOWN}`, true),
+      ]);
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      refused = true;
+      setToken(null);
+    }
+  }
+  state.lastAnswerMs = performance.now();
+  showHeader(overview, refused);
+  showTotals(overview);
+  showNodes(overview, nodes);
+  showJobs(overview, jobs);
+  await showOutput();
+}
+
+async function tick() {
+  const startMs = performance.now();
+  if (document.visibilityState === 'visible') {
+    try {
+      await refresh();
+      showLink(true);
+    } catch {
+      showLink(false);
+    }
+  }
+  setTimeout(tick, Math.max(100, PERIOD_MS - (performance.now() - startMs)));
+}
+
+// --- showing --------------------------------------------------------------------------------------------------
+
+function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+function setClass(element, name) {
+  if (element.className !== name) element.className = name;
+}
+
+function make(tag, className = '', text = '') {
+  const element = document.createElement(tag);
+  if (className !== '') element.className = className;
+  if (text !== '') element.textContent = text;
+  return element;
+}
+
+function showLink(answers) {
+  const pill = byId('link');
+  const banner = byId('banner');
+  document.body.classList.toggle('gone', !answers);
+  setText(pill, answers ? 'live' : 'no answer');
+  setClass(pill, answers ? 'pill good' : 'pill bad');
+  banner.hidden = answers;
+  if (answers) return;
+  const since =
+    state.lastAnswerMs === null
+      ? ''
+      : ` for ${Math.round((performance.now() - state.lastAnswerMs) / 1000)} s`;
+  const old = state.lastAnswerMs === null ? '' : ' What is shown below is from before.';
+  setText(banner, `The scheduler has not answered${since}.${old}`);
+}
+
+function showHeader(overview, refused) {
+  setText(byId('scheduler'), `${overview.schedulerId}, version ${overview.version}`);
+  byId('token-form').hidden = state.token !== null;
+  byId('forget').hidden = state.token === null;
+  const field = byId('token');
+  field.setCustomValidity(refused ? 'The scheduler does not take this token.' : '');
+  if (refused) field.reportValidity();
+  for (const element of document.querySelectorAll('.detail')) element.hidden = state.token === null;
+}
+
+const sumOf = (items, pick) =>
+  items.reduce((sum, item) => (pick(item) === null ? sum : (sum ?? 0) + pick(item)), null);
+
+function showTotals({ nodes, jobs }) {
+  const ready = nodes.filter((node) => node.state === 'ready');
+  const watts = sumOf(ready, (node) => node.powerWatts);
+  const flops = sumOf(ready, (node) => node.peakFlopsFp64);
+  const threads = sumOf(ready, (node) => node.cpuThreads);
+  const away = nodes.length - ready.length;
+  const totals = [
+    ['Nodes', String(ready.length), away === 0 ? 'ready' : `ready, ${away} unreachable`],
+    ['CPUs', threads === null ? '–' : String(threads), 'hardware threads'],
+    ['CPU peak', flops === null ? 'unknown' : scaled(flops, 1000, 'FLOP/s'), 'FP64, all ready nodes'],
+    ['Power', powerOf(watts, ready.length > 0), watts === null ? 'nothing measures it here' : 'measured'],
+    ['Jobs', String(jobs.RUNNING + jobs.STARTING), `running, ${jobs.PENDING} waiting`],
+  ];
+  const place = byId('totals');
+  while (place.children.length < totals.length) {
+    const card = make('div', 'total');
+    card.append(make('span'), make('b'), make('span'));
+    place.append(card);
+  }
+  totals.forEach(([title, value, note], at) => {
+    const [head, figure, foot] = place.children[at].children;
+    setText(head, title);
+    setText(figure, value);
+    setClass(figure, /\d/.test(value) ? '' : 'words');
+    setText(foot, note);
+  });
+}
+
+/** Rows are kept by key, so that what is selected or focused stays so. */
+function rowsOf(table, keys, build) {
+  const body = byId(table).tBodies[0];
+  const known = new Map([...body.rows].map((row) => [row.dataset.key, row]));
+  keys.forEach((key, at) => {
+    let row = known.get(key);
+    known.delete(key);
+    if (row === undefined) {
+      row = build();
+      row.dataset.key = key;
+    }
+    if (body.rows[at] !== row) body.insertBefore(row, body.rows[at] ?? null);
+  });
+  for (const row of known.values()) row.remove();
+  return [...body.rows];
+}
+
+function cells(count, classes) {
+  const row = make('tr');
+  for (let at = 0; at < count; at += 1) row.append(make('td', classes[at] ?? ''));
+  return row;
+}
+
+function meterInto(cell, ratio, text) {
+  if (cell.firstElementChild === null) {
+    const meter = make('span', 'meter');
+    meter.append(make('i'));
+    cell.append(meter, make('span'));
+  }
+  const bar = cell.firstElementChild.firstElementChild;
+  cell.firstElementChild.hidden = ratio === null;
+  bar.style.width = `${Math.round(Math.min(1, ratio ?? 0) * 100)}%`;
+  setClass(bar, ratio !== null && ratio > 0.9 ? 'high' : '');
+  setText(cell.lastElementChild, text);
+}
+
+const NODE_CLASSES = ['', '', '', '', 'detail', 'detail number', 'detail number', 'number', 'number'];
+
+function showNodes(overview, nodes) {
+  const list = nodes ?? overview.nodes;
+  byId('no-nodes').hidden = list.length > 0;
+  byId('nodes').hidden = list.length === 0;
+  const keys = list.map((node, at) => node.id ?? `${at}`);
+  const rows = rowsOf('nodes', keys, () => cells(NODE_CLASSES.length, NODE_CLASSES));
+  list.forEach((node, at) => {
+    const row = rows[at];
+    const figures = nodes === null ? node : figuresOf(node);
+    const late =
+      node.hostAgeSeconds === null || node.hostAgeSeconds > STALE_SECONDS || node.state !== 'ready';
+    setClass(row, late ? 'late' : '');
+    const [name, stateCell, cpu, memory, held, receive, transmit, power, age] = row.cells;
+    setText(name, node.name);
+    setText(stateCell, node.state);
+    setClass(stateCell, node.state === 'ready' ? 'good' : 'bad');
+    row.title = node.reason ?? '';
+    meterInto(
+      cpu,
+      figures.cpuBusyRatio,
+      figures.cpuBusyRatio === null ? 'absent' : `${(figures.cpuBusyRatio * 100).toFixed(0)} %`,
+    );
+    const { memoryUsedBytes: used, memoryTotalBytes: total } = figures;
+    const known = used !== null && total !== null && total > 0;
+    meterInto(
+      memory,
+      known ? used / total : null,
+      known ? `${scaled(used, 1024, 'B')} of ${scaled(total, 1024, 'B')}` : 'absent',
+    );
+    for (const cell of [held, receive, transmit]) cell.hidden = nodes === null;
+    if (nodes !== null) {
+      const { resources } = node;
+      setText(held, resources === null ? '–' : `${resources.cpus.held} of ${resources.cpus.total}`);
+      const rates = networkRates(node);
+      setText(receive, rates === null ? '–' : `${scaled(rates.receive, 1000, 'B')}/s`);
+      setText(transmit, rates === null ? '–' : `${scaled(rates.transmit, 1000, 'B')}/s`);
+    }
+    setText(power, powerOf(figures.powerWatts, node.hostAgeSeconds !== null));
+    setText(
+      age,
+      node.hostAgeSeconds === null
+        ? 'no sample'
+        : `${node.hostAgeSeconds.toFixed(1)} s${late ? ', stale' : ''}`,
+    );
+    setClass(age, late ? 'number late' : 'number');
+  });
+}
+
+/** Without a sample nothing is known, not even that there is no source. */
+function powerOf(watts, isKnown) {
+  if (watts !== null) return scaled(watts, 1000, 'W');
+  return isKnown ? 'no power source' : '–';
+}
+
+function figuresOf({ host }) {
+  return {
+    cpuBusyRatio: host?.cpu.busyRatio ?? null,
+    memoryUsedBytes: host?.memory.usedBytes ?? null,
+    memoryTotalBytes: host?.memory.totalBytes ?? null,
+    powerWatts: host?.powerWatts ?? null,
+  };
+}
+
+/** Bytes per second over all interfaces but the loopback, between two windows; null until there are two. */
+function networkRates(node) {
+  if (node.host === null) return null;
+  const atMs = Date.parse(node.host.sampledAt);
+  const now = { atMs, receive: 0, transmit: 0, rates: null };
+  for (const [name, counters] of Object.entries(node.host.network)) {
+    if (name === 'lo') continue;
+    now.receive += counters.receiveBytesTotal ?? 0;
+    now.transmit += counters.transmitBytesTotal ?? 0;
+  }
+  const before = state.counters.get(node.id);
+  if (before?.atMs === atMs) return before.rates;
+  if (before !== undefined && atMs > before.atMs) {
+    const seconds = (atMs - before.atMs) / 1000;
+    const receive = (now.receive - before.receive) / seconds;
+    const transmit = (now.transmit - before.transmit) / seconds;
+    if (receive >= 0 && transmit >= 0) now.rates = { receive, transmit };
+  }
+  state.counters.set(node.id, now);
+  return now.rates;
+}
+
+const JOB_CLASSES = ['', '', '', '', 'number', 'number', 'wide'];
+
+function showJobs(overview, jobs) {
+  const counts = Object.entries(overview.jobs).filter(([, count]) => count > 0);
+  setText(byId('job-counts'), counts.map(([name, count]) => `${count} ${words(name)}`).join(' · '));
+  const empty = byId('no-jobs');
+  empty.hidden = jobs !== null && jobs.length > 0;
+  setText(
+    empty,
+    jobs === null ? 'Give the token to see the jobs.' : 'No job has been submitted yet: flopd run -- COMMAND',
+  );
+  byId('jobs').hidden = jobs === null || jobs.length === 0;
+  state.jobs = jobs ?? [];
+  const rows = rowsOf(
+    'jobs',
+    state.jobs.map((job) => job.id),
+    buildJobRow,
+  );
+  state.jobs.forEach((job, at) => {
+    const row = rows[at];
+    const [id, name, stateCell, node, duration, exit, reason] = row.cells;
+    setClass(row, job.id === state.chosen ? 'chosen' : '');
+    setText(id.firstElementChild, job.id);
+    setText(name, job.name ?? shorten(job.spec.command.join(' '), 40));
+    setText(stateCell, words(job.state));
+    setClass(stateCell, toneOf(job.state));
+    setText(node, job.node?.name ?? '–');
+    setText(duration, durationOf(job));
+    setText(exit, exitOf(job));
+    setText(reason, job.reason);
+  });
+}
+
+function buildJobRow() {
+  const row = cells(JOB_CLASSES.length, JOB_CLASSES);
+  const button = make('button', 'id');
+  button.type = 'button';
+  row.cells[0].append(button);
+  row.addEventListener('click', () => choose(row.dataset.key));
+  return row;
+}
+
+function toneOf(name) {
+  if (name === 'COMPLETED') return 'good';
+  if (name === 'RUNNING' || name === 'STARTING') return 'good';
+  if (name === 'PENDING' || name === 'CANCELLED') return 'wait';
+  return 'bad';
+}
+
+function durationOf(job) {
+  if (job.startedAt === null) return '–';
+  const measured = job.result?.usage.durationMs ?? null;
+  if (measured !== null) return seconds(measured / 1000);
+  const end = job.endedAt === null ? Date.now() : Date.parse(job.endedAt);
+  return seconds(Math.max(0, end - Date.parse(job.startedAt)) / 1000);
+}
+
+function exitOf({ result }) {
+  if (result === null) return '–';
+  if (result.exitCode !== null) return String(result.exitCode);
+  return result.signal === null ? '–' : `signal ${result.signal}`;
+}
+
+// --- output of one job ----------------------------------------------------------------------------------------
+
+function newTail() {
+  return { offset: null, text: '', decoder: new TextDecoder() };
+}
+
+function choose(id) {
+  state.chosen = id;
+  state.output = { stdout: newTail(), stderr: newTail() };
+  for (const stream of ['stdout', 'stderr']) setText(byId(stream), '');
+  byId('output').hidden = id === null || state.token === null;
+  for (const row of byId('jobs').tBodies[0].rows) row.classList.toggle('chosen', row.dataset.key === id);
+  if (id === null || state.jobs.length === 0) return;
+  showOutput().catch(() => showLink(false));
+  byId('output').scrollIntoView({ block: 'nearest' });
+}
+
+async function showOutput() {
+  const id = state.chosen;
+  if (id === null || state.token === null) {
+    byId('output').hidden = true;
+    return;
+  }
+  const job = state.jobs.find((one) => one.id === id) ?? (await askJson(`/v1/jobs/${id}`, true));
+  if (id !== state.chosen) return;
+  byId('output').hidden = false;
+  setText(byId('output-title'), `${job.id}: ${shorten(job.spec.command.join(' '), 100)}`);
+  setText(byId('output-reason'), `${words(job.state)}: ${job.reason}`);
+  await Promise.all([showStream(job, 'stdout', job.stdoutBytes), showStream(job, 'stderr', job.stderrBytes)]);
+}
+
+async function showStream(job, stream, length) {
+  const tail = state.output[stream];
+  const from = tail.offset ?? Math.max(0, length - OUTPUT_BYTES);
+  const hidden = Math.max(0, length - OUTPUT_BYTES);
+  setText(
+    byId(`${stream}-size`),
+    hidden === 0 ? scaled(length, 1024, 'B') : `${scaled(length, 1024, 'B')}, the last 64 KiB`,
+  );
+  if (from >= length) return;
+  // Far behind: jump instead of catching up.
+  const start = Math.max(from, length - OUTPUT_BYTES);
+  if (start > from) Object.assign(tail, newTail());
+  const response = await ask(`/v1/jobs/${job.id}/output?stream=${stream}&offset=${start}`, true);
+  const bytes = await response.arrayBuffer();
+  if (state.output[stream] !== tail || state.chosen !== job.id) return;
+  tail.offset = start + bytes.byteLength;
+  tail.text = (tail.text + tail.decoder.decode(bytes, { stream: true })).slice(-OUTPUT_BYTES);
+  const place = byId(stream);
+  const atEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 40;
+  setText(place, withoutControls(tail.text));
+  if (atEnd) place.scrollTop = place.scrollHeight;
+}
+
+/** Terminal colours mean nothing here; other control characters are shown as a mark. */
+function withoutControls(text) {
+  return text
+    .replace(/\x1b\[[0-9;?]*[ -/]*[@-~]/g, '')
+    .replace(/[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]/g, '\u00b7');
+}
+
+// --- words and figures ----------------------------------------------------------------------------------------
+
+const words = (name) => name.toLowerCase().replaceAll('_', ' ');
+const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+
+function scaled(value, step, unit) {
+  const prefixes = step === 1024 ? ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi'] : ['', 'k', 'M', 'G', 'T', 'P', 'E'];
+  let at = 0;
+  let figure = value;
+  while (figure >= step && at < prefixes.length - 1) {
+    figure /= step;
+    at += 1;
+  }
+  const digits = at === 0 ? (Number.isInteger(figure) ? 0 : 1) : figure < 10 ? 2 : figure < 100 ? 1 : 0;
+  return `${figure.toFixed(digits)} ${prefixes[at]}${unit}`;
+}
+
+function seconds(value) {
+  if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
+  const minutes = Math.floor(value / 60);
+  if (minutes < 60) return `${minutes} min ${Math.floor(value % 60)} s`;
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+byId('token-form').addEventListener('submit', (event) => {
+  event.preventDefault();
+  const given = byId('token').value.trim();
+  byId('token').value = '';
+  if (given !== '') setToken(given);
+});
+byId('token').addEventListener('input', () => byId('token').setCustomValidity(''));
+byId('forget').addEventListener('click', () => {
+  setToken(null);
+  choose(null);
+});
+byId('close-output').addEventListener('click', () => choose(null));
+window.addEventListener('hashchange', takeFragment);
+takeFragment();
+void tick();
