@@ -39,9 +39,9 @@ static bool has_label(const struct row *row, enum family family, const char *lab
 }
 
 void row_unique_label(const struct row *row, enum family family, char label[LABEL_SIZE]) {
-  char plain[LABEL_SIZE - 8];  // room for the number
+  char plain[LABEL_SIZE - 12];  // room for the number
   snprintf(plain, sizeof plain, "%.*s", (int)sizeof plain - 1, label);
-  for (int n = 2; n < 10000 && has_label(row, family, label); n++) snprintf(label, LABEL_SIZE, "%s#%d", plain, n);
+  for (unsigned n = 2; n < 10000 && has_label(row, family, label); n++) snprintf(label, LABEL_SIZE, "%s#%u", plain, n);
 }
 
 bool row_same_columns(const struct row *a, const struct row *b) {
