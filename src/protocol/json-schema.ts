@@ -37,6 +37,17 @@ function publish(name: string, schema: z.ZodType, io: 'input' | 'output'): JsonS
     io,
     target: 'draft-2020-12',
     unrepresentable: 'throw',
+    override({ jsonSchema }) {
+      if (jsonSchema.pattern !== undefined) jsonSchema.pattern = portable(jsonSchema.pattern);
+    },
   });
   return { $schema, $id: `urn:flopd:v${PROTOCOL_VERSION}:${name}`, title: `flopd ${name}`, ...rest };
+}
+
+/** Unicode classes as ranges: many validators compile patterns without the `u` flag that the classes need. */
+function portable(pattern: string): string {
+  return pattern
+    .replaceAll('\\p{Cc}', '\\u0000-\\u001f\\u007f-\\u009f')
+    .replaceAll('\\p{Zl}', '\\u2028')
+    .replaceAll('\\p{Zp}', '\\u2029');
 }
