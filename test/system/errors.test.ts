@@ -168,7 +168,7 @@ describe('one clear line for', () => {
     await bed.start(['up']);
     for (const verb of ['job', 'logs', 'cancel', 'wait']) {
       const end = await bed.run([verb, 'job-0000000000']);
-      expect(end.code, verb).toBe(verb === 'wait' ? 125 : 1);
+      expect(end.code, verb).toBe(1);
       expectOneLine(end, /job-0000000000/);
     }
   });

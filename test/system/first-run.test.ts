@@ -16,7 +16,6 @@ describe('the first run', () => {
     expect(up.readyMs).toBeLessThan(2000);
     expect(up.endpoint.stateDir).toBe(bed.stateDir);
     expect(up.endpoint.pid).toBe(up.pid);
-    expect(up.stdout() + up.stderr()).toContain(up.endpoint.url);
 
     const text = await until(
       'the end line of the example',
@@ -26,7 +25,8 @@ describe('the first run', () => {
       },
       60_000,
     );
-    expect(text).toMatch(/flopd run/);
+    expect(text).toContain(`dashboard: ${up.endpoint.url}/`);
+    expect(text).toMatch(/^submit: .*flopd run .*-- sh -c/m);
 
     const line = text.split('\n').find((each) => each.includes('FLOPS achieved')) ?? '';
     const flop = /(?<number>[\d.]+) ?(?<unit>[kMGTP]?)FLOP done/.exec(line)?.groups;

@@ -1,6 +1,10 @@
 # What any job may count on, one line each: `NAME yes` or `NAME no`. Runs as a job and, beside it, as the same user
-# outside the unit: both must say the same (test/system/nspawn.test.ts).
-says() { if sh -c "$2" >/dev/null 2>&1; then echo "$1 yes"; else echo "$1 no"; fi; }
+# outside the unit: both must say the same (test/system/nspawn.test.ts). With a NAME only that one is tried.
+only=${1:-}
+says() {
+  if [ -n "$only" ] && [ "$only" != "$1" ]; then return; fi
+  if sh -c "$2" >/dev/null 2>&1; then echo "$1 yes"; else echo "$1 no"; fi
+}
 cd "$(mktemp -d)" || exit 1
 says user-namespace 'unshare --user --map-root-user --mount --pid --fork true'
 says mount-in-namespace 'unshare --user --map-root-user --mount mount -t tmpfs none /mnt'

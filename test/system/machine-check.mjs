@@ -77,6 +77,22 @@ async function startLongJob(name, seconds) {
   return { id: stdout.trim(), pid, count };
 }
 
+const leftOut = [
+  ['Nice=0', 'bubblewrap'],
+  ['RestrictNamespaces=yes', 'bubblewrap'],
+  ['SystemCallFilter=~@mount', 'bubblewrap'],
+  ['ProtectHostname=yes', 'own-hostname'],
+  ['MemoryDenyWriteExecute=yes', 'just-in-time'],
+  ['SystemCallFilter=~@debug', 'trace-itself'],
+  ['SystemCallFilter=~@resources', 'affinity'],
+  ['LockPersonality=yes', 'personality'],
+  ['RestrictSUIDSGID=yes', 'setgid-folder'],
+  ['RestrictAddressFamilies=AF_INET', 'netlink-socket'],
+  ['ProtectHome=yes', 'write-home'],
+  ['ProtectSystem=strict', 'write-tmp'],
+  ['ProtectProc=invisible', 'see-others'],
+];
+
 async function check() {
   report.sysusers = run('systemd-sysusers');
   report.tmpfiles = run('systemd-tmpfiles', '--create', '/usr/lib/tmpfiles.d/flopd.conf');
@@ -115,6 +131,13 @@ async function check() {
   // What a job may do, beside what user flopd may do outside the unit.
   report.freeInJob = run('flopd', 'run', '--', 'sh', '/opt/check/freedom.sh');
   report.freeOutside = sh('runuser -u flopd -- sh /opt/check/freedom.sh');
+
+  // The directives that the agent's unit leaves out, each beside what it would take from jobs.
+  report.leaks = leftOut.map(([directive, name]) => {
+    const flags = ['--quiet', '--wait', '--pipe', '-p', 'User=flopd', '-p', directive];
+    const { stdout } = run('systemd-run', ...flags, 'sh', '/opt/check/freedom.sh', name);
+    return `${directive}: ${stdout.trim()}`;
+  });
 
   // kill -9, then the watchdog, with one job running through all of it.
   const job = await startLongJob('survivor', 40);

@@ -1,9 +1,10 @@
 // The units in a real systemd: start and notification, hardening that does not leak into jobs, kill -9, watchdog.
-import { chmodSync, cpSync, mkdirSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bed, createBed } from './bed.ts';
+import { type Bed, createBed, root } from './bed.ts';
 import { bootMachine, layMachine, machineProblem } from './machine.ts';
 
 interface Ended {
@@ -37,6 +38,7 @@ interface Report {
   readonly tokenTheft: Ended;
   readonly freeInJob: Ended;
   readonly freeOutside: Ended;
+  readonly leaks: readonly string[];
   readonly longJob: { readonly id: string; readonly pid: number; readonly count: number };
   readonly agentKilled: Replaced;
   readonly agentHung: Replaced;
@@ -55,6 +57,7 @@ interface Report {
 }
 
 const here = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const logFolder = join(root, 'test', '.cache', 'log');
 const problem = machineProblem();
 const MACHINE_DEADLINE_MS = 300_000;
 /** Making the root file system, when it is not cached, and the machine itself. */
@@ -63,7 +66,6 @@ const WHOLE_DEADLINE_MS = 900_000;
 describe.skipIf(problem !== null)('under a real systemd', () => {
   let bed: Bed;
   let report: Report;
-  let log = '';
 
   beforeAll(async () => {
     bed = createBed();
@@ -74,8 +76,10 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     chmodSync(join(folder, 'home/open'), 0o1777);
     const ended = await bootMachine(folder, MACHINE_DEADLINE_MS);
     report = ended.report as Report;
-    log = ended.log;
-    if (report.error !== undefined) console.error(`${report.error}\n${log.slice(-8000)}`);
+    // To be read when a test of this file fails.
+    mkdirSync(logFolder, { recursive: true });
+    writeFileSync(join(logFolder, 'machine.json'), JSON.stringify(report, null, 2));
+    writeFileSync(join(logFolder, 'machine.log'), ended.log);
   }, WHOLE_DEADLINE_MS);
   afterAll(async () => {
     await bed.close();
@@ -141,6 +145,23 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
       expect(lines(report.freeInJob.stdout)).toContain(`${name} yes`);
     for (const name of ['write-usr', 'write-etc', 'realtime'])
       expect(lines(report.freeInJob.stdout)).toContain(`${name} no`);
+  });
+
+  test('each directive that the unit leaves out would take something from jobs, as its comment says', () => {
+    const [control, ...leaks] = report.leaks;
+    expect(control).toBe('Nice=0: bubblewrap yes');
+    expect(leaks.length).toBeGreaterThan(10);
+    for (const leak of leaks) expect(leak).toMatch(/: [a-z-]+ no$/);
+  });
+
+  test('a mount over a part of /proc, as ProtectKernelLogs makes one, keeps user namespaces from a /proc of their own', () => {
+    // Not inside the machine: nspawn leaves a whole /proc beside the one that it masks.
+    const ownProc =
+      'setpriv --reuid 65534 --regid 65534 --clear-groups unshare --user --map-root-user --mount --pid --fork --mount-proc true';
+    const within = (script: string) =>
+      spawnSync('unshare', ['--mount', 'sh', '-c', script], { encoding: 'utf8' }).status;
+    expect(within(ownProc)).toBe(0);
+    expect(within(`mount --bind /dev/null /proc/kmsg && ! ${ownProc}`)).toBe(0);
   });
 
   test('kill -9 of the agent: started anew, the job lives on', () => {
