@@ -7,6 +7,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+enum { EXIT_HELD = 0, EXIT_USAGE = 2, EXIT_FOLDER = 3 };
+
+/* ---- attempt.c, nest.c: what the shim does; both return an exit code ---- */
+
+int attempt_run(const char *folder, const char *boot_id);
+int nest_run(const char *folder, char **argv, int argc);
+
 /* ---- spec.c: what the agent ordered ---- */
 
 struct spec {

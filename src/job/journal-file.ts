@@ -1,13 +1,18 @@
-// The journal on a real disk. Appends go through a descriptor opened with O_DSYNC: one hop to the thread pool writes
-// and syncs, and a disk that stalls never blocks the event loop.
+// The journal on a real disk. Records overwrite zeros that were written and synced before, through a descriptor
+// opened with O_DSYNC: the file's metadata does not change, so a sync writes these bytes and not everything that
+// other jobs' folders have changed meanwhile; and one hop to the thread pool does both, so that a disk that stalls
+// never blocks the event loop.
 import { closeSync, constants, openSync, readFileSync, unlinkSync, write, writeSync } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { errnoOf } from '../base/fault.ts';
 import type { JournalDisk } from './journal.ts';
+import { writtenBytes } from './journal-format.ts';
 
+/** Space that is prepared at once for records to come. */
+const PREPARE_BYTES = 1024 * 1024;
 /** Set aside so that results can still be written when the disk is full. */
-const RESERVE_BYTES = 1024 * 1024;
+const RESERVE_BYTES = 2 * PREPARE_BYTES;
 /** Damaged bytes are kept for people up to this much. */
 const QUARANTINE_BYTES_MAX = 1024 * 1024;
 
@@ -15,26 +20,25 @@ export function createJournalFile(path: string): JournalDisk {
   const reservePath = `${path}.reserve`;
   const quarantinePath = `${path}.damaged`;
   let fd: number | null = null;
-  let sizeBytes = 0;
+  /** Where the next record goes, and how far the file is prepared. */
+  let at = 0;
+  let preparedBytes = 0;
   makeReserve(reservePath);
 
-  function openForAppend(): number {
-    return openSync(
-      path,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND | constants.O_DSYNC,
-      0o600,
-    );
-  }
-
-  function writeAt(from: number, bytes: Uint8Array, done: (error: Error | null) => void): void {
-    if (fd === null) {
-      done(Object.assign(new Error('the journal is closed'), { code: 'EBADF' }));
-      return;
-    }
-    write(fd, bytes, from, bytes.length - from, null, (error, written) => {
-      if (error !== null) done(error);
-      else if (from + written < bytes.length) writeAt(from + written, bytes, done);
-      else done(null);
+  function put(bytes: Uint8Array, position: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const step = (from: number): void => {
+        if (fd === null) {
+          reject(Object.assign(new Error('the journal is closed'), { code: 'EBADF' }));
+          return;
+        }
+        write(fd, bytes, from, bytes.length - from, position + from, (error, written) => {
+          if (error !== null) reject(error);
+          else if (from + written < bytes.length) step(from + written);
+          else resolve();
+        });
+      };
+      step(0);
     });
   }
 
@@ -42,7 +46,8 @@ export function createJournalFile(path: string): JournalDisk {
     read() {
       try {
         const bytes = readFileSync(path);
-        sizeBytes = bytes.length;
+        at = writtenBytes(bytes);
+        preparedBytes = bytes.length;
         return bytes;
       } catch (error) {
         if (errnoOf(error) !== 'ENOENT') throw error;
@@ -63,29 +68,21 @@ export function createJournalFile(path: string): JournalDisk {
       }
     },
 
-    append(bytes) {
-      return new Promise((resolve, reject) => {
-        try {
-          fd ??= openForAppend();
-        } catch (error) {
-          reject(error);
-          return;
-        }
-        writeAt(0, bytes, (error) => {
-          if (error === null) {
-            sizeBytes += bytes.length;
-            resolve();
-            return;
-          }
-          // What was half written must not be read as a promise after a crash.
-          void open(path, 'r+')
-            .then(async (file) => {
-              await file.truncate(sizeBytes).finally(() => file.close());
-            })
-            .catch(() => {})
-            .then(() => reject(error));
-        });
-      });
+    async append(bytes) {
+      fd ??= openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_DSYNC, 0o600);
+      if (at + bytes.length > preparedBytes) {
+        const zeros = Buffer.alloc(bytes.length + PREPARE_BYTES);
+        await put(zeros, at);
+        preparedBytes = at + zeros.length;
+      }
+      try {
+        await put(bytes, at);
+      } catch (error) {
+        // What was half written must not be read as a promise after a crash.
+        await put(Buffer.alloc(bytes.length), at).catch(() => {});
+        throw error;
+      }
+      at += bytes.length;
     },
 
     async replace(bytes) {
@@ -93,6 +90,7 @@ export function createJournalFile(path: string): JournalDisk {
       const file = await open(temporary, 'w', 0o600);
       try {
         await file.writeFile(bytes);
+        await file.writeFile(Buffer.alloc(PREPARE_BYTES));
         await file.sync();
       } finally {
         await file.close();
@@ -102,7 +100,8 @@ export function createJournalFile(path: string): JournalDisk {
       await folder.sync().finally(() => folder.close());
       if (fd !== null) closeSync(fd);
       fd = null;
-      sizeBytes = bytes.length;
+      at = bytes.length;
+      preparedBytes = at + PREPARE_BYTES;
       makeReserve(reservePath);
     },
 
@@ -122,7 +121,7 @@ export function createJournalFile(path: string): JournalDisk {
   };
 }
 
-/** Random bytes would be safer on a disk that compresses; the common ones keep zeros as they are. */
+/** Made once; where it cannot be, the disk is full already and the agent works without it. */
 function makeReserve(path: string): void {
   try {
     const fd = openSync(path, 'wx', 0o600);
@@ -132,6 +131,6 @@ function makeReserve(path: string): void {
       closeSync(fd);
     }
   } catch {
-    // It exists, or the disk is full already: the agent works without it.
+    // It exists, or there is no space to set aside.
   }
 }

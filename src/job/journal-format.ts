@@ -3,7 +3,7 @@
 //   CRC32 (8 hex digits) SPACE length of the body in bytes (decimal) SPACE body (JSON, no raw newline) NEWLINE
 //
 // A line stands for itself, so damage costs at most the records it touches: the reader goes on at the next line.
-// Damage that reaches the end of the file is a torn tail, the trace of a crash.
+// Damage that reaches the end is a torn tail, the trace of a crash. Zeros at the end are space set aside.
 import { crc32 } from 'node:zlib';
 
 const HEADER = /^([0-9a-f]{8}) (\d{1,9}) /;
@@ -27,9 +27,16 @@ export function encodeRecord(record: object): string {
   return `${crc32(body).toString(16).padStart(8, '0')} ${bytes} ${body}\n`;
 }
 
+/** Length of what was written, without the zeros behind it. */
+export function writtenBytes(bytes: Uint8Array): number {
+  let end = bytes.length;
+  while (end > 0 && bytes[end - 1] === 0) end -= 1;
+  return end;
+}
+
 /** Reads everything that is whole. Never throws. */
 export function parseJournal(bytes: Uint8Array): ReadJournal {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, writtenBytes(bytes));
   const records: unknown[] = [];
   const damage: { from: number; to: number }[] = [];
   const spoil = (from: number, to: number): void => {

@@ -8,7 +8,7 @@ import { createBackoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import { encodeRecord, parseJournal, type ReadJournal } from './journal-format.ts';
+import { encodeRecord, parseJournal, type ReadJournal, writtenBytes } from './journal-format.ts';
 
 /** Below this size a journal is never compacted. */
 const COMPACT_MIN_BYTES = 4 * 1024 * 1024;
@@ -76,7 +76,8 @@ export async function openJournal(options: JournalOptions): Promise<{ journal: J
   const { disk, log } = options;
   const bytes = disk.read();
   const read = parseJournal(bytes);
-  const journal = createJournal(options, bytes.length);
+  const journal = createJournal(options, writtenBytes(bytes));
+  if (bytes.length === 0) await disk.replace(bytes).catch((error: unknown) => journal.fail(error));
   if (read.damage.length > 0) {
     for (const { from, to, kind } of read.damage) {
       log.warn(

@@ -2,9 +2,9 @@
 // and parsers are pure; a record that is not complete is absent.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
 import { join } from 'node:path';
-import { getSystemErrorName } from 'node:util';
 import { errnoOf } from '../../base/fault.ts';
 import { jobFile, type ProcessEnd, type StartRequest } from './executor.ts';
+import { errorName } from './nest.ts';
 
 /** Largest record that is read; the shim writes under 2 KiB. */
 const RECORD_BYTES_MAX = 8192;
@@ -50,14 +50,6 @@ function numberOf(fields: Map<string, string>, key: string): number | null {
   return Number.isSafeInteger(value) && value >= 0 ? value : null;
 }
 
-const nameOf = (errno: number): string => {
-  try {
-    return getSystemErrorName(-errno);
-  } catch {
-    return `errno ${errno}`;
-  }
-};
-
 const perSecond = (microseconds: number | null): number | null =>
   microseconds === null ? null : microseconds / 1e6;
 
@@ -70,7 +62,7 @@ function detailOf(fields: Map<string, string>): string | null {
   const lost = numberOf(fields, 'lostOutputBytes') ?? 0;
   if (lost > 0)
     parts.push(
-      `its last ${lost} bytes of output were not stored (${nameOf(numberOf(fields, 'outputErrno') || 5)})`,
+      `its last ${lost} bytes of output were not stored (${errorName(numberOf(fields, 'outputErrno') || 5)})`,
     );
   return parts.length === 0 ? null : parts.join('; ');
 }
@@ -104,7 +96,7 @@ export function parseEnd(text: string): ProcessEnd | null {
     stopped: stopped === 'timeLimit' || stopped === 'stop' ? stopped : null,
     killed: fields.get('killed') === '1',
     failedStep: fields.get('failedStep') || null,
-    errno: errno === 0 ? null : nameOf(errno),
+    errno: errno === 0 ? null : errorName(errno),
     startedAtMs: numberOf(fields, 'startedAtMs'),
     endedAtMs,
     durationMs: durationUs === null ? null : durationUs / 1000,

@@ -1,0 +1,134 @@
+// What the tests of executors share: folders, requests, and the recorded history of one attempt.
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { onTestFinished } from 'vitest';
+import type {
+  Execution,
+  ExecutionEvents,
+  Executor,
+  ProcessEnd,
+  StartRequest,
+} from '../../../../src/job/executor/executor.ts';
+import { nativePaths } from '../../../../src/native.ts';
+import { type JobSpec, type JobSpecInput, jobSpecSchema } from '../../../../src/protocol/spec.ts';
+
+const root = fileURLToPath(new URL('../../../..', import.meta.url));
+export const { shim: shimPath, addon: addonPath } = nativePaths(root);
+if (!existsSync(shimPath)) throw new Error('native/build/flopd-shim is missing: run "node native/build.mjs"');
+export const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
+export const program = (name: string): string => join(root, 'test/fakes/programs', name);
+
+/** A fresh folder that is removed after the test. */
+export function freshFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'flopd-job-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
+  return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...input });
+}
+
+let attempts = 0;
+
+export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version'>): StartRequest {
+  attempts += 1;
+  const jobId = `job-${attempts}`;
+  const folder = join(jobsFolder, `${jobId}.1`);
+  mkdirSync(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
+  const spec = specOf(input);
+  const environment = {
+    PATH: '/usr/bin:/bin',
+    HOME: join(folder, 'workspace'),
+    FLOPD_JOB_ID: jobId,
+    FLOPD_EPOCH: '1',
+    FLOPD_NODE_ID: 'node-test',
+    ...spec.environment,
+  };
+  return {
+    jobId,
+    epoch: 1,
+    spec,
+    folder,
+    environment,
+    workingDirectory: spec.workingDirectory ?? join(folder, 'workspace'),
+    bootId,
+  };
+}
+
+export interface Recorded {
+  readonly history: string[];
+  readonly events: ExecutionEvents;
+  readonly started: Promise<number>;
+  readonly ended: Promise<ProcessEnd>;
+  /** Resolves when stdout has at least this many bytes. */
+  grown(stdoutBytes: number): Promise<void>;
+}
+
+export function record(): Recorded {
+  const history: string[] = [];
+  let startedNow: (pid: number) => void = () => {};
+  let endedNow: (end: ProcessEnd) => void = () => {};
+  const growths: { bytes: number; resolve: () => void }[] = [];
+  let stdout = 0;
+  return {
+    history,
+    started: new Promise((resolve) => {
+      startedNow = resolve;
+    }),
+    ended: new Promise((resolve) => {
+      endedNow = resolve;
+    }),
+    grown: (bytes) =>
+      new Promise((resolve) => {
+        if (stdout >= bytes) resolve();
+        else growths.push({ bytes, resolve });
+      }),
+    events: {
+      started(pid) {
+        history.push('started');
+        startedNow(pid);
+      },
+      output(stdoutBytes) {
+        history.push('output');
+        stdout = stdoutBytes;
+        for (const { bytes, resolve } of growths) if (stdout >= bytes) resolve();
+      },
+      ended(end) {
+        history.push('ended');
+        endedNow(end);
+      },
+    },
+  };
+}
+
+export interface Run extends Recorded {
+  readonly request: StartRequest;
+  readonly execution: Execution;
+}
+
+export function runIn(executor: Executor, jobsFolder: string, input: Omit<JobSpecInput, 'version'>): Run {
+  const request = requestIn(jobsFolder, input);
+  const recorded = record();
+  return { ...recorded, request, execution: executor.start(request, recorded.events) };
+}
+
+/** True while the process runs; a zombie does not. */
+export function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !['Z', 'X'].includes(stat.charAt(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
+}
+
+export async function until(condition: () => boolean, what: string, deadlineMs = 10_000): Promise<void> {
+  const end = Date.now() + deadlineMs;
+  while (!condition()) {
+    if (Date.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
