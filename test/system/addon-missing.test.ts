@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bed, createBed, type Daemon, until } from './bed.ts';
+import { agentUrl, type Bed, createBed, type Daemon, until } from './bed.ts';
 import { copyPackage } from './machine.ts';
 
 let bed: Bed;
@@ -36,7 +36,7 @@ describe('without the native addon', () => {
       expect(node.host.memory.usedBytes).toBeNull();
       expect(Object.keys(node.host.absent)).not.toHaveLength(0);
     }
-    const page = await (await fetch(`${up.endpoint.metricsUrl}/metrics`)).text();
+    const page = await (await fetch(agentUrl(up, 'metrics'))).text();
     expect(page).toMatch(/^flopd_agent_/m);
     expect(page).not.toMatch(/^flopd_host_cpu\S* 0$/m);
   });

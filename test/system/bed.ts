@@ -196,6 +196,12 @@ export function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
+/** A page of the agent's own server; the ready file names that server by any address on it. */
+export function agentUrl({ endpoint }: Daemon, path: string): string {
+  if (endpoint.metricsUrl === null) throw new Error('this daemon serves no metrics');
+  return new URL(`/${path}`, endpoint.metricsUrl).href;
+}
+
 /** Asks `read` every 20 ms until it gives something other than null or false. */
 export async function until<T>(
   what: string,

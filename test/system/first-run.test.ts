@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Bed, createBed, until } from './bed.ts';
 import { readJobs } from './job-view.ts';
@@ -26,7 +27,11 @@ describe('the first run', () => {
       60_000,
     );
     expect(text).toContain(`dashboard: ${up.endpoint.url}/`);
-    expect(text).toMatch(/^submit: .*flopd run .*-- sh -c/m);
+    // The line that it prints works as it stands, in another shell of the same user.
+    const submit = /^submit: +(?<line>.+)$/m.exec(text)?.groups?.line ?? '';
+    expect(submit).toMatch(/ run .*-- /);
+    const environment = { PATH: process.env.PATH, HOME: bed.folder, FLOPD_STATE_DIR: bed.stateDir };
+    expect(execFileSync('sh', ['-c', submit], { env: environment, encoding: 'utf8' })).toBe('hello\n');
 
     const line = text.split('\n').find((each) => each.includes('FLOPS achieved')) ?? '';
     const flop = /(?<number>[\d.]+) ?(?<unit>[kMGTP]?)FLOP done/.exec(line)?.groups;
@@ -38,7 +43,7 @@ describe('the first run', () => {
     // Joules, or the reason why there are none.
     expect(line).toMatch(/[\d.]+ ?[kMG]?J\b|no power source: \S+/);
 
-    const [job] = await readJobs(bed);
+    const job = (await readJobs(bed)).find(({ id }) => line.includes(id));
     expect(job?.state).toBe('COMPLETED');
     const done = job?.result?.usage.flop ?? 0;
     const durationMs = job?.result?.usage.durationMs ?? 0;

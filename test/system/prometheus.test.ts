@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bed, createBed, type Daemon, root, until } from './bed.ts';
+import { agentUrl, type Bed, createBed, type Daemon, root, until } from './bed.ts';
 import { parsePage } from './exposition.ts';
 
 /** The unpacked package, else what is installed, else null. */
@@ -32,15 +32,13 @@ beforeAll(async () => {
   up = await bed.start(['up']);
   expect((await bed.run(['run', '--', 'true'])).code).toBe(0);
   await until('a window on the page', async () =>
-    (await (await fetch(`${up.endpoint.metricsUrl}/metrics`)).text()).includes(
-      'compute_node_cpu_seconds_total',
-    ),
+    (await (await fetch(agentUrl(up, 'metrics'))).text()).includes('compute_node_cpu_seconds_total'),
   );
 });
 afterAll(() => bed.close());
 
 const pages = (): [name: string, url: string][] => [
-  ['agent', `${up.endpoint.metricsUrl}/metrics`],
+  ['agent', agentUrl(up, 'metrics')],
   ['scheduler', `${up.endpoint.url}/metrics`],
 ];
 
@@ -74,9 +72,9 @@ describe('the Prometheus pages', () => {
   });
 
   test('healthz and readyz of both answer 200', async () => {
-    for (const base of [up.endpoint.metricsUrl, up.endpoint.url])
+    for (const base of [agentUrl(up, ''), up.endpoint.url])
       for (const path of ['healthz', 'readyz'])
-        expect((await fetch(`${base}/${path}`)).status, `${base}/${path}`).toBe(200);
+        expect((await fetch(new URL(path, base))).status, `${base}/${path}`).toBe(200);
   });
 
   test.skipIf(prometheus === null)(

@@ -4,7 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bed, createBed, type Daemon, pause, until } from './bed.ts';
+import { agentUrl, type Bed, createBed, type Daemon, pause, until } from './bed.ts';
 import { labelled, parsePage } from './exposition.ts';
 import { busyBetween, type ProcReading, readProc } from './proc.ts';
 
@@ -50,7 +50,7 @@ async function readHost(): Promise<HostJson> {
 }
 
 const readPage = async (): Promise<ReadonlyMap<string, number>> =>
-  parsePage(await (await fetch(`${up.endpoint.metricsUrl}/metrics`)).text());
+  parsePage(await (await fetch(agentUrl(up, 'metrics'))).text());
 
 /** Moves some bytes so that disk and network counters grow between the readings. */
 async function makeTraffic(): Promise<void> {
