@@ -2,6 +2,7 @@
 import {
   chmodSync,
   closeSync,
+  existsSync,
   ftruncateSync,
   mkdirSync,
   readFileSync,
@@ -10,7 +11,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import type { Native } from '../native.ts';
 
@@ -19,7 +20,7 @@ export function prepareStateFolder(stateDir: string): string {
   const folder = join(stateDir, 'agent');
   const probe = join(folder, `.probe.${process.pid}`);
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     if ((statSync(folder).mode & 0o077) !== 0) chmodSync(folder, 0o700);
     writeFileSync(probe, '', { mode: 0o600 });
     unlinkSync(probe);
@@ -33,8 +34,22 @@ export function prepareStateFolder(stateDir: string): string {
   return folder;
 }
 
+/** Like `mkdir -p`, private. Not Node's own: that one never returns where mkdir says ENOENT below /proc (20.20). */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, 0o700);
+  } catch (error) {
+    const errno = errnoOf(error);
+    if (errno === 'EEXIST' && statSync(path).isDirectory()) return;
+    if (errno !== 'ENOENT' || dirname(path) === path || existsSync(dirname(path))) throw error;
+    makeFolder(dirname(path));
+    mkdirSync(path, 0o700);
+  }
+}
+
 const reasons: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
+  ENOENT: 'no folder can be made there',
   EPERM: 'operation not permitted',
   EROFS: 'the file system is read-only',
   ENOSPC: 'no space left on the device',
