@@ -50,7 +50,8 @@ export function findBadNames(paths: readonly string[]): readonly string[] {
       const plain = path.startsWith('systemd/') ? part.replace(/\.(?:sysusers|tmpfiles)$/, '') : part;
       if (path.startsWith('test/fixtures/')) continue;
       if (!/^[a-z0-9]+(?:-[a-z0-9]+)*$/.test(plain)) faults.push(`${path}: "${part}" is not kebab-case`);
-      else if (vagueNames.includes(plain)) faults.push(`${path}: "${part}" says nothing; name what it is`);
+      else if (vagueNames.includes(plain) && name !== 'index.html')
+        faults.push(`${path}: "${part}" says nothing; name what it is`);
     }
   }
   return faults;
@@ -114,8 +115,8 @@ export const vendorRule: WordRule = {
       `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:${vendors.join('|')})[a-z0-9-]*\\.[a-z]+$`,
       '^src/device/catalogue\\.ts$',
       '^native/vendor/catalogue\\.c$',
-      // The flag --accelerators names vendors in its examples.
-      '^src/cli/run\\.ts$',
+      // Where users meet vendors: the list of their tools, and examples in help.
+      '^src/cli/(?:vendor-tool|run|devices|doctor-check)\\.ts$',
       // The bundle leaves the package node-nvidia-smi outside.
       '^src/build\\.mjs$',
     ].join('|'),

@@ -39,7 +39,7 @@ export function findImportFaults(
       } else if (specifier.startsWith('.')) {
         const target = posix.join(posix.dirname(file.path), specifier);
         const other = roomOf(target);
-        if (!specifier.endsWith('.ts')) tell(`${specifier}: name the file with its extension .ts`);
+        if (!/\.(?:ts|json)$/.test(specifier)) tell(`${specifier}: name the file with its extension .ts`);
         if (other === null) tell(`${specifier} lies outside src/`);
         else if (other !== room && !rule.uses.includes(other) && !(typeOnly && rule.types.includes(other)))
           tell(
