@@ -2,7 +2,7 @@
 // window, so that they agree with the differences of /proc/stat over it; all else is the last value.
 import type { HostView } from './api.ts';
 import type { ColumnFamilyName, Window } from './columns.ts';
-import { absentReasons, statistic, windowStatistics } from './columns.ts';
+import { absentReasons, columnFamilies, statistic, windowStatistics } from './columns.ts';
 
 type Numbers = Record<string, number | null>;
 type Groups = Record<string, Numbers>;
@@ -75,8 +75,8 @@ function readColumn(
   absent: Record<string, string>,
 ): number | null {
   const family = window.columns[column]?.family;
-  const which =
-    family === 'cpu.busyRatio' || family === 'cpu.coreBusyRatio' ? statistic.mean : statistic.last;
+  const isShare = family !== undefined && columnFamilies[family].unit === 'ratio';
+  const which = isShare ? statistic.mean : statistic.last;
   const reason = absentReasons[window.reasons[column] ?? 0] ?? 'error';
   const value = window.values[column * windowStatistics + which] ?? Number.NaN;
   if (column >= 0 && reason === 'present' && Number.isFinite(value)) return value;

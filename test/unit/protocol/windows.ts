@@ -9,7 +9,7 @@ export const families = Object.keys(columnFamilies) as ColumnFamilyName[];
 export type Cell = number | readonly [number, number, number, number] | AbsentReason;
 
 export function column(name: ColumnFamilyName | `${ColumnFamilyName}{${string}}`): Column {
-  const match = /^([^{]+)(?:\{(.*)\})?$/.exec(name);
+  const match = /^([^{]+)(?:\{(.*)\})?$/s.exec(name);
   return { family: match?.[1] as ColumnFamilyName, owner: 'host', label: match?.[2] ?? null };
 }
 
