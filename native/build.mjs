@@ -47,7 +47,10 @@ function run(command, args) {
     execFile(command, args, { cwd: root, maxBuffer: 64 << 20 }, (error, stdout, stderr) => {
       if (error === null) resolve({ stdout, stderr });
       else if (error.code === 'ENOENT') reject(new BuildError(`compiler not found: ${command}`));
-      else reject(new BuildError(`${command} ${args.join(' ')}\n${stderr}`));
+      else {
+        const first = stderr.split('\n').find((line) => line.includes('error')) ?? `exit ${error.code}`;
+        reject(new BuildError(`${command} failed: ${first}\n${stderr}${command} ${args.join(' ')}`));
+      }
     });
   });
 }
@@ -179,7 +182,13 @@ async function build() {
     target: join(out, 'flopd.node'),
     objects: objectsOf('addon', addonSources, (isC) => (isC ? inAddon : [...inAddon, `-I${include}`])),
     // Linked by the C compiler: addon.cc uses nothing of the C++ library, so the host needs none.
-    flags: ['-shared', '-pthread', '-Wl,-z,relro,-z,now,-z,nodelete', ...(asan ? ['-fsanitize=address'] : []), '-lm'],
+    flags: [
+      '-shared',
+      '-pthread',
+      '-Wl,-z,relro,-z,now,-z,nodelete',
+      ...(asan ? ['-fsanitize=address'] : []),
+      '-lm',
+    ],
     preferStatic: false,
   });
   if (!asan) {

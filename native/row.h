@@ -85,7 +85,8 @@ struct row {
   bool stale;  // a part saw that its columns no longer fit what is there
   struct column columns[ROW_CAPACITY];
   double values[ROW_CAPACITY];   // NaN when absent
-  double weights[ROW_CAPACITY];  // of this tick's value in the window's mean; the seconds since the last tick unless a part says otherwise
+  // Of this tick's value in the window's mean: the seconds since the last tick, unless a part says otherwise.
+  double weights[ROW_CAPACITY];
   uint8_t reasons[ROW_CAPACITY];
 };
 

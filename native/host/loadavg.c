@@ -41,12 +41,9 @@ static void loadavg_read(void *state, struct row *row, const struct tick *tick) 
   (void)tick;
   struct loadavg *s = state;
   struct text text = source_read(&s->file, s->roots);
-  enum reason reason = text.at == NULL ? reason_of_errno(s->file.error) : ERROR;
-  for (size_t i = 0; i < 3; i++) {
-    double value;
-    if (reason == ERROR && text.at != NULL && text_decimal(&text, &value) && value >= 0) row_set(row, s->first + i, value);
-    else row_absent(row, s->first + i, reason);
-  }
+  row_absent_range(row, s->first, 3, text.at == NULL ? reason_of_errno(s->file.error) : ERROR);
+  double value;
+  for (size_t i = 0; i < 3 && text_decimal(&text, &value) && value >= 0; i++) row_set(row, s->first + i, value);
 }
 
 const struct part loadavg_part = {"loadavg",        loadavg_open, loadavg_scan,
