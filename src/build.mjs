@@ -4,7 +4,17 @@
 //
 // A build is safe beside running programs and other builds: chunks carry their hash, the entry is renamed into
 // place last, and chunks of earlier builds go only when nobody can still be starting from them.
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -67,10 +77,21 @@ function install(files) {
   if (existsSync(dashboard)) {
     cpSync(dashboard, join(dist, 'dashboard'), { recursive: true, filter: (path) => !path.endsWith('.md') });
   }
+  linkForNpx();
   const fresh = new Set(files);
   for (const name of readdirSync(join(dist, 'chunk'))) {
     const path = join(dist, 'chunk', name);
     if (!fresh.has(`chunk/${name}`) && Date.now() - statSync(path).mtimeMs > STALE_CHUNK_MS)
       rmSync(path, { force: true });
+  }
+}
+
+/** Lets `npx flopd` in a checkout start this build; without the link npx first installs the package a second time. */
+function linkForNpx() {
+  const folder = join(root, 'node_modules', '.bin');
+  try {
+    symlinkSync(join('..', '..', 'dist', 'flopd.js'), join(folder, 'flopd'));
+  } catch {
+    // There already, or no node_modules here: npx then takes its longer way.
   }
 }

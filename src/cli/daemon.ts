@@ -1,5 +1,5 @@
 // What the daemons share: a state directory that is theirs alone, the endpoint and ready files, and an orderly stop.
-import { accessSync, constants, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { kill } from 'node:process';
 import { writeFileAtomic } from '../base/atomic-file.ts';
@@ -12,6 +12,7 @@ import type { Native } from '../native.ts';
 import type { Endpoint } from '../protocol/api.ts';
 import type { Context, StopSignal } from './context.ts';
 import { endpointFile, readEndpoint } from './endpoint.ts';
+import { makeFolder } from './make-folder.ts';
 import { pause } from './output.ts';
 
 /** From the first signal to the end of the process. */
@@ -20,7 +21,7 @@ export const STOP_DEADLINE_MS = 5000;
 /** Makes the state directory, 0700, or says which key named one that cannot be used. */
 export function prepareStateDir(config: Config): void {
   try {
-    mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(config.stateDir, 0o700);
     accessSync(config.stateDir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw new Fault(
@@ -61,7 +62,7 @@ export function from(config: Config, key: ConfigKeyName): string {
 export async function claimScheduler(config: Config, native: Native | null): Promise<void> {
   const folder = join(config.stateDir, 'scheduler');
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder, 0o700);
     // The descriptor stays open, and with it the lock, until the process ends.
     if (native !== null && native.lockFile(join(folder, 'lock')) >= 0) return;
   } catch (error) {

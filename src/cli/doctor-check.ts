@@ -1,5 +1,5 @@
 // The checks of `flopd doctor`, in the order in which they are told. Each looks, changes nothing, and never throws.
-import { accessSync, constants, existsSync, readdirSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { versions } from 'node:process';
@@ -12,6 +12,8 @@ import { createClient } from './client.ts';
 import type { Context } from './context.ts';
 import { answers, systemWords } from './daemon.ts';
 import { findAccess, readEndpoint } from './endpoint.ts';
+import { SYS_ROOT } from './host-root.ts';
+import { findPowerSources, whyNoPower } from './power-source.ts';
 import { formatBytes } from './text.ts';
 import { findProgram, findVendorTools } from './vendor-tool.ts';
 
@@ -243,37 +245,14 @@ function checkAccelerators({ environment }: Context): Outcome {
 }
 
 function checkPower(): Outcome {
-  const sources = powerSources();
-  const readable = sources.filter(isReadable);
-  if (readable.length > 0) return ok(readable.join(', '));
-  if (sources.length > 0)
-    return warning(
-      `${sources.join(', ')} may not be read by this user`,
-      'run the agent as root, or grant read access: joules are absent until then',
-    );
-  return note('no power source: neither RAPL nor a hardware monitor with power is here; joules are absent');
-}
-
-/** Files that a power or energy could be read from. */
-function powerSources(): string[] {
-  const inFolders = (root: string, file: RegExp): string[] =>
-    listFolder(root).flatMap((name) =>
-      listFolder(join(root, name))
-        .filter((entry) => file.test(entry))
-        .map((entry) => join(root, name, entry)),
-    );
-  return [
-    ...inFolders('/sys/class/powercap', /^energy_uj$/),
-    ...inFolders('/sys/class/hwmon', /^(power\d+_(input|average)|energy\d+_input)$/),
-  ];
-}
-
-function listFolder(path: string): string[] {
-  try {
-    return readdirSync(path);
-  } catch {
-    return [];
-  }
+  const sources = findPowerSources(SYS_ROOT);
+  const why = whyNoPower(sources);
+  if (why === null) return ok(sources.readable.join(', '));
+  if (sources.denied.length === 0) return note(`no power source: ${why}; joules are absent`);
+  return warning(
+    `no power source: ${why}`,
+    'run the agent as root, or grant read access; joules are absent until then',
+  );
 }
 
 function readText(path: string): string | null {

@@ -6,10 +6,9 @@ import type { HostView } from '../protocol/api.ts';
 import { hostView } from '../protocol/host.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import type { Context } from './context.ts';
+import { PROC_ROOT, SYS_ROOT } from './host-root.ts';
 
 const PERIOD_MS = 100;
-export const PROC_ROOT = '/proc';
-export const SYS_ROOT = '/sys';
 
 export interface LocalHost {
   /** Why there are no native numbers, with the remedy, or null. */

@@ -68,6 +68,8 @@ export async function runCommandLine(context: Context, argv: readonly string[]):
 function report(context: Context, error: unknown, argv: readonly string[]): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return exitCode.ok;
+    // Help that was asked for by leaving something out: it has been written already.
+    if (error.code === 'commander.help') return exitCode.usage;
     say(context.stderr, usageMessage(error, argv));
     return exitCode.usage;
   }

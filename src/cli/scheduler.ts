@@ -68,7 +68,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
     config,
     {
       url: scheduler.url,
-      metricsUrl: `${scheduler.url}/metrics`,
+      metricsUrl: scheduler.url,
       pid: context.pid,
       stateDir: config.stateDir,
     },

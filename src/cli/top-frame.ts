@@ -87,17 +87,14 @@ export function renderFrame({ hostname, previous, present, style, rows, problem 
 
 function barLine(name: string, ratio: number | null, note: string, width: number, colour: boolean): string {
   const tail = ` ${padStart(formatRatio(ratio), 5)}${note === '' ? '' : `  ${note}`}`;
-  const room = Math.max(8, width - 10 - tail.length);
+  const room = Math.max(8, width - 11 - tail.length);
   const filled = Math.round(Math.min(1, Math.max(0, ratio ?? 0)) * room);
   const full = '█'.repeat(filled);
   const paint =
     ratio === null || !colour
       ? full
       : `\u001b[${ratio > 0.9 ? RED : ratio > 0.6 ? YELLOW : GREEN}m${full}\u001b[0m`;
-  return `${name.padEnd(8)} [${paint}${(ratio === null ? '?' : '·').repeat(room - filled)}]${tail}`.slice(
-    0,
-    width + 20,
-  );
+  return `${name.padEnd(8)} [${paint}${(ratio === null ? '?' : '·').repeat(room - filled)}]${tail}`;
 }
 
 /** A bar per core on two columns; above 32 cores one character per core. */

@@ -24,9 +24,11 @@ import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
+import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
 import { pause, writeLines } from './output.ts';
+import { findPowerSources, whyNoPower } from './power-source.ts';
 import { dashboardFolder } from './scheduler.ts';
 import { escapeText, shellQuote } from './text.ts';
 
@@ -164,7 +166,7 @@ function describeStart(
     `dashboard: ${dashboard}`,
     ...(terminal ? [] : [`token:     ${scheduler.tokenFile}`]),
     `submit:    ${call} -- sh -c 'echo hello'`,
-    `metrics:   ${agent.metricsUrl}`,
+    `metrics:   ${agent.metricsUrl}/metrics`,
     `state:     ${config.stateDir}`,
   ].map(escapeText);
 }
@@ -176,6 +178,9 @@ async function sayLimitations(context: Context, client: Client, nodeId: string):
   if (node.devices.length === 0 && !sentences.some((sentence) => /accelerator/i.test(sentence))) {
     sentences.push('no accelerators: the CPU is the only device of this host');
   }
+  const noPower = whyNoPower(findPowerSources(SYS_ROOT));
+  if (noPower !== null && !sentences.some((sentence) => /power/i.test(sentence)))
+    sentences.push(`no power source: ${noPower}`);
   await writeLines(
     context.stdout,
     sentences.map((sentence) => `note:      ${escapeText(sentence)}`),
