@@ -175,9 +175,9 @@ function report(figures) {
     ['', figures.subject, 'floor in C', 'bare node'],
     [
       'CPU seconds',
-      figures.cpuSeconds.toFixed(2),
+      figures.cpuSeconds.toFixed(3),
       figures.floorCpuSeconds.toFixed(3),
-      figures.bareNodeCpuSeconds.toFixed(2),
+      figures.bareNodeCpuSeconds.toFixed(3),
     ],
     [
       'of one core',
