@@ -63,8 +63,9 @@ export class ColumnCodec {
     this.#words = new Uint32Array(this.#double.buffer);
     this.#coder = coder;
     this.#list = listsOf(columns);
-    this.#guide = guidesOf(columns);
-    this.#sign = Int8Array.from(columns, ({ family }) => guides[family]?.sign ?? 1);
+    const guided = columns.map((_, at) => guideOf(columns, at));
+    this.#guide = Int32Array.from(guided, ({ at }) => at);
+    this.#sign = Int8Array.from(guided, ({ sign }) => sign);
     this.#model = this.createModel();
     this.#values = this.#double;
     this.#reasons = new Uint8Array(0);
@@ -115,9 +116,7 @@ export class ColumnCodec {
     const before = this.#model.reasons[column] ?? 0;
     const wanted = this.#decoding ? before : this.#reasonToSend(column);
     if (this.#model.flag(coder, 1, wanted === before ? 0 : 1) === 0) return;
-    const high = coder.fairBit(wanted >> 2);
-    const middle = coder.fairBit((wanted >> 1) & 1);
-    const reason = (high << 2) | (middle << 1) | coder.fairBit(wanted & 1);
+    const reason = coder.fairBits(3, wanted);
     if (reason >= absentReasons.length) throw outOfRange('reason');
     this.#model.reasons[column] = reason;
   }
@@ -265,20 +264,29 @@ export class ColumnCodec {
   }
 }
 
+interface Guide {
+  readonly family: ColumnFamilyName;
+  readonly sign: 1 | -1;
+}
+
 /** Memory that is taken is no longer available, nor, mostly, free: of these families one tells much of the other. */
-const guides: Partial<Record<ColumnFamilyName, { family: ColumnFamilyName; sign: 1 | -1 }>> = {
-  'memory.usedBytes': { family: 'memory.availableBytes', sign: -1 },
-  'memory.availableBytes': { family: 'memory.usedBytes', sign: -1 },
-  'memory.freeBytes': { family: 'memory.availableBytes', sign: 1 },
+const guides: Partial<Record<ColumnFamilyName, readonly Guide[]>> = {
+  'memory.usedBytes': [{ family: 'memory.availableBytes', sign: -1 }],
+  'memory.availableBytes': [
+    { family: 'memory.usedBytes', sign: -1 },
+    { family: 'memory.freeBytes', sign: 1 },
+  ],
+  'memory.freeBytes': [{ family: 'memory.availableBytes', sign: 1 }],
 };
 
-/** Place of the guide's statistics, or -1; a guide must come before the column it guides. */
-function guidesOf(columns: readonly Column[]): Int32Array {
-  return Int32Array.from(columns, ({ family, owner }, at) => {
-    const wanted = guides[family]?.family;
-    const other = columns.findIndex((each) => each.family === wanted && each.owner === owner);
-    return other < at ? other * windowStatistics : -1;
-  });
+/** The guide of a column: the first in the list that comes before it. */
+function guideOf(columns: readonly Column[], at: number): { at: number; sign: 1 | -1 } {
+  const { family, owner } = columns[at] ?? {};
+  for (const guide of family === undefined ? [] : (guides[family] ?? [])) {
+    const other = columns.findIndex((each) => each.family === guide.family && each.owner === owner);
+    if (other >= 0 && other < at) return { at: other * windowStatistics, sign: guide.sign };
+  }
+  return { at: -1, sign: 1 };
 }
 
 /** Shares read from ticks of the system's clock take few values; the columns of such a family share a list. */

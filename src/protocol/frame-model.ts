@@ -31,6 +31,11 @@ const USUAL_ROLES = 4;
 const SEEN = 1;
 const QUIET = 2;
 
+/** Furthest that one step may pull the usual step of a counter, by the usual size of the error. */
+const LIMITS = Float64Array.from({ length: 64 }, (_, size) => 2 ** (size + 1));
+const LOW_BITS = 28;
+const LOW = 2 ** LOW_BITS;
+
 /** Hot: every window and frame. */
 export class FrameModel {
   readonly columnCount: number;
@@ -156,7 +161,7 @@ export class FrameModel {
 
   /** Moves the usual step of a counter towards the step just seen; one outlier moves it little. */
   learnDrift(column: number, step: number): void {
-    const limit = 2 ** (((this.#sizes[windowStatistics * column + statistic.last] ?? 0) >> 2) + 1);
+    const limit = LIMITS[(this.#sizes[windowStatistics * column + statistic.last] ?? 0) >> 2] ?? 0;
     const drift = this.drift[column] ?? 0;
     const error = Math.max(-limit, Math.min(limit, step - drift));
     this.drift[column] = drift + error / 8;
@@ -192,10 +197,10 @@ export class FrameModel {
 
   #mantissa(coder: BitCoder, which: Role, bits: number, value: number): number {
     if (bits === 1) return 1;
-    const highBits = bits > 28 ? bits - 28 : 0;
+    const highBits = bits > LOW_BITS ? bits - LOW_BITS : 0;
     const lowBits = bits - highBits;
-    const high = highBits > 0 ? Math.floor(value / 2 ** 28) : 0;
-    const low = value - high * 2 ** 28;
+    const high = highBits > 0 ? Math.floor(value / LOW) : 0;
+    const low = value - high * LOW;
     // The bit after the leading one is worth a model; the rest is noise.
     const top = highBits > 0 ? highBits : lowBits;
     const part = highBits > 0 ? high : low;
@@ -205,26 +210,25 @@ export class FrameModel {
       coded = 2 | coder.bit(this.#models, at, (part >> (top - 2)) & 1);
       coded = fairBits(coder, top - 2, part, coded);
     }
-    return highBits > 0 ? coded * 2 ** 28 + fairBits(coder, lowBits, low, 0) : coded;
+    return highBits > 0 ? coded * LOW + fairBits(coder, lowBits, low, 0) : coded;
   }
 }
 
 /** Codes the low `count` bits of `value` behind those already in `coded`. */
 function fairBits(coder: BitCoder, count: number, value: number, coded: number): number {
   let all = coded;
-  for (let bit = count - 1; bit >= 0; bit -= 1) all = (all << 1) | coder.fairBit((value >> bit) & 1);
+  for (let rest = count; rest > 0; ) {
+    const many = Math.min(rest, 8);
+    rest -= many;
+    all = (all << many) | coder.fairBits(many, (value >>> rest) & ((1 << many) - 1));
+  }
   return all;
 }
 
 /** Codes the 64 bits of a double. */
 export function codeDouble(coder: BitCoder, words: Uint32Array, double: Float64Array, value: number): number {
   double[0] = value;
-  for (let at = 0; at < 2; at += 1) {
-    const word = words[at] ?? 0;
-    let coded = 0;
-    for (let bit = 31; bit >= 0; bit -= 1) coded = (coded << 1) | coder.fairBit((word >>> bit) & 1);
-    words[at] = coded >>> 0;
-  }
+  for (let at = 0; at < 2; at += 1) words[at] = fairBits(coder, 32, words[at] ?? 0, 0);
   return double[0] ?? 0;
 }
 

@@ -11,13 +11,15 @@ export const FRESH_MODEL = 32768;
 /** How fast models learn: each decision moves the probability by 1/2^RATE of the way. */
 const RATE = 5;
 const TOP = 0xffffff;
+/** Least interval that is divided among 256 at once: little is lost to rounding. */
+const MIN_FAIR = 0xffff;
 const NO_BYTES = new Uint8Array(0);
 
 export interface BitCoder {
   /** Codes one decision under `models[at]` and teaches the model. */
   bit(models: Uint16Array, at: number, value: number): number;
-  /** Codes one decision of which nothing is known. */
-  fairBit(value: number): number;
+  /** Codes an integer of `count` (1 to 8) bits of which nothing is known. */
+  fairBits(count: number, value: number): number;
 }
 
 /** Hot: every window. Allocates only when a frame outgrows every earlier one. */
@@ -48,11 +50,23 @@ export class RangeEncoder implements BitCoder {
     return value;
   }
 
-  fairBit(value: number): number {
-    const middle = this.#low + ((this.#high - this.#low) >> 1);
-    if (value === 1) this.#high = middle;
-    else this.#low = middle + 1;
+  fairBits(count: number, value: number): number {
+    // Where the interval straddles a byte's border it may be too small for all at once.
+    if (this.#high - this.#low < MIN_FAIR) return this.#singly(count, value);
+    const step = (this.#high - this.#low + 1) >> count;
+    this.#low += step * value;
+    this.#high = this.#low + step - 1;
     if (((this.#low ^ this.#high) & 0xff0000) === 0) this.#shift();
+    return value;
+  }
+
+  #singly(count: number, value: number): number {
+    for (let at = count - 1; at >= 0; at -= 1) {
+      const middle = this.#low + ((this.#high - this.#low) >> 1);
+      if (((value >> at) & 1) === 1) this.#high = middle;
+      else this.#low = middle + 1;
+      if (((this.#low ^ this.#high) & 0xff0000) === 0) this.#shift();
+    }
     return value;
   }
 
@@ -120,14 +134,27 @@ export class RangeDecoder implements BitCoder {
     return value;
   }
 
-  fairBit(): number {
-    const middle = this.#low + ((this.#high - this.#low) >> 1);
-    let value = 0;
-    if (this.#code <= middle) {
-      value = 1;
-      this.#high = middle;
-    } else this.#low = middle + 1;
+  fairBits(count: number): number {
+    if (this.#high - this.#low < MIN_FAIR) return this.#singly(count);
+    const step = (this.#high - this.#low + 1) >> count;
+    // No encoder ends up in what the division leaves over; a hostile code may.
+    const value = Math.min(((this.#code - this.#low) / step) | 0, (1 << count) - 1);
+    this.#low += step * value;
+    this.#high = this.#low + step - 1;
     if (((this.#low ^ this.#high) & 0xff0000) === 0) this.#shift();
+    return value;
+  }
+
+  #singly(count: number): number {
+    let value = 0;
+    for (let at = 0; at < count; at += 1) {
+      const middle = this.#low + ((this.#high - this.#low) >> 1);
+      const isOne = this.#code <= middle;
+      value = (value << 1) | (isOne ? 1 : 0);
+      if (isOne) this.#high = middle;
+      else this.#low = middle + 1;
+      if (((this.#low ^ this.#high) & 0xff0000) === 0) this.#shift();
+    }
     return value;
   }
 

@@ -38,9 +38,18 @@ const yardstick = brotliBytes(windows) / windows.length;
 print('trace', `${windows.length} windows of ${columns} columns, ${source}`);
 print('key frame', `${frames[0].length} bytes`);
 print('frame', `${bytes.toFixed(1)} bytes a window (median ${median(steady.map((each) => each.length))})`);
-print('entropy estimate', `${entropyBytes.toFixed(1)} bytes a window; frame is ${(bytes / entropyBytes).toFixed(2)} x (goal 1.2)`);
-print('whole trace as changes, by column, brotli 11', `${yardstick.toFixed(1)} bytes a window; frame is ${(bytes / yardstick).toFixed(2)} x`);
-print('JSON of present values', `${jsonBytes.toFixed(0)} bytes a window; frame is 1/${(jsonBytes / bytes).toFixed(1)} (goal 1/20)`);
+print(
+  'entropy estimate',
+  `${entropyBytes.toFixed(1)} bytes a window; frame is ${(bytes / entropyBytes).toFixed(2)} x (goal 1.2)`,
+);
+print(
+  'whole trace as changes, by column, brotli 11',
+  `${yardstick.toFixed(1)} bytes a window; frame is ${(bytes / yardstick).toFixed(2)} x`,
+);
+print(
+  'JSON of present values',
+  `${jsonBytes.toFixed(0)} bytes a window; frame is 1/${(jsonBytes / bytes).toFixed(1)} (goal 1/20)`,
+);
 
 const dictionary = frame.dictionaryOf(windows[0]);
 const encodeNs = timeNs(() => {
@@ -56,7 +65,10 @@ const jsonNs = timeNs(() => {
   for (const window of windows) JSON.parse(json(window));
 });
 print('encode', `${encodeNs.toFixed(0)} ns a window`);
-print('decode', `${decodeNs.toFixed(0)} ns a window; JSON there and back is ${(jsonNs / (encodeNs + decodeNs)).toFixed(1)} x both`);
+print(
+  'decode',
+  `${decodeNs.toFixed(0)} ns a window; JSON there and back is ${(jsonNs / (encodeNs + decodeNs)).toFixed(1)} x both`,
+);
 
 async function load(path) {
   const bundle = await rolldown({ input: `${root}${path}`, platform: 'node' });
@@ -74,7 +86,13 @@ function json(window) {
     if (window.reasons[at] !== 0) values[name] = null;
     else values[name] = Number.isNaN(min) ? last : [min, avg, max, last];
   });
-  return JSON.stringify({ sequence: window.sequence, endMs: window.endMs, durationMs: window.durationMs, ticks: window.ticks, values });
+  return JSON.stringify({
+    sequence: window.sequence,
+    endMs: window.endMs,
+    durationMs: window.durationMs,
+    ticks: window.ticks,
+    values,
+  });
 }
 
 /** Integers of one statistic of one column over the trace. */
@@ -100,10 +118,18 @@ function entropyBits() {
       pool[2].push(0, ...changes(changes(values)));
     }
   });
-  let bits = orderZero(changes(changes(windows.map((window) => Math.round(window.endMs))))) + orderZero(changes(windows.map((window) => Math.round(window.durationMs))));
+  let bits =
+    orderZero(changes(changes(windows.map((window) => Math.round(window.endMs))))) +
+    orderZero(changes(windows.map((window) => Math.round(window.durationMs))));
   const detail = [];
-  for (const [key, pool] of pools) { const b = Math.min(...pool.map(orderZero)); bits += b; detail.push([key, b]); }
-  if (process.env.DETAIL) for (const [k, b] of detail.sort((a, z) => z[1] - a[1]).slice(0, 25)) console.log(k, (b / 8 / (windows.length - 1)).toFixed(2));
+  for (const [key, pool] of pools) {
+    const b = Math.min(...pool.map(orderZero));
+    bits += b;
+    detail.push([key, b]);
+  }
+  if (process.env.DETAIL)
+    for (const [k, b] of detail.sort((a, z) => z[1] - a[1]).slice(0, 25))
+      console.log(k, (b / 8 / (windows.length - 1)).toFixed(2));
   return bits;
 }
 
@@ -119,13 +145,16 @@ function orderZero(sequence) {
 function brotliBytes() {
   const all = [];
   windows[0].columns.forEach(({ family }, column) => {
-    for (let at = columnFamilies[family].kind === 'gauge' ? 0 : 3; at < 4; at += 1) all.push(...changes(series(column, at)));
+    for (let at = columnFamilies[family].kind === 'gauge' ? 0 : 3; at < 4; at += 1)
+      all.push(...changes(series(column, at)));
   });
   const bytes = Buffer.alloc(all.length * 8);
   all.forEach((value, at) => {
     bytes.writeDoubleLE(Number.isNaN(value) ? 0 : value, at * 8);
   });
-  return brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 } }).length;
+  return brotliCompressSync(bytes, {
+    params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_LGWIN]: 24 },
+  }).length;
 }
 
 /** Fastest of many runs over the trace, per window: the machine is shared. */

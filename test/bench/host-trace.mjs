@@ -13,7 +13,10 @@ const addon = fileURLToPath(new URL('../../native/build/flopd.node', import.meta
 export async function recordTrace(count, load = () => {}) {
   const native = loadReader();
   if (native === null) {
-    return { source: '/proc, read at 10 Hz by the bench (the addon is not built)', windows: await fromProc(count, load) };
+    return {
+      source: '/proc, read at 10 Hz by the bench (the addon is not built)',
+      windows: await fromProc(count, load),
+    };
   }
   return { source: 'the native reader at 10 Hz', windows: await fromReader(native, count, load) };
 }
@@ -46,7 +49,16 @@ async function fromReader(native, count, load) {
         continue;
       }
       const [, sequence, ticks, startNs, endNs] = header;
-      windows.push({ generation, columns, sequence, endMs: Date.now(), durationMs: (endNs - startNs) / 1e6, ticks, values, reasons });
+      windows.push({
+        generation,
+        columns,
+        sequence,
+        endMs: Date.now(),
+        durationMs: (endNs - startNs) / 1e6,
+        ticks,
+        values,
+        reasons,
+      });
       load(windows.length);
     }
   } finally {
@@ -58,7 +70,7 @@ async function fromReader(native, count, load) {
 async function fromProc(count, load) {
   const windows = [];
   let columns = null;
-  let before = new Map();
+  const before = new Map();
   let due = performance.now();
   let start = due;
   while (windows.length < count) {
@@ -67,7 +79,12 @@ async function fromProc(count, load) {
       due += WINDOW_MS / TICKS;
       await sleep(Math.max(0, due - performance.now()));
       const row = readProc(before);
-      if (columns === null) columns = [...row.keys()].map((key) => ({ family: key.split('{')[0], owner: 'host', label: /\{(.*)\}/.exec(key)?.[1] ?? null }));
+      if (columns === null)
+        columns = [...row.keys()].map((key) => ({
+          family: key.split('{')[0],
+          owner: 'host',
+          label: /\{(.*)\}/.exec(key)?.[1] ?? null,
+        }));
       const list = [...row.values()];
       sums ??= list.map(() => ({ min: Infinity, max: -Infinity, sum: 0, last: 0 }));
       for (let at = 0; at < sums.length; at += 1) {
@@ -84,9 +101,21 @@ async function fromProc(count, load) {
     columns.forEach(({ family }, at) => {
       const counter = family.endsWith('Total');
       const { min, max, sum, last } = sums[at];
-      values.set(counter ? [Number.NaN, Number.NaN, Number.NaN, last] : [min, sum / TICKS, max, last], at * 4);
+      values.set(
+        counter ? [Number.NaN, Number.NaN, Number.NaN, last] : [min, sum / TICKS, max, last],
+        at * 4,
+      );
     });
-    windows.push({ generation: 1, columns, sequence: windows.length + 1, endMs: Date.now(), durationMs: end - start, ticks: TICKS, values, reasons: new Uint8Array(columns.length) });
+    windows.push({
+      generation: 1,
+      columns,
+      sequence: windows.length + 1,
+      endMs: Date.now(),
+      durationMs: end - start,
+      ticks: TICKS,
+      values,
+      reasons: new Uint8Array(columns.length),
+    });
     start = end;
     load(windows.length);
   }
@@ -115,7 +144,11 @@ function readProc(before) {
   }
   const loads = readFileSync('/proc/loadavg', 'latin1').split(' ').map(Number);
   ['load1', 'load5', 'load15'].forEach((name, at) => row.set(`cpu.${name}`, loads[at]));
-  const memory = Object.fromEntries(readFileSync('/proc/meminfo', 'latin1').split('\n').map((line) => [line.split(':')[0], Number(line.split(/\s+/)[1]) * 1024]));
+  const memory = Object.fromEntries(
+    readFileSync('/proc/meminfo', 'latin1')
+      .split('\n')
+      .map((line) => [line.split(':')[0], Number(line.split(/\s+/)[1]) * 1024]),
+  );
   row.set('memory.totalBytes', memory.MemTotal);
   row.set('memory.usedBytes', memory.MemTotal - memory.MemAvailable);
   row.set('memory.availableBytes', memory.MemAvailable);
@@ -139,8 +172,12 @@ function readProc(before) {
     if (rest === undefined) continue;
     const f = rest.trim().split(/\s+/).map(Number);
     const set = (key, value) => row.set(`network.${key}{${name.trim()}}`, value);
-    ['receiveBytesTotal', 'receivePacketsTotal', 'receiveErrorsTotal', 'receiveDropsTotal'].forEach((key, at) => set(key, f[at]));
-    ['transmitBytesTotal', 'transmitPacketsTotal', 'transmitErrorsTotal', 'transmitDropsTotal'].forEach((key, at) => set(key, f[8 + at]));
+    ['receiveBytesTotal', 'receivePacketsTotal', 'receiveErrorsTotal', 'receiveDropsTotal'].forEach(
+      (key, at) => set(key, f[at]),
+    );
+    ['transmitBytesTotal', 'transmitPacketsTotal', 'transmitErrorsTotal', 'transmitDropsTotal'].forEach(
+      (key, at) => set(key, f[8 + at]),
+    );
   }
   return row;
 }
