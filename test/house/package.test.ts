@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { findLockFaults, findPackageFaults, type PackageJson } from './package.ts';
+import { findLockFaults, findPackageFaults, type LockEntry, type PackageJson } from './package.ts';
 import { root } from './source.ts';
 
 const content = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as PackageJson;
@@ -27,12 +27,17 @@ describe('package-lock.json', () => {
   test('can be checked and runs no script of a dependency', () => {
     expect(Object.keys(lock.packages).length).toBeGreaterThan(50);
     expect(findLockFaults(lock.packages)).toEqual([]);
-    expect(
-      findLockFaults({
-        '': {},
-        'node_modules/a': {},
-        'node_modules/b': { integrity: 'x', hasInstallScript: true },
-      }),
-    ).toHaveLength(2);
+    const odd: Record<string, LockEntry> = {
+      '': {},
+      'node_modules/a': {},
+      'node_modules/b': { integrity: 'x', hasInstallScript: true },
+      'node_modules/c': { integrity: 'x', optionalDependencies: { 'c-mac': '1.0.0', 'c-other': '1.0.0' } },
+      'node_modules/c-mac': { optional: true, os: ['darwin'] },
+    };
+    expect(findLockFaults(odd)).toEqual([
+      'node_modules/a: has no integrity',
+      'node_modules/b: runs a script at install',
+      'node_modules/c: names c-other, which is not in the lock',
+    ]);
   });
 });

@@ -43,21 +43,41 @@ export function findPackageFaults(content: PackageJson): readonly string[] {
   return faults;
 }
 
-interface LockEntry {
+export interface LockEntry {
   readonly link?: boolean;
   readonly integrity?: string;
   readonly hasInstallScript?: boolean;
+  readonly optional?: boolean;
+  readonly os?: readonly string[];
+  readonly libc?: readonly string[];
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
 }
 
-/** Entries of the lock file that nobody could check, or that run code when they are installed. */
+/** Packages for platforms on which flopd does not run; their bytes may not be at hand where the lock is made. */
+function isForeign({ optional, os, libc }: LockEntry): boolean {
+  return (
+    optional === true && (!(os ?? ['linux']).includes('linux') || !(libc ?? ['glibc']).includes('glibc'))
+  );
+}
+
+/**
+ * Entries of the lock file that nobody could check, or that run code when they are installed, and platform packages
+ * that are named but not entered: `npm ci` refuses a lock without them.
+ */
 export function findLockFaults(packages: Readonly<Record<string, LockEntry>>): readonly string[] {
   return Object.entries(packages).flatMap(([path, entry]) => {
     if (path === '' || entry.link === true) return [];
     const faults: string[] = [];
-    if (entry.integrity === undefined) faults.push(`${path}: has no integrity`);
+    if (entry.integrity === undefined && !isForeign(entry)) faults.push(`${path}: has no integrity`);
     // fsevents is for macOS and is never installed here.
     if (entry.hasInstallScript === true && !path.endsWith('/fsevents'))
       faults.push(`${path}: runs a script at install`);
+    for (const name of Object.keys(entry.optionalDependencies ?? {}))
+      if (
+        packages[`node_modules/${name}`] === undefined &&
+        packages[`${path}/node_modules/${name}`] === undefined
+      )
+        faults.push(`${path}: names ${name}, which is not in the lock`);
     return faults;
   });
 }
