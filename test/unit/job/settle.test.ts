@@ -1,0 +1,243 @@
+import { describe, expect, test } from 'vitest';
+import type { ProcessEnd } from '../../../src/job/executor/executor.ts';
+import { type SettleFacts, settleJob } from '../../../src/job/settle.ts';
+import { jobResultSchema } from '../../../src/protocol/result.ts';
+import { processEnd, startOrder } from './samples.ts';
+
+const alice = { by: 'alice', reason: 'enough' };
+function settle(end: Partial<ProcessEnd>, more: Partial<SettleFacts> = {}) {
+  const order = startOrder('job-1', 1, { command: ['nosuch', 'x'], timeLimitMs: 1000, graceMs: 10_000 });
+  const energy = { absent: 'no power source' };
+  const result = settleJob({
+    jobId: 'job-1',
+    epoch: 1,
+    nodeId: 'node-1',
+    order,
+    end: processEnd(end),
+    stop: null,
+    meter: null,
+    energy,
+    ...more,
+  });
+  jobResultSchema.parse(result);
+  return result;
+}
+const signalled = (signal: number): Partial<ProcessEnd> => ({ kind: 'signalled', exitCode: null, signal });
+const failed = (failedStep: string, errno: string | null): Partial<ProcessEnd> => ({
+  kind: 'failedToStart',
+  exitCode: null,
+  failedStep,
+  errno,
+  startedAtMs: null,
+  durationMs: null,
+  cpuUserSeconds: null,
+  cpuSystemSeconds: null,
+  maxResidentBytes: null,
+});
+
+describe('settle', () => {
+  test.each<[Partial<ProcessEnd>, SettleFacts['stop'], string, string, string | null, string]>([
+    [{}, null, 'COMPLETED', 'exited', null, 'exited with code 0'],
+    [{ exitCode: 7 }, null, 'FAILED', 'exited', null, 'exited with code 7'],
+    [signalled(9), null, 'FAILED', 'signalled', null, 'killed by signal 9 (SIGKILL)'],
+    [signalled(64), null, 'FAILED', 'signalled', null, 'killed by signal 64'],
+    [
+      { ...signalled(15), stopped: 'timeLimit' },
+      null,
+      'TIMEOUT',
+      'timeLimit',
+      'node',
+      'stopped at its time limit of 1 s (SIGTERM)',
+    ],
+    [
+      { ...signalled(9), stopped: 'timeLimit', killed: true },
+      null,
+      'TIMEOUT',
+      'timeLimit',
+      'node',
+      'stopped at its time limit of 1 s (SIGTERM; SIGKILL after 10 s of grace)',
+    ],
+    [
+      { stopped: 'timeLimit' },
+      null,
+      'TIMEOUT',
+      'timeLimit',
+      'node',
+      'stopped at its time limit of 1 s (SIGTERM; it exited with code 0)',
+    ],
+    [
+      { ...signalled(15), stopped: 'stop' },
+      alice,
+      'CANCELLED',
+      'stopped',
+      'alice',
+      'cancelled by alice: enough (SIGTERM)',
+    ],
+    [
+      { ...signalled(9), stopped: 'stop', killed: true },
+      alice,
+      'CANCELLED',
+      'stopped',
+      'alice',
+      'cancelled by alice: enough (SIGTERM; SIGKILL after 10 s of grace)',
+    ],
+    [
+      { stopped: 'stop' },
+      alice,
+      'CANCELLED',
+      'stopped',
+      'alice',
+      'cancelled by alice: enough (SIGTERM; it exited with code 0)',
+    ],
+    // The stop came too late: the job keeps its own end.
+    [{ exitCode: 0 }, alice, 'COMPLETED', 'exited', null, 'exited with code 0'],
+    // The time limit was first; the stop order that followed changes nothing.
+    [
+      { ...signalled(15), stopped: 'timeLimit' },
+      alice,
+      'TIMEOUT',
+      'timeLimit',
+      'node',
+      'stopped at its time limit of 1 s (SIGTERM)',
+    ],
+    [
+      failed('exec', 'ENOENT'),
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: "nosuch": no such file or directory (ENOENT)',
+    ],
+    [
+      failed('exec', 'EACCES'),
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: "nosuch": permission denied, or not executable (EACCES)',
+    ],
+    [
+      failed('interpreter', 'ENOENT'),
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: "nosuch": the interpreter that it names is missing (ENOENT)',
+    ],
+    [
+      failed('chdir', 'ENOENT'),
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: working directory "of the job": no such file or directory (ENOENT)',
+    ],
+    [
+      failed('fork', 'EAGAIN'),
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: fork: too many processes (EAGAIN)',
+    ],
+    [
+      failed('claim', null),
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: its shim was killed before the program ran',
+    ],
+    [
+      failed('claim', null),
+      alice,
+      'CANCELLED',
+      'stopped',
+      'alice',
+      'cancelled by alice before it started: enough',
+    ],
+    [
+      { kind: 'lost', exitCode: null, detail: 'the host was restarted' },
+      null,
+      'LOST',
+      'lost',
+      null,
+      'lost: the host was restarted',
+    ],
+    [{ kind: 'lost', exitCode: null, detail: 'x' }, alice, 'LOST', 'lost', null, 'lost: x'],
+    [
+      { detail: 'its last 5 bytes of output were not stored (ENOSPC)' },
+      null,
+      'COMPLETED',
+      'exited',
+      null,
+      'exited with code 0; its last 5 bytes of output were not stored (ENOSPC)',
+    ],
+  ])('%j stopped by %j is %s', (end, stop, state, endKind, stoppedBy, cause) => {
+    expect(settle(end, { stop })).toMatchObject({ state, endKind, stoppedBy, cause });
+  });
+
+  test('what is not known is null with a reason, never zero', () => {
+    const { usage, exitCode } = settle({
+      kind: 'lost',
+      exitCode: null,
+      durationMs: null,
+      cpuUserSeconds: null,
+      cpuSystemSeconds: null,
+      maxResidentBytes: null,
+    });
+    expect(exitCode).toBeNull();
+    for (const [key, value] of Object.entries(usage)) {
+      if (key === 'absent' || key === 'flopMethod') continue;
+      expect(value).toBeNull();
+      expect(usage.absent[key]).toMatch(/\w/);
+    }
+  });
+
+  test('achieved FLOPS are by the compute time that the job states, else by its duration', () => {
+    const meter = { flop: 1e9, seconds: 0.5, problem: null };
+    expect(settle({}, { meter }).usage).toMatchObject({ flop: 1e9, achievedFlops: 2e9, flopMethod: 'job' });
+    expect(settle({}, { meter: { ...meter, seconds: null } }).usage.achievedFlops).toBe(5e8);
+    const zero = settle({}, { meter: { ...meter, seconds: 0 } }).usage;
+    expect(zero.achievedFlops).toBeNull();
+    expect(zero.absent.achievedFlops).toContain('not known');
+  });
+
+  test('says why there are no FLOP, and no joules', () => {
+    expect(settle({}).usage.absent).toMatchObject({
+      flop: 'not reported by the job',
+      energyJoules: 'no power source',
+    });
+    expect(settle({}, { meter: 'the meter file cannot be read (ELOOP)' }).usage.absent.flop).toContain(
+      'ELOOP',
+    );
+    expect(settle({}, { energy: { joules: 12 } }).usage).toMatchObject({ energyJoules: 12 });
+    expect(settle({}, { meter: { flop: 1, seconds: 1, problem: '3 lines' } }).usage.absent.meter).toBe(
+      '3 lines',
+    );
+  });
+
+  test('names what held the limits', () => {
+    expect(settle({}).limits).toEqual({ cpus: 'none', memory: 'none', timeLimit: 'shim' });
+    expect(settle({}, { order: null }).limits).toEqual({ cpus: 'none', memory: 'none' });
+  });
+
+  test('fits its schema with the longest names and reasons there are', () => {
+    const order = startOrder('job-1', 1, {
+      command: ['\u{1F600}'.repeat(500)],
+      workingDirectory: `/${'\u0001'.repeat(3000)}`,
+    });
+    const stop = { by: 'x'.repeat(128), reason: '\u{1F600}'.repeat(512) };
+    for (const end of [
+      failed('exec', 'ENOENT'),
+      failed('chdir', 'ENOENT'),
+      failed('claim', null),
+      { stopped: 'stop' as const },
+    ])
+      expect(settle(end, { order, stop }).cause.length).toBeLessThanOrEqual(1024);
+  });
+
+  test('the same facts make the same bytes', () => {
+    expect(JSON.stringify(settle({ exitCode: 3 }))).toBe(JSON.stringify(settle({ exitCode: 3 })));
+  });
+});
