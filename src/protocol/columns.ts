@@ -7,6 +7,7 @@
 // resolution: the step in which the value travels and is shown; readers need not round.
 
 export type ColumnKind = 'gauge' | 'counter';
+// biome-ignore format: one line of units
 export type ColumnUnit =
   | 'ratio' | 'seconds' | 'bytes' | 'bytesPerSecond' | 'count' | 'hertz' | 'watts' | 'joules' | 'celsius' | 'volts' | 'rpm';
 
@@ -25,6 +26,7 @@ const bytesTotal = { unit: 'bytes', kind: 'counter', resolution: 1 } as const;
 const countTotal = { unit: 'count', kind: 'counter', resolution: 1 } as const;
 const secondsTotal = { unit: 'seconds', kind: 'counter', resolution: 0.000001 } as const;
 
+// biome-ignore format: a table, one family a line
 export const columnFamilies = {
   'cpu.busyRatio': { ...ratio, label: null, help: 'Share of CPU time not idle and not waiting for I/O, over all cores' },
   'cpu.coreBusyRatio': { ...ratio, label: 'core', help: 'Share of CPU time not idle and not waiting for I/O, per core' },

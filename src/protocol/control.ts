@@ -79,7 +79,11 @@ export const inventorySchema = z.strictObject({
 export type Inventory = z.output<typeof inventorySchema>;
 
 /** A job as the agent knows it when it says hello. */
-export const heldJobSchema = z.strictObject({ jobId: id, epoch, phase: z.enum(['accepted', 'running', 'ended']) });
+export const heldJobSchema = z.strictObject({
+  jobId: id,
+  epoch,
+  phase: z.enum(['accepted', 'running', 'ended']),
+});
 export type HeldJob = z.output<typeof heldJobSchema>;
 
 export const challengeSchema = z.strictObject({
@@ -163,7 +167,11 @@ export const jobStartedSchema = z.strictObject({
   pid: z.number().int().positive(),
   startedAtMs: z.number(),
 });
-export const jobResultMessageSchema = z.strictObject({ type: z.literal('jobResult'), sequence, result: jobResultSchema });
+export const jobResultMessageSchema = z.strictObject({
+  type: z.literal('jobResult'),
+  sequence,
+  result: jobResultSchema,
+});
 export const ackSchema = z.strictObject({ type: z.literal('ack'), sequence });
 export const outputAckSchema = z.strictObject({
   type: z.literal('outputAck'),
@@ -172,7 +180,11 @@ export const outputAckSchema = z.strictObject({
   stdoutBytes: count,
   stderrBytes: count,
 });
-export const errorSchema = z.strictObject({ type: z.literal('error'), code: z.string().max(64), message: shortText });
+export const errorSchema = z.strictObject({
+  type: z.literal('error'),
+  code: z.string().max(64),
+  message: shortText,
+});
 
 /** What an agent may send. */
 export const agentMessageSchema = z.discriminatedUnion('type', [
@@ -210,7 +222,16 @@ export type AgentMessage = z.output<typeof agentMessageSchema>;
 export type SchedulerMessage = z.output<typeof schedulerMessageSchema>;
 
 /** The exact bytes that a node signs to prove who it is on this one connection. */
-export function helloProofText(hello: Pick<Hello, 'nodeId' | 'bootId' | 'generation'>, challenge: Pick<Challenge, 'schedulerId' | 'nonce'>): string {
-  return ['flopd.v1 hello', challenge.schedulerId, challenge.nonce, hello.nodeId, hello.bootId, String(hello.generation)].join('\n');
+export function helloProofText(
+  hello: Pick<Hello, 'nodeId' | 'bootId' | 'generation'>,
+  challenge: Pick<Challenge, 'schedulerId' | 'nonce'>,
+): string {
+  return [
+    'flopd.v1 hello',
+    challenge.schedulerId,
+    challenge.nonce,
+    hello.nodeId,
+    hello.bootId,
+    String(hello.generation),
+  ].join('\n');
 }
-

@@ -7,7 +7,15 @@ import * as z from 'zod';
  * CANCELLED stopped at someone's request · TIMEOUT stopped at its time limit · OUT_OF_MEMORY killed by the kernel
  * for its memory · LOST the node cannot say how it ended (reboot, supervisor killed): never shown as success.
  */
-export const finalStates = ['COMPLETED', 'FAILED', 'FAILED_TO_START', 'CANCELLED', 'TIMEOUT', 'OUT_OF_MEMORY', 'LOST'] as const;
+export const finalStates = [
+  'COMPLETED',
+  'FAILED',
+  'FAILED_TO_START',
+  'CANCELLED',
+  'TIMEOUT',
+  'OUT_OF_MEMORY',
+  'LOST',
+] as const;
 export const jobStates = ['PENDING', 'STARTING', 'RUNNING', ...finalStates] as const;
 export type FinalState = (typeof finalStates)[number];
 export type JobState = (typeof jobStates)[number];
@@ -35,7 +43,16 @@ export const usageSchema = z.strictObject({
 });
 export type Usage = z.output<typeof usageSchema>;
 
-export const endKinds = ['exited', 'signalled', 'timeLimit', 'stopped', 'failedToStart', 'outOfMemory', 'lost', 'refused'] as const;
+export const endKinds = [
+  'exited',
+  'signalled',
+  'timeLimit',
+  'stopped',
+  'failedToStart',
+  'outOfMemory',
+  'lost',
+  'refused',
+] as const;
 
 export const jobResultSchema = z.strictObject({
   version: z.literal(1),

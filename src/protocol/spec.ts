@@ -68,6 +68,7 @@ export type JobSpecInput = z.input<typeof jobSpecSchema>;
 function commandBytes(spec: { command: string[]; environment: Record<string, string> }): number {
   let total = 0;
   for (const argument of spec.command) total += Buffer.byteLength(argument) + 1;
-  for (const [name, value] of Object.entries(spec.environment)) total += name.length + Buffer.byteLength(value) + 2;
+  for (const [name, value] of Object.entries(spec.environment))
+    total += name.length + Buffer.byteLength(value) + 2;
   return total;
 }
