@@ -136,14 +136,14 @@ function readProc(before) {
       before.set(name, [total, busy, ratio]);
       if (name === 'cpu') {
         row.set('cpu.busyRatio', ratio);
-        modes.forEach((mode, at) => row.set(`cpu.secondsTotal{${mode}}`, numbers[at] / 100));
+        for (const [at, mode] of modes.entries()) row.set(`cpu.secondsTotal{${mode}}`, numbers[at] / 100);
       } else row.set(`cpu.coreBusyRatio{${name.slice(3)}}`, ratio);
     } else if (name === 'ctxt') row.set('cpu.contextSwitchesTotal', numbers[0]);
     else if (name === 'procs_running') row.set('cpu.runnableTasks', numbers[0]);
     else if (name === 'procs_blocked') row.set('cpu.blockedTasks', numbers[0]);
   }
   const loads = readFileSync('/proc/loadavg', 'latin1').split(' ').map(Number);
-  ['load1', 'load5', 'load15'].forEach((name, at) => row.set(`cpu.${name}`, loads[at]));
+  for (const [at, name] of ['load1', 'load5', 'load15'].entries()) row.set(`cpu.${name}`, loads[at]);
   const memory = Object.fromEntries(
     readFileSync('/proc/meminfo', 'latin1')
       .split('\n')
@@ -172,12 +172,10 @@ function readProc(before) {
     if (rest === undefined) continue;
     const f = rest.trim().split(/\s+/).map(Number);
     const set = (key, value) => row.set(`network.${key}{${name.trim()}}`, value);
-    ['receiveBytesTotal', 'receivePacketsTotal', 'receiveErrorsTotal', 'receiveDropsTotal'].forEach(
-      (key, at) => set(key, f[at]),
-    );
-    ['transmitBytesTotal', 'transmitPacketsTotal', 'transmitErrorsTotal', 'transmitDropsTotal'].forEach(
-      (key, at) => set(key, f[8 + at]),
-    );
+    for (const [at, key] of ['Bytes', 'Packets', 'Errors', 'Drops'].entries()) {
+      set(`receive${key}Total`, f[at]);
+      set(`transmit${key}Total`, f[8 + at]);
+    }
   }
   return row;
 }
