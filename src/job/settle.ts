@@ -79,8 +79,10 @@ function failedStartText(end: ProcessEnd, order: StartOrder | null): string {
       return `failed to start: ${program}: ${why}`;
     case 'interpreter':
       return `failed to start: ${program}: the interpreter that it names is missing (${errno})`;
-    case 'chdir':
-      return `failed to start: working directory ${quote(order?.spec.workingDirectory ?? 'of the job')}: ${why}`;
+    case 'chdir': {
+      const own = order?.spec.workingDirectory ?? null;
+      return `failed to start: ${own === null ? 'its workspace' : `working directory ${quote(own)}`}: ${why}`;
+    }
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
     case 'shim':

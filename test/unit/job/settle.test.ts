@@ -130,7 +130,7 @@ describe('settle', () => {
       'FAILED_TO_START',
       'failedToStart',
       null,
-      'failed to start: working directory "of the job": no such file or directory (ENOENT)',
+      'failed to start: its workspace: no such file or directory (ENOENT)',
     ],
     [
       failed('fork', 'EAGAIN'),

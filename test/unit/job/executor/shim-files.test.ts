@@ -1,0 +1,137 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { StartRequest } from '../../../../src/job/executor/executor.ts';
+import { encodeSpec, parseEnd, parseStarted } from '../../../../src/job/executor/shim-files.ts';
+import { parseShimLine } from '../../../../src/job/executor/shim-link.ts';
+import { startOrder } from '../samples.ts';
+
+const end = `flopd-end=1
+kind=exited
+exitCode=7
+signal=-1
+stopped=stop
+killed=1
+failedStep=
+errno=0
+startedAtMs=1000
+endedAtMs=2500
+durationUs=1500500
+userUs=250000
+systemUs=500000
+maxResidentBytes=4096
+stdoutBytes=3
+stderrBytes=4
+lostOutputBytes=0
+outputErrno=0
+survivors=0
+detail=
+complete=1
+`;
+
+describe('end record', () => {
+  test('is read into base units', () => {
+    expect(parseEnd(end)).toEqual({
+      kind: 'exited',
+      exitCode: 7,
+      signal: null,
+      stopped: 'stop',
+      killed: true,
+      failedStep: null,
+      errno: null,
+      startedAtMs: 1000,
+      endedAtMs: 2500,
+      durationMs: 1500.5,
+      cpuUserSeconds: 0.25,
+      cpuSystemSeconds: 0.5,
+      maxResidentBytes: 4096,
+      stdoutBytes: 3,
+      stderrBytes: 4,
+      detail: null,
+    });
+  });
+
+  test('cut off anywhere, it is absent', () => {
+    for (let cut = 0; cut < end.length; cut += 1) expect(parseEnd(end.slice(0, cut))).toBeNull();
+  });
+
+  test.each([
+    ['kind=exited', 'kind=vanished'],
+    ['exitCode=7', 'exitCode=-1'],
+    ['exitCode=7', 'exitCode=seven'],
+    ['kind=exited', 'kind=signalled'],
+    ['endedAtMs=2500', 'endedAtMs='],
+    ['stdoutBytes=3', 'x=3'],
+    ['flopd-end=1', 'flopd-end=2'],
+  ])('with %s changed to %s it contradicts itself and is absent', (from, to) => {
+    expect(parseEnd(end.replace(from, to))).toBeNull();
+  });
+
+  test('tells in words what was not stored and who is left', () => {
+    const text = end
+      .replace('lostOutputBytes=0', 'lostOutputBytes=9')
+      .replace('outputErrno=0', 'outputErrno=28')
+      .replace('survivors=0', 'survivors=2');
+    expect(parseEnd(text)?.detail).toBe(
+      '2 of its processes could not be ended; its last 9 bytes of output were not stored (ENOSPC)',
+    );
+  });
+
+  test('a failed start used nothing and names its error', () => {
+    const text = end
+      .replace('kind=exited', 'kind=failedToStart')
+      .replace('failedStep=', 'failedStep=exec')
+      .replace('errno=0', 'errno=8');
+    expect(parseEnd(text)).toMatchObject({
+      failedStep: 'exec',
+      errno: 'ENOEXEC',
+      exitCode: null,
+      cpuUserSeconds: null,
+      maxResidentBytes: null,
+    });
+  });
+});
+
+test('a started record without its last line is absent', () => {
+  const text = 'flopd-started=1\npid=42\nstartTime=7\nbootId=b\nshimPid=41\nwallMs=1000\ncomplete=1\n';
+  expect(parseStarted(text)).toEqual({ pid: 42, bootId: 'b', startedAtMs: 1000 });
+  for (let cut = 0; cut < text.length; cut += 1) expect(parseStarted(text.slice(0, cut))).toBeNull();
+});
+
+test('an order holds its fields between NULs, whatever is in them', () => {
+  const noNul = fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', ''));
+  fc.assert(
+    fc.property(fc.array(noNul, { minLength: 1, maxLength: 5 }), noNul, (command, value) => {
+      const { spec } = startOrder('job-1', 1, { command: ['x', ...command], timeLimitMs: 5 });
+      const request: StartRequest = {
+        jobId: 'job-1',
+        epoch: 1,
+        spec,
+        folder: '/f',
+        environment: { A: value },
+        workingDirectory: '/w',
+        bootId: 'b',
+      };
+      const fields = encodeSpec('job-1.1', '../announce', request).toString().split('\0');
+      const wellFormed = (text: string) => Buffer.from(text).toString();
+      expect(fields).toEqual(
+        ['flopd-spec', '1', 'job-1.1', '../announce', '5', '10000', '/w', String(spec.command.length)].concat(
+          [...spec.command.map(wellFormed), '1', `A=${wellFormed(value)}`, 'end', ''],
+        ),
+      );
+    }),
+  );
+});
+
+test.each([
+  ['hello job-1.1 42', { kind: 'hello', name: 'job-1.1', shimPid: 42 }],
+  ['started pid=7 wall=1000', { kind: 'started', pid: 7, startedAtMs: 1000 }],
+  ['output stdout=1 stderr=2', { kind: 'output', stdoutBytes: 1, stderrBytes: 2 }],
+  ['ended', { kind: 'ended' }],
+  ['refused job-1.1 11', { kind: 'refused', name: 'job-1.1', errno: 11 }],
+  ['output stdout=-1 stderr=2', null],
+  ['started pid=7', null],
+  ['paused', null],
+  ['', null],
+])('the line "%s" is understood, or left alone', (text, line) => {
+  expect(parseShimLine(text)).toEqual(line);
+});
