@@ -17,6 +17,7 @@ import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { createSampler } from '../telemetry/sampler.ts';
+import { createJobEnergy } from './energy.ts';
 import { type Enrolment, enrol, readEnrolment, requireSafeUrl } from './enrolment.ts';
 import { cheapInventory, decideCapacity, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
@@ -60,6 +61,8 @@ export interface Agent {
   /** Stops in reverse order, each part with a deadline. Running jobs go on. */
   close(): Promise<void>;
 }
+
+const heldPhases = ['accepted', 'running', 'ended'] as const;
 
 /** Starts the agent; resolves when its local parts run. Rejects with a Fault, and then nothing is left running. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -112,6 +115,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     log,
   });
 
+  const energy = createJobEnergy(capacity.cpus, clock);
   const link = createLink({
     url,
     hello: async (challenge) => {
@@ -119,7 +123,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
       return buildHello({ identity, name, version, inventory, jobs: jobs.held() }, challenge);
     },
     handlers: {
-      order: (order) => (order.type === 'start' ? jobs.start(order) : jobs.stop(order)),
+      async order(order) {
+        if (order.type === 'stop') return jobs.stop(order);
+        const answer = await jobs.start(order);
+        if (answer.outcome === 'accepted')
+          energy.granted(order.jobId, order.epoch, order.spec.resources.cpus);
+        return answer;
+      },
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>
@@ -130,6 +140,8 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     random,
   });
 
+  const metrics = createAgentMetrics({ version });
+  lifecycle.onStop('metrics', () => metrics.close());
   const jobs = await createJobs({
     folder,
     nodeId: identity.nodeId,
@@ -139,12 +151,22 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     environment: jobEnvironment(environment),
     clock,
     log: log.child({ room: 'job' }),
-    events: link,
+    energyJoules: (jobId, epoch) => energy.settle(jobId, epoch),
+    events: {
+      started(jobId, epoch, pid, startedAtMs) {
+        energy.started(jobId, epoch);
+        link.started(jobId, epoch, pid, startedAtMs);
+      },
+      outputGrew: (...grown) => link.outputGrew(...grown),
+      ended(result) {
+        metrics.countEndedJob(result.state);
+        link.ended(result);
+      },
+    },
   });
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 
-  const metrics = createAgentMetrics({ version });
   const sampler = createSampler({
     native,
     clock,
@@ -153,10 +175,21 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     periodMs: config.telemetry.periodMs,
     windowMs: config.telemetry.windowMs,
     slowDevices: createSlowDevices({ stateDir, clock, procRoot, sysRoot }),
-    onWindow: (window) => link.window(window),
+    onWindow(window) {
+      energy.window(window);
+      link.window(window);
+    },
     log: log.child({ room: 'telemetry' }),
   });
   lifecycle.onStop('sampler', () => sampler.close());
+
+  metrics.beforePage(() => {
+    metrics.setSchedulerConnected(link.state().connected);
+    metrics.setDroppedWindows(link.figures().windowsDropped);
+    metrics.setReader(sampler.totals());
+    const held = jobs.held();
+    for (const phase of heldPhases) metrics.setJobs(phase, held.filter((job) => job.phase === phase).length);
+  });
 
   const vitals = createVitals({
     lastWindowMs: native === null ? null : () => sampler.lastWindowMonotonicMs(),

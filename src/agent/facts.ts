@@ -21,9 +21,15 @@ export function decideCapacity(config: Config['node'], procRoot: string, sysRoot
   const limits = readLimits(procRoot, sysRoot);
   const least = (...values: (number | null)[]): number =>
     Math.min(...values.filter((value) => value !== null));
+  const threads = least(
+    cpus().length || availableParallelism(),
+    limits.affinityCpus ?? availableParallelism(),
+  );
+  const cores = least(threads, limits.cgroupCpus, config.cpus);
   return {
-    cpus: least(availableParallelism(), limits.affinityCpus, limits.cgroupCpus, config.cpus),
-    memoryBytes: least(totalmem(), limits.cgroupMemoryBytes, config.memoryBytes),
+    // In the steps of a job's request, never none.
+    cpus: Math.max(0.01, Math.floor(cores * 100 + 1e-6) / 100),
+    memoryBytes: Math.floor(least(totalmem(), limits.cgroupMemoryBytes, config.memoryBytes)),
   };
 }
 

@@ -1,0 +1,81 @@
+// Which part of the host's energy a job answers for: its share of the CPUs that jobs may use, for the time that it
+// ran. The shares of all jobs and the idle share add up to the host's energy, since CPUs are granted once.
+// Unknown (null) where the host has no power source, and for a job that this process has not seen starting.
+import type { Clock } from '../base/clock.ts';
+import type { Column, Window } from '../protocol/columns.ts';
+import { hostView } from '../protocol/host.ts';
+
+export interface JobEnergy {
+  /** Hot: every window. */
+  window(window: Window): void;
+  /** The job holds this many CPUs, once it runs. */
+  granted(jobId: string, epoch: number, cpus: number): void;
+  started(jobId: string, epoch: number): void;
+  /** Joules from the start until now, or null where unknown. The job is forgotten. */
+  settle(jobId: string, epoch: number): number | null;
+}
+
+interface Account {
+  readonly share: number;
+  /** Monotonic ms up to which `joules` reaches; null until the job runs. */
+  countedToMs: number | null;
+  joules: number;
+}
+
+/** `capacityCpus` is what jobs may use together. */
+export function createJobEnergy(capacityCpus: number, clock: Clock): JobEnergy {
+  const accounts = new Map<string, Account>();
+  let columns: readonly Column[] | null = null;
+  let hasPower = false;
+  let last: { joules: number; atMs: number } | null = null;
+  /** Mean power of the host between the last two windows, or null. */
+  let watts: number | null = null;
+
+  function count(account: Account, nowMs: number): void {
+    if (account.countedToMs === null) return;
+    account.joules +=
+      watts === null ? Number.NaN : (watts * account.share * (nowMs - account.countedToMs)) / 1000;
+    account.countedToMs = nowMs;
+  }
+
+  return {
+    window(window) {
+      if (window.columns !== columns) {
+        columns = window.columns;
+        hasPower = columns.some(({ family }) => family === 'power.energyJoulesTotal');
+      }
+      if (!hasPower) {
+        last = null;
+        watts = null;
+        return;
+      }
+      const atMs = clock.monotonicMs();
+      const joules = hostView(window).energyJoulesTotal;
+      // The first delta serves jobs that began before it, too: `count` applies its power back to their start.
+      const isFirst = watts === null && last === null;
+      watts =
+        joules !== null && last !== null && joules >= last.joules && atMs > last.atMs
+          ? ((joules - last.joules) * 1000) / (atMs - last.atMs)
+          : null;
+      last = joules === null ? null : { joules, atMs };
+      if (!isFirst) for (const account of accounts.values()) count(account, atMs);
+    },
+    granted(jobId, epoch, cpus) {
+      const key = `${jobId}.${epoch}`;
+      if (accounts.has(key)) return;
+      accounts.set(key, { share: Math.min(1, cpus / capacityCpus), countedToMs: null, joules: 0 });
+    },
+    started(jobId, epoch) {
+      const account = accounts.get(`${jobId}.${epoch}`);
+      if (account !== undefined) account.countedToMs ??= clock.monotonicMs();
+    },
+    settle(jobId, epoch) {
+      const key = `${jobId}.${epoch}`;
+      const account = accounts.get(key);
+      accounts.delete(key);
+      if (account === undefined || account.countedToMs === null) return null;
+      count(account, clock.monotonicMs());
+      return Number.isFinite(account.joules) ? account.joules : null;
+    },
+  };
+}
