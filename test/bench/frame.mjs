@@ -1,9 +1,10 @@
 // Bytes per window on the wire against what the trace carries in information and against JSON, and the time that
-// encoding and decoding take. Usage: node test/bench/frame.mjs [windows, default 120]
+// encoding and decoding take. Usage: node test/bench/frame.mjs [windows of a second, default 300]
 //
 // The entropy is an estimate from outside the codec: per statistic of each family, the empirical entropy (order 0)
 // of the cheapest of three residual sequences (the value, its change, the change of its change), in the resolution
-// of the family, pooled over the columns of the family. It takes no account of what the columns tell about each other.
+// of the family, pooled over the columns of the family. It takes no account of what the columns tell about each other,
+// and of a short trace it says too little: nearly every value is new, and costs more than the estimate knows.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +13,7 @@ import { brotliCompressSync, constants } from 'node:zlib';
 import { rolldown } from 'rolldown';
 import { recordTrace } from './host-trace.mjs';
 
-const count = Number(process.argv[2] ?? 120);
+const count = Number(process.argv[2] ?? 300);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), 'flopd-bench-'));
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
@@ -36,6 +37,7 @@ const jsonBytes = mean(windows.slice(1).map((window) => Buffer.byteLength(json(w
 const yardstick = brotliBytes(windows) / windows.length;
 
 print('trace', `${windows.length} windows of ${columns} columns, ${source}`);
+if (windows.length < 300) print('note', 'so few windows make the entropy look smaller than it is');
 print('key frame', `${frames[0].length} bytes`);
 print('frame', `${bytes.toFixed(1)} bytes a window (median ${median(steady.map((each) => each.length))})`);
 print(
