@@ -42,7 +42,7 @@ function presentFolder(): string {
   try {
     return process.cwd();
   } catch {
-    return '/';
+    return process.env.PWD ?? '/';
   }
 }
 

@@ -61,7 +61,10 @@ export async function readConfigFile(path: string): Promise<FileEntry[]> {
     });
   }
   const entries: FileEntry[] = [];
-  if (document.contents !== null) collect(yaml, document.contents, '', place, entries);
+  // `---` alone is a document that says nothing.
+  const isEmpty =
+    document.contents === null || (yaml.isScalar(document.contents) && document.contents.value === null);
+  if (!isEmpty) collect(yaml, document.contents, '', place, entries);
   return entries;
 }
 
