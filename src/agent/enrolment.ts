@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { postJson } from './http-post.ts';
 import { publicKeyText, takeKey } from './key.ts';
@@ -154,8 +155,4 @@ function unfitRequest(field: PropertyKey | undefined): Fault {
         field: 'node.name',
         remedy: 'give it another name',
       });
-}
-
-function printable(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').slice(0, 300);
 }
