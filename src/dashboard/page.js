@@ -409,8 +409,8 @@ async function showStream(job, stream, length) {
 /** Terminal colours mean nothing here; other control characters are shown as a mark. */
 function withoutControls(text) {
   return text
-    .replace(/\x1b\[[0-9;?]*[ -/]*[@-~]/g, '')
-    .replace(/[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f]/g, '\u00b7');
+    .replace(/(?![\n\r\t])\p{Cc}\[[0-9;?]*[ -/]*[@-~]/gu, '')
+    .replace(/(?![\n\r\t])\p{Cc}/gu, '\u00b7');
 }
 
 // --- words and figures ----------------------------------------------------------------------------------------

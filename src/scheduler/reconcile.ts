@@ -2,6 +2,7 @@
 // agent says that it holds. INVARIANT: nothing here ever stops a job that the scheduler does not know or has
 // already finished; what runs goes on, and its result is taken when it fits.
 import type { HeldJob } from '../protocol/control.ts';
+import { isFinalState } from '../protocol/result.ts';
 import type { JobRecord } from './queue/queue.ts';
 
 export type Reconciliation =
@@ -40,7 +41,6 @@ export function decideReturn(job: JobRecord, held: HeldJob | null, node: NodeRet
  */
 export function decideHeld(job: JobRecord | null, held: HeldJob): 'adopt' | 'unknown' | 'finished' | 'stale' {
   if (job === null) return 'unknown';
-  if (job.state === 'PENDING' && held.epoch > job.epoch) return 'adopt';
-  if (job.state === 'STARTING' || job.state === 'RUNNING') return held.epoch > job.epoch ? 'adopt' : 'stale';
+  if (!isFinalState(job.state)) return held.epoch > job.epoch ? 'adopt' : 'stale';
   return held.epoch >= job.epoch ? 'finished' : 'stale';
 }

@@ -36,7 +36,9 @@ describe('a long queue', () => {
       await bed.until(id, (job) => job.state === 'COMPLETED');
     }
     latencies.sort((a, b) => a - b);
-    console.log(`submission to order: p50 ${latencies[100]?.toFixed(2)} ms, p99 ${latencies[198]?.toFixed(2)} ms (HTTP and commit included)`);
+    console.log(
+      `submission to order: p50 ${latencies[100]?.toFixed(2)} ms, p99 ${latencies[198]?.toFixed(2)} ms (HTTP and commit included)`,
+    );
     expect(latencies[100]).toBeLessThan(20);
     agent.socket.terminate();
   });

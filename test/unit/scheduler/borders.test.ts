@@ -1,0 +1,98 @@
+import type { IncomingMessage } from 'node:http';
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { createSilentLog } from '../../../src/base/log.ts';
+import { callerProblem, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
+import { MAX_JSON_DEPTH, parseJson } from '../../../src/scheduler/json.ts';
+import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+describe('JSON from strangers', () => {
+  it('reads whatever JSON.stringify wrote', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 5 }), (value) => {
+        fc.pre(!JSON.stringify(value).includes('"__proto__":'));
+        expect(parseJson(bytes(JSON.stringify(value)), 'API')).toEqual(JSON.parse(JSON.stringify(value)));
+      }),
+      { seed: 3 },
+    );
+  });
+
+  it.each([
+    ['a million brackets', '['.repeat(1_000_000)],
+    ['objects nested too deep', `${'{"a":'.repeat(MAX_JSON_DEPTH + 1)}1${'}'.repeat(MAX_JSON_DEPTH + 1)}`],
+    ['nothing', ''],
+    ['half of it', '{"a":'],
+    ['a prototype', '{"__proto__": {"admin": true}}'],
+    ['a prototype inside, escaped', '{"a": [{"\\u005f_proto__": 1}]}'],
+  ])('refuses %s in a few milliseconds', (_name, text) => {
+    const startMs = performance.now();
+    expect(() => parseJson(bytes(text), 'LINK')).toThrowError(expect.objectContaining({ code: 'LINK_JSON' }));
+    expect(performance.now() - startMs).toBeLessThan(200);
+  });
+
+  it('refuses bytes that are no UTF-8', () => {
+    expect(() => parseJson(Uint8Array.of(0x22, 0xff, 0xfe, 0x22), 'API')).toThrowError(/UTF-8/);
+  });
+
+  it('does not count brackets in strings', () => {
+    const text = JSON.stringify(`${'['.repeat(500)}\\"${'{'.repeat(500)}`);
+    expect(parseJson(bytes(text), 'API')).toBe(JSON.parse(text));
+  });
+});
+
+describe('the caller', () => {
+  const request = (host: string | undefined, origin?: string) =>
+    ({
+      headers: { ...(host === undefined ? {} : { host }), ...(origin === undefined ? {} : { origin }) },
+    }) as IncomingMessage;
+  it.each([
+    ['127.0.0.1:7070', undefined, true],
+    ['localhost', undefined, true],
+    ['[::1]:7070', undefined, true],
+    ['LOCALHOST:8080', 'http://LOCALHOST:8080', true],
+    ['localhost:7070', 'http://localhost:7070', true],
+    ['localhost:7070', 'http://localhost:3000', false],
+    ['localhost:7070', 'null', false],
+    ['localhost:7070', 'http://evil.example', false],
+    ['evil.example:7070', undefined, false],
+    ['localhost.evil.example', undefined, false],
+    ['127.0.0.1@evil.example', undefined, false],
+    ['', undefined, false],
+    [undefined, undefined, false],
+  ])('Host %s with Origin %s: %s', (host, origin, welcome) => {
+    expect(callerProblem(request(host, origin), '127.0.0.1') === null).toBe(welcome);
+  });
+
+  it.each([
+    ['127.0.0.1', true],
+    ['127.8.9.10', true],
+    ['::1', true],
+    ['::ffff:127.0.0.1', true],
+    ['0.0.0.0', false],
+    ['::', false],
+    ['127.evil.example', false],
+    ['10.0.0.1', false],
+    [undefined, false],
+  ])('calls %s loopback: %s', (address, loopback) => {
+    expect(isLoopbackAddress(address)).toBe(loopback);
+  });
+});
+
+describe('the refusal log', () => {
+  it('writes a bounded number of lines and counts the rest', () => {
+    const lines: string[] = [];
+    let nowMs = 0;
+    const clock = { wallMs: () => nowMs, monotonicMs: () => nowMs, after: () => ({ cancel() {} }) };
+    const log = createRefusalLog(
+      { ...createSilentLog(), warn: (fields, message) => void lines.push(message + JSON.stringify(fields)) },
+      clock,
+    );
+    for (let n = 0; n < 10_000; n += 1) log.refused({ n }, 'refused');
+    expect(lines).toHaveLength(20);
+    nowMs = 60_000;
+    log.refused({}, 'refused');
+    expect(lines.at(-2)).toContain('"suppressed":9980');
+  });
+});

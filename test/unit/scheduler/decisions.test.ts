@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest';
+import type { HeldJob } from '../../../src/protocol/control.ts';
+import { jobResultSchema } from '../../../src/protocol/result.ts';
+import { jobSpecSchema } from '../../../src/protocol/spec.ts';
+import { createOwnResult } from '../../../src/scheduler/own-result.ts';
+import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
+import { decideHeld, decideReturn } from '../../../src/scheduler/reconcile.ts';
+import { decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
+import { fakeResult } from '../../fakes/agent.ts';
+
+const record = (change: Partial<JobRecord> = {}): JobRecord => ({
+  id: 'job-a',
+  spec: jobSpecSchema.parse({ version: 1, command: ['true'] }),
+  state: 'RUNNING',
+  submittedAtMs: 0,
+  epoch: 2,
+  nodeId: 'node-a',
+  startedAtMs: 5,
+  endedAtMs: null,
+  cancelBy: null,
+  result: null,
+  reason: '',
+  ...change,
+});
+const held = (change: Partial<HeldJob> = {}): HeldJob => ({
+  jobId: 'job-a',
+  epoch: 2,
+  phase: 'running',
+  ...change,
+});
+
+describe('the return of a node', () => {
+  const same = { nodeName: 'node-a', rebooted: false };
+  const rebooted = { nodeName: 'node-a', rebooted: true };
+  it.each([
+    ['a running job that it holds goes on', record(), held(), same, 'keep'],
+    ['also after a reboot: the agent knows better', record(), held(), rebooted, 'keep'],
+    ['a cancelled one that it holds is stopped', record({ cancelBy: 'user' }), held(), same, 'stop'],
+    [
+      'a cancelled one that has ended is left to its result',
+      record({ cancelBy: 'user' }),
+      held({ phase: 'ended' }),
+      same,
+      'keep',
+    ],
+    ['an order that it does not hold is sent again', record({ state: 'STARTING' }), null, same, 'resend'],
+    [
+      'a cancelled order that it does not hold never ran',
+      record({ state: 'STARTING', cancelBy: 'user' }),
+      null,
+      same,
+      'cancelled',
+    ],
+    ['after a reboot such an order is lost', record({ state: 'STARTING' }), null, rebooted, 'lost'],
+    ['a running job that it does not hold is lost', record(), null, same, 'lost'],
+  ])('%s', (_name, job, agentHolds, node, kind) => {
+    expect(decideReturn(job, agentHolds, node).kind).toBe(kind);
+  });
+
+  it.each([
+    ['a job that nobody knows', null, held(), 'unknown'],
+    [
+      'a later attempt than the store knows',
+      record({ state: 'PENDING', epoch: 0, nodeId: null }),
+      held(),
+      'adopt',
+    ],
+    ['a later attempt of an active job', record({ epoch: 1 }), held(), 'adopt'],
+    ['an earlier attempt', record({ epoch: 3 }), held(), 'stale'],
+    [
+      'a waiting job refused before at this epoch',
+      record({ state: 'PENDING', nodeId: null }),
+      held(),
+      'stale',
+    ],
+    ['a job that has ended here', record({ state: 'LOST' }), held(), 'finished'],
+  ])('finds %s', (_name, job, agentHolds, decision) => {
+    expect(decideHeld(job, agentHolds)).toBe(decision);
+  });
+});
+
+describe('what a node tells', () => {
+  const result = fakeResult('node-a', 'job-a', { epoch: 2 });
+  it.each([
+    ['the result of its running attempt', record(), result, 'node-a', 'apply'],
+    ['a result before the start was told', record({ state: 'STARTING' }), result, 'node-a', 'apply'],
+    ['the same result again', record({ state: 'COMPLETED', result }), result, 'node-a', 'repeat'],
+    [
+      'another result',
+      record({ state: 'COMPLETED', result }),
+      { ...result, exitCode: 1 },
+      'node-a',
+      'contradiction',
+    ],
+    ['a result after the scheduler gave it up', record({ state: 'LOST' }), result, 'node-a', 'contradiction'],
+    ['a result of an earlier attempt', record({ epoch: 3 }), result, 'node-a', 'stale'],
+    ['a result of an attempt that was never ordered', record({ epoch: 1 }), result, 'node-a', 'foreign'],
+    ['a result in the name of another node', record(), result, 'node-b', 'foreign'],
+    ['a result of a job of another node', record({ nodeId: 'node-b' }), result, 'node-a', 'foreign'],
+    ['a result of an unknown job', null, result, 'node-a', 'unknown'],
+  ])('judges %s', (_name, job, told, nodeId, verdict) => {
+    expect(decideResult(job, told, nodeId)).toBe(verdict);
+  });
+
+  it.each([
+    ['a start', record({ state: 'STARTING', startedAtMs: null }), 2, 'apply'],
+    ['a start of an adopted job', record({ startedAtMs: null }), 2, 'apply'],
+    ['a start again', record(), 2, 'repeat'],
+    ['a start after the end', record({ state: 'FAILED' }), 2, 'repeat'],
+    ['a start of an earlier attempt', record(), 1, 'stale'],
+    ['a start that was never ordered', record(), 3, 'foreign'],
+  ])('judges %s', (_name, job, epoch, verdict) => {
+    expect(decideStarted(job, epoch, 'node-a')).toBe(verdict);
+  });
+});
+
+describe('a result that the scheduler writes', () => {
+  it('has the shape of an agent’s and calls nothing measured that was not', () => {
+    const own = createOwnResult(
+      record(),
+      { state: 'LOST', endKind: 'lost', cause: 'x'.repeat(5000), stoppedBy: null },
+      9,
+      { stdoutBytes: 1, stderrBytes: 2 },
+    );
+    expect(jobResultSchema.parse(own)).toEqual(own);
+    for (const name of ['durationMs', 'cpuUserSeconds', 'energyJoules', 'flop'] as const) {
+      expect(own.usage[name]).toBeNull();
+      expect(own.usage.absent[name]).toMatch(/^lost: /);
+    }
+  });
+});
