@@ -343,9 +343,10 @@ describe('the link', () => {
   });
 
   test('leaves no socket behind when it is closed, wherever it stands', async () => {
-    const fake = await scheduler({ silent: true });
+    const fake = await scheduler({ mute: true });
     const waiting = openTestLink(fake.url);
     const session = await fake.session(0);
+    await session.waitFor('hello');
     await waiting.link.close();
     expect((await session.closed).code).toBe(1001);
     const early = openTestLink(fake.url);
