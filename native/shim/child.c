@@ -2,8 +2,8 @@
  * From fork to exec. The child claims the attempt (record `started`) as its last act before exec, so the rule
  * "the record is on disk before the program runs" needs no conversation between the two processes.
  * What the program gets: a session and process group of its own, default signals and an empty mask, umask 022,
- * /dev/null as stdin, the two pipes, no other descriptor, and oom_score_adj 0 where the agent's is below (the
- * agent's protection is not the job's). Resource limits are inherited. It dies when the shim dies.
+ * /dev/null as stdin, the two pipes, no other descriptor; oom_score_adj and niceness 0 where the agent's are below
+ * (the agent's privileges are not the job's). Resource limits are inherited. It dies when the shim dies.
  */
 #include "shim.h"
 
@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -128,6 +129,7 @@ pid_t child_start(const struct spec *spec, const struct child_place *place)
 		fail(status_fd, STEP_SETUP, errno);
 	syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC); /* all are so already, where the kernel lacks the call */
 	reset_oom_score();
+	if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);
 
 	if (chdir(spec->cwd) < 0) fail(status_fd, STEP_CHDIR, errno);
 	int error = record_started(place->folder, place->boot_id, shim, place->wall_ms);

@@ -49,6 +49,7 @@ export function createNest(options: NestOptions): Nest {
   let nest: Socket | null = null;
   let hatchingSinceMs: number | null = null;
   let unreaped = false;
+  let unsaid = '';
   const door: Door = openDoor(join(folder, DOOR), welcome, log);
   const watch: Timer = every(clock, REAP_PERIOD_MS, look);
 
@@ -88,8 +89,14 @@ export function createNest(options: NestOptions): Nest {
     };
   }
 
+  /** One write for all the starts of a turn: each write wakes the nest, which costs more than the text. */
   function say(socket: Socket, name: string, bootId: string): void {
-    socket.write(`start ${name} ${bootId}\n`);
+    if (unsaid === '')
+      queueMicrotask(() => {
+        socket.write(unsaid);
+        unsaid = '';
+      });
+    unsaid += `start ${name} ${bootId}\n`;
   }
 
   function hatch(): void {

@@ -153,6 +153,61 @@ describe('shims', () => {
     for (const client of clients) client.destroy();
   });
 
+  test('a job that makes new sessions without end is ended at its time limit, completely', async () => {
+    const job = runIn(executor, freshFolder(), {
+      command: ['sh', '-c', 'while :; do setsid sh -c "sleep 0.01; exec sleep 1000" & done'],
+      timeLimitMs: 300,
+    });
+    expect(await job.ended).toMatchObject({ stopped: 'timeLimit', detail: null });
+    expect(processesOf(job.request.jobId)).toEqual([]);
+  });
+
+  // A disk of its own in a mount namespace of its own: only root can make one.
+  test.skipIf(process.getuid?.() !== 0)(
+    'a full disk makes the job wait; no byte is lost when there is space again',
+    () => {
+      const folder = freshFolder();
+      const command = 'head -c 500000 /dev/zero; echo done >&2; exit 7';
+      const spec = [
+        'flopd-spec',
+        '1',
+        'job-1.1',
+        '',
+        '',
+        '0',
+        '/',
+        '3',
+        'sh',
+        '-c',
+        command,
+        '1',
+        'PATH=/usr/bin:/bin',
+        'end',
+        '',
+      ];
+      writeFileSync(join(folder, 'order'), spec.join('\0'));
+      const script = `
+      mkdir "$1/disk" && mount -t tmpfs -o size=1m tmpfs "$1/disk" && mkdir "$1/disk/job" || exit 99
+      head -c 700000 /dev/zero > "$1/disk/ballast"; cp "$1/order" "$1/disk/job/spec"
+      "$2" "$1/disk/job" boot & sleep 0.5
+      [ -e "$1/disk/job/end" ] && exit 98
+      rm "$1/disk/ballast"; wait; cp "$1/disk/job/end" "$1/end"; wc -c < "$1/disk/job/stdout"; cat "$1/disk/job/stderr"`;
+      const run = spawnSync('unshare', ['-m', 'sh', '-c', script, 'sh', folder, shimPath], {
+        encoding: 'utf8',
+      });
+      expect([run.status, run.stdout]).toEqual([0, '500000\ndone\n']);
+      const end = readFileSync(join(folder, 'end'), 'utf8');
+      for (const line of [
+        'exitCode=7',
+        'stdoutBytes=500000',
+        'stderrBytes=5',
+        'lostOutputBytes=0',
+        'outputErrno=28',
+      ])
+        expect(end.split('\n')).toContain(line);
+    },
+  );
+
   test('a missing shim is said by probe, and its jobs fail to start instead of hanging', async () => {
     const broken = createProcessExecutor({
       shimPath: '/no/such/shim',
