@@ -1,10 +1,10 @@
 // The scheduler's composition root: builds every part, in boot order, and closes them in the reverse.
 //
 //   state directory -> secrets -> queue -> placement, fleet -> output -> dispatcher -> gateway, API -> listen
-import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
@@ -182,8 +182,7 @@ function openState(stateDir: string, folder: string, log: Log) {
   const tokenFile = join(folder, 'token');
   const joinTokenFile = join(folder, 'join-token');
   try {
-    mkdirSync(stateDir, { recursive: true, mode: 0o700 });
-    mkdirSync(join(folder, 'output'), { recursive: true, mode: 0o700 });
+    makeFolder(join(folder, 'output'));
     for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
     return {
       tokenFile,
@@ -203,6 +202,22 @@ function openState(stateDir: string, folder: string, log: Log) {
         cause: error,
       },
     );
+  }
+}
+
+/**
+ * Makes a folder and the missing ones above it, for this user alone. Node's own `recursive` never returns where a
+ * file system refuses names by ENOENT, as /proc does.
+ */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST' && statSync(path).isDirectory()) return;
+    const parent = dirname(path);
+    if (errnoOf(error) !== 'ENOENT' || existsSync(parent)) throw error;
+    makeFolder(parent);
+    mkdirSync(path, { mode: 0o700 });
   }
 }
 

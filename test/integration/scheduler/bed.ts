@@ -118,6 +118,11 @@ export async function followJob(bed: Bed, id: string, query = ''): Promise<Follo
   const response = await fetch(`${bed.url}/v1/jobs/${id}/follow${query}`, {
     headers: { authorization: `Bearer ${bed.token}` },
   });
+  return readFollowed(response);
+}
+
+/** The records of a follow response, read to its end. */
+export async function readFollowed(response: Response): Promise<Followed> {
   const bytes = Buffer.from(await response.arrayBuffer());
   const jobs: JobView[] = [];
   const text = { stdout: [] as Buffer[], stderr: [] as Buffer[] };

@@ -7,7 +7,7 @@ import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { startScheduler } from '../../../src/scheduler/scheduler.ts';
 import { connectFake, enrolFake, type FakeAgent } from '../../fakes/agent.ts';
-import { type Bed, followJob, freshFolder, startBed } from './bed.ts';
+import { type Bed, followJob, freshFolder, readFollowed, startBed } from './bed.ts';
 
 describe('a scheduler that comes back', () => {
   const beds: Bed[] = [];
@@ -119,8 +119,11 @@ describe('a scheduler that comes back', () => {
     const identity = await enrolFake(bed.url, bed.scheduler.joinTokenFile);
     const agent = await connectFake({ url: bed.url, identity });
     const { id } = await bed.submit();
-    const followed = followJob(bed, id);
     await agent.next('start');
+    const response = await fetch(`${bed.url}/v1/jobs/${id}/follow`, {
+      headers: { authorization: `Bearer ${bed.token}` },
+    });
+    const followed = readFollowed(response);
     await bed.scheduler.close();
     expect(await agent.closed).toMatchObject({
       code: 4503,
