@@ -106,7 +106,7 @@ async function play(context: Context, scene: Scene): Promise<void> {
   let last: string[] = [];
   const draw = (lines: readonly string[]): Promise<void> =>
     terminal
-      ? writeOut(context.stdout, `\u001b[H${lines.map((line) => `${line}\u001b[K`).join('\r\n')}\u001b[J`)
+      ? writeOut(context.stdout, `\u001b[H${lines.map((line) => `\u001b[K${line}`).join('\r\n')}\u001b[J`)
       : writeOut(context.stdout, `${lines.join('\n')}\n\n`);
   const redraw = (): void => void draw(last.slice(0, context.stdout.rows ?? last.length)).catch(stop);
   if (terminal) {
