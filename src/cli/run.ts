@@ -259,7 +259,7 @@ async function follow(
   const sayWhy = (view: JobView): void => {
     if (over || (view.state !== 'PENDING' && view.state !== 'STARTING') || view.reason === lastReason) return;
     lastReason = view.reason;
-    speak(`job ${view.id} waits: ${view.reason}`);
+    speak(`job ${view.id} waits: ${view.reason.replace(/^waiting: */, '')}`);
   };
   // Reasons change without a change of state, so they are asked for while it waits.
   const watching = (async () => {

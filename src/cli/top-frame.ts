@@ -36,7 +36,8 @@ export function renderFrame({ hostname, previous, present, style, rows, problem 
   const usedRatio =
     memory.usedBytes === null || !memory.totalBytes ? null : memory.usedBytes / memory.totalBytes;
   const lines = [
-    `${escapeText(hostname)}  ${present.sampledAt}  load ${load}  clock ${formatDecimal(cpu.clockHertz, 'Hz')}  power ${power}`,
+    `${escapeText(hostname)}  ${present.sampledAt}  load ${load}`,
+    `clock ${formatDecimal(cpu.clockHertz, 'Hz')}  ${present.powerWatts === null ? '' : 'power '}${power}`,
     ...(problem === null ? [] : [problem]),
     '',
     barLine('CPU', cpu.busyRatio, '', width, style.colour),

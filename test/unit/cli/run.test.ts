@@ -1,0 +1,61 @@
+import { describe, expect, it } from 'vitest';
+import { Fault } from '../../../src/base/fault.ts';
+import { readSpec } from '../../../src/cli/run.ts';
+import { jobSpecSchema } from '../../../src/protocol/spec.ts';
+
+const environment = { HERE: 'value', EMPTY: '' };
+const read = (flags: object) => readSpec(['sh', '-c', 'x'], { env: [], ...flags }, { environment });
+
+describe('the specification that the flags ask for', () => {
+  it('leaves to the scheduler what was not asked for', () => {
+    expect(jobSpecSchema.parse(read({}))).toMatchObject({
+      command: ['sh', '-c', 'x'],
+      timeLimitMs: null,
+      graceMs: 10_000,
+      priority: 0,
+      resources: { cpus: 1, memoryBytes: null, accelerators: null },
+    });
+  });
+
+  it('takes values of the environment by name, keeps = in values, and the last of two wins', () => {
+    const spec = read({ env: ['HERE', 'EMPTY', 'A=', 'B=x=y', 'B=2'] });
+    expect(spec.environment).toEqual({ HERE: 'value', EMPTY: '', A: '', B: '2' });
+  });
+
+  it('carries names like __proto__ as plain names', () => {
+    const spec = read({ env: ['__proto__=1', 'constructor=2'] });
+    expect(Object.entries(spec.environment ?? {})).toEqual([
+      ['__proto__', '1'],
+      ['constructor', '2'],
+    ]);
+  });
+
+  it.each([
+    [{ accelerators: '2' }, { accelerators: { count: 2, match: null } }],
+    [{ accelerators: '8:H200' }, { accelerators: { count: 8, match: 'H200' } }],
+    [
+      { cpus: '0.5', memory: '1GiB' },
+      { cpus: 0.5, memoryBytes: 1024 ** 3 },
+    ],
+  ])('reads %j', (flags, resources) => {
+    expect(read(flags).resources).toEqual(resources);
+  });
+
+  it.each([
+    [{ accelerators: 'H200' }, '--accelerators'],
+    [{ accelerators: '1025' }, '--accelerators'],
+    [{ accelerators: '1:' }, '--accelerators'],
+    [{ priority: '1.5' }, '--priority'],
+    [{ priority: '1001' }, '--priority'],
+    [{ timeLimit: '0s' }, '--time-limit'],
+    [{ timeLimit: '400d' }, '--time-limit'],
+    [{ env: ['MISSING'] }, '--env'],
+    [{ cpus: '-1' }, '--cpus'],
+  ])('refuses %j as wrong usage that names %s', (flags, flag) => {
+    const attempt = (): unknown => read(flags);
+    expect(attempt).toThrow(Fault);
+    expect(attempt).toThrow(
+      expect.objectContaining({ code: 'USAGE', message: expect.stringContaining(flag) }),
+    );
+  });
+});
