@@ -1,7 +1,7 @@
 // A job's folder from outside: its stored output by offset, its meter file, and its removal. The job may have put
 // anything in place of its files: nothing here follows a link or waits at a pipe.
-import { constants, lstatSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
-import { type FileHandle, open, rm } from 'node:fs/promises';
+import { constants, lstatSync, rmdirSync } from 'node:fs';
+import { type FileHandle, open, readdir, rm, rmdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../base/fault.ts';
 import { jobFile } from './executor/executor.ts';
@@ -75,16 +75,18 @@ export async function readMeter(folder: string): Promise<MeterReading | string |
   }
 }
 
-/** Removes the folder of an attempt. An ordinary one in a few calls; a full workspace piece by piece, off the loop. */
+/**
+ * Removes the folder of an attempt, off the event loop: a file system that is busy with its own journal can hold
+ * an rmdir for long. An ordinary one in a few steps, a full workspace by a recursive walk that follows no link.
+ */
 export async function removeFolder(folder: string): Promise<void> {
   try {
-    for (const entry of readdirSync(folder, { withFileTypes: true })) {
-      if (entry.isDirectory()) rmdirSync(join(folder, entry.name));
-      else unlinkSync(join(folder, entry.name));
+    for (const entry of await readdir(folder, { withFileTypes: true })) {
+      const path = join(folder, entry.name);
+      await (entry.isDirectory() ? rmdir(path) : unlink(path));
     }
-    rmdirSync(folder);
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return;
+    await rmdir(folder);
+  } catch {
     await rm(folder, { recursive: true, force: true, maxRetries: 2 });
   }
 }
