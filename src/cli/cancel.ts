@@ -1,7 +1,7 @@
 // `flopd cancel`: asks for the end of jobs; returns when the scheduler has it on record, not when they have ended.
 import type { Command } from 'commander';
 import { describeError } from '../base/fault.ts';
-import { isFinalState } from '../protocol/job-state.ts';
+import { isFinalState } from '../protocol/result.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';

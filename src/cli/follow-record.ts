@@ -1,8 +1,7 @@
 // Reads the stream of follow records (format: protocol/api.ts). Output payloads are passed on as they arrive, so
 // that memory stays bounded whatever length a record declares.
 import { Fault } from '../base/fault.ts';
-import type { JobView } from '../protocol/api.ts';
-import { followKind } from '../protocol/follow-kind.ts';
+import { followKind, type JobView } from '../protocol/api.ts';
 
 /** A job view with a 128 KiB command is far below this. */
 const MAX_JOB_BYTES = 16 * 1024 * 1024;

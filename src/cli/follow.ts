@@ -6,7 +6,7 @@ import { createBackoff } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import { describeError, Fault } from '../base/fault.ts';
 import type { JobView } from '../protocol/api.ts';
-import { isFinalState } from '../protocol/job-state.ts';
+import { isFinalState } from '../protocol/result.ts';
 import { type Client, isPassing, lost } from './client.ts';
 import { createFollowReader } from './follow-record.ts';
 import { pause } from './output.ts';

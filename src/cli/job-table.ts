@@ -1,6 +1,6 @@
 // Jobs as rows and as fields.
 import type { JobView } from '../protocol/api.ts';
-import type { JobState } from '../protocol/job-state.ts';
+import type { JobState } from '../protocol/result.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
 import { ABSENT, formatBytes, formatSeconds, shellQuote } from './text.ts';

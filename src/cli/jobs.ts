@@ -1,7 +1,7 @@
 // `flopd jobs`: the list, newest first.
 import { type Command, Option } from 'commander';
 import { parseInteger, ValueProblem } from '../config/value.ts';
-import { type JobState, jobStates } from '../protocol/job-state.ts';
+import { type JobState, jobStates } from '../protocol/result.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';

@@ -5,7 +5,7 @@ import { describeError, Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
 import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } from '../config/value.ts';
 import type { JobView } from '../protocol/api.ts';
-import { isFinalState } from '../protocol/job-state.ts';
+import { isFinalState } from '../protocol/result.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import { type Client, createClient, isPassing } from './client.ts';
 import type { Context, StopSignal } from './context.ts';

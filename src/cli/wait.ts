@@ -1,7 +1,7 @@
 // `flopd wait`: returns when jobs have ended, with the job's own exit code.
 import type { Command } from 'commander';
 import { describeError } from '../base/fault.ts';
-import { isFinalState } from '../protocol/job-state.ts';
+import { isFinalState } from '../protocol/result.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
 import { errorExitCode, exitCode, jobExitCode } from './exit-code.ts';

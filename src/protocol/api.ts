@@ -21,7 +21,7 @@ import type { Inventory } from './control.ts';
 import type { JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
 
-export { followKind } from './follow-kind.ts';
+export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3 } as const;
 
 export interface JobView {
   readonly id: string;
