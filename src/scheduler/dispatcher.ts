@@ -14,22 +14,17 @@ import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import { demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
+import { createNodePauses } from './node-pauses.ts';
 import type { OutputStore, OutputStream } from './output.ts';
 import { createOwnResult, type OwnEnd } from './own-result.ts';
 import type { Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import { decideHeld, decideReturn } from './reconcile.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { decideResult, decideStarted, type Verdict } from './verdict.ts';
+import { decideRefusal, decideResult, decideStarted, type Verdict } from './verdict.ts';
 
 /** Jobs that may wait at the same time. */
 export const MAX_WAITING_JOBS = 100_000;
-/** Attempts that nodes may refuse before the job is given up. */
-export const MAX_REFUSED_ATTEMPTS = 5;
-/** A node that refused takes no jobs for this long; doubled for each refusal in a row, up to the maximum. */
-const REFUSAL_PAUSE_MS = 1000;
-const MAX_REFUSAL_PAUSE_MS = 30_000;
-
 export interface Refusal {
   readonly jobId: string;
   readonly epoch: number;
@@ -80,15 +75,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const assigning = new Set<string>();
   /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
   const storing = new Map<string, Promise<void>>();
-  /** Refusals in a row, by node. */
-  const refusalsInRow = new Map<string, number>();
+  const pauses = createNodePauses(fleet, clock, place);
 
-  const unfinished = [...queue.pending(), ...queue.active()];
-  unfinished.sort((a, b) => a.submittedAtMs - b.submittedAtMs);
-  for (const job of unfinished) {
+  // What is active was ahead of what waits; among the waiting, the queue knows the order.
+  const active = [...queue.active()].sort((a, b) => a.submittedAtMs - b.submittedAtMs);
+  for (const job of active) {
     sequences.set(job.id, nextSequence++);
-    if (job.state === 'PENDING') wait(job);
-    else if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec));
+    if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec));
+  }
+  for (const job of queue.pending()) {
+    sequences.set(job.id, nextSequence++);
+    wait(job);
   }
 
   function wait(job: JobRecord): void {
@@ -223,7 +220,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         await end(job, cancelledUnstarted(job, 'before the node took it'));
         return;
       case 'lost':
-        await end(job, { state: 'LOST', endKind: 'lost', stoppedBy: null, cause: decision.cause });
+        await end(job, lost(decision.cause));
         return;
     }
   }
@@ -353,7 +350,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (verdict !== 'apply' || job === null) {
         return refuse(verdict, session, { jobId: message.jobId, epoch: message.epoch, told: 'started' });
       }
-      refusalsInRow.delete(session.nodeId);
+      pauses.worked(session.nodeId);
       await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
       return true;
     },
@@ -373,49 +370,43 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           has: job?.state,
         });
       }
-      refusalsInRow.delete(session.nodeId);
+      pauses.worked(session.nodeId);
       await finish(job, result);
       return true;
     },
 
     refused(session, { jobId, epoch, kind, code, message }) {
       const job = queue.job(jobId);
-      if (job?.epoch !== epoch || job.nodeId !== session.nodeId || isFinalState(job.state)) return;
-      const node = fleet.name(session.nodeId);
+      if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
-      if (kind === 'stop') {
-        // Only a node that does not know the job refuses to stop it.
-        void end(job, {
-          state: 'LOST',
-          endKind: 'lost',
-          stoppedBy: null,
-          cause: `${node} was asked to stop it and does not know it (${code}: ${message})`,
-        });
-        return;
+      const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
+      switch (decideRefusal(job, kind, code)) {
+        case 'ignore':
+          return;
+        case 'lost':
+          void end(job, lost(`it was to be stopped, but ${why}`));
+          return;
+        case 'cancelled':
+          void end(job, cancelledUnstarted(job, `before it was started (${why})`));
+          return;
+        case 'giveUp':
+          void end(job, {
+            state: 'FAILED_TO_START',
+            endKind: 'refused',
+            stoppedBy: null,
+            cause: `${why}, attempt ${epoch}`,
+          });
+          break;
+        case 'retry':
+          inBackground(
+            change(jobId, { state: 'PENDING', nodeId: null, reason: why }),
+            'a refused job was not stored',
+          );
+          placement.release(jobId);
+          wait(queue.job(jobId) ?? job);
+          break;
       }
-      if (job.state !== 'STARTING') return;
-      const why = `${node} refused it (${code}: ${message})`;
-      if (job.cancelBy !== null) {
-        void end(job, cancelledUnstarted(job, `before it was started (${why})`));
-        return;
-      }
-      pause(session.nodeId);
-      if (epoch >= MAX_REFUSED_ATTEMPTS) {
-        void end(job, {
-          state: 'FAILED_TO_START',
-          endKind: 'refused',
-          stoppedBy: null,
-          cause: `${why}, attempt ${epoch} of ${MAX_REFUSED_ATTEMPTS}`,
-        });
-        return;
-      }
-      inBackground(
-        change(jobId, { state: 'PENDING', nodeId: null, reason: why }),
-        'a refused job was not stored',
-      );
-      placement.release(jobId);
-      const back = queue.job(jobId);
-      if (back !== null) wait(back);
+      pauses.refused(session.nodeId);
       place();
     },
 
@@ -427,18 +418,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     place,
   };
+}
 
-  /** The node takes no jobs for a while, longer with each refusal in a row. */
-  function pause(nodeId: string): void {
-    const row = (refusalsInRow.get(nodeId) ?? 0) + 1;
-    refusalsInRow.set(nodeId, row);
-    fleet.pause(nodeId, true);
-    clock.after(Math.min(MAX_REFUSAL_PAUSE_MS, REFUSAL_PAUSE_MS * 2 ** (row - 1)), () => {
-      if (refusalsInRow.get(nodeId) !== row && refusalsInRow.has(nodeId)) return;
-      fleet.pause(nodeId, false);
-      place();
-    });
-  }
+function lost(cause: string): OwnEnd {
+  return { state: 'LOST', endKind: 'lost', stoppedBy: null, cause };
 }
 
 function cancelledUnstarted(job: JobRecord, when: string): OwnEnd {

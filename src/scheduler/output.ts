@@ -53,7 +53,7 @@ export interface OutputStore {
   close(): Promise<void>;
 }
 
-/** A stream with unsynced bytes is synced when this much has come in … */
+/** Output with unsynced bytes is synced when this much has come in … */
 const SYNC_BYTES = 128 * 1024;
 /** … or this long after the first of them. */
 const SYNC_DELAY_MS = 20;
@@ -179,7 +179,7 @@ export function createOutputStore(options: {
       handles.give(stream.path);
     }
     events.grew(output.jobId);
-    scheduleSync(output, stream.writtenBytes - stream.syncedBytes >= SYNC_BYTES ? 0 : SYNC_DELAY_MS);
+    scheduleSync(output, syncDelayMs(output));
   }
 
   function scheduleSync(output: JobOutput, delayMs: number): void {
@@ -199,7 +199,8 @@ export function createOutputStore(options: {
   function sync(output: JobOutput): Promise<void> {
     output.syncing ??= syncStreams(output).finally(() => {
       output.syncing = null;
-      if (output.failure === null && !closed && hasUnsynced(output)) scheduleSync(output, SYNC_DELAY_MS);
+      if (output.failure === null && !closed && hasUnsynced(output))
+        scheduleSync(output, syncDelayMs(output));
     });
     return output.syncing;
   }
@@ -280,6 +281,12 @@ export function createOutputStore(options: {
 function isIdle(output: JobOutput): boolean {
   const { stdout, stderr } = output.streams;
   return stdout.pump === null && stderr.pump === null && output.syncing === null && !output.syncScheduled;
+}
+
+function syncDelayMs({ streams }: JobOutput): number {
+  const { stdout, stderr } = streams;
+  const unsynced = stdout.writtenBytes - stdout.syncedBytes + stderr.writtenBytes - stderr.syncedBytes;
+  return unsynced >= SYNC_BYTES ? 0 : SYNC_DELAY_MS;
 }
 
 function hasUnsynced({ streams }: JobOutput): boolean {

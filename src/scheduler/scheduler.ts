@@ -1,6 +1,7 @@
 // The scheduler's composition root: builds every part, in boot order, and closes them in the reverse.
 //
 //   state directory -> secrets -> queue -> placement, fleet -> output -> dispatcher -> gateway, API -> listen
+import { setMaxListeners } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -10,7 +11,7 @@ import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
-import { createApi } from './api.ts';
+import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createFleet } from './fleet.ts';
@@ -102,6 +103,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     received: metrics.received,
   });
   const stopping = new AbortController();
+  // One listener per follower.
+  setMaxListeners(MAX_FOLLOWERS, stopping.signal);
   const handle = createApi({
     schedulerId,
     version,

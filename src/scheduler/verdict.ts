@@ -43,3 +43,30 @@ export function decideResult(job: JobRecord | null, result: JobResult, nodeId: s
   if (!isFinalState(job.state)) return 'apply';
   return isDeepStrictEqual(job.result, result) ? 'repeat' : 'contradiction';
 }
+
+/** Attempts that nodes may refuse for reasons that will not pass, before the job is given up. */
+export const MAX_REFUSED_ATTEMPTS = 5;
+
+/** Refusals that say nothing about the job: it waits until the node can take it. */
+const PASSING: ReadonlySet<string> = new Set([
+  'JOB_NODE_DRAINING',
+  'JOB_NO_DURABLE_SPACE',
+  'JOB_TOO_MANY',
+  'JOB_CPUS_BUSY',
+  'JOB_MEMORY_BUSY',
+  'JOB_OLDER_EPOCH_RUNS',
+]);
+
+/** What becomes of a job whose start or stop order was refused by its node. */
+export function decideRefusal(
+  job: JobRecord,
+  kind: 'start' | 'stop',
+  code: string,
+): 'ignore' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
+  if (isFinalState(job.state) || job.state === 'PENDING') return 'ignore';
+  // Only a node that does not know the job refuses to stop it, and will not start it either from then on.
+  if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
+  if (job.state !== 'STARTING') return 'ignore';
+  if (job.cancelBy !== null) return 'cancelled';
+  return PASSING.has(code) || job.epoch < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
+}

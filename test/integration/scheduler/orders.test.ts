@@ -221,11 +221,11 @@ describe('orders', () => {
       type: 'orderAck',
       orderId: first.orderId,
       outcome: 'refused',
-      code: 'JOB_STORE_FULL',
+      code: 'JOB_NO_DURABLE_SPACE',
       message: 'no durable space',
     });
     const waiting = await bed.until(id, (job) => job.state === 'PENDING');
-    expect(waiting.reason).toContain('node-a refused it (JOB_STORE_FULL: no durable space)');
+    expect(waiting.reason).toContain('node-a refused it (JOB_NO_DURABLE_SPACE: no durable space)');
     const second = await agent.next('start', (start) => start.epoch === 2);
     expect(second.jobId).toBe(id);
     agent.ended(id, { epoch: 2 });

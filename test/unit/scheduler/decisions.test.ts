@@ -5,7 +5,7 @@ import { jobSpecSchema } from '../../../src/protocol/spec.ts';
 import { createOwnResult } from '../../../src/scheduler/own-result.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
 import { decideHeld, decideReturn } from '../../../src/scheduler/reconcile.ts';
-import { decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
+import { decideRefusal, decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 
 const record = (change: Partial<JobRecord> = {}): JobRecord => ({
@@ -111,6 +111,41 @@ describe('what a node tells', () => {
     ['a start that was never ordered', record(), 3, 'foreign'],
   ])('judges %s', (_name, job, epoch, verdict) => {
     expect(decideStarted(job, epoch, 'node-a')).toBe(verdict);
+  });
+});
+
+describe('an order that was refused', () => {
+  const starting = (change: Partial<JobRecord> = {}) =>
+    record({ state: 'STARTING', startedAtMs: null, ...change });
+  it.each([
+    ['is tried again', starting(), 'start', 'JOB_EXECUTOR_BROKEN', 'retry'],
+    ['is given up after five attempts', starting({ epoch: 5 }), 'start', 'JOB_EXECUTOR_BROKEN', 'giveUp'],
+    ['is never given up for a full disk', starting({ epoch: 500 }), 'start', 'JOB_NO_DURABLE_SPACE', 'retry'],
+    [
+      'ends a job that is to be cancelled',
+      starting({ cancelBy: 'user' }),
+      'start',
+      'JOB_STOPPED',
+      'cancelled',
+    ],
+    ['means nothing for a job that runs', record(), 'start', 'JOB_EPOCH_STALE', 'ignore'],
+    ['means nothing for a job that has ended', record({ state: 'FAILED' }), 'stop', 'JOB_UNKNOWN', 'ignore'],
+    [
+      'means that a running job to be stopped is lost',
+      record({ cancelBy: 'user' }),
+      'stop',
+      'JOB_UNKNOWN',
+      'lost',
+    ],
+    [
+      'means that an unconfirmed job never runs',
+      starting({ cancelBy: 'user' }),
+      'stop',
+      'JOB_UNKNOWN',
+      'cancelled',
+    ],
+  ] as const)('%s', (_name, job, kind, code, decision) => {
+    expect(decideRefusal(job, kind, code)).toBe(decision);
   });
 });
 
