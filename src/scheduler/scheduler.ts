@@ -26,7 +26,7 @@ import { openSecret } from './secrets.ts';
 import { createWatchers } from './watchers.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
-const CLOSE_DEADLINE_MS = 2000;
+const CLOSE_DEADLINE_MS = 500;
 
 export interface SchedulerOptions {
   readonly stateDir: string;

@@ -41,16 +41,16 @@ describe('following', () => {
       request(`${bed.url}/v1/jobs/${id}/follow`, { headers }, resolve).end();
     });
     slow.pause();
-    const others = Array.from({ length: 20 }, (_, n) => followJob(bed, id, `?stdout=${n}`));
+    const others = Array.from({ length: 6 }, (_, n) => followJob(bed, id, `?stdout=${n}`));
     const before = process.memoryUsage().rss;
-    await pour(id, 16 * MIB);
-    agent.ended(id, { stdoutBytes: 16 * MIB });
+    await pour(id, 8 * MIB);
+    agent.ended(id, { stdoutBytes: 8 * MIB });
     for (const [n, followed] of (await Promise.all(others)).entries()) {
-      expect(followed.stdout.length).toBe(16 * MIB - n);
+      expect(followed.stdout.length).toBe(8 * MIB - n);
       expect(followed.jobs.at(-1)?.state).toBe('COMPLETED');
     }
     // The slow one is still there, with everything on disk and next to nothing in memory.
-    expect(process.memoryUsage().rss - before).toBeLessThan(1500 * MIB);
+    expect(process.memoryUsage().rss - before).toBeLessThan(800 * MIB);
     let length = 0;
     slow.on('data', (chunk: Buffer) => {
       length += chunk.length;
@@ -58,7 +58,7 @@ describe('following', () => {
     const ended = new Promise((resolve) => slow.on('end', resolve));
     slow.resume();
     await ended;
-    expect(length).toBeGreaterThan(16 * MIB);
+    expect(length).toBeGreaterThan(8 * MIB);
   });
 
   it('waits for output that comes after the result', async () => {
