@@ -23,6 +23,7 @@ describe('the import rules', () => {
     expect(faultsOf('src/job/a.ts', `import type { X } from '../protocol/spec.ts';`)).toEqual([]);
     expect(faultsOf('src/job/a.ts', `import { type X, type Y } from '../protocol/spec.ts';`)).toEqual([]);
     expect(faultsOf('src/job/deep/a.ts', `import { x } from '../job.ts';`)).toEqual([]);
+    expect(faultsOf('src/job/a.ts', `export { x } from './split-off.ts';`)).toEqual([]);
     expect(faultsOf('src/protocol/a.ts', `import * as z from 'zod';`)).toEqual([]);
   });
 
@@ -59,7 +60,18 @@ describe('the import rules', () => {
       `import {\n  a,\n  b,\n} from "../job/job.ts";`,
       'base may not import job',
     ],
-    ['a barrel', 'src/job/a.ts', `export { x } from './job.ts';`, 'no barrels'],
+    [
+      'a barrel',
+      'src/job/a.ts',
+      `export { x } from './job.ts';\nexport { y } from './meter.ts';`,
+      'no barrels',
+    ],
+    [
+      'names of another room handed on',
+      'src/job/a.ts',
+      `export type { X } from '../protocol/spec.ts';`,
+      'no barrels',
+    ],
     ['a barrel of everything', 'src/job/a.ts', `export * from './job.ts';`, 'no barrels'],
     ['a package', 'src/job/a.ts', `import * as z from 'zod';`, 'may not use the package zod'],
     [

@@ -1,7 +1,7 @@
 // The import rules as a function from files and table to what is wrong with them.
 import { posix } from 'node:path';
 import type { RoomRule } from './rooms.ts';
-import { importsOf, type SourceFile } from './source.ts';
+import { type Import, importsOf, type SourceFile } from './source.ts';
 
 /** Room of a path below src/: its first folder, or the name of a file that stands there alone; else null. */
 export function roomOf(path: string): string | null {
@@ -14,6 +14,22 @@ export function packageOf(specifier: string): string {
     .split('/')
     .slice(0, specifier.startsWith('@') ? 2 : 1)
     .join('/');
+}
+
+/**
+ * A file may hand on names of one file that was split from it, in its own room; a list of everything, names of another
+ * room, or of several files make a barrel.
+ */
+function isBarrel(
+  reExport: Import['reExport'],
+  room: string,
+  path: string,
+  specifier: string,
+  all: readonly Import[],
+): boolean {
+  if (reExport === 'none') return false;
+  const ownRoom = specifier.startsWith('.') && roomOf(posix.join(posix.dirname(path), specifier)) === room;
+  return reExport === 'all' || !ownRoom || all.filter((each) => each.reExport !== 'none').length > 1;
 }
 
 /** One sentence per import that the table does not allow. */
@@ -30,9 +46,11 @@ export function findImportFaults(
       faults.push(`${file.path}: src/${room} is not in the table of rooms (test/house/rooms.ts)`);
       continue;
     }
-    for (const { specifier, typeOnly, reExport, line } of importsOf(file.text)) {
+    const imports = importsOf(file.text);
+    for (const { specifier, typeOnly, reExport, line } of imports) {
       const tell = (text: string): number => faults.push(`${file.path}:${line}: ${text}`);
-      if (reExport) tell(`hands on names of ${specifier}: no barrels, import it where it is used`);
+      if (isBarrel(reExport, room, file.path, specifier, imports))
+        tell(`hands on names of ${specifier}: no barrels, import it where it is used`);
       if (specifier.startsWith('node:')) {
         if (rule.node !== undefined && !typeOnly && !rule.node.includes(specifier))
           tell(`${room} does no I/O and may not use ${specifier}`);

@@ -100,8 +100,8 @@ export interface Import {
   readonly specifier: string;
   /** `import type`, or every name marked with `type`: nothing of it is there at run time. */
   readonly typeOnly: boolean;
-  /** `export … from`: the file hands another file's names on. */
-  readonly reExport: boolean;
+  /** `export … from`: the file hands another file's names on, some of them or all. */
+  readonly reExport: 'none' | 'some' | 'all';
   readonly line: number;
 }
 
@@ -128,7 +128,7 @@ export function importsOf(text: string): readonly Import[] {
     found.push({
       specifier: from,
       typeOnly: clause !== '' || everyNameIsType,
-      reExport: verb === 'export',
+      reExport: verb !== 'export' ? 'none' : names.includes('*') ? 'all' : 'some',
       line: lineAt(match.index + match[0].length),
     });
   }
@@ -138,7 +138,7 @@ export function importsOf(text: string): readonly Import[] {
       found.push({
         specifier: from,
         typeOnly: false,
-        reExport: false,
+        reExport: 'none',
         line: lineAt(match.index + match[0].length),
       });
     }
