@@ -151,7 +151,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     environment: jobEnvironment(environment),
     clock,
     log: log.child({ room: 'job' }),
-    energyJoules: (jobId, epoch) => energy.settle(jobId, epoch),
+    energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
       started(jobId, epoch, pid, startedAtMs) {
         energy.started(jobId, epoch);

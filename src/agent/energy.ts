@@ -1,9 +1,11 @@
 // Which part of the host's energy a job answers for: its share of the CPUs that jobs may use, for the time that it
 // ran. The shares of all jobs and the idle share add up to the host's energy, since CPUs are granted once.
-// Unknown (null) where the host has no power source, and for a job that this process has not seen starting.
+// Absent with its reason where the host has no power source, and for a job that this process has not seen starting.
 import type { Clock } from '../base/clock.ts';
 import type { Column, Window } from '../protocol/columns.ts';
 import { hostView } from '../protocol/host.ts';
+
+const NO_POWER_SOURCE = 'no power source: this host shows neither RAPL nor a hardware monitor with power';
 
 export interface JobEnergy {
   /** Hot: every window. */
@@ -11,8 +13,8 @@ export interface JobEnergy {
   /** The job holds this many CPUs, once it runs. */
   granted(jobId: string, epoch: number, cpus: number): void;
   started(jobId: string, epoch: number): void;
-  /** Joules from the start until now, or null where unknown. The job is forgotten. */
-  settle(jobId: string, epoch: number): number | null;
+  /** Joules from the start until now, or why they are unknown. The job is forgotten. */
+  settle(jobId: string, epoch: number): { readonly joules: number } | { readonly absent: string };
 }
 
 interface Account {
@@ -73,9 +75,13 @@ export function createJobEnergy(capacityCpus: number, clock: Clock): JobEnergy {
       const key = `${jobId}.${epoch}`;
       const account = accounts.get(key);
       accounts.delete(key);
-      if (account === undefined || account.countedToMs === null) return null;
+      if (!hasPower) return { absent: NO_POWER_SOURCE };
+      if (account === undefined) return { absent: 'the agent was restarted while the job ran' };
+      if (account.countedToMs === null) return { absent: 'the job never ran' };
       count(account, clock.monotonicMs());
-      return Number.isFinite(account.joules) ? account.joules : null;
+      if (!Number.isFinite(account.joules))
+        return { absent: 'the power source could not be read all the time' };
+      return { joules: account.joules };
     },
   };
 }

@@ -5,10 +5,8 @@ import { nativePaths } from '../native.ts';
 import type { Client } from './client.ts';
 import type { Context } from './context.ts';
 import { followJob } from './follow.ts';
-import { SYS_ROOT } from './host-root.ts';
 import { describeEnd, describeUsage, say } from './message.ts';
 import { writeOut } from './output.ts';
-import { findPowerSources, whyNoPower } from './power-source.ts';
 import { escapeText } from './text.ts';
 
 const PREFIX = 'example:   ';
@@ -44,7 +42,7 @@ export async function runExample(context: Context, client: Client): Promise<void
     await stderr.end();
     await writeOut(
       context.stdout,
-      `${PREFIX}${escapeText(`${describeEnd(ended)}; ${describeUsage(ended, whyNoPower(findPowerSources(SYS_ROOT)) ?? undefined)}`)}\n`,
+      `${PREFIX}${escapeText(`${describeEnd(ended)}; ${describeUsage(ended)}`)}\n`,
     );
   } catch (error) {
     say(context.stderr, `the example job could not be followed: ${describeError(error)}`);

@@ -37,7 +37,7 @@ function tail(cause: string): string {
 }
 
 /** `2.31s, 68.7 GFLOP, 29.7 GFLOPS (counted by the job), 12.0 J`, with the reason where a number is absent. */
-export function describeUsage(job: JobView, powerReason = 'the node shows none'): string {
+export function describeUsage(job: JobView): string {
   const usage = job.result?.usage;
   if (usage === undefined) return 'usage unknown';
   const parts = [usage.durationMs === null ? 'duration unknown' : formatSeconds(usage.durationMs / 1000)];
@@ -54,14 +54,12 @@ export function describeUsage(job: JobView, powerReason = 'the node shows none')
   }
   parts.push(
     usage.energyJoules === null
-      ? powerSentence(usage.absent.energyJoules, powerReason)
+      ? energySentence(usage.absent.energyJoules ?? 'the node does not say why')
       : formatDecimal(usage.energyJoules, 'J'),
   );
   return parts.join(', ');
 }
 
-/** `no power source: WHY`, whatever words the node used. */
-function powerSentence(reason: string | undefined, powerReason: string): string {
-  const why = (reason ?? '').replace(/^no power source(: *)?/, '');
-  return `no power source: ${why === '' ? powerReason : why}`;
+function energySentence(reason: string): string {
+  return reason.startsWith('no power source') ? reason : `energy unknown: ${reason}`;
 }

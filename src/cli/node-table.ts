@@ -1,5 +1,6 @@
 // Nodes as rows and as fields.
 import type { HostView, NodeView } from '../protocol/api.ts';
+import { describePower } from './power-source.ts';
 import type { TableColumn } from './table.ts';
 import { ABSENT, formatBytes, formatDecimal, formatRatio, formatSeconds } from './text.ts';
 
@@ -98,12 +99,7 @@ export function hostFields(host: HostView): (readonly [string, string])[] {
       [host.cpu.load1, host.cpu.load5, host.cpu.load15].map((load) => load?.toFixed(2) ?? ABSENT).join(' '),
     ],
     ['memory used', memoryUse(host)],
-    [
-      'power',
-      host.powerWatts === null
-        ? `no power source: ${host.absent.powerWatts ?? 'unknown'}`
-        : formatDecimal(host.powerWatts, 'W'),
-    ],
+    ['power', describePower(host)],
     ['energy', formatDecimal(host.energyJoulesTotal, 'J')],
   ];
 }

@@ -1,5 +1,6 @@
 // One frame of `flopd top`: this host's view as lines. Pure; rates come from two views one window apart.
 import type { HostView } from '../protocol/api.ts';
+import { describePower } from './power-source.ts';
 import { renderTable, type TableColumn, type TableStyle } from './table.ts';
 import { ABSENT, clip, escapeText, formatBytes, formatDecimal, formatRatio, padStart } from './text.ts';
 
@@ -29,15 +30,11 @@ export function renderFrame({ hostname, previous, present, style, rows, problem 
   const seconds =
     previous === null ? null : (Date.parse(present.sampledAt) - Date.parse(previous.sampledAt)) / 1000;
   const load = [cpu.load1, cpu.load5, cpu.load15].map((value) => value?.toFixed(2) ?? ABSENT).join(' ');
-  const power =
-    present.powerWatts === null
-      ? `no power source (${present.absent.powerWatts ?? 'unknown'})`
-      : formatDecimal(present.powerWatts, 'W');
   const usedRatio =
     memory.usedBytes === null || !memory.totalBytes ? null : memory.usedBytes / memory.totalBytes;
   const lines = [
     `${escapeText(hostname)}  ${present.sampledAt}  load ${load}`,
-    `clock ${formatDecimal(cpu.clockHertz, 'Hz')}  ${present.powerWatts === null ? '' : 'power '}${power}`,
+    `clock ${formatDecimal(cpu.clockHertz, 'Hz')}  ${present.powerWatts === null ? '' : 'power '}${describePower(present)}`,
     ...(problem === null ? [] : [problem]),
     '',
     barLine('CPU', cpu.busyRatio, '', width, style.colour),

@@ -115,7 +115,8 @@ function createAnswers(
       return;
     }
     const path = (request.url ?? '').split('?', 1)[0];
-    if (path === '/metrics') {
+    // The bare address too: it is what --ready-file names.
+    if (path === '/metrics' || path === '/') {
       send(request, response, 200, await metricsText());
     } else if (path === '/healthz') {
       const { live, reason } = health();

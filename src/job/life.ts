@@ -16,7 +16,7 @@ import {
 import type { Hit } from './fault-points.ts';
 import type { Journal } from './journal.ts';
 import { readMeter, removeFolder } from './output.ts';
-import { type SettleFacts, settleJob } from './settle.ts';
+import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
 
 /** Folders that are removed at the same time. */
@@ -121,8 +121,7 @@ export function createLife(options: LifeOptions): Life {
     attempt.execution = null;
     const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
     hit('settle.read');
-    const joules = options.energyJoules?.(attempt.jobId, attempt.epoch) ?? null;
-    const energy: SettleFacts['energy'] = joules === null ? { absent: 'no power source' } : { joules };
+    const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop } = attempt;
     const result = settleJob({ jobId, epoch, nodeId, order, end, stop, meter, energy });
     if (!book.setResult(attempt, result)) return;

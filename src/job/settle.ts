@@ -15,6 +15,9 @@ import type { MeterReading } from './meter.ts';
 const CAUSE_CHARACTERS_MAX = 1000;
 const NAME_CHARACTERS_MAX = 200;
 
+/** Energy attributed to a job, in joules, or why nobody knows it. */
+export type EnergyAnswer = { readonly joules: number } | { readonly absent: string };
+
 export interface SettleFacts {
   readonly jobId: string;
   readonly epoch: number;
@@ -27,7 +30,7 @@ export interface SettleFacts {
   /** Null when there is no meter file; a string when it cannot be read. */
   readonly meter: MeterReading | string | null;
   /** Energy attributed to the job, or why there is none. */
-  readonly energy: { readonly joules: number } | { readonly absent: string };
+  readonly energy: EnergyAnswer;
 }
 
 const signalNames = new Map<number, string>();

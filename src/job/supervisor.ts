@@ -29,6 +29,7 @@ import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife, type Life } from './life.ts';
 import { readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
 export const RETAIN_MS = 24 * 3600 * 1000;
@@ -47,8 +48,8 @@ export interface JobsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly events: JobEvents;
-  /** Energy attributed to a job that has just ended, in joules; null where it is not known. */
-  readonly energyJoules?: (jobId: string, epoch: number) => number | null;
+  /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
+  readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
   /** Why the node takes no new jobs, or null. */
   readonly draining?: () => string | null;
   /** Uniform in [0, 1). */

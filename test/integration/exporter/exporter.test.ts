@@ -100,9 +100,16 @@ describe('the exporter', () => {
     expect(await ask('/readyz')).toEqual([503, 'no window for 12 s\n']);
   });
 
+  it('serves the page at its bare address too, which is what the ready file names', async () => {
+    const { url } = await start();
+    const text = await (await fetch(url)).text();
+    expect(text).toContain('flopd_agent_build_info');
+    expect(text).toContain('# TYPE');
+  });
+
   it('answers 404 to other paths, 405 to other methods without waiting for their bodies', async () => {
     const { url } = await start();
-    for (const path of ['/', '/metrics/', '/metrics/../etc/passwd', '/healthz?/metrics', '//metrics']) {
+    for (const path of ['/metrics/', '/metrics/../etc/passwd', '/healthz?/metrics', '//metrics']) {
       expect((await fetch(`${url}${path}`)).status, path).toBe(path.startsWith('/healthz') ? 200 : 404);
     }
     const answer = await talk(url, 'POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nabc');

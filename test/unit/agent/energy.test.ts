@@ -27,6 +27,10 @@ function bench() {
   };
 }
 
+function joules(answer: ReturnType<ReturnType<typeof createJobEnergy>['settle']>): number {
+  return 'joules' in answer ? answer.joules : Number.NaN;
+}
+
 describe('energy of jobs', () => {
   test('is the share of the granted CPUs, and shares and idle add up to the host', async () => {
     const { energy, second } = bench();
@@ -38,8 +42,8 @@ describe('energy of jobs', () => {
     energy.started('job-2', 1);
     await second(100);
     await second(200);
-    expect(energy.settle('job-1', 1)).toBeCloseTo(75);
-    expect(energy.settle('job-2', 1)).toBeCloseTo(150);
+    expect(joules(energy.settle('job-1', 1))).toBeCloseTo(75);
+    expect(joules(energy.settle('job-2', 1))).toBeCloseTo(150);
   });
 
   test('counts from the start to the end, within windows too', async () => {
@@ -50,8 +54,8 @@ describe('energy of jobs', () => {
     energy.granted('job-1', 1, 4);
     energy.started('job-1', 1);
     await clock.advance(100);
-    expect(energy.settle('job-1', 1)).toBeCloseTo(10);
-    expect(energy.settle('job-1', 1)).toBeNull();
+    expect(joules(energy.settle('job-1', 1))).toBeCloseTo(10);
+    expect(energy.settle('job-1', 1)).toEqual({ absent: expect.any(String) });
   });
 
   test('of a job that began before the first window is counted from its start', async () => {
@@ -60,7 +64,7 @@ describe('energy of jobs', () => {
     energy.started('job-1', 1);
     await second(50);
     await second(50);
-    expect(energy.settle('job-1', 1)).toBeCloseTo(100);
+    expect(joules(energy.settle('job-1', 1))).toBeCloseTo(100);
   });
 
   test('is unknown without a power source, with a gap in it, and for jobs of an earlier agent', async () => {
@@ -70,7 +74,7 @@ describe('energy of jobs', () => {
     energy.window(windowOf(1));
     await clock.advance(1000);
     energy.window(windowOf(2));
-    expect(energy.settle('job-1', 1)).toBeNull();
+    expect(energy.settle('job-1', 1)).toEqual({ absent: expect.stringMatching(/^no power source: /) });
     await second(100);
     await second(100);
     energy.granted('job-2', 1, 1);
@@ -78,11 +82,11 @@ describe('energy of jobs', () => {
     await second(null);
     await second(100);
     await second(100);
-    expect(energy.settle('job-2', 1)).toBeNull();
+    expect(energy.settle('job-2', 1)).toEqual({ absent: expect.any(String) });
     energy.started('job-old', 1);
     await second(100);
-    expect(energy.settle('job-old', 1)).toBeNull();
+    expect(energy.settle('job-old', 1)).toEqual({ absent: 'the agent was restarted while the job ran' });
     energy.granted('job-never', 1, 1);
-    expect(energy.settle('job-never', 1)).toBeNull();
+    expect(energy.settle('job-never', 1)).toEqual({ absent: 'the job never ran' });
   });
 });

@@ -44,7 +44,7 @@ describe('a frame of top', () => {
   it('shows rates between two views, and what is absent as absent', () => {
     const text = frame(first, second).join('\n');
     expect(text).toMatch(/eth0 +2\.00 KiB\/s +-/);
-    expect(text).toContain('no power source (unsupported)');
+    expect(text).toContain('no power source: it shows neither RAPL');
     expect(text).toContain('load 1.00 - 0.00');
     expect(text).toMatch(/core 1 +\[\?+\] +-/);
     expect(text).toContain('25%');

@@ -99,14 +99,16 @@ describe('a job from order to end', () => {
 
   test('energy comes from the function that is handed in', async () => {
     const room = createRoom();
-    const { jobs, run } = await openRoom(room, { energyJoules: (jobId) => (jobId === 'job-1' ? 5 : null) });
+    const { jobs, run } = await openRoom(room, {
+      energy: (jobId) => (jobId === 'job-1' ? { joules: 5 } : { absent: 'no power source: none' }),
+    });
     await jobs.start(startOrder('job-1'));
     run('job-1.1').events.ended(processEnd());
     await jobs.start(startOrder('job-2'));
     run('job-2.1').events.ended(processEnd());
     await settleDown();
     expect(room.results.map(({ usage }) => usage.energyJoules)).toEqual([5, null]);
-    expect(room.results[1]?.usage.absent.energyJoules).toBe('no power source');
+    expect(room.results[1]?.usage.absent.energyJoules).toBe('no power source: none');
   });
 
   test('output that nobody fetches is kept for a bounded time', async () => {
