@@ -431,6 +431,7 @@ function scaled(value, step, unit) {
 }
 
 function seconds(value) {
+  if (value < 1) return `${Math.round(value * 1000)} ms`;
   if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
   const minutes = Math.floor(value / 60);
   if (minutes < 60) return `${minutes} min ${Math.floor(value % 60)} s`;

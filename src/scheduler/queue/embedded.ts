@@ -19,8 +19,8 @@ import type { JobRecord, NodeRecord, Queue } from './queue.ts';
 export const SCHEMA_VERSION = 1;
 /** Finished jobs kept in memory. */
 const FINISHED_IN_MEMORY = 10_000;
-/** How long a change that nobody waits for may wait for company. */
-const SOON_MS = 5;
+/** How long a change that nobody waits for may wait for company: a job that ends sooner costs one commit less. */
+const SOON_MS = 25;
 const BUSY_TIMEOUT_MS = 200;
 
 export interface EmbeddedQueueOptions {
@@ -122,7 +122,9 @@ function unusable(path: string, cause: unknown): Fault {
 function openStore(Libsql: DatabaseClass, path: string): Database {
   const store = new Libsql(path, { timeout: BUSY_TIMEOUT_MS });
   try {
-    store.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 16777216');
+    store.exec(
+      'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864',
+    );
     const row = store.prepare('PRAGMA user_version').get() as { user_version: number };
     if (row.user_version > SCHEMA_VERSION) {
       throw new Fault(
