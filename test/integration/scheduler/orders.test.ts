@@ -211,7 +211,7 @@ describe('orders', () => {
     expect((await bed.node('node-a')).resources?.cpus.held).toBe(0);
   });
 
-  it('tries a refused order again and gives up after five attempts with the reason', {
+  it('tries a refused order again, at a later epoch, and says why meanwhile', {
     timeout: 40_000,
   }, async () => {
     const agent = await connect();

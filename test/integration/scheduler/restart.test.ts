@@ -1,13 +1,19 @@
 // A crash: what is on disk while the scheduler runs is copied away, and another scheduler starts on the copy.
 import { rmSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { startScheduler } from '../../../src/scheduler/scheduler.ts';
 import { connectFake, enrolFake, type FakeAgent } from '../../fakes/agent.ts';
 import { type Bed, followJob, freshFolder, readFollowed, startBed } from './bed.ts';
+
+const Libsql = createRequire(import.meta.url)('libsql') as new (
+  path: string,
+) => { exec(sql: string): void; close(): void };
 
 describe('a scheduler that comes back', () => {
   const beds: Bed[] = [];
@@ -131,6 +137,61 @@ describe('a scheduler that comes back', () => {
     });
     expect((await followed).jobs.at(-1)?.state).toBe('STARTING');
     await expect(fetch(bed.url)).rejects.toThrow();
+  });
+});
+
+describe('a scheduler whose disk fails', () => {
+  it('says so with 503, orders and acknowledges nothing more, and still shows what it knows', async () => {
+    const bed = await startBed();
+    const identity = await enrolFake(bed.url, bed.scheduler.joinTokenFile);
+    const agent = await connectFake({ url: bed.url, identity });
+    const { id } = await bed.submit();
+    await agent.next('start');
+    // Another connection takes the write lock for longer than a commit waits.
+    const thief = new Libsql(join(bed.stateDir, 'scheduler', 'store.db'));
+    thief.exec('BEGIN IMMEDIATE');
+    const sequence = agent.resend(agent.ended(id));
+    const refused = await bed.call('POST', '/v1/jobs', { version: 1, command: ['true'] });
+    thief.exec('ROLLBACK');
+    thief.close();
+    expect(refused).toMatchObject({
+      status: 503,
+      body: { error: { code: 'QUEUE_STORE_FAILED', field: 'stateDir' } },
+    });
+    expect((await bed.call('GET', '/readyz', undefined, null)).status).toBe(503);
+    expect((await bed.call('GET', '/v1/jobs')).body).toMatchObject({ jobs: [{ id, state: 'STARTING' }] });
+    expect((await bed.call('POST', `/v1/jobs/${id}/cancel`, {})).status).toBe(503);
+    expect(agent.messages.some((message) => message.type === 'ack' && message.sequence <= sequence)).toBe(
+      false,
+    );
+    agent.socket.terminate();
+    await bed.close();
+  });
+});
+
+describe('the dashboard', () => {
+  it('is served under a policy that allows no foreign script, and only by its own three paths', async () => {
+    const bed = await startBed(
+      freshFolder(),
+      fileURLToPath(new URL('../../../src/dashboard', import.meta.url)),
+    );
+    for (const [path, type] of [
+      ['/', 'text/html'],
+      ['/page.js', 'text/javascript'],
+      ['/style.css', 'text/css'],
+    ]) {
+      const response = await fetch(`${bed.url}${path}`);
+      expect(response.status).toBe(200);
+      expect(response.headers.get('content-type')).toContain(type);
+      expect(response.headers.get('content-security-policy')).toMatch(
+        /^default-src 'none'; script-src 'self';/,
+      );
+      const text = await response.text();
+      expect(text).not.toMatch(/https?:\/\/(?!www\.w3\.org)/);
+      if (path === '/') expect(text).not.toMatch(/<script>| on\w+=| style=/);
+    }
+    expect((await bed.call('GET', '/index.html', undefined, null)).status).toBe(401);
+    await bed.close();
   });
 });
 
