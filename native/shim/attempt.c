@@ -122,7 +122,6 @@ static void read_status(void)
 		shim.claimed_elsewhere = failure.step == STEP_CLAIM;
 	} else {
 		shim.control.started = true;
-		shim.control.pid = shim.main_pid;
 		shim.control.started_ms = shim.end.started_ms;
 	}
 	close(shim.status);
@@ -318,6 +317,7 @@ static void run_job(void)
 		fail_start(STEP_FORK, fork_error);
 		return;
 	}
+	shim.control.pid = shim.main_pid; /* stays known when the program has ended before its start is told */
 	shim.status = status[0];
 	stream_open(&shim.out, "stdout", out[0]);
 	stream_open(&shim.err, "stderr", err[0]);

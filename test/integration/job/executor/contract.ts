@@ -35,6 +35,14 @@ export function executorContract(name: string, create: () => Executor): void {
       expect(job.history).toEqual(['started', 'ended']);
     });
 
+    test('names the process also of programs that have ended before their start is told', async () => {
+      const jobs = Array.from({ length: 100 }, () => run({ command: ['true'] }));
+      for (const job of jobs) {
+        await job.ended;
+        expect(await job.started).toBeGreaterThan(0);
+      }
+    });
+
     test.each([1, 6, 9, 11, 15, 34, 64])('tells signal %i as the kernel does', async (signal) => {
       const end = await run({ command: ['sh', '-c', `kill -${signal} $$`] }).ended;
       expect(end).toMatchObject({ kind: 'signalled', exitCode: null, signal, stopped: null });
