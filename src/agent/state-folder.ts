@@ -2,17 +2,16 @@
 import {
   chmodSync,
   closeSync,
-  existsSync,
   ftruncateSync,
-  mkdirSync,
   readFileSync,
   statSync,
   unlinkSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { makeFolder } from '../base/folder.ts';
 import type { Native } from '../native.ts';
 
 /** Makes `<stateDir>/agent` (0700) and returns it. Throws AGENT_STATE_DIR when it cannot be written to. */
@@ -32,19 +31,6 @@ export function prepareStateFolder(stateDir: string): string {
     });
   }
   return folder;
-}
-
-/** Like `mkdir -p`, private. Not Node's own: that one never returns where mkdir says ENOENT below /proc (20.20). */
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, 0o700);
-  } catch (error) {
-    const errno = errnoOf(error);
-    if (errno === 'EEXIST' && statSync(path).isDirectory()) return;
-    if (errno !== 'ENOENT' || dirname(path) === path || existsSync(dirname(path))) throw error;
-    makeFolder(dirname(path));
-    mkdirSync(path, 0o700);
-  }
 }
 
 const reasons: Readonly<Record<string, string>> = {

@@ -3,13 +3,13 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { errnoOf, Fault } from '../base/fault.ts';
+import { makeFolder } from '../base/folder.ts';
 import { configValue } from '../config/config.ts';
 import { findFile, searchedFiles } from '../config/file.ts';
 import { configKeyNames, configKeys } from '../config/keys.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
-import { makeFolder } from './make-folder.ts';
 import { addOutputFlag, type OutputFormat, printValue, writeLines, writeOut } from './output.ts';
 import { renderTable } from './table.ts';
 import { ABSENT } from './text.ts';
@@ -126,7 +126,7 @@ function writeExample(context: Context, file: string | undefined): string {
   const path =
     file === undefined ? (searchedFiles(context.environment)[0] ?? '') : resolve(context.folder, file);
   try {
-    makeFolder(dirname(path), 0o700);
+    makeFolder(dirname(path));
     const fd = openSync(path, 'wx', 0o600);
     try {
       writeSync(fd, exampleText());

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { kill } from 'node:process';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { errnoOf, Fault } from '../base/fault.ts';
+import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { type ConfigKeyName, configKeys } from '../config/keys.ts';
@@ -12,7 +13,6 @@ import type { Native } from '../native.ts';
 import type { Endpoint } from '../protocol/api.ts';
 import type { Context, StopSignal } from './context.ts';
 import { endpointFile, readEndpoint } from './endpoint.ts';
-import { makeFolder } from './make-folder.ts';
 import { pause } from './output.ts';
 
 /** From the first signal to the end of the process. */
@@ -21,7 +21,7 @@ export const STOP_DEADLINE_MS = 5000;
 /** Makes the state directory, 0700, or says which key named one that cannot be used. */
 export function prepareStateDir(config: Config): void {
   try {
-    makeFolder(config.stateDir, 0o700);
+    makeFolder(config.stateDir);
     accessSync(config.stateDir, constants.R_OK | constants.W_OK | constants.X_OK);
   } catch (error) {
     throw new Fault(
@@ -62,7 +62,7 @@ export function from(config: Config, key: ConfigKeyName): string {
 export async function claimScheduler(config: Config, native: Native | null): Promise<void> {
   const folder = join(config.stateDir, 'scheduler');
   try {
-    makeFolder(folder, 0o700);
+    makeFolder(folder);
     // The descriptor stays open, and with it the lock, until the process ends.
     if (native !== null && native.lockFile(join(folder, 'lock')) >= 0) return;
   } catch (error) {

@@ -3,6 +3,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, errnoOf } from '../base/fault.ts';
+import { makeFolder } from '../base/folder.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, SETTLED } from './book.ts';
 import { buildEnvironment } from './environment.ts';
@@ -224,7 +225,7 @@ export function createLife(options: LifeOptions): Life {
       const folder = folderOf(attempt);
       const { jobId, epoch, stop } = attempt;
       try {
-        mkdirSync(join(folder, jobFile.workspace), { recursive: true, mode: 0o700 });
+        makeFolder(join(folder, jobFile.workspace));
       } catch (error) {
         log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
       }

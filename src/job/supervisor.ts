@@ -13,10 +13,11 @@
 // - A refusal is an answer for good: the same (job, epoch) gets it again, so a late copy of an order starts nothing.
 // - One result per attempt, written once; it is told when it is on disk, again after each restart until it is
 //   acknowledged. Only a broken disk lets it be told earlier; it would be made again from the same facts.
-import { mkdirSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
+import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
@@ -68,7 +69,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   const { clock, log, bootId } = options;
   const hit = options.hit ?? (() => {});
   const jobsFolder = join(options.folder, 'jobs');
-  mkdirSync(jobsFolder, { recursive: true, mode: 0o700 });
+  makeFolder(jobsFolder);
 
   const book = createBook();
   const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));

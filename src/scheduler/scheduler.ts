@@ -2,13 +2,14 @@
 //
 //   state directory -> secrets -> queue -> placement, fleet -> output -> dispatcher -> gateway, API -> listen
 import { setMaxListeners } from 'node:events';
-import { chmodSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
+import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
@@ -205,22 +206,6 @@ function openState(stateDir: string, folder: string, log: Log) {
         cause: error,
       },
     );
-  }
-}
-
-/**
- * Makes a folder and the missing ones above it, for this user alone. Node's own `recursive` never returns where a
- * file system refuses names by ENOENT, as /proc does.
- */
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (error) {
-    if (errnoOf(error) === 'EEXIST' && statSync(path).isDirectory()) return;
-    const parent = dirname(path);
-    if (errnoOf(error) !== 'ENOENT' || existsSync(parent)) throw error;
-    makeFolder(parent);
-    mkdirSync(path, { mode: 0o700 });
   }
 }
 

@@ -2,10 +2,10 @@
 // answers ENOENT to mkdir itself, as it does below /proc and in removed folders.
 import { mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errnoOf } from '../base/fault.ts';
+import { errnoOf } from './fault.ts';
 
-/** `mode` is that of the new folders; existing ones are left as they are. Throws the system's error. */
-export function makeFolder(path: string, mode: number): void {
+/** `mode` is that of the new folders, private unless told; existing ones stay as they are. Throws the system's error. */
+export function makeFolder(path: string, mode = 0o700): void {
   const missing: string[] = [];
   let at = path;
   while (statSync(at, { throwIfNoEntry: false }) === undefined && at !== dirname(at)) {
