@@ -19,7 +19,16 @@ export interface ReaderOptions {
 }
 
 /** Header that `takeWindow` writes: see the indexes. Times are CLOCK_MONOTONIC in ns. */
-export const windowHeader = { generation: 0, sequence: 1, ticks: 2, startNs: 3, endNs: 4, busyNs: 5, lateTicks: 6, length: 7 } as const;
+export const windowHeader = {
+  generation: 0,
+  sequence: 1,
+  ticks: 2,
+  startNs: 3,
+  endNs: 4,
+  busyNs: 5,
+  lateTicks: 6,
+  length: 7,
+} as const;
 
 export interface Native {
   /** Version of the addon, equal to the package's. */
@@ -55,7 +64,11 @@ export interface Native {
    * Runs the floating-point kernel on `threads` threads for `durationMs`, off the JavaScript thread.
    * Resolves to FLOP/s summed over the threads and the instruction set that was used (`avx512`, `avx2`, `neon`, `generic`).
    */
-  measureFlops(precision: 'fp64' | 'fp32', threads: number, durationMs: number): Promise<{ flops: number; isa: string }>;
+  measureFlops(
+    precision: 'fp64' | 'fp32',
+    threads: number,
+    durationMs: number,
+  ): Promise<{ flops: number; isa: string }>;
 }
 
 export interface NativeLoad {
@@ -67,7 +80,11 @@ export interface NativeLoad {
 /** Paths of what `npm ci` builds below the package's root. */
 export function nativePaths(root: string): { addon: string; shim: string; matmul: string } {
   const build = join(root, 'native', 'build');
-  return { addon: join(build, 'flopd.node'), shim: join(build, 'flopd-shim'), matmul: join(build, 'flopd-matmul') };
+  return {
+    addon: join(build, 'flopd.node'),
+    shim: join(build, 'flopd-shim'),
+    matmul: join(build, 'flopd-matmul'),
+  };
 }
 
 /** Loads the addon; a missing or broken one is an answer, not an error. */
