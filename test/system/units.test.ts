@@ -1,0 +1,58 @@
+// The unit files as systemd-analyze reads them, without a running systemd; nspawn.test.ts has the rest.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { root } from './bed.ts';
+
+const hasTool = spawnSync('systemd-analyze', ['--version']).status === 0;
+const read = (unit: string): string => readFileSync(join(root, 'systemd', `${unit}.service`), 'utf8');
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'flopd-units-'));
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+/** The unit in a folder of its own, starting a program that is on this machine. */
+function lay(unit: string, text = read(unit)): string {
+  const path = join(folder, `${unit}.service`);
+  writeFileSync(path, text.replaceAll('/usr/bin/flopd', process.execPath));
+  return path;
+}
+
+describe.skipIf(!hasTool)('the units', () => {
+  test.each(['flopd-agent', 'flopd-scheduler'])('%s passes systemd-analyze verify without a word', (unit) => {
+    const verify = (path: string) => spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' });
+    expect(verify(lay(unit))).toMatchObject({ status: 0, stdout: '', stderr: '' });
+    expect(verify(lay(unit, read(unit).replace('WatchdogSec=', 'WatchdogSecs='))).stderr).toContain(
+      'WatchdogSecs',
+    );
+  });
+
+  test.each([
+    ['flopd-agent', 50],
+    ['flopd-scheduler', 20],
+  ])('%s is exposed by at most %i tenths', (unit, threshold) => {
+    const analyze = (path: string) =>
+      spawnSync('systemd-analyze', ['security', '--offline=true', `--threshold=${threshold}`, path]).status;
+    expect(analyze(lay(unit))).toBe(0);
+    expect(analyze(lay(unit, read(unit).replace(/^User=.*$/m, '')))).not.toBe(0);
+  });
+
+  test('notify, are watched and come back', () => {
+    for (const unit of ['flopd-agent', 'flopd-scheduler']) {
+      const text = read(unit);
+      for (const line of [
+        'Type=notify',
+        'NotifyAccess=main',
+        'WatchdogSec=10s',
+        'Restart=always',
+        'RestartPreventExitStatus=2',
+      ])
+        expect(text.split('\n'), `${unit}: ${line}`).toContain(line);
+    }
+    // A job must survive its agent.
+    expect(read('flopd-agent').split('\n')).toContain('KillMode=process');
+  });
+});
