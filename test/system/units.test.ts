@@ -37,7 +37,7 @@ describe.skipIf(!hasTool)('the units', () => {
     const analyze = (path: string) =>
       spawnSync('systemd-analyze', ['security', '--offline=true', `--threshold=${threshold}`, path]).status;
     expect(analyze(lay(unit))).toBe(0);
-    expect(analyze(lay(unit, read(unit).replace(/^User=.*$/m, '')))).not.toBe(0);
+    expect(analyze(lay('bare', '[Service]\nExecStart=/usr/bin/flopd\n'))).not.toBe(0);
   });
 
   test('notify, are watched and come back', () => {
