@@ -1,5 +1,5 @@
 // The static facts of the host, read once at start. What /proc, /sys and /etc tell costs nothing and comes first;
-// systeminformation starts processes and is asked only for what they leave open, with a deadline, all at once.
+// systeminformation (slow-facts.ts) is asked only for what they leave open, with a deadline, all at once.
 import { readFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, hostname, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import type { Inventory } from '../protocol/control.ts';
 import { computePeak, readCpu } from './cpu.ts';
 import { readLimits } from './limits.ts';
 import { measureCpuPeak } from './measured-peak.ts';
+import { createSlowFacts, type SlowFacts } from './slow-facts.ts';
 
 const DEADLINE_MS = 3000;
 const MAX_TEXT = 1024;
@@ -33,13 +34,6 @@ export interface InventoryOptions {
   /** Stands in for systeminformation; null leaves it out. */
   readonly ask?: SlowFacts | null;
   readonly clock?: Clock;
-}
-
-/** What is asked of systeminformation; each may fail or take long. */
-export interface SlowFacts {
-  virtualHost(): Promise<string | null>;
-  cpuModel(): Promise<string | null>;
-  os(): Promise<string | null>;
 }
 
 /** Resolves in a few milliseconds where the cheap sources suffice, else after DEADLINE_MS at most. Never rejects. */
@@ -139,26 +133,6 @@ function withinDeadline<Fact>(clock: Clock, answer: Promise<Fact | null>): Promi
         resolve(fact);
       });
   });
-}
-
-/** Loads the package only when something is asked. */
-function createSlowFacts(): SlowFacts {
-  const load = () => import('systeminformation');
-  const text = (...parts: string[]): string | null => parts.filter((part) => part !== '').join(' ') || null;
-  return {
-    async virtualHost() {
-      const { virtual, virtualHost } = await (await load()).system();
-      return virtual ? (text(virtualHost ?? '')?.toLowerCase() ?? null) : null;
-    },
-    async cpuModel() {
-      const { manufacturer, brand } = await (await load()).cpu();
-      return text(manufacturer, brand);
-    },
-    async os() {
-      const { distro, release } = await (await load()).osInfo();
-      return text(distro, release);
-    },
-  };
 }
 
 function readText(path: string): string | null {
