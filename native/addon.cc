@@ -14,6 +14,7 @@
 #include "flops.h"
 #include "notify.h"
 #include "reader.h"
+#include "remove.h"
 #include "spawn.h"
 
 extern "C" const char flopd_version[];
@@ -41,7 +42,8 @@ const char *errno_name(int error) {
   switch (error) {
     NAME(EACCES) NAME(EAGAIN) NAME(EBADF) NAME(EBUSY) NAME(EDQUOT) NAME(EEXIST) NAME(EINVAL) NAME(EIO) NAME(EISDIR)
     NAME(ELOOP) NAME(EMFILE) NAME(ENAMETOOLONG) NAME(ENFILE) NAME(ENODEV) NAME(ENOENT) NAME(ENOLCK) NAME(ENOMEM)
-    NAME(ENOSPC) NAME(ENOTDIR) NAME(ENXIO) NAME(EPERM) NAME(EROFS) NAME(ETXTBSY)
+    NAME(ENOSPC) NAME(ENOTDIR) NAME(ENOTEMPTY) NAME(ENXIO) NAME(EPERM) NAME(EROFS) NAME(ETXTBSY)
+    NAME(EXDEV)
     default:
       return "UNKNOWN";
   }
@@ -297,6 +299,62 @@ napi_value lock_file_(napi_env env, napi_callback_info info) {
   return number_of(env, fd < 0 ? -1 : fd);
 }
 
+// The removal of a folder, on a thread of libuv's pool.
+
+struct Removal {
+  napi_async_work work;
+  napi_deferred deferred;
+  char *path;
+  int error;
+};
+
+void free_removal(napi_env env, Removal *r) {
+  if (r->work != nullptr) napi_delete_async_work(env, r->work);
+  free(r->path);
+  free(r);
+}
+
+void remove_now(napi_env, void *data) {
+  Removal *r = static_cast<Removal *>(data);
+  r->error = remove_tree(r->path);
+}
+
+void removed(napi_env env, napi_status status, void *data) {
+  Removal *r = static_cast<Removal *>(data);
+  if (status == napi_ok && r->error == 0) {
+    napi_resolve_deferred(env, r->deferred, undefined(env));
+  } else if (status != napi_cancelled) {
+    char message[160];
+    napi_value code, text, error;
+    snprintf(message, sizeof message, "%s: the folder could not be removed", errno_name(-r->error));
+    napi_create_string_utf8(env, errno_name(-r->error), NAPI_AUTO_LENGTH, &code);
+    napi_create_string_utf8(env, message, NAPI_AUTO_LENGTH, &text);
+    if (napi_create_error(env, code, text, &error) == napi_ok) napi_reject_deferred(env, r->deferred, error);
+  }
+  free_removal(env, r);
+}
+
+napi_value remove_tree_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  if (!arguments.get(env, info)) return nullptr;
+  char *path = copy_string(env, arguments.at[0], "path", 1, MAX_PATH_BYTES);
+  if (path == nullptr) return nullptr;
+  Removal *r = static_cast<Removal *>(calloc(1, sizeof *r));
+  if (r == nullptr) {
+    free(path);
+    return fail_errno(env, "removeTree", ENOMEM);
+  }
+  r->path = path;
+  napi_value promise, name;
+  if (napi_create_string_utf8(env, "flopd.removeTree", NAPI_AUTO_LENGTH, &name) != napi_ok ||
+      napi_create_async_work(env, nullptr, name, remove_now, removed, r, &r->work) != napi_ok ||
+      napi_create_promise(env, &r->deferred, &promise) != napi_ok || napi_queue_async_work(env, r->work) != napi_ok) {
+    free_removal(env, r);
+    return fail(env, "UNKNOWN", "the removal could not be started");
+  }
+  return promise;
+}
+
 // The floating-point measurement, on a thread of libuv's pool.
 
 struct Measurement {
@@ -395,6 +453,7 @@ NAPI_MODULE_INIT() {
                   export_function(env, exports, "notify", notify_) && export_function(env, exports, "spawn", spawn_) &&
                   export_function(env, exports, "reap", reap_) &&
                   export_function(env, exports, "lockFile", lock_file_) &&
+                  export_function(env, exports, "removeTree", remove_tree_) &&
                   export_function(env, exports, "measureFlops", measure_flops_) &&
                   napi_add_env_cleanup_hook(env, environment_ends, env) == napi_ok;
   return is_right ? exports : nullptr;

@@ -61,6 +61,11 @@ export interface Native {
   /** Takes an exclusive lock on the file (created 0600); returns its descriptor, or -1 when another holds it. */
   lockFile(path: string): number;
   /**
+   * Removes a folder with all that is in it, off the JavaScript thread. Follows no link, stays on its file system, and
+   * needs few descriptors however deep it is. A missing one is removed already. Rejects with the errno name as `code`.
+   */
+  removeTree(path: string): Promise<void>;
+  /**
    * Runs the floating-point kernel on `threads` threads for `durationMs`, off the JavaScript thread.
    * Resolves to FLOP/s summed over the threads and the instruction set that was used (`avx512`, `avx2`, `neon`, `generic`).
    */

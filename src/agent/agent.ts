@@ -149,6 +149,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     executors,
     capacity,
     environment: jobEnvironment(environment),
+    native,
     clock,
     log: log.child({ room: 'job' }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),

@@ -176,7 +176,7 @@ export function createLife(options: LifeOptions): Life {
       const { jobId, epoch } = attempt;
       hit('cleanup.begun');
       try {
-        await removeFolder(folderOf(attempt));
+        await removeFolder(folderOf(attempt), options.native ?? null);
       } catch (error) {
         log.warn(
           { err: error, jobId, epoch },

@@ -1,9 +1,10 @@
 // A job's folder from outside: its stored output by offset, its meter file, and its removal. The job may have put
 // anything in place of its files: nothing here follows a link or waits at a pipe.
 import { constants, lstatSync, rmdirSync } from 'node:fs';
-import { type FileHandle, open, readdir, rm, rmdir, unlink } from 'node:fs/promises';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf } from '../base/fault.ts';
+import type { Native } from '../native.ts';
 import { jobFile } from './executor/executor.ts';
 import type { OutputStream } from './job.ts';
 import { METER_BYTES_MAX, type MeterReading, parseMeter } from './meter.ts';
@@ -76,19 +77,12 @@ export async function readMeter(folder: string): Promise<MeterReading | string |
 }
 
 /**
- * Removes the folder of an attempt, off the event loop: a file system that is busy with its own journal can hold
- * an rmdir for long. An ordinary one in a few steps, a full workspace by a recursive walk that follows no link.
+ * Removes the folder of an attempt, off the event loop: a file system that is busy can hold an rmdir for long. By the
+ * addon in one step; without it by Node's walk. Neither follows a link.
  */
-export async function removeFolder(folder: string): Promise<void> {
-  try {
-    for (const entry of await readdir(folder, { withFileTypes: true })) {
-      const path = join(folder, entry.name);
-      await (entry.isDirectory() ? rmdir(path) : unlink(path));
-    }
-    await rmdir(folder);
-  } catch {
-    await rm(folder, { recursive: true, force: true, maxRetries: 2 });
-  }
+export async function removeFolder(folder: string, native: Native | null): Promise<void> {
+  if (native !== null) await native.removeTree(folder);
+  else await rm(folder, { recursive: true, force: true, maxRetries: 2 });
 }
 
 /** Removes the folder of an attempt into which nobody has written anything; false when there is something. */

@@ -19,6 +19,7 @@ import { type Clock, every } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
+import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
@@ -46,6 +47,8 @@ export interface JobsOptions {
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   /** What every job finds in its environment besides flopd's own. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Null or none: folders are removed by Node. */
+  readonly native?: Native | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly events: JobEvents;
@@ -176,7 +179,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     hit('intent.written');
     if (!(await attempt.durable)) {
       life.release(attempt);
-      await removeFolder(life.folderOf(attempt)).catch(() => {});
+      await removeFolder(life.folderOf(attempt), options.native ?? null).catch(() => {});
       return refuse(
         jobId,
         epoch,
@@ -228,7 +231,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     return first ? accepted : duplicate;
   }
 
-  recoverAll(book, life, jobsFolder, log);
+  recoverAll(book, life, jobsFolder, options.native ?? null, log);
 
   return {
     start,
@@ -288,7 +291,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 }
 
 /** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll(book: Book, life: Life, jobsFolder: string, log: Log): void {
+function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native | null, log: Log): void {
   for (const entry of readdirSync(jobsFolder)) {
     const match = ATTEMPT_FOLDER.exec(entry);
     if (match === null) continue;
@@ -300,7 +303,7 @@ function recoverAll(book: Book, life: Life, jobsFolder: string, log: Log): void 
       log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
       book.add({ jobId, epoch, order: null, bootId: null });
     } else
-      void removeFolder(join(jobsFolder, entry)).catch((error: unknown) =>
+      void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
         log.warn({ err: error }, 'old folder stays'),
       );
   }

@@ -1,6 +1,6 @@
 // Runs inside a Node with AddressSanitizer preloaded: exercises what touches memory in the addon given as argument.
 // argv: addon, a folder to write in. Prints "done" at its end.
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -67,6 +67,20 @@ for (const wrong of [[], [1], ['/bin/true', ['a', {}]], ['/bin/true', ['a'], ['b
     if (!(error instanceof TypeError)) throw error;
   }
 }
+const tree = join(folder, 'tree');
+mkdirSync(join(tree, 'd/'.repeat(100)), { recursive: true });
+for (let i = 0; i < 100; i++) writeFileSync(join(tree, 'd', `f${i}`), '');
+await Promise.all([
+  native.removeTree(tree),
+  native.removeTree(join(folder, 'missing')),
+  native.removeTree(tree).catch(() => {}),
+]);
+await native.removeTree(tree);
+if (existsSync(tree)) process.exit(4);
+await native.removeTree('/proc/self/fdinfo').then(
+  () => process.exit(5),
+  () => {},
+);
 native.notify('x'.repeat(60_000));
 native.lockFile(join(folder, 'lock'));
 await native.measureFlops('fp64', 3, 20);

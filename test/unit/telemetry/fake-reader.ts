@@ -72,6 +72,7 @@ export function createFakeReader(first: readonly NativeColumn[], nowMs: () => nu
       spawn: missing,
       reap: missing,
       lockFile: missing,
+      removeTree: missing,
       measureFlops: missing,
     },
   };
