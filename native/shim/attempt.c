@@ -20,6 +20,9 @@
 
 #define MS 1000LL
 static const int64_t OUTPUT_EVENT_US = 10 * MS;
+/* Nothing but the start of the program is done until it runs, for at most this time: on a busy machine each word to
+ * the agent and each file would make it wait. */
+static const int64_t QUIET_US = 20 * MS;
 static const int64_t ANNOUNCE_RETRY_US = 5 * MS, ANNOUNCE_DEADLINE_US = 5000 * MS;
 static const int64_t SWEEP_EVERY_US = 10 * MS;
 static const int64_t SWEEP_DEADLINE_US = 30000 * MS;  /* processes in state D are reported after that */
@@ -36,9 +39,9 @@ static struct {
 	struct stream out, err;
 	int folder, signals, status, listener;
 	pid_t main_pid;            /* 0 before the fork and after it was collected */
-	bool main_ended, claimed_elsewhere;
+	bool main_ended, claimed_elsewhere, reserved;
 	struct child_failure failure;
-	int64_t started_us, next_output_us, announce_us, announce_until_us;
+	int64_t started_us, next_output_us, quiet_until_us, announce_us, announce_until_us;
 	int64_t time_limit_us, kill_us, sweep_us, phase_until_us, disk_until_us; /* 0 for none */
 	const char *boot_id;
 } shim;
@@ -126,6 +129,8 @@ static void read_status(void)
 	}
 	close(shim.status);
 	shim.status = -1;
+	shim.quiet_until_us = 0;
+	if (shim.announce_us > 0) shim.announce_us = 1;
 }
 
 static void announce(int64_t now_us)
@@ -147,6 +152,13 @@ static void tell(int64_t now_us, bool at_once)
 	control_send(control);
 }
 
+static void reserve_end(int64_t now_us)
+{
+	if (shim.reserved || now_us < shim.quiet_until_us) return;
+	shim.reserved = true;
+	record_reserve_end();
+}
+
 static void sooner(int64_t *until_us, int64_t at_us)
 {
 	if (at_us > 0 && (*until_us == 0 || at_us < *until_us)) *until_us = at_us;
@@ -159,6 +171,7 @@ static int wait_ms(int64_t now_us)
 	sooner(&until_us, shim.kill_us);
 	sooner(&until_us, shim.phase_until_us);
 	sooner(&until_us, shim.announce_us);
+	if (!shim.reserved) sooner(&until_us, shim.quiet_until_us);
 	sooner(&until_us, shim.out.retry_us);
 	sooner(&until_us, shim.err.retry_us);
 	if (shim.phase == SWEEPING) sooner(&until_us, shim.sweep_us);
@@ -322,11 +335,12 @@ static void run_job(void)
 	stream_open(&shim.out, "stdout", out[0]);
 	stream_open(&shim.err, "stderr", err[0]);
 	if (shim.spec.time_limit_ms >= 0) shim.time_limit_us = shim.started_us + shim.spec.time_limit_ms * MS;
-	announce(shim.started_us);
-	record_reserve_end();
+	shim.quiet_until_us = shim.started_us + QUIET_US;
+	if (shim.announce_us > 0) shim.announce_us = shim.quiet_until_us;
 	int64_t now_us = monotonic_us();
 	while (!advance(now_us) || shim.status >= 0) {
 		tell(now_us, false);
+		reserve_end(now_us);
 		wait_for_something(now_us);
 		now_us = monotonic_us();
 		keep_deadlines(now_us);

@@ -21,7 +21,8 @@
  *   control   Unix stream socket for agents, any number one after the other.
  * The working directory of the shim is the folder, so that long paths meet no limit of socket addresses.
  *
- * Conversation: the shim connects to the agent's announce socket at start; later agents connect to `control`.
+ * Conversation: the shim connects to the agent's announce socket when the program runs, or does not for 20 ms; later
+ * agents connect to `control`.
  * Either way the shim says, one line each and as far as it has come:
  *   hello NAME SHIMPID  ·  started pid=N wall=MS  ·  output stdout=N stderr=N (at most 100 a second)  ·  ended
  * and takes   stop GRACEMS   (SIGTERM to the whole tree, SIGKILL after the grace)   and   signal N   (to the group).

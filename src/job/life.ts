@@ -26,6 +26,8 @@ const REMOVALS_MAX = 2;
 export interface Life {
   /** Makes the folder of an attempt. Throws the system's error. */
   prepare(attempt: Attempt): void;
+  /** Makes its workspace, which may be done while its intent is on the way to the disk. */
+  prepareWorkspace(attempt: Attempt): void;
   /** Starts it; its intent is on disk. */
   launch(attempt: Attempt): void;
   /** Takes up what an earlier agent accepted. */
@@ -159,8 +161,17 @@ export function createLife(options: LifeOptions): Life {
   function prepare(attempt: Attempt): void {
     const folder = folderOf(attempt);
     mkdirSync(folder, { mode: 0o700 });
-    mkdirSync(join(folder, jobFile.workspace), { mode: 0o700 });
     hit('folder.made');
+  }
+
+  /** A job without one fails to start, and its shim says why. */
+  function prepareWorkspace(attempt: Attempt): void {
+    const { jobId, epoch } = attempt;
+    try {
+      mkdirSync(join(folderOf(attempt), jobFile.workspace), { mode: 0o700 });
+    } catch (error) {
+      log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the workspace of a job cannot be made');
+    }
   }
 
   function remove(attempt: Attempt): void {
@@ -196,6 +207,7 @@ export function createLife(options: LifeOptions): Life {
 
   return {
     prepare,
+    prepareWorkspace,
     folderOf,
     hold: (attempt) => count(attempt, true),
     release: (attempt) => count(attempt, false),

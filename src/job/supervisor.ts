@@ -177,6 +177,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       () => false,
     );
     hit('intent.written');
+    await Promise.resolve(); // the journal's write has begun
+    life.prepareWorkspace(attempt);
     if (!(await attempt.durable)) {
       life.release(attempt);
       await removeFolder(life.folderOf(attempt), options.native ?? null).catch(() => {});

@@ -1,4 +1,4 @@
-// The agent's side of native/shim/nest.c: the socket at which shims announce themselves, and the nest that forks
+// The agent's side of native/shim/nest.c: the sockets at which shims announce themselves, and the nest that forks
 // them. One per folder of attempts. A nest that dies is replaced at the next start; its shims do not notice.
 import { spawn as nodeSpawn } from 'node:child_process';
 import type { Socket } from 'node:net';
@@ -16,8 +16,10 @@ const SILENCE_MS = 5000;
 /** A nest that has not come to the door after this time is replaced. */
 const HATCH_MS = 5000;
 const REAP_PERIOD_MS = 1000;
-/** Name of the socket beside the folders of the attempts; nest.c and the orders for shims know it. */
-export const DOOR = 'announce';
+/** Name of the first socket beside the folders of the attempts; nest.c knows it. */
+const DOOR = 'announce';
+/** libuv lets in one visitor a socket and turn of the loop: with one door, shims would wait in line at a busy agent. */
+const DOORS = 8;
 const NEST = 'nest';
 
 export interface NestOptions {
@@ -39,7 +41,16 @@ export interface Nest {
   close(): void;
 }
 
-/** Opens the door. Throws the system's error. */
+const nameOfDoor = (at: number): string => (at === 0 ? DOOR : `${DOOR}.${at}`);
+
+/** Name of the socket at which the shim of an attempt announces itself: always the same for the same attempt. */
+export function doorOf(name: string): string {
+  let sum = 0;
+  for (let at = 0; at < name.length; at++) sum += name.charCodeAt(at);
+  return nameOfDoor(sum % DOORS);
+}
+
+/** Opens the doors. Throws the system's error. */
 export function createNest(options: NestOptions): Nest {
   const { folder, shimPath, native, clock, log } = options;
   /** Visitors that have not said who they are, and since when (monotonic ms). */
@@ -50,7 +61,13 @@ export function createNest(options: NestOptions): Nest {
   let hatchingSinceMs: number | null = null;
   let unreaped = false;
   let unsaid = '';
-  const door: Door = openDoor(join(folder, DOOR), welcome, log);
+  const doors: Door[] = [];
+  try {
+    for (let at = 0; at < DOORS; at++) doors.push(openDoor(join(folder, nameOfDoor(at)), welcome, log));
+  } catch (error) {
+    for (const door of doors) door.close();
+    throw error;
+  }
   const watch: Timer = every(clock, REAP_PERIOD_MS, look);
 
   function welcome(socket: Socket): void {
@@ -146,7 +163,7 @@ export function createNest(options: NestOptions): Nest {
     },
     close() {
       watch.cancel();
-      door.close();
+      for (const door of doors) door.close();
       nest?.destroy();
       for (const socket of strangers.keys()) socket.destroy();
     },

@@ -28,7 +28,7 @@ import type {
   RecoverRequest,
   StartRequest,
 } from './executor.ts';
-import { createNest, DOOR, type Nest } from './nest.ts';
+import { createNest, doorOf, type Nest } from './nest.ts';
 import { claimNeverStarted, encodeSpec, readEnd, readStarted, shimFile, storedBytes } from './shim-files.ts';
 import { connectToShim, readLines, type ShimLine } from './shim-link.ts';
 
@@ -365,5 +365,6 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
 }
 
 function specOf(request: StartRequest): Buffer {
-  return encodeSpec(basename(request.folder), `../${DOOR}`, request);
+  const name = basename(request.folder);
+  return encodeSpec(name, `../${doorOf(name)}`, request);
 }
