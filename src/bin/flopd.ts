@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The process entry: argv, environment and streams in, exit code out. The only file that ends the process.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createClock } from '../base/clock.ts';
@@ -28,6 +28,12 @@ function findRoot(): string {
 }
 
 let packageVersion = '';
+
+/** Another script of the same build, or null where this one runs from its source. */
+function builtBeside(name: string): URL | null {
+  const script = new URL(name, import.meta.url);
+  return existsSync(script) ? script : null;
+}
 
 function onSignal(signals: readonly StopSignal[], fn: (signal: StopSignal) => void): () => void {
   const listener = (signal: NodeJS.Signals): void => fn(signal as StopSignal);
@@ -111,7 +117,11 @@ async function main(): Promise<void> {
     onSignal,
     onKey,
     daemons: {
-      startScheduler: async (options) => (await import('../scheduler/scheduler.ts')).startScheduler(options),
+      startScheduler: async (options) =>
+        (await import('../scheduler/scheduler.ts')).startScheduler({
+          ...options,
+          writerScript: builtBeside('store-writer.js'),
+        }),
       startAgent: async (options) => (await import('../agent/agent.ts')).startAgent(options),
       enrol: async (options) => (await import('../agent/enrolment.ts')).enrol(options),
       readEnrolment: async (stateDir) => (await import('../agent/enrolment.ts')).readEnrolment(stateDir),

@@ -38,6 +38,8 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
+  readonly writerScript?: URL | null;
 }
 
 export interface Scheduler {
@@ -61,6 +63,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     path: join(folder, 'store.db'),
     clock,
     log,
+    writerScript: options.writerScript ?? null,
     committed: metrics.committed,
   });
   const placement = createPlacement();

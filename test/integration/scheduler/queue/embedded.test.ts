@@ -2,10 +2,13 @@ import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { pathToFileURL } from 'node:url';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
-import { openEmbeddedQueue, SCHEMA_VERSION } from '../../../../src/scheduler/queue/embedded.ts';
+import { openEmbeddedQueue } from '../../../../src/scheduler/queue/embedded.ts';
+import { SCHEMA_VERSION } from '../../../../src/scheduler/queue/store.ts';
+import { buildWriterScript } from './built-writer.ts';
 import { newJob, newNode, queueContract } from './contract.ts';
 
 const Libsql = createRequire(import.meta.url)('libsql') as new (
@@ -21,15 +24,25 @@ const open = (folder: string, change: Partial<Parameters<typeof openEmbeddedQueu
     ...change,
   });
 
-queueContract('embedded', () => {
-  const folder = freshFolder();
-  return {
-    open: (finishedInMemory = 10_000) => open(folder, { finishedInMemory }),
-    remove: () => rmSync(folder, { recursive: true, force: true }),
-  };
-});
+const built = await buildWriterScript();
+afterAll(built.remove);
+const writers = [
+  { where: 'a thread of its own', writerScript: built.script },
+  { where: 'this thread', writerScript: null },
+];
 
-describe('the embedded queue', () => {
+for (const { where, writerScript } of writers) {
+  queueContract(`embedded (writer in ${where})`, () => {
+    const folder = freshFolder();
+    return {
+      open: (finishedInMemory = 10_000) => open(folder, { finishedInMemory, writerScript }),
+      remove: () => rmSync(folder, { recursive: true, force: true }),
+    };
+  });
+}
+
+describe.each(writers)('the embedded queue with its writer in $where', ({ writerScript }) => {
+  const openHere: typeof open = (at, change = {}) => open(at, { writerScript, ...change });
   let folder: string;
   beforeEach(() => {
     folder = freshFolder();
@@ -38,20 +51,20 @@ describe('the embedded queue', () => {
 
   it('puts all changes of one turn into one commit', async () => {
     const commits: number[] = [];
-    const queue = await open(folder, { committed: (_seconds, records) => commits.push(records) });
+    const queue = await openHere(folder, { committed: (_seconds, records) => commits.push(records) });
     await Promise.all(Array.from({ length: 50 }, () => queue.insertJob(newJob())));
     expect(commits).toEqual([50]);
     await queue.close();
   });
 
   it('loses nothing that was promised when it is cut off without closing', async () => {
-    const queue = await open(folder);
+    const queue = await openHere(folder);
     const jobs = Array.from({ length: 20 }, () => newJob());
     for (const job of jobs) await queue.insertJob(job);
     await queue.putNode(newNode('node-a'));
     const image = freshFolder();
     cpSync(folder, image, { recursive: true, filter: (path) => !path.endsWith('.lock') });
-    const survivor = await open(image);
+    const survivor = await openHere(image);
     expect([...survivor.pending()]).toEqual(jobs);
     await survivor.close();
     await queue.close();
@@ -59,10 +72,10 @@ describe('the embedded queue', () => {
   });
 
   it('lets one scheduler in at a time', async () => {
-    const first = await open(folder);
-    await expect(open(folder)).rejects.toMatchObject({ code: 'QUEUE_IN_USE', field: 'stateDir' });
+    const first = await openHere(folder);
+    await expect(openHere(folder)).rejects.toMatchObject({ code: 'QUEUE_IN_USE', field: 'stateDir' });
     await first.close();
-    const second = await open(folder);
+    const second = await openHere(folder);
     await second.close();
   });
 
@@ -70,15 +83,15 @@ describe('the embedded queue', () => {
     const store = new Libsql(join(folder, 'store.db'));
     store.exec(`PRAGMA user_version = ${SCHEMA_VERSION + 1}`);
     store.close();
-    await expect(open(folder)).rejects.toMatchObject({ code: 'QUEUE_STORE_NEWER', field: 'stateDir' });
+    await expect(openHere(folder)).rejects.toMatchObject({ code: 'QUEUE_STORE_NEWER', field: 'stateDir' });
     const other = freshFolder();
     writeFileSync(join(other, 'store.db'), 'this is not a database '.repeat(1000));
-    await expect(open(other)).rejects.toMatchObject({ code: 'QUEUE_STORE_UNUSABLE' });
+    await expect(openHere(other)).rejects.toMatchObject({ code: 'QUEUE_STORE_UNUSABLE' });
     rmSync(other, { recursive: true });
   });
 
   it('takes no more changes after a failed commit and forgets what was not stored', async () => {
-    const queue = await open(folder);
+    const queue = await openHere(folder);
     const kept = newJob();
     await queue.insertJob(kept);
     // Another connection takes the write lock: the commit cannot be made.
@@ -96,8 +109,98 @@ describe('the embedded queue', () => {
     expect(queue.failure()?.remedy).toContain('restart');
     await expect(queue.putNode(newNode('node-a'))).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
     await queue.close();
-    const again = await open(folder);
+    const again = await openHere(folder);
     expect([...again.pending()]).toEqual([kept]);
     await again.close();
+  });
+});
+
+/** A thread that pretends: it answers `commits` batches, each after `delayMs`, and ends at the next. */
+function writeScript(folder: string, { commits, delayMs }: { commits: number; delayMs: number }): URL {
+  const path = join(folder, 'writer.mjs');
+  writeFileSync(
+    path,
+    `import { parentPort } from 'node:worker_threads';
+     let left = ${commits};
+     parentPort.on('message', (batch) => {
+       if (batch === null) parentPort.close();
+       else if (left-- === 0) process.exit(3);
+       else setTimeout(() => parentPort.postMessage({ seconds: 0 }), ${delayMs});
+     });`,
+  );
+  return pathToFileURL(path);
+}
+
+describe('the embedded queue and the thread that writes', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = freshFolder();
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('gathers into one commit what comes while another is under way, and shows it at once', async () => {
+    const commits: number[] = [];
+    const writerScript = writeScript(folder, { commits: 100, delayMs: 200 });
+    const committed = (_seconds: number, records: number) => commits.push(records);
+    const queue = await open(folder, { writerScript, committed, finishedInMemory: 2 });
+    const jobs = Array.from({ length: 12 }, () => newJob());
+    const stored: Promise<void>[] = [];
+    for (const job of jobs) {
+      stored.push(queue.insertJob(job));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    for (const job of jobs.slice(0, 6)) stored.push(queue.updateJob(job.id, { state: 'COMPLETED' }));
+    // The first is with the writer, none is on disk, and memory keeps two of the six that have ended.
+    expect(commits).toEqual([]);
+    const ids = jobs.map((job) => job.id);
+    const idsOf = (records: readonly { id: string }[]) => records.map((job) => job.id);
+    expect(idsOf(queue.jobs({ limit: 7 }))).toEqual(ids.slice(-7).reverse());
+    expect(idsOf(queue.jobs({ state: 'COMPLETED', limit: 9 }))).toEqual(ids.slice(0, 6).reverse());
+    expect(queue.jobsByPrefix(ids[0] ?? '', 9).map((job) => job.state)).toEqual(['COMPLETED']);
+    expect(queue.job(ids[0] ?? '')?.state).toBe('COMPLETED');
+    await Promise.all(stored);
+    expect(commits).toEqual([1, 12]);
+    await queue.close();
+  });
+
+  it('fails when its thread ends, and is back at what was promised', async () => {
+    const queue = await open(folder, { writerScript: writeScript(folder, { commits: 1, delayMs: 0 }) });
+    const kept = newJob();
+    await queue.insertJob(kept);
+    const first = queue.updateJob(kept.id, { state: 'STARTING', epoch: 1, nodeId: 'node-a' });
+    await new Promise((resolve) => setImmediate(resolve));
+    const second = queue.updateJob(kept.id, { state: 'RUNNING' });
+    const node = queue.putNode(newNode('node-a'));
+    const outcomes = await Promise.allSettled([first, second, node]);
+    for (const outcome of outcomes) {
+      expect(outcome).toMatchObject({ status: 'rejected', reason: { code: 'QUEUE_STORE_FAILED' } });
+    }
+    expect(queue.job(kept.id)).toEqual(kept);
+    expect([...queue.pending()]).toEqual([kept]);
+    expect(queue.nodes()).toEqual([]);
+    expect(queue.failure()).toMatchObject({ code: 'QUEUE_STORE_FAILED', field: 'stateDir' });
+    await expect(queue.insertJob(newJob())).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
+    await queue.close();
+  });
+
+  it('says so when its thread cannot start, and lets the store go', async () => {
+    const queue = await open(folder, { writerScript: pathToFileURL(join(folder, 'missing.mjs')) });
+    await expect(queue.insertJob(newJob())).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
+    await queue.close();
+    const again = await open(folder);
+    expect(again.jobs({ limit: 9 })).toEqual([]);
+    await again.close();
+  });
+
+  it('leaves the event loop free while the disk is slow', async () => {
+    const queue = await open(folder, { writerScript: writeScript(folder, { commits: 9, delayMs: 300 }) });
+    let over = false;
+    void queue.insertJob(newJob()).then(() => {
+      over = true;
+    });
+    let turns = 0;
+    for (; !over; turns += 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(turns).toBeGreaterThan(10);
+    await queue.close();
   });
 });

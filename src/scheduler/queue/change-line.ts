@@ -1,0 +1,133 @@
+// Changes on their way to the disk, as a line of batches: the first may be with the writer, the last takes what is
+// asked for now. A job that changes again before its batch has left is written once, with its last record. Memory
+// may have let go of a finished job that is still in this line.
+import type { Fault } from '../../base/fault.ts';
+import type { Indexed } from './job-index.ts';
+import type { NodeRecord } from './queue.ts';
+import type { Batch } from './store-writer.ts';
+
+/** A batch that has grown to this takes no further record, so that the writer never holds more. */
+export const MAX_BATCH_BYTES = 4 * 1024 * 1024;
+/** What a record is taken to be long, without the specification. */
+const RECORD_BYTES = 2048;
+
+export interface ChangedJob {
+  readonly now: Indexed;
+  /** The record before, or null for a new job. */
+  readonly before: Indexed | null;
+  /** JSON of the specification of a new job. */
+  readonly spec: string | null;
+}
+
+export interface ChangeBatch {
+  readonly jobs: Map<string, ChangedJob>;
+  /** The record now and before (null for a new node). */
+  readonly nodes: Map<string, { readonly now: NodeRecord; readonly before: NodeRecord | null }>;
+  /** Settles when the batch is on disk, or is not. */
+  readonly stored: Promise<void>;
+  resolve(): void;
+  reject(error: Fault): void;
+}
+
+export interface ChangeLine {
+  putJob(now: Indexed, before: Indexed | null): Promise<void>;
+  putNode(now: NodeRecord, before: NodeRecord | null): Promise<void>;
+  /** The latest record of a job that is in the line. */
+  job(id: string): Indexed | null;
+  /** All jobs in the line, each with its latest record. */
+  jobs(): ReadonlyMap<string, Indexed>;
+  /** The oldest batch, from now on closed to further changes; it stays in the line until `remove`. */
+  first(): ChangeBatch | null;
+  remove(batch: ChangeBatch): void;
+  /** Batches in it. */
+  readonly length: number;
+  /** Takes all out, the youngest first: the order in which to undo them. */
+  clear(): readonly ChangeBatch[];
+}
+
+export function createChangeLine(): ChangeLine {
+  /** Oldest first. */
+  const batches: ChangeBatch[] = [];
+  let open: ChangeBatch | null = null;
+  let openBytes = 0;
+
+  function take(bytes: number): ChangeBatch {
+    if (open === null || openBytes + bytes > MAX_BATCH_BYTES) {
+      open = createBatch();
+      openBytes = 0;
+      batches.push(open);
+    }
+    openBytes += bytes;
+    return open;
+  }
+
+  return {
+    putJob(now, before) {
+      const spec = before === null ? JSON.stringify(now.job.spec) : null;
+      const batch = take(RECORD_BYTES + (spec?.length ?? 0));
+      const earlier = batch.jobs.get(now.job.id);
+      batch.jobs.set(now.job.id, earlier === undefined ? { now, before, spec } : { ...earlier, now });
+      return batch.stored;
+    },
+    putNode(now, before) {
+      const batch = take(RECORD_BYTES);
+      const earlier = batch.nodes.get(now.id);
+      batch.nodes.set(now.id, { now, before: earlier === undefined ? before : earlier.before });
+      return batch.stored;
+    },
+    job(id) {
+      for (let at = batches.length - 1; at >= 0; at -= 1) {
+        const found = batches[at]?.jobs.get(id);
+        if (found !== undefined) return found.now;
+      }
+      return null;
+    },
+    jobs() {
+      const latest = new Map<string, Indexed>();
+      for (const { jobs } of batches) for (const [id, { now }] of jobs) latest.set(id, now);
+      return latest;
+    },
+    first() {
+      const batch = batches[0] ?? null;
+      if (batch === open) open = null;
+      return batch;
+    },
+    remove(batch) {
+      const at = batches.indexOf(batch);
+      if (at >= 0) batches.splice(at, 1);
+    },
+    get length() {
+      return batches.length;
+    },
+    clear() {
+      open = null;
+      return batches.splice(0).reverse();
+    },
+  };
+}
+
+function createBatch(): ChangeBatch {
+  let resolve: () => void = () => {};
+  let reject: (error: Fault) => void = () => {};
+  const stored = new Promise<void>((onResolve, onReject) => {
+    resolve = onResolve;
+    reject = onReject;
+  });
+  // Whoever asked for a change has its own promise; this one must not count as unhandled when nobody waits.
+  stored.catch(() => {});
+  return { jobs: new Map(), nodes: new Map(), stored, resolve, reject };
+}
+
+/** The rows of a batch. JSON escapes NUL, which SQLite's C strings would end at. */
+export function rowsOf(batch: ChangeBatch): Batch {
+  const inserted: Batch['inserted'][number][] = [];
+  const updated: Batch['updated'][number][] = [];
+  for (const { now, spec } of batch.jobs.values()) {
+    const { id, spec: _spec, ...fields } = now.job;
+    const record = JSON.stringify(fields);
+    if (spec !== null) inserted.push([now.sequence, id, fields.state, record, spec]);
+    else updated.push([fields.state, record, now.sequence]);
+  }
+  const nodes = [...batch.nodes].map(([id, { now }]) => [id, JSON.stringify(now)] as const);
+  return { inserted, updated, nodes };
+}

@@ -1,0 +1,138 @@
+// The file of the embedded queue: its tables, its lock, and reading from it.
+//
+//   job   sequence (order of submission), id, state, record = JSON of the fields that change
+//   spec  sequence, spec = JSON, written once, so that a change of state does not rewrite 128 KiB
+//   node  id, record
+//
+// A second file, `<path>.lock`, is held by an open exclusive transaction for as long as the queue is open: the
+// kernel drops it with the process, so no stale lock can be left.
+import { describeError, errnoOf, Fault } from '../../base/fault.ts';
+import type { JobState } from '../../protocol/result.ts';
+import type { JobSpec } from '../../protocol/spec.ts';
+import type { Indexed, JobIndex } from './job-index.ts';
+import type { JobRecord, NodeRecord } from './queue.ts';
+import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writer.ts';
+
+export const SCHEMA_VERSION = 1;
+
+interface JobRow {
+  readonly sequence: number;
+  readonly id: string;
+  readonly record: string;
+  readonly spec: string;
+}
+
+const SCHEMA = `
+CREATE TABLE job (sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, record TEXT NOT NULL);
+CREATE INDEX job_state ON job (state, sequence);
+CREATE TABLE spec (sequence INTEGER PRIMARY KEY, spec TEXT NOT NULL);
+CREATE TABLE node (id TEXT PRIMARY KEY, record TEXT NOT NULL);
+PRAGMA user_version = ${SCHEMA_VERSION};
+`;
+
+export interface Lock {
+  release(): void;
+}
+
+/** Throws Fault QUEUE_IN_USE or QUEUE_STORE_UNUSABLE. */
+export function takeLock(Libsql: DatabaseClass, path: string): Lock {
+  let holder: Database | null = null;
+  try {
+    const opened = new Libsql(`${path}.lock`, { timeout: BUSY_TIMEOUT_MS });
+    holder = opened;
+    opened.exec('BEGIN EXCLUSIVE');
+    return {
+      release() {
+        opened.exec('ROLLBACK');
+        opened.close();
+      },
+    };
+  } catch (error) {
+    holder?.close();
+    if (errnoOf(error) !== 'SQLITE_BUSY') throw unusable(path, error);
+    throw new Fault('QUEUE_IN_USE', `another scheduler uses the job store ${path}`, {
+      field: 'stateDir',
+      remedy: 'stop the other scheduler or choose another state directory',
+      cause: error,
+    });
+  }
+}
+
+export function unusable(path: string, cause: unknown): Fault {
+  return new Fault(
+    'QUEUE_STORE_UNUSABLE',
+    `the job store ${path} cannot be opened (${describeError(cause)})`,
+    {
+      field: 'stateDir',
+      remedy:
+        'check that the folder is writable and the disk has space; move a damaged store.db away to start empty',
+      cause,
+    },
+  );
+}
+
+/** Makes or checks the tables. Throws Fault QUEUE_STORE_NEWER, or what SQLite says. */
+export function openStore(Libsql: DatabaseClass, path: string): Database {
+  const store = new Libsql(path, { timeout: BUSY_TIMEOUT_MS });
+  try {
+    store.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');
+    const row = store.prepare('PRAGMA user_version').get() as { user_version: number };
+    if (row.user_version > SCHEMA_VERSION) {
+      throw new Fault(
+        'QUEUE_STORE_NEWER',
+        `the job store ${path} has schema version ${row.user_version}, this flopd knows up to ${SCHEMA_VERSION}`,
+        { field: 'stateDir', remedy: 'use the newer flopd that wrote it, or another state directory' },
+      );
+    }
+    if (row.user_version === 0) store.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
+    return store;
+  } catch (error) {
+    store.close();
+    throw error;
+  }
+}
+
+export type StoreReader = ReturnType<typeof createReader>;
+
+/** Reads what is on disk. `all` runs a statement to its end: one left open would keep the log from starting over. */
+export function createReader(store: Database) {
+  const select = 'SELECT job.sequence AS sequence, id, record, spec FROM job JOIN spec USING (sequence)';
+  const unfinishedStates = "('PENDING', 'STARTING', 'RUNNING')";
+  const jobById = store.prepare(`${select} WHERE id = ?`);
+  const jobsByPrefix = store.prepare(`${select} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?`);
+  const newest = store.prepare(`${select} ORDER BY job.sequence DESC LIMIT ?`);
+  const newestOfState = store.prepare(`${select} WHERE state = ? ORDER BY job.sequence DESC LIMIT ?`);
+  const read = (rows: readonly unknown[]): Indexed[] => (rows as JobRow[]).map(parseJob);
+  return {
+    job: (id: string): Indexed | null => read(jobById.all(id))[0] ?? null,
+    // Ids are lower-case ASCII, so that `~` is after every one of them.
+    byPrefix: (prefix: string, limit: number) => read(jobsByPrefix.all(prefix, `${prefix}~`, limit)),
+    newest: (state: JobState | undefined, limit: number) =>
+      read(state === undefined ? newest.all(limit) : newestOfState.all(state, limit)),
+    /** Fills memory from disk; returns the next sequence. */
+    load(index: JobIndex, nodes: Map<string, NodeRecord>, finishedInMemory: number): number {
+      const finished = store
+        .prepare(`${select} WHERE state NOT IN ${unfinishedStates} ORDER BY job.sequence DESC LIMIT ?`)
+        .all(finishedInMemory);
+      for (const entry of read(finished).reverse()) index.put(entry);
+      const unfinished = store.prepare(`${select} WHERE state IN ${unfinishedStates} ORDER BY job.sequence`);
+      for (const entry of read(unfinished.all())) index.put(entry);
+      const loaded = index.counts();
+      const counts = store.prepare('SELECT state, COUNT(*) AS jobs FROM job GROUP BY state').all();
+      for (const { state, jobs } of counts as { state: JobState; jobs: number }[]) {
+        if (jobs > loaded[state]) index.countElsewhere(state, jobs - loaded[state]);
+      }
+      for (const { record } of store.prepare('SELECT record FROM node').all() as { record: string }[]) {
+        const node = JSON.parse(record) as NodeRecord;
+        nodes.set(node.id, node);
+      }
+      const [row] = store.prepare('SELECT COALESCE(MAX(sequence), 0) AS last FROM job').all();
+      return (row as { last: number }).last + 1;
+    },
+  };
+}
+
+function parseJob(row: JobRow): Indexed {
+  const record = JSON.parse(row.record) as Omit<JobRecord, 'id' | 'spec'>;
+  return { job: { id: row.id, spec: JSON.parse(row.spec) as JobSpec, ...record }, sequence: row.sequence };
+}

@@ -1,0 +1,101 @@
+import { describe, expect, it } from 'vitest';
+import { Fault } from '../../../../src/base/fault.ts';
+import { jobSpecSchema } from '../../../../src/protocol/spec.ts';
+import { createChangeLine, MAX_BATCH_BYTES, rowsOf } from '../../../../src/scheduler/queue/change-line.ts';
+import type { Indexed } from '../../../../src/scheduler/queue/job-index.ts';
+import type { NodeRecord } from '../../../../src/scheduler/queue/queue.ts';
+
+function entry(id: string, change: Partial<Indexed['job']> = {}, environment = {}): Indexed {
+  return {
+    sequence: 7,
+    job: {
+      id,
+      spec: jobSpecSchema.parse({ version: 1, command: ['true'], environment }),
+      state: 'PENDING',
+      submittedAtMs: 1,
+      epoch: 0,
+      nodeId: null,
+      startedAtMs: null,
+      endedAtMs: null,
+      cancelBy: null,
+      result: null,
+      reason: '',
+      ...change,
+    },
+  };
+}
+const node = (generation: number): NodeRecord => ({
+  id: 'node-a',
+  name: 'a',
+  publicKey: 'AAAA',
+  enrolledAtMs: 1,
+  generation,
+  bootId: null,
+});
+
+describe('the line of changes', () => {
+  it('writes a job once per batch, a new one with its specification and its last record', () => {
+    const line = createChangeLine();
+    const [first, second] = [entry('job-a'), entry('job-a', { state: 'STARTING', epoch: 1 })];
+    line.putJob(first, null);
+    line.putJob(second, first);
+    line.putNode(node(1), null);
+    line.putNode(node(2), node(1));
+    const batch = line.first();
+    expect(batch && rowsOf(batch)).toEqual({
+      inserted: [[7, 'job-a', 'STARTING', expect.any(String), JSON.stringify(first.job.spec)]],
+      updated: [],
+      nodes: [['node-a', JSON.stringify(node(2))]],
+    });
+    const record = JSON.parse(batch === null ? '' : (rowsOf(batch).inserted[0]?.[3] ?? ''));
+    expect(record).toMatchObject({ state: 'STARTING', epoch: 1 });
+    expect(record).not.toHaveProperty('spec');
+    expect(batch?.jobs.get('job-a')?.before).toBeNull();
+    expect(batch?.nodes.get('node-a')?.before).toBeNull();
+  });
+
+  it('takes nothing more into a batch that has been given out', () => {
+    const line = createChangeLine();
+    const [first, second] = [entry('job-a'), entry('job-a', { state: 'LOST' })];
+    line.putJob(first, null);
+    const given = line.first();
+    line.putJob(second, first);
+    expect(given?.jobs.get('job-a')?.now).toBe(first);
+    expect(line.job('job-a')).toBe(second);
+    expect([...line.jobs().values()]).toEqual([second]);
+    if (given !== null) line.remove(given);
+    const next = line.first();
+    expect(next && rowsOf(next)).toMatchObject({ inserted: [], updated: [['LOST', expect.any(String), 7]] });
+    if (next !== null) line.remove(next);
+    expect(line.first()).toBeNull();
+    expect(line.job('job-a')).toBeNull();
+  });
+
+  it('lets no batch grow beyond its bound, and loses none', () => {
+    const line = createChangeLine();
+    const environment = { A: 'x'.repeat(100_000) };
+    const ids = Array.from({ length: 100 }, (_, at) => `job-${at}`);
+    for (const id of ids) line.putJob(entry(id, {}, environment), null);
+    expect(line.length).toBeGreaterThan(2);
+    const written: string[] = [];
+    for (let batch = line.first(); batch !== null; batch = line.first()) {
+      const rows = rowsOf(batch);
+      expect(JSON.stringify(rows).length).toBeLessThan(MAX_BATCH_BYTES * 1.05);
+      written.push(...rows.inserted.map(([, id]) => id));
+      line.remove(batch);
+    }
+    expect(written).toEqual(ids);
+  });
+
+  it('is undone from its end, and every promise of it can be refused', async () => {
+    const line = createChangeLine();
+    const stored = [line.putJob(entry('job-a'), null)];
+    line.first();
+    stored.push(line.putJob(entry('job-b'), null));
+    const batches = line.clear();
+    expect(batches.map((batch) => [...batch.jobs.keys()])).toEqual([['job-b'], ['job-a']]);
+    expect(line.length).toBe(0);
+    for (const batch of batches) batch.reject(new Fault('QUEUE_STORE_FAILED', 'no'));
+    for (const one of stored) await expect(one).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
+  });
+});
