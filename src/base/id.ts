@@ -1,12 +1,14 @@
 // Names that flopd makes up: 50 random bits in Crockford's base 32 without look-alike letters, after a word that
 // says what they name, e.g. `job-7k3m9q2x4t`. Short enough to read out, unique enough for one network; whoever
 // stores them checks for the collision.
-import { randomBytes } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 
 export function createId(kind: 'job' | 'node' | 'order' | 'session' | 'scheduler'): string {
+  // Node draws the bytes of many UUIDs at once. The first four and the last six bytes of one are all random.
+  const uuid = randomUUID();
   let text = '';
-  for (const byte of randomBytes(10)) text += ALPHABET[byte & 31];
+  for (const byte of Buffer.from(uuid.slice(0, 8) + uuid.slice(24), 'hex')) text += ALPHABET[byte & 31];
   return `${kind}-${text}`;
 }

@@ -96,9 +96,7 @@ function headersFault(): Fault {
 }
 
 export function answerJson(response: ServerResponse, status: number, value: unknown): void {
-  const body = Buffer.from(JSON.stringify(value));
-  writeHead(response, status, 'application/json; charset=utf-8', { 'Content-Length': body.length });
-  response.end(body);
+  endWith(response, status, 'application/json; charset=utf-8', JSON.stringify(value));
 }
 
 export function answerText(
@@ -107,10 +105,13 @@ export function answerText(
   text: string,
   type = 'text/plain',
 ): void {
-  const body = Buffer.from(text);
-  const contentType = type.includes('charset') ? type : `${type}; charset=utf-8`;
-  writeHead(response, status, contentType, { 'Content-Length': body.length });
-  response.end(body);
+  endWith(response, status, type.includes('charset') ? type : `${type}; charset=utf-8`, text);
+}
+
+/** As text, which goes out with the head in one piece. */
+function endWith(response: ServerResponse, status: number, contentType: string, text: string): void {
+  writeHead(response, status, contentType, { 'Content-Length': Buffer.byteLength(text) });
+  response.end(text);
 }
 
 export function writeHead(

@@ -5,11 +5,11 @@
 //   chunk -> queue of its stream -> write -> `grew` (followers read it) -> fdatasync, in batches -> `synced`
 //
 // The agent may delete what has been acknowledged, so only synced lengths are acknowledged.
-import { constants } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { constants, statSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { describeError, errnoOf } from '../base/fault.ts';
+import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
 
@@ -122,13 +122,14 @@ export function createOutputStore(options: {
   }
 
   async function readOutput(key: string, jobId: string, epoch: number): Promise<JobOutput> {
-    const [stdout, stderr] = await Promise.all([streamState(`${key}.stdout`), streamState(`${key}.stderr`)]);
+    const [stdout, stderr] = [streamState(`${key}.stdout`), streamState(`${key}.stderr`)];
     return { jobId, epoch, streams: { stdout, stderr }, syncScheduled: false, syncing: null, failure: null };
   }
 
-  async function streamState(name: string): Promise<StreamState> {
+  function streamState(name: string): StreamState {
     const path = join(folder, name);
-    const size = await sizeOf(path);
+    // Asked once for every new job, of a file that is not there yet: much dearer through the thread pool.
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
     // What an earlier process wrote may not be synced.
     return { path, writtenBytes: size, syncedBytes: 0, queue: [], pump: null };
   }
@@ -296,13 +297,4 @@ function hasUnsynced({ streams }: JobOutput): boolean {
 
 function syncedOf({ streams }: JobOutput): OutputLengths {
   return { stdoutBytes: streams.stdout.syncedBytes, stderrBytes: streams.stderr.syncedBytes };
-}
-
-async function sizeOf(path: string): Promise<number> {
-  try {
-    return (await stat(path)).size;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return 0;
-    throw error;
-  }
 }

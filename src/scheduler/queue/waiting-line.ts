@@ -1,6 +1,7 @@
 // Jobs in the order in which they are served: priority (high first), then submission. Adding at the end, removing
-// and walking from the head cost the same with ten and with ten thousand jobs. A job that comes back to an earlier
-// place only marks its priority as unsorted; the next walk sorts it once.
+// and walking from the head cost the same with ten and with ten thousand jobs, and so nearly does asking for the
+// place of one. A job that comes back to an earlier place only marks its priority as unsorted; the next walk sorts
+// it once.
 
 export interface Waiting {
   readonly id: string;
@@ -17,13 +18,15 @@ export interface WaitingLine<T extends Waiting> {
   get(id: string): T | null;
   /** From the head. Removing the item just given is safe; other changes during a walk are not. */
   [Symbol.iterator](): Iterator<T>;
-  /** How many are ahead of it, or -1. The first call after a change walks the line once. */
+  /** How many are ahead of it, or -1. */
   ahead(id: string): number;
 }
 
 /** One priority: slots in order, emptied by null; `head` is the first slot that may be in use. */
 interface Lane<T> {
   slots: (T | null)[];
+  /** Slots in use in each run of BLOCK_SLOTS. */
+  blocks: number[];
   head: number;
   live: number;
   sorted: boolean;
@@ -32,19 +35,21 @@ interface Lane<T> {
 
 /** Emptied slots are squeezed out when there are this many and they outnumber the jobs. */
 const SQUEEZE_SLOTS = 1024;
+const BLOCK_SLOTS = 256;
+const blockOf = (slot: number): number => Math.floor(slot / BLOCK_SLOTS);
 
 export function createWaitingLine<T extends Waiting>(): WaitingLine<T> {
   const lanes = new Map<number, Lane<T>>();
   /** Priorities with jobs, high first. */
   let priorities: number[] = [];
   const places = new Map<string, { lane: Lane<T>; slot: number; item: T }>();
-  let ranks: Map<string, number> | null = null;
 
   function laneOf(priority: number): Lane<T> {
     const known = lanes.get(priority);
     if (known !== undefined) return known;
     const lane: Lane<T> = {
       slots: [],
+      blocks: [],
       head: 0,
       live: 0,
       sorted: true,
@@ -60,6 +65,9 @@ export function createWaitingLine<T extends Waiting>(): WaitingLine<T> {
     const items = lane.slots.filter((item) => item !== null);
     if (!lane.sorted) items.sort((a, b) => a.sequence - b.sequence);
     lane.slots = items;
+    lane.blocks = Array.from({ length: Math.ceil(items.length / BLOCK_SLOTS) }, (_, block) =>
+      Math.min(BLOCK_SLOTS, items.length - block * BLOCK_SLOTS),
+    );
     lane.head = 0;
     lane.sorted = true;
     lane.lastSequence = items.at(-1)?.sequence ?? Number.NEGATIVE_INFINITY;
@@ -91,19 +99,21 @@ export function createWaitingLine<T extends Waiting>(): WaitingLine<T> {
       const lane = laneOf(item.priority);
       if (item.sequence < lane.lastSequence) lane.sorted = false;
       else lane.lastSequence = item.sequence;
+      const block = blockOf(lane.slots.length);
       places.set(item.id, { lane, slot: lane.slots.length, item });
       lane.slots.push(item);
+      lane.blocks[block] = (lane.blocks[block] ?? 0) + 1;
       lane.live += 1;
-      ranks = null;
     },
     remove(id) {
       const place = places.get(id);
       if (place === undefined) return false;
       const { lane, item } = place;
       places.delete(id);
+      const block = blockOf(place.slot);
       lane.slots[place.slot] = null;
+      lane.blocks[block] = (lane.blocks[block] ?? 1) - 1;
       lane.live -= 1;
-      ranks = null;
       if (lane.live === 0) {
         lanes.delete(item.priority);
         priorities = priorities.filter((priority) => priority !== item.priority);
@@ -118,11 +128,20 @@ export function createWaitingLine<T extends Waiting>(): WaitingLine<T> {
       return walk();
     },
     ahead(id) {
-      if (ranks === null) {
-        ranks = new Map();
-        for (const item of { [Symbol.iterator]: walk }) ranks.set(item.id, ranks.size);
+      const place = places.get(id);
+      if (place === undefined) return -1;
+      const { lane, item } = place;
+      if (!lane.sorted) tidy(lane);
+      let count = 0;
+      for (const priority of priorities) {
+        if (priority <= item.priority) break;
+        count += lanes.get(priority)?.live ?? 0;
       }
-      return ranks.get(id) ?? -1;
+      const block = blockOf(place.slot);
+      for (let at = 0; at < block; at += 1) count += lane.blocks[at] ?? 0;
+      for (let slot = block * BLOCK_SLOTS; slot < place.slot; slot += 1)
+        if (lane.slots[slot] !== null) count += 1;
+      return count;
     },
   };
 }
