@@ -299,39 +299,56 @@ napi_value lock_file_(napi_env env, napi_callback_info info) {
   return number_of(env, fd < 0 ? -1 : fd);
 }
 
-// The removal of a folder, on a thread of libuv's pool.
+// Work on a thread of libuv's pool, told by a promise. The work's own struct begins with this one.
 
-struct Removal {
+struct Task {
   napi_async_work work;
   napi_deferred deferred;
-  char *path;
-  int error;
+  int error;  // negative errno, or 0
 };
 
-void free_removal(napi_env env, Removal *r) {
-  if (r->work != nullptr) napi_delete_async_work(env, r->work);
-  free(r->path);
-  free(r);
+// The promise, or nullptr with an exception pending; the caller frees the struct then.
+napi_value begin(napi_env env, const char *name, napi_async_execute_callback work, napi_async_complete_callback done,
+                 Task *task) {
+  napi_value promise, text;
+  if (napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text) == napi_ok &&
+      napi_create_async_work(env, nullptr, text, work, done, task, &task->work) == napi_ok &&
+      napi_create_promise(env, &task->deferred, &promise) == napi_ok &&
+      napi_queue_async_work(env, task->work) == napi_ok)
+    return promise;
+  if (task->work != nullptr) napi_delete_async_work(env, task->work);
+  return fail(env, "UNKNOWN", "work for another thread could not be started");
 }
 
+// Resolves to `result`; without one rejects with the errno's name as code.
+void settle(napi_env env, napi_status status, Task *task, napi_value result, const char *what) {
+  char message[160];
+  const char *name = errno_name(-task->error);
+  napi_value code, text, error;
+  if (status == napi_ok && result != nullptr) {
+    napi_resolve_deferred(env, task->deferred, result);
+  } else if (status != napi_cancelled) {
+    snprintf(message, sizeof message, "%s: %s", name, what);
+    napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &code);
+    napi_create_string_utf8(env, message, NAPI_AUTO_LENGTH, &text);
+    if (napi_create_error(env, code, text, &error) == napi_ok) napi_reject_deferred(env, task->deferred, error);
+  }
+  napi_delete_async_work(env, task->work);
+}
+
+struct Removal {
+  Task task;
+  char path[MAX_PATH_BYTES + 1];
+};
+
 void remove_now(napi_env, void *data) {
-  Removal *r = static_cast<Removal *>(data);
-  r->error = remove_tree(r->path);
+  static_cast<Task *>(data)->error = remove_tree(static_cast<Removal *>(data)->path);
 }
 
 void removed(napi_env env, napi_status status, void *data) {
   Removal *r = static_cast<Removal *>(data);
-  if (status == napi_ok && r->error == 0) {
-    napi_resolve_deferred(env, r->deferred, undefined(env));
-  } else if (status != napi_cancelled) {
-    char message[160];
-    napi_value code, text, error;
-    snprintf(message, sizeof message, "%s: the folder could not be removed", errno_name(-r->error));
-    napi_create_string_utf8(env, errno_name(-r->error), NAPI_AUTO_LENGTH, &code);
-    napi_create_string_utf8(env, message, NAPI_AUTO_LENGTH, &text);
-    if (napi_create_error(env, code, text, &error) == napi_ok) napi_reject_deferred(env, r->deferred, error);
-  }
-  free_removal(env, r);
+  settle(env, status, &r->task, r->task.error == 0 ? undefined(env) : nullptr, "the folder could not be removed");
+  free(r);
 }
 
 napi_value remove_tree_(napi_env env, napi_callback_info info) {
@@ -340,36 +357,25 @@ napi_value remove_tree_(napi_env env, napi_callback_info info) {
   char *path = copy_string(env, arguments.at[0], "path", 1, MAX_PATH_BYTES);
   if (path == nullptr) return nullptr;
   Removal *r = static_cast<Removal *>(calloc(1, sizeof *r));
-  if (r == nullptr) {
-    free(path);
-    return fail_errno(env, "removeTree", ENOMEM);
-  }
-  r->path = path;
-  napi_value promise, name;
-  if (napi_create_string_utf8(env, "flopd.removeTree", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_async_work(env, nullptr, name, remove_now, removed, r, &r->work) != napi_ok ||
-      napi_create_promise(env, &r->deferred, &promise) != napi_ok || napi_queue_async_work(env, r->work) != napi_ok) {
-    free_removal(env, r);
-    return fail(env, "UNKNOWN", "the removal could not be started");
-  }
+  if (r != nullptr) strcpy(r->path, path);
+  free(path);
+  if (r == nullptr) return fail_errno(env, "removeTree", ENOMEM);
+  napi_value promise = begin(env, "flopd.removeTree", remove_now, removed, &r->task);
+  if (promise == nullptr) free(r);
   return promise;
 }
 
-// The floating-point measurement, on a thread of libuv's pool.
-
 struct Measurement {
-  napi_async_work work;
-  napi_deferred deferred;
+  Task task;
   bool is_double;
   unsigned threads, duration_ms;
-  int error;
   double flops;
   const char *isa;
 };
 
 void measure(napi_env, void *data) {
   Measurement *m = static_cast<Measurement *>(data);
-  m->error = flops_measure(m->is_double, m->threads, m->duration_ms, &m->flops, &m->isa);
+  m->task.error = flops_measure(m->is_double, m->threads, m->duration_ms, &m->flops, &m->isa);
 }
 
 napi_value measurement_result(napi_env env, const Measurement &m) {
@@ -383,16 +389,8 @@ napi_value measurement_result(napi_env env, const Measurement &m) {
 
 void measured(napi_env env, napi_status status, void *data) {
   Measurement *m = static_cast<Measurement *>(data);
-  napi_value object = status == napi_ok && m->error == 0 ? measurement_result(env, *m) : nullptr;
-  if (object != nullptr) {
-    napi_resolve_deferred(env, m->deferred, object);
-  } else if (status != napi_cancelled) {
-    napi_value code, text, error;
-    napi_create_string_utf8(env, errno_name(-m->error), NAPI_AUTO_LENGTH, &code);
-    napi_create_string_utf8(env, "the floating-point measurement failed", NAPI_AUTO_LENGTH, &text);
-    if (napi_create_error(env, code, text, &error) == napi_ok) napi_reject_deferred(env, m->deferred, error);
-  }
-  napi_delete_async_work(env, m->work);
+  napi_value object = status == napi_ok && m->task.error == 0 ? measurement_result(env, *m) : nullptr;
+  settle(env, status, &m->task, object, "the floating-point measurement failed");
   free(m);
 }
 
@@ -413,21 +411,12 @@ napi_value measure_flops_(napi_env env, napi_callback_info info) {
       !get_integer(env, arguments.at[2], "durationMs", 1, 60000, &duration_ms))
     return nullptr;
   Measurement *m = static_cast<Measurement *>(calloc(1, sizeof *m));
-  napi_value promise, name;
   if (m == nullptr) return fail_errno(env, "measureFlops", ENOMEM);
   m->is_double = is_double;
   m->threads = threads;
   m->duration_ms = duration_ms;
-  if (napi_create_string_utf8(env, "flopd.measureFlops", NAPI_AUTO_LENGTH, &name) != napi_ok ||
-      napi_create_async_work(env, nullptr, name, measure, measured, m, &m->work) != napi_ok) {
-    free(m);
-    return fail(env, "UNKNOWN", "the floating-point measurement could not be started");
-  }
-  if (napi_create_promise(env, &m->deferred, &promise) != napi_ok || napi_queue_async_work(env, m->work) != napi_ok) {
-    napi_delete_async_work(env, m->work);
-    free(m);
-    return fail(env, "UNKNOWN", "the floating-point measurement could not be started");
-  }
+  napi_value promise = begin(env, "flopd.measureFlops", measure, measured, &m->task);
+  if (promise == nullptr) free(m);
   return promise;
 }
 
