@@ -35,7 +35,7 @@ let attempts = 0;
 
 export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version'>): StartRequest {
   attempts += 1;
-  const jobId = `job-${attempts}`;
+  const jobId = `job-${process.pid.toString(36)}x${attempts}`; // two runs at once must not find each other's jobs
   const folder = join(jobsFolder, `${jobId}.1`);
   mkdirSync(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
   const spec = specOf(input);
