@@ -29,6 +29,17 @@ function findRoot(): string {
 
 let packageVersion = '';
 
+/** False where Node had to replace bytes of an argument by U+FFFD: what would run is not what was asked for. */
+function argumentsAreText(): boolean {
+  if (!process.argv.some((argument) => argument.includes('\ufffd'))) return true;
+  try {
+    new TextDecoder('utf-8', { fatal: true }).decode(readFileSync('/proc/self/cmdline'));
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** Another script of the same build, or null where this one runs from its source. */
 function builtBeside(name: string): URL | null {
   const script = new URL(name, import.meta.url);
@@ -127,6 +138,12 @@ async function main(): Promise<void> {
       readEnrolment: async (stateDir) => (await import('../agent/enrolment.ts')).readEnrolment(stateDir),
     },
   };
+  if (!argumentsAreText()) {
+    process.stderr.write(
+      'flopd: an argument is not valid UTF-8 and would reach the job changed; pass it in a file\n',
+    );
+    process.exit(2);
+  }
   const code = await runCommandLine(context, process.argv.slice(2));
   process.exitCode = code;
   const deadline = new Promise<void>((resolve) => setTimeout(resolve, FLUSH_DEADLINE_MS).unref());

@@ -6,9 +6,10 @@ import { errnoOf, Fault } from '../base/fault.ts';
 import type { ErrorView, JobView, NodeView } from '../protocol/api.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
+import { usageFault } from './usage.ts';
 
 /** An API answer takes milliseconds; this is for a scheduler that hangs. */
-const ANSWER_DEADLINE_MS = 30_000;
+const ANSWER_DEADLINE_MS = 10_000;
 /** Ten thousand jobs with long commands; beyond it something else answers. */
 const MAX_ANSWER_BYTES = 256 * 1024 * 1024;
 const MAX_ERROR_BYTES = 1024 * 1024;
@@ -28,7 +29,12 @@ export interface Client {
 }
 
 export function createClient(access: Access): Client {
-  const path = (id: string): string => encodeURIComponent(id);
+  const path = (id: string): string => {
+    // The usual accident is a shell variable that is not set.
+    if (id === '')
+      throw usageFault('id: it is empty', 'name a job or node as "flopd jobs" and "flopd nodes" show it');
+    return encodeURIComponent(id);
+  };
   const get = <T>(target: string): Promise<T> => readJson<T>(access, 'GET', target, null);
   return {
     url: access.url,
@@ -39,11 +45,11 @@ export function createClient(access: Access): Client {
       if (limit !== undefined) query.set('limit', String(limit));
       return get(`/v1/jobs?${query}`);
     },
-    job: (id) => get(`/v1/jobs/${path(id)}`),
-    cancel: (id, reason) =>
+    job: async (id) => get(`/v1/jobs/${path(id)}`),
+    cancel: async (id, reason) =>
       readJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
     nodes: () => get('/v1/nodes'),
-    node: (id) => get(`/v1/nodes/${path(id)}`),
+    node: async (id) => get(`/v1/nodes/${path(id)}`),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     openOutput: (id, stream, offset) =>

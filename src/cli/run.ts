@@ -20,6 +20,9 @@ import { usageFault } from './usage.ts';
 /** A job that waits longer than this says why. */
 const WAIT_NOTICE_MS = 2000;
 const CANCEL_RETRY_MS = 1000;
+/** Two signals within this time are one wish. */
+const REPEATED_SIGNAL_MS = 500;
+const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
 interface RunFlags {
@@ -144,6 +147,16 @@ function readEnvironment(
   for (const entry of entries) {
     const at = entry.indexOf('=');
     const name = at < 0 ? entry : entry.slice(0, at);
+    if (!ENVIRONMENT_NAME.test(name))
+      throw usageFault(
+        `--env: ${JSON.stringify(name)} is no name of a variable`,
+        'write NAME=VALUE, the name of letters, digits and underscores, not starting with a digit',
+      );
+    if (name.startsWith('FLOPD_'))
+      throw usageFault(
+        `--env: ${JSON.stringify(name)} is set by flopd itself`,
+        'choose a name that does not start with FLOPD_',
+      );
     const value = at < 0 ? environment[name] : entry.slice(at + 1);
     if (value === undefined)
       throw usageFault(
@@ -183,6 +196,8 @@ const specFlags: Readonly<Record<string, string>> = {
 /** What Ctrl-C has done so far. */
 interface StopState {
   signal: StopSignal | null;
+  /** Monotonic ms of the first signal. */
+  atMs: number;
   /** Resolves at the second signal. */
   readonly leave: Promise<void>;
 }
@@ -192,10 +207,16 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
   let client: Client;
   let jobId: string | null = null;
   let leaveNow = (): void => {};
-  const stop: StopState = { signal: null, leave: new Promise((resolve) => (leaveNow = resolve)) };
+  const stop: StopState = { signal: null, atMs: 0, leave: new Promise((resolve) => (leaveNow = resolve)) };
   const restore = context.onSignal(['SIGINT', 'SIGTERM'], (signal) => {
-    if (stop.signal !== null) return leaveNow();
+    const nowMs = context.clock.monotonicMs();
+    if (stop.signal !== null) {
+      // timeout(1) and shells signal the process and its group: the same wish, told twice.
+      if (nowMs - stop.atMs > REPEATED_SIGNAL_MS) leaveNow();
+      return;
+    }
     stop.signal = signal;
+    stop.atMs = nowMs;
     if (jobId !== null) void cancelUntilDone(context, client, jobId, signal);
   });
   try {

@@ -34,6 +34,8 @@ export interface InventoryOptions {
   /** Stands in for systeminformation; null leaves it out. */
   readonly ask?: SlowFacts | null;
   readonly clock?: Clock;
+  /** CPU time of this process so far, ms. */
+  readonly cpuTimeMs?: () => number;
 }
 
 /** Resolves in a few milliseconds where the cheap sources suffice, else after DEADLINE_MS at most. Never rejects. */
@@ -54,7 +56,13 @@ export async function readInventory(options: InventoryOptions): Promise<Inventor
     open(os, (one) => one.os()),
     open(facts.model, (one) => one.cpuModel()),
     open(virtualisation === 'unnamed' ? null : virtualisation, (one) => one.virtualHost()),
-    measureCpuPeak({ native, stateDir, facts, threads: Math.max(1, usable) }),
+    measureCpuPeak({
+      native,
+      stateDir,
+      facts,
+      threads: Math.max(1, usable),
+      ...(options.cpuTimeMs === undefined ? {} : { cpuTimeMs: options.cpuTimeMs }),
+    }),
   ]);
   return {
     hostname: hostname().slice(0, 253),

@@ -61,7 +61,7 @@ export async function startExporter(options: ExporterOptions): Promise<Exporter>
     keepAliveTimeout: KEEP_ALIVE_MS,
     connectionsCheckingInterval: Math.min(1000, timeoutMs),
   });
-  server.maxConnections = MAX_SOCKETS;
+  boundSockets(server);
   server.setTimeout(timeoutMs);
   server.on('clientError', refuseClient);
   server.on('request', (request, response) => {
@@ -84,6 +84,25 @@ export async function startExporter(options: ExporterOptions): Promise<Exporter>
       });
     },
   };
+}
+
+/** Keeps room for whoever asks: beyond MAX_SOCKETS the oldest that has asked for nothing gives way. */
+function boundSockets(server: Server): void {
+  const quiet = new Set<Socket>();
+  const asking = new Set<Socket>();
+  server.on('connection', (socket: Socket) => {
+    quiet.add(socket);
+    socket.on('close', () => {
+      quiet.delete(socket);
+      asking.delete(socket);
+    });
+    if (quiet.size + asking.size <= MAX_SOCKETS) return;
+    const [oldest] = quiet.size > 1 ? quiet : asking;
+    oldest?.destroy();
+  });
+  server.on('request', ({ socket }: IncomingMessage) => {
+    if (quiet.delete(socket)) asking.add(socket);
+  });
 }
 
 function createAnswers(

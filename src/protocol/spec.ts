@@ -7,20 +7,32 @@ import * as z from 'zod';
 export const MAX_COMMAND_BYTES = 128 * 1024;
 const MAX_TIME_LIMIT_MS = 366 * 24 * 3600 * 1000;
 
-const noNul = (text: string): boolean => !text.includes('\0');
-const text = (maximum: number) => z.string().max(maximum).refine(noNul, 'must not contain a NUL character');
+const MAX_COMMAND_WORDS = 4096;
 
-/** Names that a shell, a log line and a metric line can carry: no control characters. */
+const noNul = (text: string): boolean => !text.includes('\0');
+/** A lone surrogate has no bytes: what would run is not what was asked for. */
+const isWellFormed = (text: string): boolean => text.isWellFormed();
+const text = (maximum: number) =>
+  z
+    .string()
+    .max(maximum, `must not be longer than ${maximum} characters`)
+    .refine(noNul, 'must not contain a NUL character')
+    .refine(isWellFormed, 'must be well-formed Unicode');
+
+/** Names that a shell, a log line and a metric line can carry, and that read as they are written. */
 export const nameSchema = z
   .string()
-  .min(1)
-  .max(128)
-  .regex(/^[^\p{Cc}\p{Zl}\p{Zp}]+$/u, 'must not contain control characters');
+  .min(1, 'must not be empty')
+  .max(128, 'must not be longer than 128 characters')
+  .refine(isWellFormed, 'must be well-formed Unicode')
+  .regex(
+    /^[^\p{Cc}\p{Zl}\p{Zp}\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]*$/u,
+    'must not contain control characters, invisible spaces or marks that turn the direction of writing',
+  );
 
 export const environmentNameSchema = z
   .string()
-  .min(1)
-  .max(256)
+  .max(256, 'must not be longer than 256 characters')
   .regex(/^[A-Za-z_][A-Za-z0-9_]*$/, 'must be letters, digits and underscores, not starting with a digit')
   .refine((name) => !name.startsWith('FLOPD_'), 'names starting with FLOPD_ are set by flopd itself');
 
@@ -44,7 +56,13 @@ export const jobSpecSchema = z
     name: nameSchema.nullable().default(null),
     /** Which executor carries it out; a node offers those in its hello. */
     executor: z.enum(['process']).default('process'),
-    command: z.array(text(MAX_COMMAND_BYTES)).min(1).max(4096),
+    command: z
+      .array(text(MAX_COMMAND_BYTES))
+      .min(1, 'must name a program')
+      .max(
+        MAX_COMMAND_WORDS,
+        `must not have more than ${MAX_COMMAND_WORDS} words; put long lists into a file`,
+      ),
     environment: z.record(environmentNameSchema, text(MAX_COMMAND_BYTES)).default({}),
     /** Absolute folder on the node; null for the job's own empty workspace. */
     workingDirectory: text(4096).regex(/^\//, 'must be an absolute path').nullable().default(null),

@@ -51,16 +51,19 @@ function optionsOf(
   };
 }
 
-function fakeKernel(flops = 5e10): { native: Native; measured: [string, number, number][] } {
+/** A kernel whose bursts get this share of the CPU time that they ask for. */
+function fakeKernel(flops = 5e10, share = 1, ratio = 2) {
   const measured: [string, number, number][] = [];
+  let ranMs = 0;
   const native = {
     version: '0.1.0',
     async measureFlops(precision: string, threads: number, durationMs: number) {
       measured.push([precision, threads, durationMs]);
-      return { flops: precision === 'fp32' ? 2 * flops : flops, isa: 'avx2' };
+      ranMs += share * threads * durationMs;
+      return { flops: precision === 'fp32' ? ratio * flops : flops, isa: 'avx2' };
     },
   };
-  return { native: native as unknown as Native, measured };
+  return { native: native as unknown as Native, measured, cpuTimeMs: () => ranMs };
 }
 
 describe('the inventory', () => {
@@ -174,12 +177,12 @@ describe('the inventory', () => {
 
 describe('the measured peak', () => {
   it('is measured once, on the threads that may be used, and kept for the next start', async () => {
-    const { native, measured } = fakeKernel();
-    const options = optionsOf({}, { native });
+    const { native, measured, cpuTimeMs } = fakeKernel();
+    const options = optionsOf({}, { native, cpuTimeMs });
     const first = await readInventory(options);
-    expect(measured.map(([precision, threads]) => [precision, threads])).toEqual([
-      ['fp64', 4],
-      ['fp32', 4],
+    expect(measured.map(([precision, threads]) => `${precision} ${threads}`)).toEqual([
+      ...Array(3).fill('fp64 4'),
+      ...Array(3).fill('fp32 4'),
     ]);
     expect(measured.reduce((sum, [, , durationMs]) => sum + durationMs, 0)).toBeLessThanOrEqual(150);
     expect(first.cpuPeakFlops.measured).toMatchObject({
@@ -188,16 +191,16 @@ describe('the measured peak', () => {
       source: expect.stringContaining('avx2'),
     });
     expect(await readInventory(options)).toEqual(first);
-    expect(measured).toHaveLength(2);
+    expect(measured).toHaveLength(6);
   });
 
   it('is measured anew for another CPU and for a kept file that is broken', async () => {
-    const { native, measured } = fakeKernel();
-    const options = optionsOf({}, { native });
+    const { native, measured, cpuTimeMs } = fakeKernel();
+    const options = optionsOf({}, { native, cpuTimeMs });
     await readInventory(options);
     writeFileSync(join(options.procRoot, 'cpuinfo'), cpuinfo({ ...zen, name: 'Another' }));
     await readInventory(options);
-    expect(measured).toHaveLength(4);
+    expect(measured).toHaveLength(12);
     const path = join(options.stateDir, 'agent', 'cpu-peak.json');
     const kept = readFileSync(path, 'utf8');
     for (const broken of [
@@ -211,7 +214,7 @@ describe('the measured peak', () => {
       writeFileSync(path, broken);
       await readInventory(options);
     }
-    expect(measured).toHaveLength(4 + 12);
+    expect(measured).toHaveLength(12 + 36);
   });
 
   it('is absent with the reason when the kernel fails or says nonsense, and nothing is kept then', async () => {
@@ -225,15 +228,29 @@ describe('the measured peak', () => {
       fp32: null,
       source: 'not measured: no threads',
     });
-    const { native, measured } = fakeKernel(Number.NaN);
-    await readInventory({ ...options, native });
-    expect((await readInventory({ ...options, native })).cpuPeakFlops.measured.fp64).toBeNull();
-    expect(measured).toHaveLength(4);
+    const { native, measured, cpuTimeMs } = fakeKernel(Number.NaN);
+    await readInventory({ ...options, native, cpuTimeMs });
+    const once = measured.length;
+    expect((await readInventory({ ...options, native, cpuTimeMs })).cpuPeakFlops.measured.fp64).toBeNull();
+    expect(measured).toHaveLength(2 * once);
+  });
+
+  it.each([
+    ['the threads did not get their cores', 5e10, 0.6, 2, 'the host was busy'],
+    ['the precisions do not fit each other', 5e10, 1, 26, '26.0 times double precision'],
+  ])('is absent with the reason when %s, and measured again', async (_, flops, share, ratio, why) => {
+    const { native, measured, cpuTimeMs } = fakeKernel(flops, share, ratio);
+    const options = optionsOf({}, { native, cpuTimeMs });
+    const { measured: peak } = (await readInventory(options)).cpuPeakFlops;
+    expect(peak).toEqual({ fp64: null, fp32: null, source: expect.stringContaining(why) });
+    const once = measured.length;
+    await readInventory(options);
+    expect(measured).toHaveLength(2 * once);
   });
 
   it('needs no folder to keep it in', async () => {
-    const { native } = fakeKernel();
-    const options = optionsOf({}, { native });
+    const { native, cpuTimeMs } = fakeKernel();
+    const options = optionsOf({}, { native, cpuTimeMs });
     const nowhere = { ...options, stateDir: join(options.stateDir, 'none') };
     expect((await readInventory(nowhere)).cpuPeakFlops.measured.fp64).toBe(5e10);
   });

@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+import { jobSpecSchema } from '../../../src/protocol/spec.ts';
+
+const issueOf = (change: object): string => {
+  const parsed = jobSpecSchema.safeParse({ version: 1, command: ['true'], ...change });
+  const issue = parsed.error?.issues[0];
+  return issue === undefined ? 'accepted' : `${issue.path.join('.')}: ${issue.message}`;
+};
+
+describe('a job specification', () => {
+  it.each([
+    ['', 'name: must not be empty'],
+    ['a\u202elive', /^name: must not contain control characters, invisible spaces or marks/],
+    ['a\u200bb', /^name: must not contain/],
+    ['a\nb', /^name: must not contain/],
+    ['a\ud800', 'name: must be well-formed Unicode'],
+    ['x'.repeat(129), 'name: must not be longer than 128 characters'],
+    ['訓練 🚀 قطار', 'accepted'],
+  ])('takes names that read as they are written: %j', (name, told) => {
+    expect(issueOf({ name })).toMatch(told instanceof RegExp ? told : new RegExp(`^${told}$`));
+  });
+
+  it('takes only texts that have bytes: no lone surrogate, no NUL', () => {
+    expect(issueOf({ command: ['echo', 'a\ud800b'] })).toBe('command.1: must be well-formed Unicode');
+    expect(issueOf({ command: ['echo', 'a\0b'] })).toBe('command.1: must not contain a NUL character');
+    expect(issueOf({ environment: { A: '\udfff' } })).toBe('environment.A: must be well-formed Unicode');
+  });
+
+  it('says its limits in words', () => {
+    expect(issueOf({ command: Array(5000).fill('a') })).toMatch(
+      /^command: must not have more than 4096 words/,
+    );
+    expect(issueOf({ command: [] })).toBe('command: must name a program');
+    expect(issueOf({ command: [''] })).toBe('command.0: must name a program');
+    expect(issueOf({ command: ['a'.repeat(100_000), 'b'.repeat(100_000)] })).toMatch(/^command: .*exceed/);
+  });
+});
