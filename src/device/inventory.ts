@@ -52,18 +52,19 @@ export async function readInventory(options: InventoryOptions): Promise<Inventor
   const ask = options.ask === undefined ? createSlowFacts() : options.ask;
   const open = <Fact>(known: Fact | null, question: ((ask: SlowFacts) => Promise<Fact | null>) | null) =>
     known !== null || ask === null || question === null ? known : withinDeadline(clock, question(ask));
-  const [slowOs, slowModel, slowHost, measured] = await Promise.all([
+  const [slowOs, slowModel, slowHost] = await Promise.all([
     open(os, (one) => one.os()),
     open(facts.model, (one) => one.cpuModel()),
     open(virtualisation === 'unnamed' ? null : virtualisation, (one) => one.virtualHost()),
-    measureCpuPeak({
-      native,
-      stateDir,
-      facts,
-      threads: Math.max(1, usable),
-      ...(options.cpuTimeMs === undefined ? {} : { cpuTimeMs: options.cpuTimeMs }),
-    }),
   ]);
+  // Not beside the questions: their children would take the cores that are measured.
+  const measured = await measureCpuPeak({
+    native,
+    stateDir,
+    facts,
+    threads: Math.max(1, usable),
+    ...(options.cpuTimeMs === undefined ? {} : { cpuTimeMs: options.cpuTimeMs }),
+  });
   return {
     hostname: hostname().slice(0, 253),
     os: slowOs?.slice(0, MAX_TEXT) ?? null,
