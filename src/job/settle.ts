@@ -75,7 +75,10 @@ function quote(text: string): string {
 
 function failedStartText(end: ProcessEnd, order: StartOrder | null): string {
   const errno = end.errno ?? 'unknown error';
-  const why = `${errnoText[errno] ?? 'refused by the system'} (${errno})`;
+  const why =
+    end.errno === null && end.detail !== null
+      ? end.detail
+      : `${errnoText[errno] ?? 'refused by the system'} (${errno})`;
   const program = quote(order?.spec.command[0] ?? 'the program');
   switch (end.failedStep) {
     case 'exec':
@@ -120,7 +123,8 @@ function decideVerdict({ end, order, stop }: SettleFacts): Verdict {
       cause: `lost: ${end.detail ?? 'how it ended is not known'}`,
     };
   if (end.kind === 'failedToStart') {
-    if (end.failedStep === 'claim' && stop !== null)
+    // No program ran, and after the stop nobody wanted one.
+    if ((end.failedStep === 'claim' || end.failedStep === 'shim') && stop !== null)
       return {
         state: 'CANCELLED',
         endKind: 'stopped',

@@ -173,7 +173,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
   /** Gives an attempt up: never begun if that can be made certain, else lost. */
   function giveUp(attempt: Attempt, errno: string | null, detail: string): void {
     if (claimNeverStarted(attempt.folder))
-      endWithoutRecord(attempt, { kind: 'failedToStart', failedStep: 'shim', errno });
+      endWithoutRecord(attempt, { kind: 'failedToStart', failedStep: 'shim', errno, detail });
     else endWithoutRecord(attempt, { kind: 'lost', detail });
   }
 

@@ -149,6 +149,22 @@ describe('settle', () => {
       'failed to start: its shim was killed before the program ran',
     ],
     [
+      { ...failed('shim', null), detail: 'its shims end without a word (6 were started)' },
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: the job shim could not be started: its shims end without a word (6 were started)',
+    ],
+    [
+      failed('shim', null),
+      alice,
+      'CANCELLED',
+      'stopped',
+      'alice',
+      'cancelled by alice before it started: enough',
+    ],
+    [
       failed('claim', null),
       alice,
       'CANCELLED',
