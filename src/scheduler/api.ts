@@ -133,7 +133,8 @@ export function createApi(
   async function cancel({ request, response, name }: Call): Promise<void> {
     const { reason } = await readBody(request, cancelSchema);
     const job = await dispatcher.cancel(findJob(name).id, 'user', reason);
-    answerJson(response, 200, await view(job));
+    // 202: the wish is not on disk yet.
+    answerJson(response, queue.failure() === null ? 200 : 202, await view(job));
   }
 
   async function followJob({ request, response, query, name }: Call): Promise<void> {
@@ -248,13 +249,16 @@ export function createApi(
     const problem = callerProblem(request, parts.listenHost);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
+    // As GET, of which Node leaves the body away; a follower would have nothing to read.
+    const isHead = request.method === 'HEAD' && !path.endsWith('/follow');
+    const method = isHead ? 'GET' : request.method;
     const page = pages[path];
     if (page !== undefined && Object.hasOwn(pages, path)) {
-      if (request.method !== 'GET') throw wrongMethod('GET');
+      if (method !== 'GET') throw wrongMethod('GET or HEAD');
       return answerPage(response, parts.dashboardFolder, page.file, page.type);
     }
     const fitting = routes.filter((route) => route.path.test(path));
-    const route = fitting.find((one) => one.method === request.method);
+    const route = fitting.find((one) => one.method === method);
     // Before anything is told about what exists.
     if (route?.open !== true) authenticate(request);
     if (fitting.length === 0) throw new Fault('API_NOT_FOUND', `there is nothing at ${shown(path)}`);

@@ -25,6 +25,9 @@ import { decideRefusal, decideResult, decideStarted, type Verdict } from './verd
 
 /** Jobs that may wait at the same time. */
 export const MAX_WAITING_JOBS = 100_000;
+/** How long the answer to a cancellation waits for the disk. */
+export const CANCEL_STORE_MS = 1000;
+
 export interface Refusal {
   readonly jobId: string;
   readonly epoch: number;
@@ -36,7 +39,10 @@ export interface Refusal {
 export interface Dispatcher {
   /** Resolves when the job is on disk; it may have been ordered to a node by then. */
   submit(spec: JobSpec): Promise<JobRecord>;
-  /** Resolves when the wish is on disk. A job that has ended stays as it is. */
+  /**
+   * Sends the stop order at once, where there is somebody to send it to: it needs no record. Resolves when the wish
+   * is on disk, or after CANCEL_STORE_MS while a full disk takes nothing. A job that has ended stays as it is.
+   */
   cancel(jobId: string, by: string, reason: string): Promise<JobRecord>;
   /**
    * Compares the jobs of a node that has just been welcomed and sends what it is missing. Resolves when every
@@ -159,6 +165,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     session?.order({ kind: 'start', job });
   }
 
+  /** Waits for a change, but no longer than the answer to a client may take. */
+  async function withinBound(stored: Promise<unknown>): Promise<void> {
+    let release: () => void = () => {};
+    const bound = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const timer = clock.after(queue.failure() === null ? CANCEL_STORE_MS : 0, release);
+    inBackground(stored, 'a cancellation was not stored');
+    await Promise.race([stored, bound]).finally(() => timer.cancel());
+  }
+
   /** Frees what the job holds and gives it to the next. */
   function leave(jobId: string): void {
     sequences.delete(jobId);
@@ -194,8 +211,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       result,
       reason: '',
     });
-    // In the same turn, so that the next assignment shares the commit.
-    leave(job.id);
+    // In the same turn, so that the next assignment shares the commit. A change that was refused changes nothing.
+    const present = queue.job(job.id);
+    if (present === null || isFinalState(present.state)) leave(job.id);
     await stored;
   }
 
@@ -306,15 +324,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           reason: `cancelled by ${by} while it waited${words}`,
         });
         leave(jobId);
-        return (await stored) ?? job;
+        await withinBound(stored);
+        return queue.job(jobId) ?? job;
       }
-      const cancelled = (await change(jobId, { cancelBy: by, reason })) ?? job;
-      const session = cancelled.nodeId === null ? null : fleet.session(cancelled.nodeId);
-      const present = queue.job(jobId);
-      if (session !== null && !assigning.has(jobId) && present !== null && !isFinalState(present.state)) {
-        session.order({ kind: 'stop', job: present, by, reason });
-      }
-      return present ?? cancelled;
+      const session = job.nodeId === null || assigning.has(jobId) ? null : fleet.session(job.nodeId);
+      session?.order({ kind: 'stop', job, by, reason });
+      await withinBound(change(jobId, { cancelBy: by, reason }));
+      return queue.job(jobId) ?? job;
     },
 
     async welcomed(session, held, rebooted) {

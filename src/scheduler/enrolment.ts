@@ -38,6 +38,8 @@ export async function enrolNode(
   const nodes = queue.nodes();
   const known = nodes.find((node) => node.publicKey === publicKey);
   if (known !== undefined) {
+    const failure = queue.failure();
+    if (failure !== null) throw failure;
     // Its record may have been asked for a moment ago and not be on disk yet.
     await queue.putNode(known);
     return { nodeId: known.id, schedulerId };

@@ -109,6 +109,8 @@ export async function follow(
     if (result === null) return true;
     if (at.stdout >= result.stdoutBytes && at.stderr >= result.stderrBytes) return true;
     if (lengths.stdoutBytes >= result.stdoutBytes && lengths.stderrBytes >= result.stderrBytes) return false;
+    // What waits for space comes when there is some.
+    if (output.isFull()) drainSinceMs = null;
     drainSinceMs ??= clock.monotonicMs();
     return clock.monotonicMs() - drainSinceMs >= DRAIN_MS;
   }

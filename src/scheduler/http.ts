@@ -4,7 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { ZodType } from 'zod';
-import { describeError, Fault, isFault } from '../base/fault.ts';
+import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { ErrorView } from '../protocol/api.ts';
 import { parseJson } from './json.ts';
@@ -34,6 +34,7 @@ const statusOf: Readonly<Record<string, number>> = {
   ENROL_TOO_MANY: 503,
   QUEUE_FULL: 503,
   QUEUE_STORE_FAILED: 503,
+  QUEUE_STORE_FULL: 503,
   QUEUE_CLOSED: 503,
   API_BUSY: 503,
 };
@@ -125,13 +126,19 @@ export function writeHead(
 
 /** A fault as ErrorView. What is not a fault is a failure of ours: logged, and told without detail. */
 function answerError(response: ServerResponse, error: unknown, log: Log): void {
+  const facts = { cause: describeError(error) };
+  if (isClientGone(error)) {
+    log.debug(facts, 'a client left before its answer was complete');
+    response.destroy();
+    return;
+  }
   if (response.headersSent || response.destroyed) {
-    if (!isFault(error)) log.error({ cause: describeError(error) }, 'a response failed half way');
+    if (!isFault(error)) log.error(facts, 'a response failed half way');
     response.destroy();
     return;
   }
   const status = isFault(error) ? (statusOf[error.code] ?? 500) : 500;
-  if (status === 500) log.error({ cause: describeError(error) }, 'a request failed');
+  if (status === 500) log.error(facts, 'a request failed');
   const view: ErrorView = {
     error: isFault(error)
       ? { code: error.code, message: error.message, field: error.field, remedy: error.remedy }
@@ -147,6 +154,11 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
   // What may be left of the request's body is not worth reading.
   response.setHeader('Connection', 'close');
   answerJson(response, status, view);
+}
+
+/** The request or the response was cut off from the other side: no failure of ours. */
+function isClientGone(error: unknown): boolean {
+  return ['ECONNRESET', 'EPIPE', 'ERR_STREAM_DESTROYED'].includes(errnoOf(error) ?? '');
 }
 
 /** The body as a checked value. An empty body counts as `{}`. */
@@ -209,6 +221,7 @@ export async function answerPage(
 ): Promise<void> {
   if (folder === null) throw new Fault('API_NOT_FOUND', 'this scheduler serves no dashboard');
   const body = await readFile(join(folder, file));
+  // Node sends no body in answer to HEAD.
   writeHead(response, 200, type, { 'Content-Length': body.length });
   response.end(body);
 }

@@ -4,12 +4,13 @@ import { isFinalState } from '../protocol/result.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { Placement } from './placement.ts';
-import type { JobRecord } from './queue/queue.ts';
+import type { JobRecord, Queue } from './queue/queue.ts';
 
 export interface ViewParts {
   readonly fleet: Fleet;
   readonly placement: Placement;
   readonly output: OutputStore;
+  readonly queue: Pick<Queue, 'failure'>;
 }
 
 export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView> {
@@ -35,8 +36,10 @@ export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView
 }
 
 /** One sentence with evidence. */
-function describeJob(job: JobRecord, { fleet, placement }: ViewParts): string {
+function describeJob(job: JobRecord, { fleet, placement, queue }: ViewParts): string {
   if (isFinalState(job.state)) return job.result?.cause ?? job.reason;
+  const isFull = queue.failure()?.code === 'QUEUE_STORE_FULL';
+  if (isFull && job.state === 'PENDING') return "waiting: the scheduler's disk is full, nothing is started";
   if (job.state === 'PENDING') {
     const waiting = placement.reason(job.id) ?? 'waiting: its turn comes next';
     return job.reason === '' ? waiting : `${waiting}; attempt ${job.epoch}: ${job.reason}`;

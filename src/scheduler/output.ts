@@ -4,12 +4,14 @@
 //
 //   chunk -> queue of its stream -> write -> `grew` (followers read it) -> fdatasync, in batches -> `synced`
 //
-// The agent may delete what has been acknowledged, so only synced lengths are acknowledged.
+// The agent may delete what has been acknowledged, so only synced lengths are acknowledged. While the disk is full,
+// chunks wait here within a bound and are tried again; the rest is dropped, and the agent, which has no
+// acknowledgement for it, sends it again.
 import { constants, statSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { describeError } from '../base/fault.ts';
+import { describeError, errnoOf } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
 
@@ -49,7 +51,9 @@ export interface OutputStore {
     offset: number,
     limit: number,
   ): Promise<Uint8Array>;
-  /** Waits for writes under way, syncs, closes every file. */
+  /** Whether some output waits for space on the disk. */
+  isFull(): boolean;
+  /** Waits for writes under way, syncs, closes every file; what waits for space is dropped. */
   close(): Promise<void>;
 }
 
@@ -59,10 +63,16 @@ const SYNC_BYTES = 128 * 1024;
 const SYNC_DELAY_MS = 20;
 /** Streams whose lengths are kept in memory; others are asked of the disk. */
 const KNOWN_STREAMS = 8192;
+/** How long after a write that found no space the next try is made. */
+const FULL_RETRY_MS = 500;
+/** Output in memory that waits for space, of all jobs. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
 interface Chunk {
   readonly offset: number;
   readonly bytes: Uint8Array;
+  /** Its sender knows that it is done with; it counts against MAX_HELD_BYTES instead. */
+  held: boolean;
   done(): void;
 }
 
@@ -94,14 +104,22 @@ export function createOutputStore(options: {
   const handles = createHandleCache(openFile);
   const outputs = new Map<string, Promise<JobOutput>>();
   let closed = false;
+  /** Streams whose writes found no space, each with what ends its wait for the next try. */
+  const full = new Map<StreamState, () => void>();
+  let heldBytes = 0;
 
   /** Opens for reading and writing; creates the file, and makes its name durable, when it is to be written. */
   async function openFile(path: string, create: boolean): Promise<FileHandle> {
     const flags = constants.O_RDWR | constants.O_NOFOLLOW | (create ? constants.O_CREAT : 0);
     const handle = await open(path, flags, 0o600);
     if (create) {
-      const folderHandle = await open(folder, 'r');
-      await folderHandle.datasync().finally(() => folderHandle.close());
+      try {
+        const folderHandle = await open(folder, 'r');
+        await folderHandle.datasync().finally(() => folderHandle.close());
+      } catch (error) {
+        await handle.close();
+        throw error;
+      }
     }
     return handle;
   }
@@ -151,15 +169,59 @@ export function createOutputStore(options: {
   async function pump(output: JobOutput, stream: StreamState): Promise<void> {
     for (let chunk = stream.queue.shift(); chunk !== undefined; chunk = stream.queue.shift()) {
       try {
-        if (output.failure === null) await write(output, stream, chunk);
+        if (output.failure === null) await writeWhenSpace(output, stream, chunk);
       } catch (error) {
         output.failure = describeError(error);
         log.error({ jobId: output.jobId, cause: output.failure }, 'output of a job cannot be written');
       } finally {
-        chunk.done();
+        if (chunk.held) heldBytes -= chunk.bytes.length;
+        else chunk.done();
       }
     }
     stream.pump = null;
+  }
+
+  /** A full disk is waited for, without a bound in time: nothing is lost that the agent does not have as well. */
+  async function writeWhenSpace(output: JobOutput, stream: StreamState, chunk: Chunk): Promise<void> {
+    while (!closed) {
+      try {
+        await write(output, stream, chunk);
+        leaveFull(stream);
+        return;
+      } catch (error) {
+        if (!isNoSpace(error)) {
+          leaveFull(stream);
+          throw error;
+        }
+        if (full.size === 0) {
+          log.error(
+            { jobId: output.jobId, cause: describeError(error), folder },
+            'the disk is full: output of jobs waits for space',
+          );
+        }
+        hold(chunk);
+        for (const one of stream.queue) hold(one);
+        await new Promise<void>((resolve) => {
+          full.set(stream, resolve);
+          clock.after(FULL_RETRY_MS, resolve);
+        });
+      }
+    }
+    leaveFull(stream);
+  }
+
+  function leaveFull(stream: StreamState): void {
+    if (full.delete(stream) && full.size === 0) {
+      log.info({ folder }, 'the disk has space again for the output of jobs');
+    }
+  }
+
+  /** Lets the sender go on: facts of jobs come over the same connection. */
+  function hold(chunk: Chunk): void {
+    if (chunk.held) return;
+    chunk.held = true;
+    heldBytes += chunk.bytes.length;
+    chunk.done();
   }
 
   async function write(output: JobOutput, stream: StreamState, { offset, bytes }: Chunk): Promise<void> {
@@ -233,7 +295,15 @@ export function createOutputStore(options: {
       void load(jobId, epoch).then(
         (output) => {
           const state = output.streams[stream];
-          state.queue.push({ offset, bytes, done });
+          const chunk: Chunk = { offset, bytes, held: false, done };
+          if (full.has(state)) {
+            if (heldBytes + bytes.length > MAX_HELD_BYTES) {
+              done();
+              return;
+            }
+            hold(chunk);
+          }
+          state.queue.push(chunk);
           state.pump ??= pump(output, state);
         },
         (error) => {
@@ -264,8 +334,10 @@ export function createOutputStore(options: {
         handles.give(state.path);
       }
     },
+    isFull: () => full.size > 0,
     async close() {
       closed = true;
+      for (const wake of full.values()) wake();
       const all = (await Promise.allSettled(outputs.values())).flatMap((one) =>
         one.status === 'fulfilled' ? [one.value] : [],
       );
@@ -277,6 +349,11 @@ export function createOutputStore(options: {
       await handles.close();
     },
   };
+}
+
+function isNoSpace(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'ENOSPC' || errno === 'EDQUOT';
 }
 
 function isIdle(output: JobOutput): boolean {

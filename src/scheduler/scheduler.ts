@@ -21,7 +21,7 @@ import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputStore } from './output.ts';
 import { createPlacement } from './placement.ts';
-import { openEmbeddedQueue } from './queue/embedded.ts';
+import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSecret } from './secrets.ts';
 import { createWatchers } from './watchers.ts';
@@ -40,6 +40,8 @@ export interface SchedulerOptions {
   readonly dashboardFolder: string | null;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Makes the writer of the job store in its place. */
+  readonly startWriter?: EmbeddedQueueOptions['startWriter'];
 }
 
 export interface Scheduler {
@@ -59,12 +61,16 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const folder = join(options.stateDir, 'scheduler');
   const files = openState(options.stateDir, folder, log);
   const metrics = createSchedulerMetrics(version);
+  /** Set below: the dispatcher is built on the queue. */
+  let place: () => void = () => {};
   const queue = await openEmbeddedQueue({
     path: join(folder, 'store.db'),
     clock,
     log,
     writerScript: options.writerScript ?? null,
     committed: metrics.committed,
+    resumed: () => place(),
+    ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock });
@@ -94,6 +100,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     refusals,
     changed: watchers.changed,
   });
+  place = dispatcher.place;
   const gateway = createGateway({
     schedulerId,
     listenHost: listen.host,

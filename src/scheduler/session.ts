@@ -45,6 +45,7 @@ const RESUME_OUTPUT_BYTES = 1024 * 1024;
 /** Code and close code (RFC 6455) of a failure of our own. */
 const INTERNAL = 'LINK_INTERNAL';
 const INTERNAL_ERROR = 1011;
+const TRY_AGAIN_LATER = 1013;
 
 export interface SessionParts {
   readonly schedulerId: string;
@@ -114,7 +115,10 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   });
 
   socket.on('error', (error) => {
-    refusals.refused({ nodeId: agent?.nodeId, cause: describeError(error) }, 'link connection failed');
+    refusals.refused(
+      { nodeId: agent?.nodeId ?? null, cause: describeError(error) },
+      'link connection failed',
+    );
   });
   socket.on('close', () => gone('the connection was closed'));
   socket.on('pong', () => {
@@ -142,7 +146,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     }
     if (message.type === 'error') {
       refusals.refused(
-        { nodeId: agent?.nodeId, code: message.code, text: message.message },
+        { nodeId: agent?.nodeId ?? null, code: message.code, text: message.message },
         'an agent reports an error',
       );
       return;
@@ -249,7 +253,11 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
             message: `fact ${sequence} is not about a job of this node`,
           });
       },
-      (error: unknown) => log.error({ cause: describeError(error) }, 'a fact of a node was not stored'),
+      (error: unknown) => {
+        log.error({ cause: describeError(error) }, 'a fact of a node was not stored');
+        // The agent keeps the fact and tells it again in its next session, when there may be space.
+        if (isFault(error, 'QUEUE_STORE_FULL')) end(TRY_AGAIN_LATER, 'the disk of the scheduler is full');
+      },
     );
   }
 
@@ -304,7 +312,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     if (!isFault(error)) log.error({ cause: describeError(error) }, 'a session failed');
     const close = closeCodeOf(error, code);
     const text = isFault(error) ? describeRefusal(error) : 'internal error';
-    refusals.refused({ nodeId: agent?.nodeId, code, close, text }, 'link session refused');
+    refusals.refused({ nodeId: agent?.nodeId ?? null, code, close, text }, 'link session refused');
     send({ type: 'error', code: code.slice(0, 64), message: text });
     end(close, text);
   }

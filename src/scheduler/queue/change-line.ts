@@ -1,6 +1,7 @@
 // Changes on their way to the disk, as a line of batches: the first may be with the writer, the last takes what is
 // asked for now. A job that changes again before its batch has left is written once, with its last record. Memory
-// may have let go of a finished job that is still in this line.
+// may have let go of a finished job that is still in this line. What is new, and every change to it while it is in
+// the line, has a promise of its own, so that it can be refused alone when the disk is full.
 import type { Fault } from '../../base/fault.ts';
 import type { Indexed } from './job-index.ts';
 import type { NodeRecord } from './queue.ts';
@@ -23,10 +24,14 @@ export interface ChangeBatch {
   readonly jobs: Map<string, ChangedJob>;
   /** The record now and before (null for a new node). */
   readonly nodes: Map<string, { readonly now: NodeRecord; readonly before: NodeRecord | null }>;
-  /** Settles when the batch is on disk, or is not. */
+  /** Settles when the batch is on disk, or is not: for changes to what is on disk already. */
   readonly stored: Promise<void>;
+  /** The same for jobs and nodes that are in the line only. */
+  readonly created: Promise<void>;
   resolve(): void;
   reject(error: Fault): void;
+  /** Rejects `created` and takes another in its place. */
+  rejectCreated(error: Fault): void;
 }
 
 export interface ChangeLine {
@@ -41,6 +46,8 @@ export interface ChangeLine {
   remove(batch: ChangeBatch): void;
   /** Batches in it. */
   readonly length: number;
+  /** Takes out every job and node that is not on disk yet; returns their ids. Not while a batch is with the writer. */
+  refuseNew(error: Fault): { readonly jobIds: readonly string[]; readonly nodeIds: readonly string[] };
   /** Takes all out, the youngest first: the order in which to undo them. */
   clear(): readonly ChangeBatch[];
 }
@@ -50,6 +57,9 @@ export function createChangeLine(): ChangeLine {
   const batches: ChangeBatch[] = [];
   let open: ChangeBatch | null = null;
   let openBytes = 0;
+  /** Jobs and nodes of which the first record is in the line. */
+  const newJobs = new Set<string>();
+  const newNodes = new Set<string>();
 
   function take(bytes: number): ChangeBatch {
     if (open === null || openBytes + bytes > MAX_BATCH_BYTES) {
@@ -67,13 +77,15 @@ export function createChangeLine(): ChangeLine {
       const batch = take(RECORD_BYTES + (spec?.length ?? 0));
       const earlier = batch.jobs.get(now.job.id);
       batch.jobs.set(now.job.id, earlier === undefined ? { now, before, spec } : { ...earlier, now });
-      return batch.stored;
+      if (before === null) newJobs.add(now.job.id);
+      return newJobs.has(now.job.id) ? batch.created : batch.stored;
     },
     putNode(now, before) {
       const batch = take(RECORD_BYTES);
       const earlier = batch.nodes.get(now.id);
       batch.nodes.set(now.id, { now, before: earlier === undefined ? before : earlier.before });
-      return batch.stored;
+      if (before === null) newNodes.add(now.id);
+      return newNodes.has(now.id) ? batch.created : batch.stored;
     },
     job(id) {
       for (let at = batches.length - 1; at >= 0; at -= 1) {
@@ -95,27 +107,73 @@ export function createChangeLine(): ChangeLine {
     remove(batch) {
       const at = batches.indexOf(batch);
       if (at >= 0) batches.splice(at, 1);
+      for (const [id, { before }] of batch.jobs) if (before === null) newJobs.delete(id);
+      for (const [id, { before }] of batch.nodes) if (before === null) newNodes.delete(id);
+    },
+    refuseNew(error) {
+      const refused = { jobIds: [...newJobs], nodeIds: [...newNodes] };
+      for (const batch of batches) {
+        for (const id of newJobs) batch.jobs.delete(id);
+        for (const id of newNodes) batch.nodes.delete(id);
+        batch.rejectCreated(error);
+      }
+      newJobs.clear();
+      newNodes.clear();
+      return refused;
     },
     get length() {
       return batches.length;
     },
     clear() {
       open = null;
+      newJobs.clear();
+      newNodes.clear();
       return batches.splice(0).reverse();
     },
   };
 }
 
-function createBatch(): ChangeBatch {
+interface Promised {
+  readonly promise: Promise<void>;
+  resolve(): void;
+  reject(error: Fault): void;
+}
+
+function createPromised(): Promised {
   let resolve: () => void = () => {};
   let reject: (error: Fault) => void = () => {};
-  const stored = new Promise<void>((onResolve, onReject) => {
+  const promise = new Promise<void>((onResolve, onReject) => {
     resolve = onResolve;
     reject = onReject;
   });
   // Whoever asked for a change has its own promise; this one must not count as unhandled when nobody waits.
-  stored.catch(() => {});
-  return { jobs: new Map(), nodes: new Map(), stored, resolve, reject };
+  promise.catch(() => {});
+  return { promise, resolve, reject };
+}
+
+function createBatch(): ChangeBatch {
+  const stored = createPromised();
+  let created = createPromised();
+  return {
+    jobs: new Map(),
+    nodes: new Map(),
+    stored: stored.promise,
+    get created() {
+      return created.promise;
+    },
+    resolve() {
+      stored.resolve();
+      created.resolve();
+    },
+    reject(error) {
+      stored.reject(error);
+      created.reject(error);
+    },
+    rejectCreated(error) {
+      created.reject(error);
+      created = createPromised();
+    },
+  };
 }
 
 /** The rows of a batch. JSON escapes NUL, which SQLite's C strings would end at. */

@@ -16,6 +16,10 @@ import { startThreadWriter } from './thread-writer.ts';
 const FINISHED_IN_MEMORY = 10_000;
 /** How long a change that nobody waits for may wait for company: a job that ends sooner costs one commit less. */
 const SOON_MS = 25;
+/** How long after a commit that found no space the next try is made. */
+export const FULL_RETRY_MS = 500;
+/** Batches that may wait for space; a change beyond them is refused. */
+const MAX_STALLED_BATCHES = 16;
 
 export interface EmbeddedQueueOptions {
   /** The database file; its folder exists. */
@@ -27,6 +31,10 @@ export interface EmbeddedQueueOptions {
   readonly finishedInMemory?: number;
   /** Told after each commit: how long it took and how many records it wrote. */
   readonly committed?: (seconds: number, records: number) => void;
+  /** Told when a full disk has space again and everything that waited is on it. */
+  readonly resumed?: () => void;
+  /** Makes the writer, in place of the one that the options describe. */
+  readonly startWriter?: (lost: (cause: unknown) => void) => StoreWriter;
 }
 
 /** Opens or creates the store. Throws Fault QUEUE_IN_USE, QUEUE_STORE_NEWER or QUEUE_STORE_UNUSABLE. */
@@ -39,9 +47,9 @@ export async function openEmbeddedQueue(options: EmbeddedQueueOptions): Promise<
     const opened = openStore(Libsql, path);
     store = opened;
     const script = options.writerScript ?? null;
-    return createQueue(opened, lock, options, (lost) =>
-      script === null ? createLocalWriter(Libsql, path) : startThreadWriter({ script, path, lost }),
-    );
+    const startWriter = (lost: (cause: unknown) => void) =>
+      script === null ? createLocalWriter(Libsql, path) : startThreadWriter({ script, path, lost });
+    return createQueue(opened, lock, options, options.startWriter ?? startWriter);
   } catch (error) {
     store?.close();
     lock.release();
@@ -69,12 +77,16 @@ function createQueue(
   let immediate: NodeJS.Immediate | null = null;
   let soon: Timer | null = null;
   let failed: Fault | null = null;
+  /** The disk is full: what waits is tried again with `retry`. */
+  let stalled: { readonly fault: Fault; readonly sinceMs: number } | null = null;
+  let retry: Timer | null = null;
   let closing: Promise<void> | null = null;
   const writer = startWriter(fail);
 
   /** Sees to it that the change gets to the disk: at the end of this turn, or a little later. */
   function schedule(when: 'now' | 'soon'): void {
     if (when === 'now') urgent = true;
+    if (retry !== null) return;
     if (urgent && committing === null) immediate ??= setImmediate(flush);
     else if (!urgent) soon ??= clock.after(SOON_MS, () => schedule('now'));
   }
@@ -82,31 +94,69 @@ function createQueue(
   function flush(): void {
     if (immediate !== null) clearImmediate(immediate);
     soon?.cancel();
+    retry?.cancel();
     immediate = null;
     soon = null;
+    retry = null;
     if (committing !== null || failed !== null) return;
     const batch = line.first();
     urgent = line.length > 1;
     if (batch !== null) committing = commit(batch);
+    else if (stalled !== null && closing === null) committing = probe();
   }
 
   async function commit(batch: ChangeBatch): Promise<void> {
     let seconds: number;
     try {
-      seconds = await writer.commit(rowsOf(batch));
+      // A batch of which all was new is empty when that has been refused.
+      const isEmpty = batch.jobs.size + batch.nodes.size === 0;
+      seconds = await (isEmpty ? Promise.resolve(0) : writer.commit(rowsOf(batch)));
     } catch (error) {
-      fail(error);
-      return;
-    } finally {
       committing = null;
+      if (isFault(error, 'QUEUE_STORE_FULL') && closing === null) stall(error);
+      else fail(error);
+      return;
     }
+    committing = null;
     // A writer that was lost in between has undone the batch.
     if (failed !== null) return;
     line.remove(batch);
     batch.resolve();
     options.committed?.(seconds, batch.jobs.size + batch.nodes.size);
     // More may have come meanwhile; what this answer sets off in this turn joins it.
-    if (urgent) schedule('now');
+    if (urgent || stalled !== null) schedule('now');
+  }
+
+  /** No space: the line stays as it is, but for what is new, of which nobody was promised anything yet. */
+  function stall(fault: Fault): void {
+    if (failed !== null) return;
+    if (stalled === null) {
+      stalled = { fault, sinceMs: clock.monotonicMs() };
+      log.error({ code: fault.code, cause: fault.message, remedy: fault.remedy }, 'the disk is full');
+    }
+    const { jobIds, nodeIds } = line.refuseNew(fault);
+    for (const id of jobIds) index.forget(id);
+    for (const id of nodeIds) nodes.delete(id);
+    retry = clock.after(FULL_RETRY_MS, flush);
+  }
+
+  /** Everything that waited is on disk; new jobs need more than that. */
+  async function probe(): Promise<void> {
+    try {
+      await writer.probe();
+    } catch (error) {
+      committing = null;
+      if (isFault(error, 'QUEUE_STORE_FULL')) stall(error);
+      else fail(error);
+      return;
+    }
+    committing = null;
+    if (failed !== null || stalled === null) return;
+    const seconds = (clock.monotonicMs() - stalled.sinceMs) / 1000;
+    stalled = null;
+    log.info({ seconds }, 'the disk has space again: everything that waited is stored, new jobs are taken');
+    if (line.length > 0) schedule('now');
+    options.resumed?.();
   }
 
   /** Nothing that is not on disk yet will get there: memory forgets it. */
@@ -143,6 +193,11 @@ function createQueue(
     if (closing !== null) throw new Fault('QUEUE_CLOSED', 'the job store is closed');
   }
 
+  /** A full disk takes nothing new, and of what is known no more than a bound. */
+  function refuseWhenFull(isNew: boolean): void {
+    if (stalled !== null && (isNew || line.length > MAX_STALLED_BATCHES)) throw stalled.fault;
+  }
+
   function put(entry: Indexed, before: Indexed | null, when: 'now' | 'soon'): Promise<void> {
     // A finished job that memory had let go of is counted there already.
     if (before !== null && index.get(entry.job.id) === null) index.countElsewhere(before.job.state, -1);
@@ -176,6 +231,8 @@ function createQueue(
       flush();
       await committing;
     }
+    retry?.cancel();
+    await committing;
     await writer.close();
     store.close();
     lock.release();
@@ -184,11 +241,13 @@ function createQueue(
   return {
     async insertJob(job) {
       refuseWhenOver();
+      refuseWhenFull(true);
       if (find(job.id) !== null) throw new Fault('QUEUE_JOB_EXISTS', `job ${job.id} exists already`);
       await put({ job, sequence: nextSequence++ }, null, 'now');
     },
     async updateJob(id, change, when = 'now') {
       refuseWhenOver();
+      refuseWhenFull(false);
       const before = find(id);
       if (before === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${id}`);
       await put({ job: { ...before.job, ...change }, sequence: before.sequence }, before, when);
@@ -217,6 +276,7 @@ function createQueue(
     async putNode(node) {
       refuseWhenOver();
       const before = nodes.get(node.id) ?? null;
+      refuseWhenFull(before === null);
       nodes.set(node.id, node);
       const stored = line.putNode(node, before);
       schedule('now');
@@ -224,7 +284,7 @@ function createQueue(
     },
     node: (id) => nodes.get(id) ?? null,
     nodes: () => [...nodes.values()],
-    failure: () => failed,
+    failure: () => failed ?? stalled?.fault ?? null,
     close() {
       closing ??= close();
       return closing;

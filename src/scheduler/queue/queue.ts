@@ -4,6 +4,8 @@
 // may share one commit. Queries answer from memory and see every change that was asked for, durable or not.
 // When the store fails, everything not yet on disk is undone in memory, its promises reject with
 // QUEUE_STORE_FAILED, and no further change is taken: a failed sync cannot be repeated and believed.
+// A full disk is a stall, not a failure: changes to what is known stay in memory, their promises stay open, and they
+// are written when there is space. Until then new jobs and nodes reject at once with QUEUE_STORE_FULL.
 import type { Fault } from '../../base/fault.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
@@ -58,7 +60,7 @@ export interface Queue {
   putNode(node: NodeRecord): Promise<void>;
   node(id: string): NodeRecord | null;
   nodes(): readonly NodeRecord[];
-  /** Why it takes no more changes, or null while it is well. */
+  /** Why it takes no more changes (QUEUE_STORE_FAILED) or no new jobs (QUEUE_STORE_FULL), or null while it is well. */
   failure(): Fault | null;
   /** Waits for everything asked so far, then closes. */
   close(): Promise<void>;

@@ -1,6 +1,9 @@
 // The one that writes the embedded store: rows in, one transaction a batch, an answer after COMMIT. It runs in a
 // thread of its own (thread-writer.ts), so that the sync of the disk holds up nobody; where no script for such a
 // thread is at hand it runs in this one, behind the same interface. It knows rows, not jobs.
+import { closeSync, fdatasyncSync, openSync, rmSync, writeSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { describeError, errnoOf, Fault } from '../../base/fault.ts';
 
 /** How long the writer waits for another process that holds the store. */
 export const BUSY_TIMEOUT_MS = 200;
@@ -17,10 +20,13 @@ export interface Batch {
 
 export interface StoreWriter {
   /**
-   * Resolves, when the batch is on disk, to the seconds that the transaction took. One at a time. A rejection is
-   * final: the batch is not promised, and no other may be given.
+   * Resolves, when the batch is on disk, to the seconds that the transaction took. One at a time. Rejects with
+   * Fault QUEUE_STORE_FULL when there was no space: nothing of the batch is on disk, and it may be given again. Any
+   * other rejection is final: the batch is not promised, and no other may be given.
    */
   commit(batch: Batch): Promise<number>;
+  /** Resolves when there is some space again; rejects with Fault QUEUE_STORE_FULL while there is none. */
+  probe(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -41,6 +47,60 @@ export interface Connection {
   /** Returns seconds; throws when the batch is not on disk, and then nothing of it is. */
   write(batch: Batch): number;
   close(): void;
+}
+
+/** Space that has to be there before new jobs are taken again. */
+const PROBE_BYTES = 256 * 1024;
+/** SQLITE_IOERR_WRITE and SQLITE_IOERR_SHMSIZE: how SQLite tells a quota, and a log index that cannot grow. */
+const WRITE_ERRORS: readonly unknown[] = [778, 4874];
+
+/** Writes a file beside the store and removes it. Throws Fault QUEUE_STORE_FULL, or what the system says. */
+export function probeSpace(path: string): void {
+  const probe = `${path}.space`;
+  try {
+    const file = openSync(probe, 'w', 0o600);
+    try {
+      for (let left = PROBE_BYTES; left > 0; ) left -= writeSync(file, new Uint8Array(left));
+      fdatasyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  } catch (error) {
+    throw isNoSpace(error) ? fullFault(path, error) : error;
+  } finally {
+    rmSync(probe, { force: true });
+  }
+}
+
+/** What a failed commit means: Fault QUEUE_STORE_FULL, or the error itself. A failed sync is never the former. */
+export function commitFailure(error: unknown, path: string): unknown {
+  if (errnoOf(error) === 'SQLITE_FULL') return fullFault(path, error);
+  const rawCode = typeof error === 'object' && error !== null && 'rawCode' in error ? error.rawCode : null;
+  if (!WRITE_ERRORS.includes(rawCode)) return error;
+  try {
+    probeSpace(path);
+  } catch (why) {
+    if (why instanceof Fault) return why;
+  }
+  return error;
+}
+
+/** Whether the system refused a write for want of space or quota. */
+export function isNoSpace(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'ENOSPC' || errno === 'EDQUOT';
+}
+
+export function fullFault(path: string, cause: unknown): Fault {
+  return new Fault(
+    'QUEUE_STORE_FULL',
+    `the disk of the job store ${path} is full (${describeError(cause)}); what runs goes on, new jobs are not taken`,
+    {
+      field: 'stateDir',
+      remedy: `free space below ${dirname(path)}; the scheduler then goes on by itself`,
+      cause,
+    },
+  );
 }
 
 /** Opens the writing connection to a store whose tables are there. */
@@ -90,7 +150,14 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
 export function createLocalWriter(Libsql: DatabaseClass, path: string): StoreWriter {
   const connection = openConnection(Libsql, path);
   return {
-    commit: async (batch) => connection.write(batch),
+    async commit(batch) {
+      try {
+        return connection.write(batch);
+      } catch (error) {
+        throw commitFailure(error, path);
+      }
+    },
+    probe: async () => probeSpace(path),
     close: async () => connection.close(),
   };
 }

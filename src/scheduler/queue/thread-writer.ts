@@ -1,17 +1,20 @@
 // The store's writer in a worker thread. Messages, strictly in turn:
 //
-//   to the thread     a Batch | null (close)
-//   from the thread   { seconds } | { failed: text }
+//   to the thread     a Batch | 'probe' (is there space) | null (close)
+//   from the thread   { seconds } | { failed: text, full: no space, may be tried again }
 //
 // A commit has no deadline: a disk that stalls answers later or fails by itself, and of a batch that is given up
 // nobody would know whether it is on disk. A thread that ends, for whatever reason, fails what it was given.
 import { type MessagePort, Worker } from 'node:worker_threads';
-import { describeError } from '../../base/fault.ts';
+import { describeError, isFault } from '../../base/fault.ts';
 import {
   type Batch,
   type Connection,
+  commitFailure,
   type DatabaseClass,
+  fullFault,
   openConnection,
+  probeSpace,
   type StoreWriter,
 } from './store-writer.ts';
 
@@ -20,7 +23,7 @@ const CLOSE_DEADLINE_MS = 5000;
 /** The thread holds one batch and statements: a heap that grows beyond this is a bug of ours. */
 const HEAP_MIB = { maxOldGenerationSizeMb: 128, maxYoungGenerationSizeMb: 16 };
 
-export type Answer = { readonly seconds: number } | { readonly failed: string };
+export type Answer = { readonly seconds: number } | { readonly failed: string; readonly full: boolean };
 
 export interface ThreadWriterOptions {
   /** The built src/bin/store-writer.ts. */
@@ -45,7 +48,7 @@ export function startThreadWriter({ script, path, lost }: ThreadWriterOptions): 
     const commit = waiting;
     waiting = null;
     if ('seconds' in answer) commit?.resolve(answer.seconds);
-    else commit?.reject(new Error(answer.failed));
+    else commit?.reject(answer.full ? fullFault(path, new Error(answer.failed)) : new Error(answer.failed));
   });
   worker.on('messageerror', gone);
   worker.on('error', gone);
@@ -71,13 +74,18 @@ export function startThreadWriter({ script, path, lost }: ThreadWriterOptions): 
     clearTimeout(timer);
   }
 
+  function ask(question: Batch | 'probe'): Promise<number> {
+    return new Promise((resolve, reject) => {
+      if (dead !== null) return reject(dead);
+      waiting = { resolve, reject };
+      worker.postMessage(question);
+    });
+  }
+
   return {
-    commit(batch) {
-      return new Promise((resolve, reject) => {
-        if (dead !== null) return reject(dead);
-        waiting = { resolve, reject };
-        worker.postMessage(batch);
-      });
+    commit: ask,
+    async probe() {
+      await ask('probe');
     },
     close() {
       closing ??= end();
@@ -90,21 +98,28 @@ export function startThreadWriter({ script, path, lost }: ThreadWriterOptions): 
 export async function serveStoreWriter(port: MessagePort, path: string): Promise<void> {
   const { default: Libsql } = (await import('libsql')) as unknown as { default: DatabaseClass };
   let connection: Connection | null = null;
-  port.on('message', (batch: Batch | null) => {
-    if (batch === null) {
+  port.on('message', (question: Batch | 'probe' | null) => {
+    if (question === null) {
       connection?.close();
       port.close();
       return;
     }
-    port.postMessage(write(batch));
+    port.postMessage(answer(question));
   });
 
-  function write(batch: Batch): Answer {
+  function answer(question: Batch | 'probe'): Answer {
     try {
+      if (question === 'probe') {
+        probeSpace(path);
+        return { seconds: 0 };
+      }
       connection ??= openConnection(Libsql, path);
-      return { seconds: connection.write(batch) };
+      return { seconds: connection.write(question) };
     } catch (error) {
-      return { failed: describeError(error) };
+      const failure = commitFailure(error, path);
+      const full = isFault(failure, 'QUEUE_STORE_FULL');
+      // The far side puts it into the sentence of its own fault.
+      return { failed: describeError(full && failure.cause !== undefined ? failure.cause : failure), full };
     }
   }
 }

@@ -7,7 +7,7 @@ import { createSilentLog, type Log } from '../../../src/base/log.ts';
 import type { JobView, NodeView } from '../../../src/protocol/api.ts';
 import { followKind } from '../../../src/protocol/api.ts';
 import type { JobSpecInput } from '../../../src/protocol/spec.ts';
-import { type Scheduler, startScheduler } from '../../../src/scheduler/scheduler.ts';
+import { type Scheduler, type SchedulerOptions, startScheduler } from '../../../src/scheduler/scheduler.ts';
 
 export interface Bed {
   readonly scheduler: Scheduler;
@@ -38,6 +38,7 @@ export function freshFolder(): string {
 export async function startBed(
   stateDir = freshFolder(),
   dashboardFolder: string | null = null,
+  startWriter: SchedulerOptions['startWriter'] = undefined,
 ): Promise<Bed> {
   const logged: { level: string; fields: object; message: string }[] = [];
   const keep = (level: string) => (fields: object, message: string) => {
@@ -57,6 +58,7 @@ export async function startBed(
     log,
     version: '0.1.0',
     dashboardFolder,
+    startWriter,
   });
   const token = readFileSync(scheduler.tokenFile, 'utf8').trim();
   const { url } = scheduler;
