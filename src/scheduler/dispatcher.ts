@@ -6,7 +6,7 @@
 // The state in the queue's memory runs ahead of the disk within one turn; what depends on the disk waits for the
 // promise.
 import type { Clock } from '../base/clock.ts';
-import { describeError, Fault } from '../base/fault.ts';
+import { describeError, Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import type { HeldJob, JobStarted } from '../protocol/control.ts';
@@ -123,7 +123,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   /** For changes that nobody outside waits for: a store that fails has said so itself. */
   function inBackground(work: Promise<unknown>, what: string): void {
-    work.catch((error: unknown) => log.error({ cause: describeError(error) }, what));
+    work.catch((error: unknown) => {
+      const level = isFault(error, 'QUEUE_STORE_FULL') ? 'debug' : 'error';
+      log[level]({ cause: describeError(error) }, what);
+    });
   }
 
   function place(): void {

@@ -212,7 +212,7 @@ export function createOutputStore(options: {
 
   function leaveFull(stream: StreamState): void {
     if (full.delete(stream) && full.size === 0) {
-      log.info({ folder }, 'the disk has space again for the output of jobs');
+      log.warn({ folder }, 'the disk has space again for the output of jobs');
     }
   }
 

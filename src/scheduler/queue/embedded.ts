@@ -132,7 +132,10 @@ function createQueue(
     if (failed !== null) return;
     if (stalled === null) {
       stalled = { fault, sinceMs: clock.monotonicMs() };
-      log.error({ code: fault.code, cause: fault.message, remedy: fault.remedy }, 'the disk is full');
+      log.error(
+        { code: fault.code, cause: describeError(fault.cause), path: options.path },
+        'the disk of the job store is full: no new jobs are taken until there is space',
+      );
     }
     const { jobIds, nodeIds } = line.refuseNew(fault);
     for (const id of jobIds) index.forget(id);
@@ -154,7 +157,10 @@ function createQueue(
     if (failed !== null || stalled === null) return;
     const seconds = (clock.monotonicMs() - stalled.sinceMs) / 1000;
     stalled = null;
-    log.info({ seconds }, 'the disk has space again: everything that waited is stored, new jobs are taken');
+    log.warn(
+      { seconds },
+      'the disk of the job store has space again: what waited is stored, new jobs are taken',
+    );
     if (line.length > 0) schedule('now');
     options.resumed?.();
   }

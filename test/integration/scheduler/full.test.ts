@@ -1,7 +1,9 @@
 // A full disk: the store's writer is the real one, behind a door that answers "no space" while the test says so.
+import { execFileSync } from 'node:child_process';
+import { closeSync, openSync, rmdirSync, rmSync, writeSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ErrorView } from '../../../src/protocol/api.ts';
 import {
   createLocalWriter,
@@ -84,7 +86,7 @@ describe('a full disk below the job store', () => {
     const next = await bed.submit();
     await agent.next('start', (order) => order.jobId === next.id);
     const lines = bed.logged.filter(({ message }) => message.startsWith('the disk'));
-    expect(lines.map(({ level }) => level)).toEqual(['error', 'info']);
+    expect(lines.map(({ level }) => level)).toEqual(['error', 'warn']);
   });
 
   it('keeps the end of a running job and acknowledges it when it is on disk, not before', async () => {
@@ -161,5 +163,74 @@ describe('a full disk below the job store', () => {
     expect((await again.until(id, (job) => job.state === 'FAILED')).result).toEqual(result);
     back.socket.terminate();
     await again.scheduler.close();
+  });
+});
+
+/** A small file system of its own, or null where this user may not mount one. */
+function mountSmall(): string | null {
+  const folder = freshFolder();
+  try {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=6m', 'tmpfs', folder], { stdio: 'ignore' });
+    return folder;
+  } catch {
+    rmdirSync(folder);
+    return null;
+  }
+}
+
+/** Takes all the space there is; returns what gives it back. */
+function fillUp(folder: string): () => void {
+  const path = join(folder, 'fill');
+  const file = openSync(path, 'w');
+  try {
+    for (;;) writeSync(file, new Uint8Array(4096));
+  } catch {
+    // Full.
+  } finally {
+    closeSync(file);
+  }
+  return () => rmSync(path);
+}
+
+const small = mountSmall();
+
+describe.skipIf(small === null)('a disk that is full indeed', () => {
+  const folder = small ?? '';
+  afterAll(() => {
+    execFileSync('umount', ['-l', folder]);
+    rmdirSync(folder);
+  });
+
+  it('keeps the end and every byte of output of a running job, acknowledged only when there is space', async () => {
+    const bed = await startBed(join(folder, 'state'));
+    const identity = await enrolFake(bed.url, bed.scheduler.joinTokenFile);
+    const agent = await connectFake({ url: bed.url, identity });
+    const { id } = await bed.submit();
+    await agent.next('start');
+    agent.started(id);
+    await bed.until(id, (job) => job.state === 'RUNNING');
+    const giveBack = fillUp(folder);
+    const piece = 'x'.repeat(64 * 1024);
+    for (let at = 0; at < 4; at += 1) agent.output(id, 1, 'stdout', at * piece.length, piece);
+    const length = 4 * piece.length;
+    const followed = followJob(bed, id);
+    const { status, body } = await bed.call('POST', '/v1/jobs', { version: 1, command: ['true'] });
+    expect(status).toBe(503);
+    expect((body as ErrorView).error.code).toBe('QUEUE_STORE_FULL');
+    agent.ended(id, { exitCode: 6, stdoutBytes: length });
+    await bed.until(id, (job) => job.state === 'FAILED');
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const isWhole = (ack: { stdoutBytes: number }) => ack.stdoutBytes === length;
+    expect(agent.messages.some((message) => message.type === 'outputAck' && isWhole(message))).toBe(false);
+    giveBack();
+    await agent.next('outputAck', isWhole);
+    const { jobs, stdout } = await followed;
+    expect(jobs.at(-1)?.result?.exitCode).toBe(6);
+    expect(stdout.length).toBe(length);
+    while ((await bed.call('GET', '/readyz', undefined, null)).status !== 200)
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    await bed.submit();
+    agent.socket.terminate();
+    await bed.close();
   });
 });

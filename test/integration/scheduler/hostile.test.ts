@@ -32,6 +32,33 @@ function raw(text: string | Buffer): Promise<string> {
 }
 
 describe('hostile HTTP', () => {
+  it('answers HEAD as GET, without a body', async () => {
+    for (const path of ['/healthz', '/readyz', '/v1/overview']) {
+      const response = await fetch(`${bed.url}${path}`, { method: 'HEAD' });
+      expect(response.status).toBe(200);
+      expect(Number(response.headers.get('content-length'))).toBeGreaterThan(0);
+      expect(await response.text()).toBe('');
+    }
+    expect((await fetch(`${bed.url}/v1/jobs`, { method: 'HEAD' })).status).toBe(401);
+    // No dashboard here: not found, but not the wrong method either.
+    expect((await fetch(`${bed.url}/`, { method: 'HEAD' })).status).toBe(404);
+  });
+
+  it('does not call it an error when a client leaves in the middle of its request', async () => {
+    const before = bed.logged.length;
+    const head = `POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer ${bed.token}\r\n`;
+    for (let times = 0; times < 3; times += 1) {
+      const socket = connectTcp(Number(new URL(bed.url).port), '127.0.0.1');
+      socket.on('error', () => {});
+      socket.write(`${head}Content-Length: 100\r\n\r\n{"version`);
+      await new Promise((resolve) => setTimeout(resolve, 30));
+      socket.resetAndDestroy();
+      await new Promise((resolve) => setTimeout(resolve, 30));
+    }
+    await expectUnharmed();
+    expect(bed.logged.slice(before)).toEqual([]);
+  });
+
   it.each([
     ['no token', null],
     ['an empty token', ''],

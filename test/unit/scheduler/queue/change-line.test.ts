@@ -98,4 +98,23 @@ describe('the line of changes', () => {
     for (const batch of batches) batch.reject(new Fault('QUEUE_STORE_FAILED', 'no'));
     for (const one of stored) await expect(one).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
   });
+
+  it('refuses what is new, with every change to it, and keeps the rest and its promises', async () => {
+    const line = createChangeLine();
+    const [known, fresh] = [entry('job-a'), entry('job-b')];
+    const kept = line.putJob(entry('job-a', { state: 'RUNNING' }), known);
+    const refused = [line.putJob(fresh, null), line.putNode(node(1), null)];
+    const first = line.first();
+    refused.push(line.putJob(entry('job-b', { state: 'CANCELLED' }), fresh));
+    const error = new Fault('QUEUE_STORE_FULL', 'no');
+    expect(line.refuseNew(error)).toEqual({ jobIds: ['job-b'], nodeIds: ['node-a'] });
+    for (const one of refused) await expect(one).rejects.toBe(error);
+    expect([...line.jobs().keys()]).toEqual(['job-a']);
+    // The batch that was open takes new ones as before.
+    const later = line.putJob(entry('job-c'), null);
+    expect(line.refuseNew(error).jobIds).toEqual(['job-c']);
+    await expect(later).rejects.toBe(error);
+    first?.resolve();
+    await kept;
+  });
 });
