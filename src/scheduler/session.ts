@@ -211,11 +211,13 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       { name: message.name, agentVersion: message.agentVersion, held: message.jobs.length, rebooted },
       'node connected',
     );
-    // The new boot id is written down after the losses that it explains: a crash between them repeats both.
+    // The new boot id is written down after the losses that it explains: a crash between them repeats both. The
+    // queue keeps the order, so that no assignment from here on is on disk before it.
     await dispatcher.welcomed(session, message.jobs, rebooted);
-    await parts.remember(message);
+    const remembered = parts.remember(message);
     fleet.ready(session);
     dispatcher.place();
+    await remembered;
   }
 
   function order(order: Order): void {

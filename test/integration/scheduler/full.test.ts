@@ -148,6 +148,21 @@ describe('a full disk below the job store', () => {
     await agent.next('start', (order) => order.jobId === id);
   });
 
+  it('takes an agent back that comes again meanwhile, and what it tells', async () => {
+    const id = await startedJob();
+    isFull = true;
+    expect((await submission()).status).toBe(503);
+    await agent.disconnect();
+    const held = [{ jobId: id, epoch: 1, phase: 'running' as const }];
+    agent = await connectFake({ url: bed.url, identity, held, generation: 2 });
+    expect((await bed.job(id)).reason).toBe('runs on node-a');
+    expect((await bed.node('node-a')).state).toBe('ready');
+    agent.ended(id, { exitCode: 4 });
+    await bed.until(id, (job) => job.result?.exitCode === 4);
+    isFull = false;
+    await agent.next('ack');
+  });
+
   it('stops in the middle of it, and the agent still has what was not acknowledged', async () => {
     const id = await startedJob();
     isFull = true;

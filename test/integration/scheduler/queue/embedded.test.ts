@@ -8,6 +8,12 @@ import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
 import { openEmbeddedQueue } from '../../../../src/scheduler/queue/embedded.ts';
 import { SCHEMA_VERSION } from '../../../../src/scheduler/queue/store.ts';
+import {
+  createLocalWriter,
+  type DatabaseClass,
+  fullFault,
+  type StoreWriter,
+} from '../../../../src/scheduler/queue/store-writer.ts';
 import { buildWriterScript } from './built-writer.ts';
 import { newJob, newNode, queueContract } from './contract.ts';
 
@@ -112,6 +118,88 @@ describe.each(writers)('the embedded queue with its writer in $where', ({ writer
     const again = await openHere(folder);
     expect([...again.pending()]).toEqual([kept]);
     await again.close();
+  });
+});
+
+describe('the embedded queue on a full disk', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = freshFolder();
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('keeps no more changes than its bound, and stores all that it took', async () => {
+    const path = join(folder, 'store.db');
+    let isFull = false;
+    const startWriter = (): StoreWriter => {
+      const writer = createLocalWriter(Libsql as unknown as DatabaseClass, path);
+      const whenSpace = async <T>(work: () => Promise<T>): Promise<T> => {
+        if (isFull) throw fullFault(path, new Error('full'));
+        return work();
+      };
+      return {
+        commit: (batch) => whenSpace(() => writer.commit(batch)),
+        probe: () => whenSpace(writer.probe),
+        close: writer.close,
+      };
+    };
+    let resumed = 0;
+    const queue = await open(folder, {
+      startWriter,
+      resumed: () => {
+        resumed += 1;
+      },
+    });
+    const job = newJob();
+    await queue.insertJob(job);
+    isFull = true;
+    await expect(queue.insertJob(newJob())).rejects.toMatchObject({ code: 'QUEUE_STORE_FULL' });
+    await expect(queue.putNode(newNode('node-a'))).rejects.toMatchObject({ code: 'QUEUE_STORE_FULL' });
+    expect(queue.nodes()).toEqual([]);
+    const taken: Promise<void>[] = [];
+    let refused: unknown = null;
+    for (let startedAtMs = 0; refused === null && startedAtMs < 200_000; startedAtMs += 1) {
+      const stored = queue.updateJob(job.id, { startedAtMs });
+      if (queue.job(job.id)?.startedAtMs === startedAtMs) taken.push(stored);
+      else refused = await stored.catch((error: unknown) => error);
+    }
+    expect(refused).toMatchObject({ code: 'QUEUE_STORE_FULL' });
+    expect(taken.length).toBeGreaterThan(10_000);
+    expect(queue.failure()).toMatchObject({ code: 'QUEUE_STORE_FULL' });
+    isFull = false;
+    await Promise.all(taken);
+    while (queue.failure() !== null) await new Promise((resolve) => setTimeout(resolve, 5));
+    expect(resumed).toBe(1);
+    await queue.close();
+    const again = await open(folder);
+    expect(again.job(job.id)?.startedAtMs).toBe(taken.length - 1);
+    await again.close();
+  });
+
+  it('gives up what waits when it is closed', async () => {
+    const path = join(folder, 'store.db');
+    const startWriter = (): StoreWriter => {
+      const writer = createLocalWriter(Libsql as unknown as DatabaseClass, path);
+      let commits = 0;
+      return {
+        async commit(batch) {
+          commits += 1;
+          if (commits > 1) throw fullFault(path, new Error('full'));
+          return writer.commit(batch);
+        },
+        probe: writer.probe,
+        close: writer.close,
+      };
+    };
+    const queue = await open(folder, { startWriter });
+    const job = newJob();
+    await queue.insertJob(job);
+    const change = queue.updateJob(job.id, { reason: 'never stored' });
+    const refused = expect(change).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(queue.failure()).toMatchObject({ code: 'QUEUE_STORE_FULL' });
+    await queue.close();
+    await refused;
   });
 });
 
