@@ -70,6 +70,8 @@ export function define(command: Command, context: Context, finish: (code: number
 }
 
 const HELP = `
+The job gets no standard input: give it arguments, or a file that the node can read.
+
 Exit code: the job's own; 128+n after signal n; 127 program missing; 126 not startable; 130 after Ctrl-C; 143 after
 SIGTERM; 125 flopd failed before the job's end was known (unreachable scheduler, LOST job); 2 wrong usage; 141 when
 nobody reads the output any more (the job goes on).
