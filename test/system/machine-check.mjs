@@ -118,8 +118,16 @@ async function check() {
   report.agent = show('flopd-agent');
   report.agentMetrics = run(
     'node',
+    '--input-type=module',
     '-e',
-    'fetch("http://127.0.0.1:9471/readyz").then(async (r) => console.log(r.status, await r.text()))',
+    // READY=1 does not wait for the scheduler: a host without one must come up too.
+    `let text = '';
+     for (let tries = 0; tries < 100 && !text.startsWith('200 '); tries++) {
+       if (tries > 0) await new Promise((resolve) => setTimeout(resolve, 100));
+       const answer = await fetch('http://127.0.0.1:9471/readyz');
+       text = answer.status + ' ' + (await answer.text());
+     }
+     console.log(text);`,
   );
   for (const unit of ['agent', 'scheduler'])
     report[`${unit}Security`] = run('systemd-analyze', 'security', '--no-pager', `flopd-${unit}.service`);
