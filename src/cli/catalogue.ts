@@ -88,6 +88,12 @@ export const catalogue: readonly CatalogueEntry[] = [
     load: () => import('./config.ts'),
   },
   {
+    name: 'schema',
+    group: HOST,
+    summary: 'JSON Schemas of job specification, result and protocol',
+    load: () => import('./schema.ts'),
+  },
+  {
     name: 'completion',
     group: HOST,
     summary: 'completion script for bash, zsh or fish',

@@ -384,6 +384,19 @@ describe('the program itself', () => {
     expect((await flopd(place, ['help', 'run'])).stdout.toString()).toContain('--time-limit');
   });
 
+  it('schema lists the published schemas and prints one; an unknown name is wrong usage', async () => {
+    place = createPlace(null);
+    const names = (await flopd(place, ['schema'])).stdout.toString().trim().split('\n');
+    expect(names).toEqual(
+      expect.arrayContaining(['job-spec', 'job-result', 'agent.hello', 'scheduler.start']),
+    );
+    const schema = JSON.parse((await flopd(place, ['schema', 'job-spec'])).stdout.toString());
+    expect(schema).toMatchObject({ $id: 'urn:flopd:v1:job-spec', additionalProperties: false });
+    const unknown = await flopd(place, ['schema', 'toString']);
+    expect(unknown.code).toBe(2);
+    expect(unknown.stderr).toContain('flopd schema');
+  });
+
   it('offers completion that the shell accepts', async () => {
     place = createPlace(null);
     const script = (await flopd(place, ['completion', 'bash'])).stdout.toString();
