@@ -1,9 +1,10 @@
 // The checks of `flopd doctor`, in the order in which they are told. Each looks, changes nothing, and never throws.
-import { accessSync, constants, existsSync, readFileSync, statfsSync, statSync } from 'node:fs';
+import { accessSync, constants, existsSync, statfsSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { versions } from 'node:process';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
+import { readText } from '../base/text-file.ts';
 import type { Config } from '../config/config.ts';
 import { configKeys } from '../config/keys.ts';
 import { type Address, formatAddress } from '../config/value.ts';
@@ -253,14 +254,6 @@ function checkPower(): Outcome {
     `no power source: ${why}`,
     'run the agent as root, or grant read access; joules are absent until then',
   );
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
-  }
 }
 
 function isReadable(path: string): boolean {

@@ -1,7 +1,8 @@
 // The CPU: its facts from /proc/cpuinfo and /sys, and the two peaks in FLOP/s: computed from clock, cores and the
 // table of core designs (peak/cpu.json), and measured by the native kernel, once per machine.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { readText } from '../base/text-file.ts';
 import type { Inventory } from '../protocol/control.ts';
 import table from './peak/cpu.json' with { type: 'json' };
 
@@ -158,13 +159,5 @@ function readFolder(path: string): string[] {
     return readdirSync(path);
   } catch {
     return [];
-  }
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
   }
 }

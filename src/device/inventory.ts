@@ -1,10 +1,10 @@
 // The static facts of the host, read once at start. What /proc, /sys and /etc tell costs nothing and comes first;
 // systeminformation (slow-facts.ts) is asked only for what they leave open, with a deadline, all at once.
-import { readFileSync } from 'node:fs';
 import { arch, availableParallelism, cpus, hostname, release, totalmem, type } from 'node:os';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { createClock } from '../base/clock.ts';
+import { readText } from '../base/text-file.ts';
 import type { Native, nativePaths } from '../native.ts';
 import type { Inventory } from '../protocol/control.ts';
 import { computePeak, readCpu } from './cpu.ts';
@@ -142,12 +142,4 @@ function withinDeadline<Fact>(clock: Clock, answer: Promise<Fact | null>): Promi
         resolve(fact);
       });
   });
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
-  }
 }

@@ -1,7 +1,7 @@
 // What this process may use of the machine: CPUs by its affinity and the quotas of its cgroups, memory by their
 // limits, in cgroup v2, v1 and the hybrid of both. The least of a group and all groups above it holds.
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readText } from '../base/text-file.ts';
 import { isBelow, type Mount, parseMountinfo } from './mountinfo.ts';
 
 /** cgroup v1 writes "no limit" as the largest multiple of the page size. */
@@ -105,12 +105,4 @@ function parseAffinity(status: string): number | null {
 function least(values: readonly (number | null)[]): number | null {
   const known = values.filter((value) => value !== null);
   return known.length === 0 ? null : Math.min(...known);
-}
-
-function readText(path: string): string | null {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return null;
-  }
 }

@@ -13,6 +13,7 @@ import {
   jobFile,
   type ProcessEnd,
   type StartRequest,
+  unknownEnd,
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { Journal } from './journal.ts';
@@ -53,21 +54,6 @@ export interface LifeOptions extends JobsOptions {
   readonly journal: () => Journal;
   readonly hit: Hit;
 }
-
-const nothingKnown: Omit<ProcessEnd, 'kind' | 'failedStep' | 'detail' | 'endedAtMs'> = {
-  exitCode: null,
-  signal: null,
-  stopped: null,
-  killed: false,
-  errno: null,
-  startedAtMs: null,
-  durationMs: null,
-  cpuUserSeconds: null,
-  cpuSystemSeconds: null,
-  maxResidentBytes: null,
-  stdoutBytes: 0,
-  stderrBytes: 0,
-};
 
 export function createLife(options: LifeOptions): Life {
   const { book, journal, events, hit, clock, log, nodeId, bootId } = options;
@@ -146,7 +132,7 @@ export function createLife(options: LifeOptions): Life {
   }
 
   function settleAs(attempt: Attempt, what: Pick<ProcessEnd, 'kind' | 'failedStep' | 'detail'>): void {
-    own(settle(attempt, { ...nothingKnown, ...what, endedAtMs: clock.wallMs() }));
+    own(settle(attempt, { ...unknownEnd, ...what, endedAtMs: clock.wallMs() }));
   }
 
   function requestFor(attempt: Attempt): StartRequest | null {

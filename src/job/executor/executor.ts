@@ -52,6 +52,25 @@ export interface ProcessEnd {
   readonly detail: string | null;
 }
 
+/** An end of which nothing is known but when it was noticed. */
+export const unknownEnd: Omit<ProcessEnd, 'endedAtMs'> = {
+  kind: 'lost',
+  exitCode: null,
+  signal: null,
+  stopped: null,
+  killed: false,
+  failedStep: null,
+  errno: null,
+  startedAtMs: null,
+  durationMs: null,
+  cpuUserSeconds: null,
+  cpuSystemSeconds: null,
+  maxResidentBytes: null,
+  stdoutBytes: 0,
+  stderrBytes: 0,
+  detail: null,
+};
+
 /** What a running job tells; each is called at most once, but for `output`. */
 export interface ExecutionEvents {
   /** The program runs (exec succeeded). */

@@ -20,13 +20,14 @@ import { type Clock, every, type Timer } from '../../base/clock.ts';
 import { describeError, errnoOf } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import type { Native } from '../../native.ts';
-import type {
-  Execution,
-  ExecutionEvents,
-  Executor,
-  ProcessEnd,
-  RecoverRequest,
-  StartRequest,
+import {
+  type Execution,
+  type ExecutionEvents,
+  type Executor,
+  type ProcessEnd,
+  type RecoverRequest,
+  type StartRequest,
+  unknownEnd,
 } from './executor.ts';
 import { createNest, doorOf, type Nest } from './nest.ts';
 import { claimNeverStarted, encodeSpec, readEnd, readStarted, shimFile, storedBytes } from './shim-files.ts';
@@ -40,25 +41,6 @@ const ANNOUNCE_MS = 1000;
 const SHIMS_MAX = 6;
 /** Wait before the next look at an attempt whose shim was lost or is too busy. */
 const LOOK_AGAIN_MS = 20;
-
-/** An end of which nothing is known. */
-const UNKNOWN_END: Omit<ProcessEnd, 'endedAtMs'> = {
-  kind: 'lost',
-  exitCode: null,
-  signal: null,
-  stopped: null,
-  killed: false,
-  failedStep: null,
-  errno: null,
-  startedAtMs: null,
-  durationMs: null,
-  cpuUserSeconds: null,
-  cpuSystemSeconds: null,
-  maxResidentBytes: null,
-  stdoutBytes: 0,
-  stderrBytes: 0,
-  detail: null,
-};
 
 export interface ProcessExecutorOptions {
   /** The shim executable. */
@@ -162,7 +144,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     if (started !== null) tellStarted(attempt, started.pid, started.startedAtMs);
     const startedAtMs = started?.startedAtMs ?? null;
     end(attempt, {
-      ...UNKNOWN_END,
+      ...unknownEnd,
       ...storedBytes(attempt.folder),
       startedAtMs,
       endedAtMs: clock.wallMs(),
@@ -185,7 +167,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       if (errnoOf(error) === null) throw error;
       log.error({ err: error, folder: attempt.folder }, 'the folder of an attempt cannot be used');
       const detail = `its folder cannot be used: ${describeError(error)}`;
-      end(attempt, { ...UNKNOWN_END, endedAtMs: clock.wallMs(), detail });
+      end(attempt, { ...unknownEnd, endedAtMs: clock.wallMs(), detail });
     }
   }
 
