@@ -21,7 +21,7 @@ beforeEach(() => {
 });
 afterEach(async () => {
   for (const part of open.splice(0).reverse()) await part.close();
-  rmSync(stateDir, { recursive: true, force: true });
+  rmSync(stateDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
 });
 
 async function scheduler(options: FakeOptions = {}): Promise<FakeScheduler> {

@@ -23,7 +23,8 @@ export const program = (name: string): string => join(root, 'test/fakes/programs
 /** A fresh folder that is removed after the test. */
 export function freshFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-job-'));
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  // A shim whose program a test has just killed may still write its end record there.
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
   return folder;
 }
 
