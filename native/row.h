@@ -57,7 +57,29 @@ enum kind { GAUGE, COUNTER };
   X(CGROUP_MEMORY_LIMIT_BYTES, "cgroup.memoryLimitBytes", GAUGE)        \
   X(CGROUP_MEMORY_USED_BYTES, "cgroup.memoryUsedBytes", GAUGE)          \
   X(CGROUP_CPU_LIMIT_CORES, "cgroup.cpuLimitCores", GAUGE)              \
-  X(CGROUP_THROTTLED_SECONDS_TOTAL, "cgroup.throttledSecondsTotal", COUNTER)
+  X(CGROUP_THROTTLED_SECONDS_TOTAL, "cgroup.throttledSecondsTotal", COUNTER) \
+  X(ACCELERATOR_BUSY_RATIO, "accelerator.busyRatio", GAUGE)             \
+  X(ACCELERATOR_MEMORY_BUSY_RATIO, "accelerator.memoryBusyRatio", GAUGE) \
+  X(ACCELERATOR_ENGINE_BUSY_RATIO, "accelerator.engineBusyRatio", GAUGE) \
+  X(ACCELERATOR_PIPE_ACTIVE_RATIO, "accelerator.pipeActiveRatio", GAUGE) \
+  X(ACCELERATOR_MEMORY_TOTAL_BYTES, "accelerator.memoryTotalBytes", GAUGE) \
+  X(ACCELERATOR_MEMORY_USED_BYTES, "accelerator.memoryUsedBytes", GAUGE) \
+  X(ACCELERATOR_POWER_WATTS, "accelerator.powerWatts", GAUGE)           \
+  X(ACCELERATOR_POWER_LIMIT_WATTS, "accelerator.powerLimitWatts", GAUGE) \
+  X(ACCELERATOR_ENERGY_COUNTER_JOULES, "accelerator.energyCounterJoules", COUNTER) \
+  X(ACCELERATOR_TEMPERATURE_CELSIUS, "accelerator.temperatureCelsius", GAUGE) \
+  X(ACCELERATOR_MEMORY_TEMPERATURE_CELSIUS, "accelerator.memoryTemperatureCelsius", GAUGE) \
+  X(ACCELERATOR_CLOCK_HERTZ, "accelerator.clockHertz", GAUGE)           \
+  X(ACCELERATOR_MEMORY_CLOCK_HERTZ, "accelerator.memoryClockHertz", GAUGE) \
+  X(ACCELERATOR_FAN_RATIO, "accelerator.fanRatio", GAUGE)               \
+  X(ACCELERATOR_ECC_CORRECTED_TOTAL, "accelerator.eccCorrectedTotal", COUNTER) \
+  X(ACCELERATOR_ECC_UNCORRECTED_TOTAL, "accelerator.eccUncorrectedTotal", COUNTER) \
+  X(ACCELERATOR_THROTTLED_RATIO, "accelerator.throttledRatio", GAUGE)   \
+  X(ACCELERATOR_PCIE_REPLAYS_TOTAL, "accelerator.pcieReplaysTotal", COUNTER) \
+  X(ACCELERATOR_PCIE_RECEIVE_RATE, "accelerator.pcieReceiveBytesPerSecond", GAUGE) \
+  X(ACCELERATOR_PCIE_TRANSMIT_RATE, "accelerator.pcieTransmitBytesPerSecond", GAUGE) \
+  X(ACCELERATOR_LINK_RECEIVE_BYTES_TOTAL, "accelerator.linkReceiveBytesTotal", COUNTER) \
+  X(ACCELERATOR_LINK_TRANSMIT_BYTES_TOTAL, "accelerator.linkTransmitBytesTotal", COUNTER)
 
 enum family {
 #define X(id, name, kind) id,

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 export interface NativeColumn {
   readonly family: string;
   readonly label: string | null;
+  /** Number of the device (`NativeDevice.number`) that the column belongs to; null for the host's. */
+  readonly device: number | null;
 }
 
 export interface ReaderOptions {
@@ -16,6 +18,10 @@ export interface ReaderOptions {
   readonly sysRoot: string;
   /** Time between two ticks of the reader thread, 10 to 10 000 ms. */
   readonly periodMs: number;
+  /** Vendors whose libraries are looked for, by their names in native/vendor/catalogue.c; absent: none. */
+  readonly vendors?: readonly string[];
+  /** File that kernel messages are read from (`/dev/kmsg`, or a FIFO or file in tests); absent or null: none. */
+  readonly kernelLog?: string | null;
 }
 
 /** Header that `takeWindow` writes: see the indexes. Times are CLOCK_MONOTONIC in ns. */
@@ -27,7 +33,9 @@ export const windowHeader = {
   endNs: 4,
   busyNs: 5,
   lateTicks: 6,
-  length: 7,
+  /** Grows whenever what `readDevices` answers has changed. */
+  deviceRevision: 7,
+  length: 8,
 } as const;
 
 export interface Native {
@@ -47,6 +55,22 @@ export interface Native {
   takeWindow(header: Float64Array, values: Float64Array, reasons: Uint8Array): number;
   /** Stops the thread and closes its descriptors. */
   closeReader(): void;
+
+  /**
+   * What the vendor threads know, as JSON text (NativeDevices below). Copies; takes no vendor call and never waits for
+   * one. `{"revision":0,"vendors":[],"devices":[]}` when no reader is open.
+   */
+  readDevices(): string;
+  /**
+   * Events since the last call as JSON text: an array of NativeEvent, at most 256 kinds of (device, kind, code), each
+   * with its count. Empties the store.
+   */
+  takeDeviceEvents(): string;
+  /**
+   * Calls `wake` on the event loop soon after an event came, or a device was lost or came back, once until the next
+   * `takeDeviceEvents`; null ends that. Does not keep the process alive.
+   */
+  watchDevices(wake: (() => void) | null): void;
 
   /** Sends one datagram to $NOTIFY_SOCKET; false where there is none or it failed. Never blocks. */
   notify(state: string): boolean;
@@ -74,6 +98,70 @@ export interface Native {
     threads: number,
     durationMs: number,
   ): Promise<{ flops: number; isa: string }>;
+}
+
+/** What `readDevices` answers. Strings are UTF-8 with invalid bytes replaced; numbers in base units. */
+export interface NativeDevices {
+  readonly revision: number;
+  readonly vendors: readonly NativeVendor[];
+  readonly devices: readonly NativeDevice[];
+}
+
+export interface NativeVendor {
+  readonly name: string;
+  /**
+   * `opening`: not yet known · `missing`: no library here · `open`: read through it · `failed`: it is there but cannot
+   * be used at present (`problem` says why; tried again by itself)
+   */
+  readonly state: 'opening' | 'missing' | 'open' | 'failed';
+  readonly problem: string | null;
+  readonly driverVersion: string | null;
+  /** The library that was opened. */
+  readonly library: string | null;
+}
+
+export interface NativeDevice {
+  /** Given once per id in this process. */
+  readonly number: number;
+  readonly vendor: string;
+  readonly index: number;
+  readonly id: string;
+  /** Number of the device that this partition is cut from, or null. */
+  readonly parent: number | null;
+  readonly profile: string | null;
+  readonly name: string | null;
+  readonly busId: string | null;
+  readonly serial: string | null;
+  readonly firmwareVersion: string | null;
+  readonly numaNode: number | null;
+  readonly nodeNumber: number | null;
+  readonly computeCapability: string | null;
+  readonly lanes: number | null;
+  readonly units: number | null;
+  readonly maxClockHertz: number | null;
+  /** The pipe counters work: `pipeActiveRatio` is measured. */
+  readonly hasPipes: boolean;
+  readonly processes: readonly { pid: number; memoryBytes: number | null; name: string | null }[];
+  /** Why there is no list of processes, as a reason (protocol/columns.ts), or null. */
+  readonly processesAbsent: string | null;
+  readonly links: readonly { kind: string; peer: string | null; count: number; up: boolean | null }[];
+  /** Raw health signals by the names of native/vendor/vendor.h; only those that could be read. */
+  readonly signals: Readonly<Record<string, number>>;
+  /** The vendor's error codes that stand now. */
+  readonly codes: readonly number[];
+  /** Why the whole device cannot be read now, as a reason, or null; and in words. */
+  readonly absent: string | null;
+  readonly problem: string | null;
+}
+
+export interface NativeEvent {
+  /** Number of the device; null where the kernel names one that is not known, then `busId` says which. */
+  readonly number: number | null;
+  readonly busId: string | null;
+  readonly kind: 'xid' | 'ecc' | 'fault' | 'lost' | 'returned';
+  readonly code: number;
+  readonly count: number;
+  readonly detail: string | null;
 }
 
 export interface NativeLoad {

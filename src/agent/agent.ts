@@ -120,7 +120,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     url,
     hello: async (challenge) => {
       const inventory = await facts.settled();
-      return buildHello({ identity, name, version, inventory, jobs: jobs.held() }, challenge);
+      return buildHello({ identity, name, version, inventory, devices: [], jobs: jobs.held() }, challenge);
     },
     handlers: {
       async order(order) {

@@ -1,6 +1,7 @@
 // Builds the hello: who this node is, what it can do, which jobs it holds.
 import type { Challenge, HeldJob, Hello, Inventory } from '../protocol/control.ts';
 import { PROTOCOL_VERSION } from '../protocol/control.ts';
+import type { DeviceRecord } from '../protocol/device.ts';
 import type { Identity } from './identity.ts';
 
 /** So that neither the hello nor the welcome that answers it outgrows a frame. */
@@ -12,11 +13,12 @@ export interface HelloParts {
   readonly name: string;
   readonly version: string;
   readonly inventory: Inventory;
+  readonly devices: readonly DeviceRecord[];
   readonly jobs: readonly HeldJob[];
 }
 
 export function buildHello(
-  { identity, name, version, inventory, jobs }: HelloParts,
+  { identity, name, version, inventory, devices, jobs }: HelloParts,
   challenge: Challenge,
 ): Hello {
   // What has ended comes as a result anyway; what runs must be named, or the scheduler takes it for lost.
@@ -34,6 +36,7 @@ export function buildHello(
     generation: identity.generation,
     proof: identity.prove(challenge),
     inventory,
+    devices: [...devices],
     jobs: held,
   };
 }

@@ -18,6 +18,7 @@
 // JobView and the last output byte the server ends the response.
 import * as z from 'zod';
 import type { Inventory } from './control.ts';
+import type { DeviceView } from './device-view.ts';
 import type { JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
 
@@ -99,8 +100,15 @@ export interface NodeView {
   readonly host: HostView | null;
   /** Age of that window when this view was made. */
   readonly hostAgeSeconds: number | null;
-  readonly devices: readonly unknown[];
+  /** Its accelerators; what the scheduler knows beyond the node stands in `cordon` and `heldBy`. */
+  readonly devices: readonly NodeDeviceView[];
 }
+
+/** A device of a node: the cordon is the scheduler's or else the node's. */
+export type NodeDeviceView = DeviceView & {
+  /** Jobs that it is granted to. */
+  readonly heldBy: readonly string[];
+};
 
 export interface OverviewView {
   readonly schedulerId: string;

@@ -9,7 +9,8 @@
 export type ColumnKind = 'gauge' | 'counter';
 // biome-ignore format: one line of units
 export type ColumnUnit =
-  | 'ratio' | 'seconds' | 'bytes' | 'bytesPerSecond' | 'count' | 'hertz' | 'watts' | 'joules' | 'celsius' | 'volts' | 'rpm';
+  | 'ratio' | 'seconds' | 'bytes' | 'bytesPerSecond' | 'count' | 'hertz' | 'watts' | 'joules' | 'celsius' | 'volts' | 'rpm'
+  | 'flops';
 
 export interface ColumnFamily {
   readonly unit: ColumnUnit;
@@ -24,6 +25,9 @@ const ratio = { unit: 'ratio', kind: 'gauge', resolution: 0.0001 } as const;
 const bytes = { unit: 'bytes', kind: 'gauge', resolution: 1024 } as const;
 const bytesTotal = { unit: 'bytes', kind: 'counter', resolution: 1 } as const;
 const countTotal = { unit: 'count', kind: 'counter', resolution: 1 } as const;
+const hertz = { unit: 'hertz', kind: 'gauge', resolution: 1e6 } as const;
+const celsius = { unit: 'celsius', kind: 'gauge', resolution: 0.1 } as const;
+const flops = { unit: 'flops', kind: 'gauge', resolution: 1e6 } as const;
 const secondsTotal = { unit: 'seconds', kind: 'counter', resolution: 0.000001 } as const;
 
 // biome-ignore format: a table, one family a line
@@ -72,6 +76,35 @@ export const columnFamilies = {
   'cgroup.memoryUsedBytes': { ...bytes, label: null, help: 'Memory use of the cgroup that the agent runs in' },
   'cgroup.cpuLimitCores': { unit: 'count', kind: 'gauge', resolution: 0.01, label: null, help: 'CPU quota of the cgroup that the agent runs in, in cores' },
   'cgroup.throttledSecondsTotal': { ...secondsTotal, label: null, help: 'Time in which the CPU quota held the cgroup of the agent back' },
+  // Of accelerators: their owner is the slot of a device (protocol/device.ts). Raw ones are read, the last five derived.
+  'accelerator.busyRatio': { ...ratio, label: null, help: "Share of time in which the device worked, as its vendor defines it; not a measure of FLOPS" },
+  'accelerator.memoryBusyRatio': { ...ratio, label: null, help: 'Share of time, or of bandwidth, in which device memory was read or written' },
+  'accelerator.engineBusyRatio': { ...ratio, label: 'engine', help: 'Share of time in which one engine of the device worked' },
+  'accelerator.pipeActiveRatio': { ...ratio, label: 'pipe', help: 'Share of peak cycles in which a pipe was active, by hardware counters' },
+  'accelerator.memoryTotalBytes': { ...bytes, label: null, help: 'Device memory' },
+  'accelerator.memoryUsedBytes': { ...bytes, label: null, help: 'Device memory in use' },
+  'accelerator.powerWatts': { unit: 'watts', kind: 'gauge', resolution: 0.01, label: null, help: 'Electrical power of the device' },
+  'accelerator.powerLimitWatts': { unit: 'watts', kind: 'gauge', resolution: 0.01, label: null, help: 'Power limit in force' },
+  'accelerator.energyCounterJoules': { unit: 'joules', kind: 'counter', resolution: 0.001, label: null, help: "The device's own energy counter, as it stands" },
+  'accelerator.temperatureCelsius': { ...celsius, label: null, help: 'Temperature of the chip' },
+  'accelerator.memoryTemperatureCelsius': { ...celsius, label: null, help: 'Temperature of the device memory' },
+  'accelerator.clockHertz': { ...hertz, label: null, help: 'Present clock of the compute units' },
+  'accelerator.memoryClockHertz': { ...hertz, label: null, help: 'Present clock of the device memory' },
+  'accelerator.fanRatio': { ...ratio, label: null, help: 'Fan speed as a share of the highest' },
+  'accelerator.eccCorrectedTotal': { ...countTotal, label: null, help: 'Memory errors corrected, over the life of the device' },
+  'accelerator.eccUncorrectedTotal': { ...countTotal, label: null, help: 'Memory errors not corrected, over the life of the device' },
+  'accelerator.throttledRatio': { ...ratio, label: 'reason', help: 'Share of time in which the clock was held back for this reason' },
+  'accelerator.pcieReplaysTotal': { ...countTotal, label: null, help: 'PCIe packets sent again' },
+  'accelerator.pcieReceiveBytesPerSecond': { unit: 'bytesPerSecond', kind: 'gauge', resolution: 1024, label: null, help: 'Bytes received over PCIe' },
+  'accelerator.pcieTransmitBytesPerSecond': { unit: 'bytesPerSecond', kind: 'gauge', resolution: 1024, label: null, help: 'Bytes sent over PCIe' },
+  'accelerator.linkReceiveBytesTotal': { ...bytesTotal, label: null, help: 'Bytes received over links between devices' },
+  'accelerator.linkTransmitBytesTotal': { ...bytesTotal, label: null, help: 'Bytes sent over links between devices' },
+  'accelerator.energyJoulesTotal': { unit: 'joules', kind: 'counter', resolution: 0.001, label: null, help: 'Energy used since the agent first saw the device' },
+  'accelerator.energyMeasuredRatio': { ...ratio, label: null, help: 'Share of the time since then that the energy was measured for' },
+  'accelerator.availableRatio': { ...ratio, label: null, help: 'Share of the peak that the device offers now, after clock limits, faults and cordons' },
+  'accelerator.achievedFlops': { ...flops, label: null, help: 'Floating-point operations per second done now, by the method of the device' },
+  'accelerator.achievedLowFlops': { ...flops, label: null, help: 'Lower end of the error band of the achieved rate' },
+  'accelerator.achievedHighFlops': { ...flops, label: null, help: 'Upper end of the error band of the achieved rate' },
 } as const satisfies Record<string, ColumnFamily>;
 
 export type ColumnFamilyName = keyof typeof columnFamilies;
@@ -84,7 +117,7 @@ export function isColumnFamilyName(name: string): name is ColumnFamilyName {
 export const absentReasons = ['present', 'unsupported', 'denied', 'lost', 'late', 'error', 'notYet'] as const;
 export type AbsentReason = (typeof absentReasons)[number];
 
-/** Which device a column belongs to; the host itself, or the index of an accelerator in `hello.devices`. */
+/** What a column belongs to: the host itself, or the slot of an accelerator (protocol/device.ts). */
 export type ColumnOwner = 'host' | number;
 
 export interface Column {

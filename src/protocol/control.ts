@@ -5,6 +5,7 @@
 //                                <-   hello {node, proof, jobs, inventory}
 //   welcome {intervals, outputs} ->                      (or error, then close 4400-4499)
 //                                <-   dictionary, then binary telemetry frames
+//                                <-   devices {records}       whenever one of them has changed
 //   start | stop {orderId}       ->
 //                                <-   orderAck {orderId, outcome}
 //                                <-   jobStarted | jobResult {sequence}   resent until acknowledged
@@ -18,6 +19,7 @@
 // takes effect. Versions are negotiated by the ranges in challenge and hello; this build speaks exactly 1.
 import * as z from 'zod';
 import { columnFamilies } from './columns.ts';
+import { deviceRecordSchema } from './device.ts';
 import { jobResultSchema } from './result.ts';
 import { jobSpecSchema } from './spec.ts';
 
@@ -94,6 +96,9 @@ export const challengeSchema = z.strictObject({
   nonce: z.string().min(22).max(128),
 });
 
+/** All accelerators and partitions of the node as they are now: what is not in the list is gone. */
+const deviceRecords = z.array(deviceRecordSchema).max(4096);
+
 export const helloSchema = z.strictObject({
   type: z.literal('hello'),
   versions: versionRange,
@@ -106,6 +111,7 @@ export const helloSchema = z.strictObject({
   /** Ed25519 signature (base64) over `flopd.v1 hello\n<schedulerId>\n<nonce>\n<nodeId>\n<bootId>\n<generation>`. */
   proof: z.string().max(128),
   inventory: inventorySchema,
+  devices: deviceRecords,
   jobs: z.array(heldJobSchema).max(100_000),
 });
 
@@ -134,6 +140,8 @@ export const dictionarySchema = z.strictObject({
     .max(65_536),
 });
 
+export const devicesSchema = z.strictObject({ type: z.literal('devices'), devices: deviceRecords });
+
 export const heartbeatSchema = z.strictObject({ type: z.literal('heartbeat') });
 export const startOrderSchema = z.strictObject({
   type: z.literal('start'),
@@ -141,6 +149,8 @@ export const startOrderSchema = z.strictObject({
   jobId: id,
   epoch,
   spec: jobSpecSchema,
+  /** Ids of the devices or partitions that the job is granted, as many as its specification asks for. */
+  devices: z.array(z.string().min(1).max(96)).max(1024).default([]),
 });
 export const stopOrderSchema = z.strictObject({
   type: z.literal('stop'),
@@ -190,6 +200,7 @@ export const errorSchema = z.strictObject({
 export const agentMessageSchema = z.discriminatedUnion('type', [
   helloSchema,
   dictionarySchema,
+  devicesSchema,
   heartbeatSchema,
   orderAckSchema,
   jobStartedSchema,
@@ -212,6 +223,7 @@ export type Challenge = z.output<typeof challengeSchema>;
 export type Hello = z.output<typeof helloSchema>;
 export type Welcome = z.output<typeof welcomeSchema>;
 export type Dictionary = z.output<typeof dictionarySchema>;
+export type Devices = z.output<typeof devicesSchema>;
 export type StartOrder = z.output<typeof startOrderSchema>;
 export type StopOrder = z.output<typeof stopOrderSchema>;
 export type OrderAck = z.output<typeof orderAckSchema>;

@@ -52,6 +52,7 @@ export const endKinds = [
   'outOfMemory',
   'lost',
   'refused',
+  'deviceFault',
 ] as const;
 
 export const jobResultSchema = z.strictObject({

@@ -38,9 +38,16 @@ export const environmentNameSchema = z
 
 export const acceleratorRequestSchema = z.strictObject({
   count: z.number().int().min(1).max(1024),
-  /** Vendor (`nvidia`, `ascend`) or part of a model name; null for any. */
+  /** Vendor, or part of a model name, in any letter case; null for any. */
   match: nameSchema.nullable().default(null),
+  /** Least memory that each of them has; null for any. */
+  memoryBytes: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER).nullable().default(null),
+  /** Partitions of this kind (`1g.10gb`, `vir04`, or `any`) instead of whole devices; null for whole devices. */
+  partition: nameSchema.nullable().default(null),
+  /** May stand on a device together with other jobs that ask for the same; otherwise each device is its alone. */
+  shared: z.boolean().default(false),
 });
+export type AcceleratorRequest = z.output<typeof acceleratorRequestSchema>;
 
 export const resourcesSchema = z.strictObject({
   /** CPU cores, in hundredths of a core. */

@@ -224,7 +224,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     const orderId = createId('order');
     const { id: jobId, epoch, spec } = order.job;
     orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
-    if (order.kind === 'start') send({ type: 'start', orderId, jobId, epoch, spec });
+    if (order.kind === 'start') send({ type: 'start', orderId, jobId, epoch, spec, devices: [] });
     else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
   }
 

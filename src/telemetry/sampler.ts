@@ -189,7 +189,7 @@ function createRow(
 /** Without the addon the host's families appear once each, absent, so that whoever shows them can say why. */
 function missingColumns(): Column[] {
   return Object.entries(columnFamilies)
-    .filter(([, family]) => family.label === null)
+    .filter(([name, family]) => family.label === null && !name.startsWith('accelerator.'))
     .map(([family]) => ({ family: family as ColumnFamilyName, owner: 'host', label: null }));
 }
 

@@ -278,6 +278,7 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     ...facts,
     name: options.name ?? 'node-a',
     agentVersion: '0.1.0',
+    devices: [],
     proof,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
     jobs: [...(options.held ?? [])],

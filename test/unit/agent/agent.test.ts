@@ -282,7 +282,7 @@ describe('hello', () => {
     }));
     const identity = { nodeId: 'node-1', bootId: 'b', generation: 1, prove: () => 'proof' };
     const { inventory } = helloOf();
-    const hello = buildHello({ identity, name: 'n', version: '1', inventory, jobs }, challenge);
+    const hello = buildHello({ identity, name: 'n', version: '1', inventory, devices: [], jobs }, challenge);
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);
     expect(hello.jobs.filter((job) => job.phase === 'running')).toHaveLength(5000);
     expect(helloSchema.safeParse(hello).success).toBe(true);

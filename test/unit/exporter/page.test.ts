@@ -29,6 +29,7 @@ describe('the names of metrics', () => {
       volts: 'volts',
       rpm: 'rpm',
       count: '',
+      flops: 'flops',
     }[unit];
     expect(name.replace(/_total$/, '').endsWith(suffix)).toBe(true);
   });

@@ -11,6 +11,7 @@ export function startOrder(jobId: string, epoch = 1, spec: Partial<JobSpecInput>
     jobId,
     epoch,
     spec: jobSpecSchema.parse({ version: 1, command: ['true'], ...spec }),
+    devices: [],
   };
 }
 

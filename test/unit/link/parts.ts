@@ -168,6 +168,7 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     nodeId: 'node-1',
     name: 'host',
     agentVersion: '0.1.0',
+    devices: [],
     bootId: 'boot',
     generation: 1,
     proof: 'proof',

@@ -68,6 +68,9 @@ export function createFakeReader(first: readonly NativeColumn[], nowMs: () => nu
       closeReader: () => {
         closed += 1;
       },
+      readDevices: () => '{"revision":0,"vendors":[],"devices":[]}',
+      takeDeviceEvents: () => '[]',
+      watchDevices: () => {},
       notify: missing,
       spawn: missing,
       reap: missing,

@@ -10,8 +10,8 @@ import { createFakeClock, settle } from './fake-clock.ts';
 import { createFakeReader } from './fake-reader.ts';
 
 const host = [
-  { family: 'cpu.load1', label: null },
-  { family: 'memory.freeBytes', label: null },
+  { family: 'cpu.load1', label: null, device: null },
+  { family: 'memory.freeBytes', label: null, device: null },
 ];
 
 const freeSpace = (value: number, mount = '/'): SlowColumn => ({
@@ -102,7 +102,7 @@ describe('the sampler', () => {
   it('follows the reader to other columns without losing a window', () => {
     const { clock, reader, seen } = start();
     clock.advance(1300);
-    reader.setColumns([...host, { family: 'disk.readsTotal', label: 'vdb' }]);
+    reader.setColumns([...host, { family: 'disk.readsTotal', label: 'vdb', device: null }]);
     clock.advance(1000);
     expect(seen).toHaveLength(3);
     expect(seen[2]?.names).toEqual(['cpu.load1', 'memory.freeBytes', 'disk.readsTotal{vdb}']);
@@ -113,7 +113,10 @@ describe('the sampler', () => {
 
   it('refuses a reader that announces a family that nobody knows', () => {
     const clock = createFakeClock();
-    const { native } = createFakeReader([{ family: 'cpu.mood', label: null }], clock.monotonicMs);
+    const { native } = createFakeReader(
+      [{ family: 'cpu.mood', label: null, device: null }],
+      clock.monotonicMs,
+    );
     const options = {
       procRoot: '/p',
       sysRoot: '/s',
