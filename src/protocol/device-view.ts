@@ -150,9 +150,8 @@ function placesBySlot(window: Window | null): Map<number, Map<string, number>> {
   const slots = new Map<number, Map<string, number>>();
   window?.columns.forEach(({ family, owner, label }, at) => {
     if (owner === 'host') return;
-    let places = slots.get(owner);
-    if (places === undefined) slots.set(owner, (places = new Map()));
-    places.set(label === null ? family : `${family}{${label}}`, at);
+    const places = slots.get(owner) ?? new Map<string, number>();
+    slots.set(owner, places.set(label === null ? family : `${family}{${label}}`, at));
   });
   return slots;
 }
