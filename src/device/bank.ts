@@ -27,7 +27,6 @@ import { createToolSource, type ToolSource } from './tool-source.ts';
 
 export type BackendChoice = 'auto' | 'native' | 'cli';
 
-export const DEFAULT_TOOL_PERIOD_MS = 5000;
 /** Of a tool's period, what its answer may take. */
 const BUDGET_SHARE = 0.8;
 const SIMULATED_PERIOD_MS = 1000;

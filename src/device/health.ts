@@ -10,7 +10,6 @@ import type { Cordon, DeviceFault, Health, Rung } from '../protocol/device.ts';
 import { isRungAtLeast, rungs } from '../protocol/device.ts';
 import type { Finding } from './accelerator.ts';
 
-export const DEFAULT_RETEST_MS = 60_000;
 const HOUR_MS = 3_600_000;
 /** Falls within an hour after which a device is cordoned. */
 const MAX_FALLS = 3;
