@@ -43,6 +43,10 @@ const keys = [
   'node.memoryBytes',
   'telemetry.periodMs',
   'telemetry.windowMs',
+  'devices.backend',
+  'devices.toolPeriodMs',
+  'devices.retestMs',
+  'devices.kernelLog',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
