@@ -30,6 +30,13 @@ export interface SamplerOptions {
   readonly periodMs: number;
   readonly windowMs: number;
   readonly slowDevices: readonly SlowDevice[];
+  /** Vendors of accelerators that are read natively, and where kernel messages about them are (native.ts). */
+  readonly vendors?: readonly string[];
+  readonly kernelLog?: string | null;
+  /** Slot of a device of the native reader; absent: its number. */
+  ownerOf?(number: number): number;
+  /** What the native reader knows of accelerators has changed; called before the window that it belongs to. */
+  onDevices?(): void;
   /** Called once per window, on the event loop; must not keep the window. */
   onWindow(window: Window): void;
   readonly log: Log;
@@ -63,7 +70,14 @@ export function createSampler(options: SamplerOptions): Sampler {
   let takenMs: number | null = null;
   let closed = false;
 
-  native?.openReader({ procRoot: options.procRoot, sysRoot: options.sysRoot, periodMs });
+  native?.openReader({
+    procRoot: options.procRoot,
+    sysRoot: options.sysRoot,
+    periodMs,
+    vendors: options.vendors ?? [],
+    kernelLog: options.kernelLog ?? null,
+  });
+  let deviceRevision = -1;
   let startedMs = clock.monotonicMs();
   let sequence = 0;
   if (native !== null) adoptNativeColumns(native);
@@ -93,6 +107,10 @@ export function createSampler(options: SamplerOptions): Sampler {
       sequence = at(windowHeader.sequence);
       totals.busySeconds += at(windowHeader.busyNs) / 1e9;
       totals.lateTicks += at(windowHeader.lateTicks);
+      if (at(windowHeader.deviceRevision) !== deviceRevision) {
+        deviceRevision = at(windowHeader.deviceRevision);
+        options.onDevices?.();
+      }
     } else sequence += 1;
     slow.writeInto(row.values, row.reasons, row.nativeColumns.length);
     logChanges(row, log);
@@ -127,10 +145,11 @@ export function createSampler(options: SamplerOptions): Sampler {
   function adoptNativeColumns(reader: Native): void {
     reader.takeWindow(header, NO_VALUES, NO_REASONS);
     const columns: Column[] = [];
-    for (const { family, label } of reader.readerColumns()) {
+    for (const { family, label, device } of reader.readerColumns()) {
       if (!isColumnFamilyName(family))
         throw new Error(`the native reader announces an unknown column ${family}`);
-      columns.push({ family, owner: 'host', label });
+      const owner = device === null ? 'host' : (options.ownerOf?.(device) ?? device);
+      columns.push({ family, owner, label });
     }
     adopt(at(windowHeader.generation), columns);
   }
