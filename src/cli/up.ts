@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigKeyName } from '../config/keys.ts';
+import { parseSimulated } from '../device/simulated.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { type Client, createClient } from './client.ts';
 import type { Context, RunningAgent, RunningScheduler } from './context.ts';
@@ -43,6 +44,7 @@ const keys = [
   'node.memoryBytes',
   'telemetry.periodMs',
   'telemetry.windowMs',
+  'simulate',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -66,6 +68,7 @@ Example:
 async function runUp(command: Command, context: Context): Promise<number> {
   const startedMs = context.clock.monotonicMs();
   const config = await readConfig(command, context);
+  if (config.simulate !== null) parseSimulated(config.simulate);
   prepareStateDir(config);
   clearReadyFile(config);
   // On a terminal only trouble is worth a line, unless a level was asked for.

@@ -37,6 +37,8 @@ export interface Config {
     readonly memoryBytes: number | null;
   };
   readonly telemetry: { readonly periodMs: number; readonly windowMs: number };
+  /** Accelerators to make up, as written; null for those of the host. */
+  readonly simulate: string | null;
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -96,6 +98,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     readyFile: take('readyFile'),
     node: { name: take('node.name'), cpus: take('node.cpus'), memoryBytes: take('node.memoryBytes') },
     telemetry: { periodMs: take('telemetry.periodMs'), windowMs: take('telemetry.windowMs') },
+    simulate: take('simulate'),
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.
