@@ -59,8 +59,9 @@ export function define(command: Command, context: Context, finish: (code: number
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
 
-Example:
-  flopd up --state-dir /tmp/try --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0`,
+Examples:
+  flopd up --state-dir /tmp/try --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0
+  flopd up --simulate 8xH100,8xAscend910B3`,
   );
   command.action(async () => finish(await runUp(command, context)));
 }
@@ -181,6 +182,8 @@ async function sayLimitations(context: Context, client: Client, nodeId: string):
   if (node.devices.length === 0 && !sentences.some((sentence) => /accelerator/i.test(sentence))) {
     sentences.push('no accelerators: the CPU is the only device of this host');
   }
+  const made = node.devices.filter(({ simulated }) => simulated).length;
+  if (made > 0) sentences.push(`${made} accelerators are simulated (--simulate): none of them exists`);
   const noPower = whyNoPower(findPowerSources(SYS_ROOT));
   if (noPower !== null && !sentences.some((sentence) => /power/i.test(sentence)))
     sentences.push(`no power source: ${noPower}`);

@@ -6,7 +6,8 @@
 //   POST /v1/jobs/ID/cancel       body: {reason?: string}            JobView
 //   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
 //   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N            the bytes stored so far
-//   GET  /v1/nodes, /v1/nodes/ID-or-name                             {nodes: NodeView[]}, NodeView
+//   GET  /v1/nodes                                                   {nodes: NodeView[], fleet: FleetTotals}
+//   GET  /v1/nodes/ID-or-name                                        NodeView
 //   GET  /v1/overview             no token needed on loopback        OverviewView
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
@@ -18,6 +19,7 @@
 // JobView and the last output byte the server ends the response.
 import * as z from 'zod';
 import type { Inventory } from './control.ts';
+import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
 import type { JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
@@ -126,6 +128,8 @@ export interface OverviewView {
     readonly hostAgeSeconds: number | null;
   }[];
   readonly jobs: Readonly<Record<JobState, number>>;
+  /** Accelerators of all nodes, in sums. */
+  readonly fleet: FleetTotals;
 }
 
 export const enrolRequestSchema = z.strictObject({

@@ -13,6 +13,7 @@ import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { enrolNode } from './enrolment.ts';
 import type { Fleet } from './fleet.ts';
+import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
 import { jobView } from './job-view.ts';
@@ -90,7 +91,7 @@ export function createApi(
     {
       method: 'GET',
       path: /^\/v1\/nodes$/,
-      handle: ({ response }) => answerJson(response, 200, { nodes: fleet.views() }),
+      handle: listNodes,
     },
     { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
     { method: 'GET', path: /^\/v1\/overview$/, open: true, handle: overview },
@@ -170,6 +171,11 @@ export function createApi(
     response.end();
   }
 
+  function listNodes({ response }: Call): void {
+    const nodes = fleet.views();
+    answerJson(response, 200, { nodes, fleet: totalsOfNodes(nodes) });
+  }
+
   function showNode({ response, name }: Call): void {
     const ids = fleet.find(name);
     const [id] = ids;
@@ -189,6 +195,7 @@ export function createApi(
       version: parts.version,
       nodes: fleet.overview(),
       jobs: queue.counts(),
+      fleet: totalsOfNodes(fleet.views()),
     };
     answerJson(response, 200, answer);
   }
