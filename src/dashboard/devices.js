@@ -7,7 +7,7 @@ import { say } from './language.js';
 /** As protocol/device-totals.ts: the first of these that is known. */
 const PRECISIONS = ['bf16', 'fp16', 'fp32', 'fp64'];
 const FLEET_CLASSES = ['', 'number', '', 'number', 'number', 'number', 'number', 'number', 'number'];
-const DEVICE_CLASSES = ['', '', '', '', '', 'number', 'number', 'number', '', 'wide'];
+const DEVICE_CLASSES = ['', '', '', '', '', 'number', 'number', '', 'wide'];
 
 const headlineOf = (peaks) =>
   PRECISIONS.find((each) => (typeof peaks[each] === 'object' ? peaks[each]?.value : peaks[each]) != null) ??
@@ -121,7 +121,7 @@ export function showDevices(nodes, isStale) {
 }
 
 function showDevice(row, { node, view, parent }, late) {
-  const [device, model, busy, memory, power, temperature, flops, peak, health, job] = row.cells;
+  const [device, model, busy, memory, power, temperature, flops, health, job] = row.cells;
   setClass(row, `${late ? 'late' : ''} ${parent === null ? '' : 'part'}`.trim());
   setText(
     device,
@@ -152,13 +152,14 @@ function showDevice(row, { node, view, parent }, late) {
       : `${view.temperatureCelsius.toFixed(0)} °C`,
   );
   const headline = headlineOf(view.peakFlops);
-  setText(flops, view.achievedFlops === null ? '–' : scaled(view.achievedFlops, 1000, 'FLOP/s'));
-  flops.title = view.achievedMethod ?? '';
+  const peak = headline === null ? null : view.peakFlops[headline];
   setText(
-    peak,
-    headline === null ? '–' : `${scaled(view.peakFlops[headline], 1000, 'FLOP/s')} ${headline.toUpperCase()}`,
+    flops,
+    view.achievedFlops === null && peak === null
+      ? '–'
+      : `${tera(view.achievedFlops)} / ${tera(peak)} TFLOP/s${headline === null ? '' : ` ${headline.toUpperCase()}`}`,
   );
-  peak.title = view.peakSource;
+  flops.title = [view.achievedMethod, view.peakSource].filter((each) => each !== null).join('\n');
   setText(health, view.cordon === null ? say(view.health) : `${say(view.health)}, ${say('cordoned')}`);
   setClass(health, toneOf(view));
   health.title = troubleOf(view);
@@ -228,4 +229,5 @@ function nameOf(vendor, name) {
 /** Absent, with its reason; never a number. */
 const why = (view, field) => view.absent[field] ?? say('absent');
 const percent = (ratio) => `${(ratio * 100).toFixed(0)} %`;
+const tera = (flops) => (flops === null ? '–' : (flops / 1e12).toFixed(flops < 9.95e12 ? 1 : 0));
 const gib = (bytes) => (bytes / 1024 ** 3).toFixed(bytes < 10 * 1024 ** 3 ? 1 : 0);

@@ -26,12 +26,12 @@ describe.skipIf(chromium === '')('the dashboard', () => {
     const { text, dom, complaints } = await openDashboard([big, small]);
     expect(complaints).toBe('');
     expect(dom.match(/<tr data-key="[^"]*\/(?:nvidia|ascend)\//g)).toHaveLength(66);
-    expect(dom.match(/class="badge"[^>]*hidden/g)?.length ?? 0).toBeLessThan(10);
+    expect(dom.match(/<span class="badge">simulated</g)?.length ?? 0).toBeGreaterThan(66);
     expect(text).toContain('xid-79: the device has fallen off the bus');
     expect(text).toContain('job-abc');
     expect(text).toContain('1g.10gb');
     expect(text).toMatch(/denied/);
-    expect(text).toMatch(/65 [\d,]* ?[\s\S]*not well|1 not well/);
+    expect(text).toContain('1 not well');
     expect(text).toContain('換風扇');
     expect(text).not.toMatch(/NaN|undefined|\[object/);
   });
