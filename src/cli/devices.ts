@@ -1,7 +1,7 @@
 // `flopd devices`: what this host's accelerators, and its CPU, say right now. Needs no scheduler; with --node it asks
 // one for the devices of another host.
 import { arch, availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { readLimits } from '../device/limits.ts';
 import { parseSimulated } from '../device/simulated.ts';
 import type { NodeView } from '../protocol/api.ts';
@@ -13,7 +13,6 @@ import { findAccess } from './endpoint.ts';
 import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
 import { PROC_ROOT, SYS_ROOT } from './host-root.ts';
-import type { Backend } from './local-devices.ts';
 import { type LocalHost, openLocalHost } from './local-host.ts';
 import { say } from './message.ts';
 import { heldByOf, hostFields } from './node-table.ts';
@@ -28,21 +27,16 @@ type HostInventory = DevicesDocument['host']['inventory'];
 
 interface Options {
   readonly output: OutputFormat;
-  readonly backend: Backend;
   readonly node?: string;
   readonly watch?: unknown;
 }
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  command
-    .addOption(
-      new Option('--backend <BACKEND>', 'how accelerators are read')
-        .choices(['auto', 'native', 'cli'])
-        .default('auto'),
-    )
-    .option('--node <NODE>', 'ask the scheduler for the devices of this node instead');
+  command.option('--node <NODE>', 'ask the scheduler for the devices of this node instead');
   addWatchFlag(
-    addOutputFlag(addConfigFlags(command, ['stateDir', 'scheduler', 'tokenFile', 'simulate'])),
+    addOutputFlag(
+      addConfigFlags(command, ['stateDir', 'scheduler', 'tokenFile', 'devices.backend', 'simulate']),
+    ),
   ).addHelpText(
     'after',
     `
@@ -66,12 +60,12 @@ Exit code: 1 when a vendor is here and cannot be read at all; standard error say
 async function showLocal(
   command: Command,
   context: Context,
-  { output, backend }: Options,
+  { output }: Options,
   periodMs: number | null,
 ): Promise<number> {
-  const { stateDir, simulate } = await readConfig(command, context);
+  const { stateDir, simulate, devices } = await readConfig(command, context);
   if (simulate !== null) parseSimulated(simulate);
-  const host = openLocalHost(context, { stateDir, windowMs: WINDOW_MS, backend, simulate });
+  const host = openLocalHost(context, { stateDir, windowMs: WINDOW_MS, backend: devices.backend, simulate });
   const told = new Set<string>();
   try {
     if (host.problem !== null) say(context.stderr, host.problem);
@@ -104,9 +98,9 @@ async function readDocument(
 ): Promise<DevicesDocument> {
   const figures = await host.next();
   const { views, problems, backends } = await host.readDevices();
-  for (const { vendor, text } of problems) {
-    if (!told.has(vendor)) say(context.stderr, text);
-    told.add(vendor);
+  for (const problem of problems) {
+    if (!told.has(problem)) say(context.stderr, problem);
+    told.add(problem);
   }
   return { host: { ...figures, inventory }, backends, devices: [...views] } as DevicesDocument;
 }

@@ -20,7 +20,7 @@ const levels = {
 
 export async function checkAccelerators(context: Context, config: Config): Promise<Outcome> {
   if (config.simulate !== null) parseSimulated(config.simulate);
-  const host = openLocalHost(context, { ...config, windowMs: WINDOW_MS, backend: 'auto' });
+  const host = openLocalHost(context, { ...config, windowMs: WINDOW_MS, backend: config.devices.backend });
   try {
     await host.next();
     return judgeAccelerators(await host.readDevices(), findVendorTools(context.environment));
@@ -36,11 +36,7 @@ export function judgeAccelerators(
 ): Outcome {
   const found = groups(views).map(describeGroup);
   const empty = [...tools]
-    .filter(
-      ([vendor]) =>
-        !views.some((view) => view.vendor === vendor) &&
-        !problems.some((problem) => problem.vendor === vendor),
-    )
+    .filter(([vendor]) => backends[vendor] != null && !views.some((view) => view.vendor === vendor))
     .map(
       ([vendor, path]) =>
         `${vendor}: ${path} is here (read by ${backends[vendor] ?? 'nothing'}) and shows no device`,
@@ -48,7 +44,7 @@ export function judgeAccelerators(
   const ill = views.filter((view) => view.health === 'failed' || view.health === 'degraded');
   const unread = views.filter((view) => Object.values(view.absent).some((reason) => reason === 'denied'));
   const finding = [
-    ...problems.map(({ text }) => text),
+    ...problems,
     ...found,
     ...empty,
     ...listed(

@@ -7,21 +7,13 @@ import { type DeviceView, deviceViews } from '../protocol/device-view.ts';
 import type { Backends } from '../protocol/devices-document.ts';
 import { findVendorTools, vendorTools } from './vendor-tool.ts';
 
-export type Backend = 'auto' | 'native' | 'cli';
-
-/** A vendor that is here (its tool, its library) and cannot be read at all. */
-export interface DeviceProblem {
-  readonly vendor: string;
-  /** One sentence, with the remedy. */
-  readonly text: string;
-}
-
-/** Where records come from; their numbers stand in the windows of the same sampler. */
+/** Where records come from (device/bank.ts); their numbers stand in the windows of the same sampler. */
 export interface DeviceSource {
   /** Resolves when every vendor has been asked once, or its deadline has passed. */
   ready(): Promise<void>;
   records(): readonly DeviceRecord[];
-  problems(): readonly DeviceProblem[];
+  /** One sentence for each vendor that is here (its tool, its library) and cannot be read at all. */
+  problems(): readonly string[];
   /** Every known vendor, and how it is read. */
   backends(): Backends;
   close(): void;
@@ -29,7 +21,7 @@ export interface DeviceSource {
 
 export interface LocalDevices {
   readonly views: readonly DeviceView[];
-  readonly problems: readonly DeviceProblem[];
+  readonly problems: readonly string[];
   readonly backends: Backends;
 }
 
@@ -48,10 +40,7 @@ export function createUnreadDevices(environment: Environment): DeviceSource {
     ready: () => Promise.resolve(),
     records: () => [],
     problems: () =>
-      found.map(([vendor, path]) => ({
-        vendor,
-        text: `${vendor}: ${path} is here, but this build does not read accelerators`,
-      })),
+      found.map(([vendor, path]) => `${vendor}: ${path} is here, but nothing reads it in this build`),
     backends: () => Object.fromEntries(Object.keys(vendorTools).map((vendor) => [vendor, null])),
     close() {},
   };

@@ -1,5 +1,6 @@
 // This host's own numbers, read in this process without agent or scheduler: for `devices` and `top`.
 import { createSilentLog } from '../base/log.ts';
+import type { DeviceBackend } from '../config/value.ts';
 import { createSlowDevices } from '../device/catalogue.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import type { HostView } from '../protocol/api.ts';
@@ -8,7 +9,7 @@ import { hostView } from '../protocol/host.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import type { Context } from './context.ts';
 import { PROC_ROOT, SYS_ROOT } from './host-root.ts';
-import { type Backend, createUnreadDevices, type LocalDevices, readLocalDevices } from './local-devices.ts';
+import { createUnreadDevices, type LocalDevices, readLocalDevices } from './local-devices.ts';
 
 const PERIOD_MS = 100;
 
@@ -16,7 +17,7 @@ export interface LocalHostOptions {
   readonly stateDir: string;
   readonly windowMs: number;
   /** How accelerators are read. */
-  readonly backend: Backend;
+  readonly backend: DeviceBackend;
   /** Accelerators to make up instead of reading those of the host; null for none. */
   readonly simulate: string | null;
 }

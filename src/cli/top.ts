@@ -30,7 +30,10 @@ export function define(command: Command, context: Context, finish: (code: number
   command
     .option('--once', 'print one frame and leave')
     .option('--interval <DURATION>', 'time between frames', '1s');
-  addConfigFlags(command, [...clientKeys, 'simulate']).addHelpText('after', '\nKeys: q or Ctrl-C ends.');
+  addConfigFlags(command, [...clientKeys, 'devices.backend', 'simulate']).addHelpText(
+    'after',
+    '\nKeys: q or Ctrl-C ends.',
+  );
   command.action(async () => {
     const options = command.opts() as { once?: boolean; interval: string };
     const once = options.once === true;
@@ -54,9 +57,9 @@ async function openScene(command: Command, context: Context, periodMs: number): 
     : hostScene(context, config, periodMs);
 }
 
-function hostScene(context: Context, { stateDir, simulate }: Config, windowMs: number): Scene {
+function hostScene(context: Context, { stateDir, simulate, devices }: Config, windowMs: number): Scene {
   if (simulate !== null) parseSimulated(simulate);
-  const host = openLocalHost(context, { stateDir, windowMs, backend: 'auto', simulate });
+  const host = openLocalHost(context, { stateDir, windowMs, backend: devices.backend, simulate });
   let previous: HostView | null = null;
   return {
     async next(rows) {
@@ -71,9 +74,7 @@ function hostScene(context: Context, { stateDir, simulate }: Config, windowMs: n
         devices: views,
         style: tableStyle(context, 'table'),
         rows,
-        problem:
-          [host.problem, ...problems.map(({ text }) => text)].filter((each) => each !== null).join('; ') ||
-          null,
+        problem: [host.problem, ...problems].filter((each) => each !== null).join('; ') || null,
       });
       previous = present;
       return lines;

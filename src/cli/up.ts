@@ -45,6 +45,10 @@ const keys = [
   'telemetry.periodMs',
   'telemetry.windowMs',
   'simulate',
+  'devices.backend',
+  'devices.toolPeriodMs',
+  'devices.retestMs',
+  'devices.kernelLog',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
