@@ -1,7 +1,6 @@
 // Many accelerators in few lines, for `flopd top`: a full table where it fits, else several devices a line, else one
 // character each. What is wrong is named in every form.
-import { fleetTotals } from '../protocol/device-totals.ts';
-import type { DeviceView } from '../protocol/device-view.ts';
+import { fleetTotals, type ListedDevice } from '../protocol/device-totals.ts';
 import { healthColour, healthWord, modelName, renderDevices, totalsLines } from './device-table.ts';
 import type { TableStyle } from './table.ts';
 import { ABSENT, clip, escapeText, padEnd, padStart } from './text.ts';
@@ -13,7 +12,7 @@ const DEFAULT_WIDTH = 100;
 
 /** Lines of the section, at most `rows` where that is possible at all; `rows` null is any number. */
 export function renderDeviceSection(
-  views: readonly DeviceView[],
+  views: readonly ListedDevice[],
   style: TableStyle,
   rows: number | null,
   nowMs: number,
@@ -34,7 +33,7 @@ export function renderDeviceSection(
 }
 
 /** A head per model, then `12 ███·· 91% 650W 70°` in as many columns as fit. */
-function grid(views: readonly DeviceView[], style: TableStyle): string[] {
+function grid(views: readonly ListedDevice[], style: TableStyle): string[] {
   const width = style.width ?? DEFAULT_WIDTH;
   const perLine = Math.max(1, Math.floor((width + 2) / (CELL_WIDTH + 2)));
   return byModel(views).flatMap((group) => {
@@ -51,7 +50,7 @@ function grid(views: readonly DeviceView[], style: TableStyle): string[] {
   });
 }
 
-function gridCell(view: DeviceView, colour: boolean): string {
+function gridCell(view: ListedDevice, colour: boolean): string {
   const index = padStart(String(view.index), 3);
   if (view.health === 'failed' || view.cordon !== null)
     return paint(padEnd(clip(`${index} ${healthWord(view)}`, CELL_WIDTH), CELL_WIDTH), view, colour);
@@ -68,7 +67,7 @@ function gridCell(view: DeviceView, colour: boolean): string {
 }
 
 /** One character a device: how busy it is, `x` failed, `c` cordoned, `?` unknown. */
-function strip(views: readonly DeviceView[], style: TableStyle): string[] {
+function strip(views: readonly ListedDevice[], style: TableStyle): string[] {
   const width = style.width ?? DEFAULT_WIDTH;
   return byModel(views).flatMap((group) => {
     const lines = [headOf(group, style)];
@@ -83,14 +82,14 @@ function strip(views: readonly DeviceView[], style: TableStyle): string[] {
   });
 }
 
-function stripCell(view: DeviceView): string {
+function stripCell(view: ListedDevice): string {
   if (view.health === 'failed') return 'x';
   if (view.cordon !== null) return 'c';
   if (view.busyRatio === null) return '?';
   return STEPS[Math.round(Math.min(1, Math.max(0, view.busyRatio)) * 8)] ?? '?';
 }
 
-function headOf(group: readonly DeviceView[], style: TableStyle): string {
+function headOf(group: readonly ListedDevice[], style: TableStyle): string {
   const [first] = group;
   if (first === undefined) return '';
   const mark = group.some(({ simulated }) => simulated) ? ' (simulated)' : '';
@@ -98,8 +97,8 @@ function headOf(group: readonly DeviceView[], style: TableStyle): string {
   return style.width === null ? escapeText(line) : clip(escapeText(line), style.width);
 }
 
-function byModel(views: readonly DeviceView[]): DeviceView[][] {
-  const groups = new Map<string, DeviceView[]>();
+function byModel(views: readonly ListedDevice[]): ListedDevice[][] {
+  const groups = new Map<string, ListedDevice[]>();
   for (const view of views) {
     const key = JSON.stringify([view.vendor, view.name, view.simulated]);
     const group = groups.get(key);
@@ -109,5 +108,5 @@ function byModel(views: readonly DeviceView[]): DeviceView[][] {
   return [...groups.values()];
 }
 
-const paint = (text: string, view: DeviceView, colour: boolean): string =>
+const paint = (text: string, view: ListedDevice, colour: boolean): string =>
   colour ? `\u001b[${healthColour(view)}m${text}\u001b[0m` : text;

@@ -1,8 +1,13 @@
 // Accelerators as a table for people. What does not fit is left out in order of importance, never wrapped: first the
 // bars, then whole columns; names give way last. Faults and cordons follow below in full sentences, then the totals.
 import type { Cordon, DeviceFault } from '../protocol/device.ts';
-import { type FleetTotals, fleetTotals, headlineOf, type Sum } from '../protocol/device-totals.ts';
-import type { DeviceView } from '../protocol/device-view.ts';
+import {
+  type FleetTotals,
+  fleetTotals,
+  headlineOf,
+  type ListedDevice,
+  type Sum,
+} from '../protocol/device-totals.ts';
 import { renderTable, type TableColumn, type TableStyle } from './table.ts';
 import { ABSENT, clip, displayWidth, escapeText, formatDecimal, formatRatio, formatSeconds } from './text.ts';
 
@@ -18,8 +23,8 @@ const TOGETHER = '\u00a0';
 
 /** A device, or a partition below it. */
 interface Row {
-  readonly view: DeviceView;
-  readonly parent: DeviceView | null;
+  readonly view: ListedDevice;
+  readonly parent: ListedDevice | null;
   /** Jobs that hold it; empty where nobody can say. */
   readonly heldBy: readonly string[];
 }
@@ -37,7 +42,7 @@ interface Candidate {
 }
 
 export function renderDevices(
-  views: readonly DeviceView[],
+  views: readonly ListedDevice[],
   style: TableStyle,
   { heldBy, nowMs }: DeviceTableOptions,
 ): string[] {
@@ -121,7 +126,7 @@ function candidates({ modelWidth, bars, mark, withJobs }: Layout): Candidate[] {
   const gauge = (
     importance: number,
     title: string,
-    pick: (view: DeviceView) => number | null,
+    pick: (view: ListedDevice) => number | null,
   ): Candidate => ({
     importance,
     column: {
@@ -186,23 +191,23 @@ function deviceName({ view, parent }: Row): string {
 }
 
 /** How a device is called in a sentence. */
-export function deviceTitle(view: DeviceView, parent: DeviceView | null = null): string {
+export function deviceTitle(view: ListedDevice, parent: ListedDevice | null = null): string {
   return parent === null ? `${view.vendor} ${view.index}` : `${parent.vendor} ${parent.index}.${view.index}`;
 }
 
 /** The product's name without the vendor, which stands beside it. */
-export function modelName({ name, vendor }: Pick<DeviceView, 'name' | 'vendor'>): string {
+export function modelName({ name, vendor }: Pick<ListedDevice, 'name' | 'vendor'>): string {
   if (name === null) return ABSENT;
   const [first = '', ...rest] = name.split(' ');
   return first.toLowerCase() === vendor && rest.length > 0 ? rest.join(' ') : name;
 }
 
-export function healthWord(view: DeviceView): string {
+export function healthWord(view: ListedDevice): string {
   if (view.cordon === null) return view.health;
   return view.health === 'ok' ? 'cordoned' : `${view.health}, cordoned`;
 }
 
-export function healthColour(view: DeviceView): string {
+export function healthColour(view: ListedDevice): string {
   if (view.health === 'failed') return RED;
   return view.health === 'ok' && view.cordon === null ? GREEN : YELLOW;
 }

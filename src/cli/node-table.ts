@@ -39,7 +39,7 @@ export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[]
 }
 
 const deviceColumns: readonly TableColumn<NodeView>[] = [
-  { title: 'ACCELERATORS', cell: (node) => freeText(node.devices) },
+  { title: 'ACCELERATORS', cell: (node) => freeText(node) },
   {
     title: 'HEALTH',
     cell: (node) => healthText(totalsOf(node)),
@@ -56,15 +56,18 @@ const deviceColumns: readonly TableColumn<NodeView>[] = [
   },
 ];
 
+const isHeld = ({ heldBy, partitions }: NodeDeviceView): boolean =>
+  heldBy.length > 0 || partitions.some(isHeld);
+
 /** Of one node: its own devices, whether it can be reached or not. */
 function totalsOf({ devices }: Pick<NodeView, 'devices'>): DeviceTotals {
-  return fleetTotals(devices.map((view) => ({ view, held: view.heldBy.length > 0, reachable: true }))).all;
+  return fleetTotals(devices.map((view) => ({ view, held: isHeld(view), reachable: true }))).all;
 }
 
 /** `6 of 8 free, simulated`: free is what may be given to a job now. */
-function freeText(devices: readonly NodeDeviceView[]): string {
+function freeText({ devices, takesJobs }: NodeView): string {
   if (devices.length === 0) return ABSENT;
-  const free = devices.filter((each) => each.takesJobs && each.heldBy.length === 0).length;
+  const free = takesJobs ? devices.filter((each) => each.takesJobs && !isHeld(each)).length : 0;
   return `${free} of ${devices.length} free${devices.some(({ simulated }) => simulated) ? ', simulated' : ''}`;
 }
 
@@ -83,7 +86,7 @@ function accelerated({ peakFlops }: DeviceTotals): string {
 
 /** Jobs by the device that they hold, as the device table takes them. */
 export function heldByOf(devices: readonly NodeDeviceView[]): ReadonlyMap<string, readonly string[]> {
-  return new Map(devices.map(({ id, heldBy }) => [id, heldBy]));
+  return new Map(devices.flatMap((each) => [each, ...each.partitions]).map(({ id, heldBy }) => [id, heldBy]));
 }
 
 function peak({ inventory }: NodeView): number | null {
@@ -123,7 +126,7 @@ export function nodeFields(node: NodeView): (readonly [string, string])[] {
         ? ABSENT
         : `${formatBytes(resources.memoryBytes.held)} held of ${formatBytes(resources.memoryBytes.total)}`,
     ],
-    ['accelerators', node.devices.length === 0 ? 'none' : freeText(node.devices)],
+    ['accelerators', node.devices.length === 0 ? 'none' : freeText(node)],
     ['jobs', node.jobs.join(' ') || ABSENT],
     ...(host === null ? [['figures', 'none yet'] as const] : hostFields(host)),
     ['age of figures', formatSeconds(node.hostAgeSeconds)],

@@ -40,8 +40,11 @@ export interface FleetTotals {
   readonly models: readonly DeviceTotals[];
 }
 
+/** A device as a host shows it, or as the scheduler does, who knows more of it. */
+export type ListedDevice = Omit<DeviceView, 'partitions'> & { readonly partitions: readonly ListedDevice[] };
+
 export interface CountedDevice {
-  readonly view: DeviceView;
+  readonly view: ListedDevice;
   readonly held: boolean;
   readonly reachable: boolean;
 }
@@ -72,8 +75,8 @@ function totalsOf(
 ): DeviceTotals {
   const reachable = devices.filter((device) => device.reachable);
   const views = reachable.map(({ view }) => view);
-  const sum = (pick: (view: DeviceView) => number | null): Sum => sumOf(views.map(pick));
-  const byPrecision = (pick: (view: DeviceView, precision: Precision) => number | null) =>
+  const sum = (pick: (view: ListedDevice) => number | null): Sum => sumOf(views.map(pick));
+  const byPrecision = (pick: (view: ListedDevice, precision: Precision) => number | null) =>
     Object.fromEntries(
       precisions.map((precision) => [precision, sum((view) => pick(view, precision))]),
     ) as Record<Precision, Sum>;

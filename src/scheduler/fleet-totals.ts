@@ -1,7 +1,7 @@
 // Accelerators of the whole fleet in sums, for the API and for the scheduler's own metrics. Every sum comes with the
 // number of devices that it was taken over, so that devices which do not tell are seen to be missing from it.
 import { Gauge, type Registry } from 'prom-client';
-import type { NodeView } from '../protocol/api.ts';
+import type { NodeDeviceView, NodeView } from '../protocol/api.ts';
 import { precisions } from '../protocol/device.ts';
 import { type DeviceTotals, type FleetTotals, fleetTotals, type Sum } from '../protocol/device-totals.ts';
 
@@ -9,10 +9,13 @@ import { type DeviceTotals, type FleetTotals, fleetTotals, type Sum } from '../p
 export function totalsOfNodes(nodes: readonly Pick<NodeView, 'devices' | 'state'>[]): FleetTotals {
   return fleetTotals(
     nodes.flatMap(({ devices, state }) =>
-      devices.map((view) => ({ view, held: view.heldBy.length > 0, reachable: state === 'ready' })),
+      devices.map((view) => ({ view, held: isHeld(view), reachable: state === 'ready' })),
     ),
   );
 }
+
+const isHeld = ({ heldBy, partitions }: NodeDeviceView): boolean =>
+  heldBy.length > 0 || partitions.some(isHeld);
 
 type Labels = Readonly<Record<string, string>>;
 

@@ -183,6 +183,7 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       spec: parsed.data,
       node: { id: 'node-fake', name: 'fake' },
       epoch: 1,
+      devices: [],
       cancelRequested: false,
       submittedAt: '2026-01-01T00:00:00.000Z',
       startedAt: '2026-01-01T00:00:01.000Z',

@@ -1,9 +1,11 @@
 // Nodes as the scheduler's API shows them, with the devices of a fleet: for tests of everything that shows nodes.
 import type { HostView, NodeView, OverviewView } from '../../src/protocol/api.ts';
 import { jobStates } from '../../src/protocol/result.ts';
-import { deviceViewsOf, type HeldDevices, nothingHeld } from '../../src/scheduler/device-views.ts';
 import { totalsOfNodes } from '../../src/scheduler/fleet-totals.ts';
+import { nodeDeviceViews } from '../../src/scheduler/node-devices.ts';
 import { FLEET_MS, type Fleet } from './fleet.ts';
+
+const noCordons = { node: null, devices: new Map() };
 
 const host: HostView = {
   sampledAt: new Date(FLEET_MS).toISOString(),
@@ -34,12 +36,18 @@ const host: HostView = {
   absent: {},
 };
 
-export function sampleNode(name: string, fleet: Fleet | null, held: HeldDevices = nothingHeld): NodeView {
+export function sampleNode(
+  name: string,
+  fleet: Fleet | null,
+  holders: (id: string) => readonly string[] = () => [],
+): NodeView {
   return {
     id: `node-${name}`,
     name,
     state: 'ready',
     reason: 'connected and takes jobs',
+    takesJobs: true,
+    cordon: null,
     agentVersion: '0.1.0',
     bootId: 'boot',
     enrolledAt: new Date(FLEET_MS).toISOString(),
@@ -50,7 +58,7 @@ export function sampleNode(name: string, fleet: Fleet | null, held: HeldDevices 
     jobs: [],
     host,
     hostAgeSeconds: 0.4,
-    devices: fleet === null ? [] : deviceViewsOf(fleet.records, fleet.window, held, FLEET_MS),
+    devices: fleet === null ? [] : nodeDeviceViews(fleet.records, fleet.window, noCordons, holders, FLEET_MS),
   };
 }
 

@@ -3,10 +3,7 @@ import { FLEET_MS, sampleFault, sampleFleet, withPartition } from '../../fakes/f
 import { sampleNode } from '../../fakes/nodes.ts';
 import { chromium, openDashboard } from './browser.ts';
 
-const held = {
-  heldBy: (id: string) => (id.endsWith('0000') ? ['job-abc'] : []),
-  cordon: () => null,
-};
+const holders = (id: string) => (id.endsWith('0000') ? ['job-abc'] : []);
 const big = sampleNode(
   'gpu-01',
   sampleFleet('32xH100,32xAscend910B3', {
@@ -17,7 +14,7 @@ const big = sampleNode(
     },
     values: { '7/accelerator.powerWatts': 'denied' },
   }),
-  held,
+  holders,
 );
 const small = sampleNode('gpu-02', withPartition(sampleFleet('1xA100', { seed: 'b' }), 0, '1g.10gb'));
 
