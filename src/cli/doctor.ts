@@ -10,7 +10,15 @@ const colours = { ok: '32', note: '36', warning: '33', failure: '31' } as const;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   addOutputFlag(
-    addConfigFlags(command, ['stateDir', 'listen', 'metricsListen', 'scheduler', 'tokenFile']),
+    addConfigFlags(command, [
+      'stateDir',
+      'listen',
+      'metricsListen',
+      'scheduler',
+      'tokenFile',
+      'devices.backend',
+      'simulate',
+    ]),
   ).addHelpText(
     'after',
     `

@@ -180,6 +180,8 @@ describe('the verbs', () => {
       name: 'a\u001b[31m',
       state: 'unreachable',
       reason: 'no link since …',
+      takesJobs: false,
+      cordon: null,
       agentVersion: null,
       bootId: null,
       enrolledAt: '2026-01-01T00:00:00.000Z',
