@@ -6,18 +6,15 @@ import { type DeviceRecord, isRungAtLeast } from '../protocol/device.ts';
 import type { Refusal } from './admission.ts';
 import type { Granted } from './book.ts';
 
-/** What a job is given with its devices, or without any. */
-export interface JobGrant extends DeviceGrant {
-  /** Hides every device of every vendor that is here and of which nothing is granted. */
-  readonly hidden: Readonly<Record<string, string>>;
-}
-
 /** The devices of this node, for the job room. */
 export interface JobDevices {
   /** All devices and partitions as they are now. */
   records(): readonly DeviceRecord[];
-  /** `ids` may be empty. Throws a Fault where one of them cannot be given. */
-  grant(ids: readonly string[]): JobGrant;
+  /**
+   * What a job with these devices is given; all others are hidden from it, so that also an empty list gives
+   * something. Throws Fault DEVICE_UNKNOWN for one that has gone.
+   */
+  grant(ids: readonly string[]): DeviceGrant;
 }
 
 /** Devices that an attempt holds. */
@@ -39,9 +36,8 @@ export interface DeviceState {
 /** Null where there is nothing to give or to hide. Throws what `grant` throws. */
 export function grantFor(devices: JobDevices | undefined, ids: readonly string[]): Granted | null {
   if (devices === undefined) return null;
-  const { hidden, environment, deviceNodes } = devices.grant(ids);
-  const both = { ...hidden, ...environment };
-  return Object.keys(both).length + deviceNodes.length === 0 ? null : { environment: both, deviceNodes };
+  const { environment, deviceNodes } = devices.grant(ids);
+  return Object.keys(environment).length + deviceNodes.length === 0 ? null : { environment, deviceNodes };
 }
 
 const refuse = (code: string, message: string): Refusal => ({ code, message });

@@ -40,6 +40,8 @@ export interface Jobs {
    * its grace, as FAILED with the fault as its cause. Safe to repeat, and to be repeated after a restart.
    */
   deviceFailed(ids: readonly string[], fault: Pick<DeviceFault, 'code' | 'text'>): void;
+  /** Ids of the devices and partitions that jobs hold. */
+  heldDevices(): ReadonlySet<string>;
   /** Jobs that run now, for the node's figures. */
   runningCount(): number;
   /** Leaves running jobs alone, syncs the journal, closes. */

@@ -201,7 +201,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     try {
       granted = grantFor(options.devices, order.devices);
     } catch (error) {
-      const code = isFault(error) ? error.code : 'JOB_DEVICE_GRANT_FAILED';
+      const hasGone = isFault(error, 'DEVICE_UNKNOWN');
+      const code = hasGone ? 'JOB_DEVICE_UNKNOWN' : 'JOB_DEVICE_GRANT_FAILED';
       return refuse(jobId, epoch, code, `its devices cannot be granted: ${describeError(error)}`);
     }
     const attempt = book.add({ jobId, epoch, order, bootId, granted });
@@ -323,6 +324,13 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     },
 
     deviceFailed,
+
+    heldDevices() {
+      const ids = new Set<string>();
+      for (const { order, holds } of book.attempts())
+        if (holds) for (const id of order?.devices ?? []) ids.add(id);
+      return ids;
+    },
 
     acknowledged(jobId, epoch) {
       const attempt = book.find(jobId, epoch);
