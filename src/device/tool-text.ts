@@ -82,7 +82,9 @@ export function refusalFault(tool: string, text: string, exitCode: number): Faul
       .find((each) => each !== null) ?? `no output, exit code ${exitCode}`;
   const message = `${tool} could not read the devices: ${line}`;
   if (refused.test(text))
-    return new Fault('DEVICE_DENIED', message, { remedy: `run ${tool} as the user of the agent and see why` });
+    return new Fault('DEVICE_DENIED', message, {
+      remedy: `run ${tool} as the user of the agent and see why`,
+    });
   if (/driver/i.test(text) && /not (?:loaded|found|installed|ready|running)|fail|unload|mismatch/i.test(text))
     return new Fault('DEVICE_DRIVER_LOST', message, { remedy: 'load the driver, or restart the host' });
   return new Fault('DEVICE_TOOL_FAILED', message);

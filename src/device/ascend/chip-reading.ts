@@ -28,7 +28,9 @@ function memoryOf(row: ChipRow): { used: Measured; total: Measured; kind: 'HBM' 
   };
   const hbm = row.cells.has('HBM-Usage(MB)') ? pair('HBM-Usage(MB)') : null;
   // Chips with high-bandwidth memory compute in it; their DDR belongs to the control cores.
-  return hbm !== null && hbm.total !== 0 ? { ...hbm, kind: 'HBM' } : { ...pair('Memory-Usage(MB)'), kind: 'DDR' };
+  return hbm !== null && hbm.total !== 0
+    ? { ...hbm, kind: 'HBM' }
+    : { ...pair('Memory-Usage(MB)'), kind: 'DDR' };
 }
 
 function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
@@ -37,11 +39,13 @@ function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
   /** A value of a form; `now`: only of this query. Late where there was no time for the form. */
   const field = (form: Source, now: boolean, labels: readonly string[], read: (text: string) => Measured) => {
     const answer = details.answers.get(form);
-    if (answer === undefined || (now && answer.age > 0)) return details.late.has(form) ? 'late' : 'unsupported';
+    if (answer === undefined || (now && answer.age > 0))
+      return details.late.has(form) ? 'late' : 'unsupported';
     const label = labels.find((each) => answer.block.fields.has(each));
     return label === undefined ? 'unsupported' : read(answer.block.fields.get(label) ?? '');
   };
-  const percent = (labels: readonly string[]) => field('usages', true, labels, (text) => measurePercent(text));
+  const percent = (labels: readonly string[]) =>
+    field('usages', true, labels, (text) => measurePercent(text));
   const hertz = (text: string): Measured => measure(text, { factor: MEGAHERTZ });
   const engines: [string, Measured][] = [
     ['vector', percent(['Aivector Usage Rate(%)'])],
@@ -58,8 +62,11 @@ function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
       memoryUsedBytes: used,
       powerWatts: measure(row.cells.get('Power(W)')),
       temperatureCelsius: measureCelsius(row.cells.get('Temp(C)')),
-      memoryTemperatureCelsius: field('memory', true, [`${kind} Temperature (C)`, `${kind} Temperature(C)`], (text) =>
-        measureCelsius(text),
+      memoryTemperatureCelsius: field(
+        'memory',
+        true,
+        [`${kind} Temperature (C)`, `${kind} Temperature(C)`],
+        (text) => measureCelsius(text),
       ),
       clockHertz: field('common', true, ['Aicore curFreq(MHZ)'], hertz),
       memoryClockHertz: field('memory', true, [`${kind} Clock Speed(MHz)`], hertz),
@@ -127,7 +134,10 @@ export function readChip(row: ChipRow, { survey, place, id, idOf }: ChipContext)
     busId: row.busId ?? busIdOf(board?.fields.get('PCIe Bus Info')),
     serial: wordsOf(details.card?.fields.get('Serial Number')),
     driverVersion: survey.table.driverVersion,
-    firmwareVersion: wordsOf(board?.fields.get('Firmware Version') ?? details.card?.fields.get('Firmware Version'), 64),
+    firmwareVersion: wordsOf(
+      board?.fields.get('Firmware Version') ?? details.card?.fields.get('Firmware Version'),
+      64,
+    ),
     // On a host the driver counts nodes as it counts chips. A place in the list alone is no proof of a node.
     nodeNumber: physical ?? mapped?.logicId ?? row.device?.number ?? null,
     facts: factsOf(details.answers.get('common')?.block),
@@ -147,7 +157,9 @@ function linksOf(survey: Survey, row: ChipRow, place: number, idOf: ChipContext[
   const { topology, table } = survey;
   if (topology === null) return [];
   // A/B: with one chip a card its numbers are NPU ids; with several they are those of the chips in order.
-  const isByCard = table.chips.every(({ npu }, at) => table.chips.findIndex((each) => each.npu === npu) === at);
+  const isByCard = table.chips.every(
+    ({ npu }, at) => table.chips.findIndex((each) => each.npu === npu) === at,
+  );
   const own = isByCard ? row.npu : (row.device?.number ?? place);
   return topology.links
     .filter(({ from }) => from === own)
@@ -161,7 +173,11 @@ function linksOf(survey: Survey, row: ChipRow, place: number, idOf: ChipContext[
 }
 
 /** A vNPU tells nothing of its own from the host: what it is, and how large. */
-function partOf(chip: ToolReading, { number, template, cores, memoryGibibytes }: Vnpu, at: number): ToolReading {
+function partOf(
+  chip: ToolReading,
+  { number, template, cores, memoryGibibytes }: Vnpu,
+  at: number,
+): ToolReading {
   const values = memoryGibibytes === null ? {} : { memoryTotalBytes: memoryGibibytes * 1024 * MEBIBYTE };
   return {
     ...emptyReading(at, `${chip.id}/vnpu-${number}`.slice(0, 96), { values }),

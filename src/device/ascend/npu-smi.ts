@@ -9,7 +9,14 @@ import { Fault } from '../../base/fault.ts';
 import { layoutFault } from '../reading.ts';
 import { driverErrors } from './error-codes.ts';
 import { type FieldBlock, parseFields } from './fields.ts';
-import { type ChipPlace, parseChipMap, parseTopology, parseVnpus, type Topology, type Vnpu } from './lists.ts';
+import {
+  type ChipPlace,
+  parseChipMap,
+  parseTopology,
+  parseVnpus,
+  type Topology,
+  type Vnpu,
+} from './lists.ts';
 import { type ChipTable, parseChipTable } from './table.ts';
 
 export const TOOL = 'npu-smi';

@@ -96,7 +96,10 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
     const table = parseNpuSmi(stdout);
     if (table.kind !== 'table') throw layoutFault(TOOL, stdout, 'not the table of chips');
 
-    const present = [table.driverVersion, ...table.chips.map(({ npu, chip, busId }) => `${npu}/${chip}/${busId}`)];
+    const present = [
+      table.driverVersion,
+      ...table.chips.map(({ npu, chip, busId }) => `${npu}/${chip}/${busId}`),
+    ];
     if (present.join(' ') !== fingerprint) {
       // Other chips or another driver: everything is asked again.
       fingerprint = present.join(' ');
@@ -129,8 +132,7 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
       return known;
     };
     // First the sick: what is wrong with them must not wait for its turn.
-    for (const row of chips)
-      if (row.health !== 'OK') await askForm('health', row, remembered(row), true);
+    for (const row of chips) if (row.health !== 'OK') await askForm('health', row, remembered(row), true);
     // Then the ids of all, as devices are known by them.
     for (const row of chips) {
       const memory = remembered(row);
