@@ -44,3 +44,10 @@ export function tokensOf(cell: string): string[] {
     .split(/\s+/)
     .filter((token) => token !== '');
 }
+
+/** The two sides of `57W / 350W`, of `N/A / N/A` too; null for anything else. */
+export function pairOf(cell: string | undefined): readonly [string, string] | null {
+  const sides = (cell ?? '').replace(/\bN\/A\b/gi, 'NA').split('/');
+  const [one, two] = sides;
+  return sides.length === 2 && one !== undefined && two !== undefined ? [one.trim(), two.trim()] : null;
+}
