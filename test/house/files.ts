@@ -113,7 +113,7 @@ export const vendorRule: WordRule = {
   allowed: new RegExp(
     [
       `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:${vendors.join('|')})[a-z0-9-]*\\.[a-z]+$`,
-      '^src/device/catalogue\\.ts$',
+      '^src/device/(?:peak/)?catalogue\\.ts$',
       '^native/vendor/catalogue\\.c$',
       // Where users meet vendors: the list of their tools, and examples in help.
       '^src/cli/(?:vendor-tool|run|devices|doctor-check)\\.ts$',
