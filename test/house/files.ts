@@ -116,7 +116,7 @@ export const vendorRule: WordRule = {
       `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:${vendors.join('|')})[a-z0-9-]*\\.[a-z]+$`,
       `^src/device/(?:${vendors.join('|')})/[a-z-]+\\.ts$`,
       `^src/bin/(?:${vendors.join('|')})-query\\.ts$`,
-      '^src/device/(?:catalogue|vendors)\\.ts$',
+      '^src/device/(?:(?:peak/)?catalogue|vendors)\\.ts$',
       '^native/vendor/(?:catalogue\\.c|kernel-log\\.h)$',
       // Where users meet vendors: the list of their tools, and examples in help.
       '^src/cli/(?:vendor-tool|run|devices|doctor-check)\\.ts$',
