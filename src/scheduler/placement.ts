@@ -303,7 +303,10 @@ function freeDevices(load: Load, { accelerators }: Demand): number {
   return one === null ? 0 : one.left + 1;
 }
 
-/** What a job that lacks devices only keeps from those behind it: whatever could become its own. */
+/**
+ * What a job that lacks devices only keeps from those behind it: every device that could become its own, and, for the
+ * first such job of a node alone, CPUs and memory. A hundred that wait for devices would otherwise keep all of them.
+ */
 function keptFor({ node }: Load, demand: Demand, kept: Kept | null): Kept {
   const devices = new Set(kept?.devices);
   if (demand.accelerators !== null)
@@ -314,15 +317,18 @@ function keptFor({ node }: Load, demand: Demand, kept: Kept | null): Kept {
       else for (const { id, parentId } of node.devices) if (parentId === device.id) devices.add(id);
     }
   return {
-    cpuHundredths: (kept?.cpuHundredths ?? 0) + demand.cpuHundredths,
-    memoryBytes: (kept?.memoryBytes ?? 0) + demand.memoryBytes,
+    cpuHundredths: kept?.cpuHundredths ?? demand.cpuHundredths,
+    memoryBytes: kept?.memoryBytes ?? demand.memoryBytes,
     devices,
   };
 }
 
-/** Node → job that it is kept for, without the job asked about. */
+/** Node → job that it is kept for, of those ahead of the job asked about. */
 function reservationsOfOthers(reservations: ReadonlyMap<string, string>, jobId: string): Map<string, string> {
   const byNode = new Map<string, string>();
-  for (const [holder, nodeId] of reservations) if (holder !== jobId) byNode.set(nodeId, holder);
+  for (const [holder, nodeId] of reservations) {
+    if (holder === jobId) break;
+    if (!byNode.has(nodeId)) byNode.set(nodeId, holder);
+  }
   return byNode;
 }
