@@ -1,6 +1,5 @@
 // The accelerator checks of `flopd doctor`: are they found, can they be read, with which driver, are they well.
 import type { Config } from '../config/config.ts';
-import { parseSimulated } from '../device/simulated.ts';
 import type { DeviceView } from '../protocol/device-view.ts';
 import type { Context } from './context.ts';
 import { deviceTitle, modelName } from './device-table.ts';
@@ -19,7 +18,6 @@ const levels = {
 } as const;
 
 export async function checkAccelerators(context: Context, config: Config): Promise<Outcome> {
-  if (config.simulate !== null) parseSimulated(config.simulate);
   const host = openLocalHost(context, { ...config, windowMs: WINDOW_MS, backend: config.devices.backend });
   try {
     await host.next();
