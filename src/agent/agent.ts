@@ -157,7 +157,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     seed: identity.nodeId,
     bootId,
     saved: readLadderState(folder, deviceLog),
-    rate: rateDevice([]),
+    rate: rateDevice(() => null),
     held: () => started?.heldDevices() ?? new Set(),
     environment,
     clock,

@@ -58,7 +58,7 @@ export function openLocalHost(
     retestMs: 0,
     bootId: '',
     saved: null,
-    rate: rateDevice([]),
+    rate: rateDevice(() => null),
     held: () => new Set(),
     environment,
     clock,

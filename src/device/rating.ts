@@ -1,23 +1,29 @@
-// What the peaks, the achieved rate and the energy of a device are made from.
-import type { FlopsByPrecision } from '../protocol/device.ts';
+// Rates a device: its peaks, and by what its achieved rate and its energy are found.
 import type { Rate } from './census.ts';
+import { findPeak, type PeakOverride } from './peak/peak.ts';
 
-const none: FlopsByPrecision = {
-  fp64: null,
-  fp32: null,
-  tf32: null,
-  bf16: null,
-  fp16: null,
-  fp8: null,
-  int8: null,
-};
+/** What the operator says of devices by name or id (`node.peakFlops`); null where nothing is said. */
+export type FindOverride = (vendor: string, name: string | null, id: string) => PeakOverride | null;
 
-export function rateDevice(_overrides: readonly never[]): Rate {
-  return () => ({
-    peakFlops: none,
-    peakMethod: null,
-    peakSource: 'no peak is known for this model',
-    achievedMethod: null,
-    energyMethod: null,
-  });
+export function rateDevice(overrideOf: FindOverride): Rate {
+  return ({ member, memoryTotalBytes, parent, parentMemoryBytes }) => {
+    const { vendor, reading } = member;
+    const { peakFlops, method, source } = findPeak({
+      vendor: vendor.name,
+      name: parent?.reading.name ?? reading.name,
+      facts: reading.facts,
+      memoryTotalBytes,
+      profile: parent === null ? null : (reading.profile ?? 'partition'),
+      override: overrideOf(vendor.name, reading.name, parent?.reading.id ?? reading.id),
+      wholeFacts: parent?.reading.facts ?? null,
+      wholeMemoryBytes: parentMemoryBytes,
+    });
+    return {
+      peakFlops,
+      peakMethod: method,
+      peakSource: source,
+      achievedMethod: null,
+      energyMethod: null,
+    };
+  };
 }
