@@ -1,7 +1,7 @@
 // The reader and its crew over the synthetic vendor, under ThreadSanitizer or AddressSanitizer: hangs, losses, a driver
 // that goes away, a flood of events, closing under a hang. Prints "well" at its end, or what was not so and exits 1.
 //
-//   crew FOLDER      an empty folder for the script; also the root of its /sys
+//   crew FOLDER [SEED]      an empty folder for the script; also the root of its /sys
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -272,6 +272,27 @@ static void test_absent(void) {
   until_reason("a device that is listed again", 1, PRESENT, true);
 }
 
+// Anything at any time; the synthetic vendor aborts when the crew breaks the contract.
+static void test_anything(int usual, unsigned seed) {
+  static const char *const names[] = {"hang-0", "hang-1", "hang-2",   "lost-0",   "lost-1",         "denied-2", "failed-0",
+                                      "gone",   "flood",  "absent-2", "absent-0", "hang-enumerate", "hang-open"};
+  enum { NAMES = sizeof names / sizeof *names };
+  int hung = 0;
+  for (int i = 0; i < 150; i++) {
+    seed = seed * 1103515245 + 12345;
+    script(names[(seed >> 16) % NAMES], (seed >> 8) % 3 == 0);
+    take();
+    hung = threads() > hung ? threads() : hung;
+    usleep((seed >> 20) % 80 * 1000);
+  }
+  // One for each device, one for the enumeration, and the listener of a session that is gone.
+  if (hung > usual + DEVICES + 2) fail("%d threads, %d without trouble", hung, usual);
+  for (size_t i = 0; i < NAMES; i++) script(names[i], 0);
+  until_all("after all sorts of trouble", PRESENT);
+  until_threads("after all sorts of trouble", usual);
+  if (atomic_load(&synthetic_sessions) != 1) fail("%d sessions, not 1", atomic_load(&synthetic_sessions));
+}
+
 static void test_close_under_hang(void) {
   open_it();
   until_all("before closing", PRESENT);
@@ -286,7 +307,7 @@ static void test_close_under_hang(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 2) return 2;
+  if (argc < 2) return 2;
   folder = argv[1];
   setenv("SYNTHETIC", folder, 1);
   int fd_count = descriptors();
@@ -305,6 +326,7 @@ int main(int argc, char **argv) {
   test_driver(usual);
   test_all_hang(usual);
   test_absent();
+  test_anything(usual, argc > 2 ? (unsigned)strtoul(argv[2], NULL, 10) : 1);
   // Its tick waits for nobody: what was late is what the machine kept from it.
   if (late_ticks > ticks / 4) fail("%.0f ticks of the reader were late, %.0f were not", late_ticks, ticks);
   int64_t start_ns = monotonic_ns();
