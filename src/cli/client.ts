@@ -4,6 +4,7 @@
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
 import type { DrainRequest, ErrorView, JobView, NodeView } from '../protocol/api.ts';
+import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
 import { usageFault } from './usage.ts';
@@ -20,7 +21,7 @@ export interface Client {
   jobs(filter: { state?: string; limit?: number }): Promise<{ jobs: JobView[] }>;
   job(id: string): Promise<JobView>;
   cancel(id: string, reason: string | null): Promise<JobView>;
-  nodes(): Promise<{ nodes: NodeView[] }>;
+  nodes(): Promise<{ nodes: NodeView[]; fleet: FleetTotals }>;
   node(id: string): Promise<NodeView>;
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;

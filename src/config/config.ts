@@ -14,7 +14,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
-import { type Address, type LogLevel, ValueProblem } from './value.ts';
+import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
 
 /** Where a value came from: `flag --listen`, `environment FLOPD_LISTEN`, `file /etc/flopd/flopd.yaml:3:9`, `default`. */
 export interface Source {
@@ -37,6 +37,15 @@ export interface Config {
     readonly memoryBytes: number | null;
   };
   readonly telemetry: { readonly periodMs: number; readonly windowMs: number };
+  /** Accelerators to make up, as written; null for those of the host. */
+  readonly simulate: string | null;
+  readonly devices: {
+    readonly backend: DeviceBackend;
+    readonly toolPeriodMs: number;
+    readonly retestMs: number;
+    /** Null: kernel messages are not read. */
+    readonly kernelLog: string | null;
+  };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -96,6 +105,13 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     readyFile: take('readyFile'),
     node: { name: take('node.name'), cpus: take('node.cpus'), memoryBytes: take('node.memoryBytes') },
     telemetry: { periodMs: take('telemetry.periodMs'), windowMs: take('telemetry.windowMs') },
+    simulate: take('simulate'),
+    devices: {
+      backend: take('devices.backend'),
+      toolPeriodMs: take('devices.toolPeriodMs'),
+      retestMs: take('devices.retestMs'),
+      kernelLog: take('devices.kernelLog'),
+    },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

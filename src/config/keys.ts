@@ -4,13 +4,16 @@ import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
 import {
   type Address,
+  type DeviceBackend,
+  deviceBackends,
   formatAddress,
   formatDuration,
   type LogLevel,
+  logLevels,
   parseAddress,
   parseBytes,
+  parseChoice,
   parseDurationMs,
-  parseLogLevel,
   parseNumber,
   parseSchedulerUrl,
   parseText,
@@ -48,6 +51,11 @@ const PERIOD = { min: 10, max: 10_000 };
 const WINDOW = { min: 100, max: 600_000 };
 const DEFAULT_PERIOD_MS = 100;
 const DEFAULT_WINDOW_MS = 1000;
+const TOOL_PERIOD = { min: 1000, max: 600_000 };
+const DEFAULT_TOOL_PERIOD_MS = 5000;
+const RETEST = { min: 1000, max: 86_400_000 };
+const DEFAULT_RETEST_MS = 60_000;
+const DEFAULT_KERNEL_LOG = '/dev/kmsg';
 
 const text = (value: string | null): string => value ?? '';
 const key = <T>(entry: ConfigKey<T>): ConfigKey<T> => entry;
@@ -170,6 +178,62 @@ export const configKeys = {
     parse: (value) => parseDurationMs(value, WINDOW, true),
     format: formatDuration,
   }),
+  simulate: key<string | null>({
+    flag: '--simulate',
+    argument: 'FLEET',
+    variable: 'FLOPD_SIMULATE',
+    help: 'show accelerators that do not exist, marked as simulated, instead of those of this host',
+    defaultText: 'none',
+    example: '8xH100,8xAscend910B3',
+    fallback: () => null,
+    // Models are known where devices are (device/simulated.ts).
+    parse: (value) => parseText(value, 'a fleet like 8xH100', 1024),
+    format: text,
+  }),
+  'devices.backend': key<DeviceBackend>({
+    flag: '--backend',
+    argument: 'BACKEND',
+    variable: 'FLOPD_DEVICES_BACKEND',
+    help: "how accelerators are read: native (the vendor's library), cli (its tool), or auto (native where it is here)",
+    defaultText: 'auto',
+    example: 'auto',
+    fallback: () => 'auto',
+    parse: (value) => parseChoice(value, deviceBackends, 'a backend'),
+    format: (value) => value,
+  }),
+  'devices.toolPeriodMs': key<number>({
+    flag: '--tool-period',
+    argument: 'DURATION',
+    variable: 'FLOPD_DEVICES_TOOL_PERIOD',
+    help: "time between two calls of a vendor's tool, where accelerators are read through one",
+    defaultText: formatDuration(DEFAULT_TOOL_PERIOD_MS),
+    example: formatDuration(DEFAULT_TOOL_PERIOD_MS),
+    fallback: () => DEFAULT_TOOL_PERIOD_MS,
+    parse: (value) => parseDurationMs(value, TOOL_PERIOD, true),
+    format: formatDuration,
+  }),
+  'devices.retestMs': key<number>({
+    flag: '--retest',
+    argument: 'DURATION',
+    variable: 'FLOPD_DEVICES_RETEST',
+    help: 'how long an accelerator that was at fault must read well before it takes jobs again',
+    defaultText: formatDuration(DEFAULT_RETEST_MS),
+    example: formatDuration(DEFAULT_RETEST_MS),
+    fallback: () => DEFAULT_RETEST_MS,
+    parse: (value) => parseDurationMs(value, RETEST, true),
+    format: formatDuration,
+  }),
+  'devices.kernelLog': key<string | null>({
+    flag: '--kernel-log',
+    argument: 'PATH',
+    variable: 'FLOPD_DEVICES_KERNEL_LOG',
+    help: 'where kernel messages about accelerators are read from; "none" reads none',
+    defaultText: DEFAULT_KERNEL_LOG,
+    example: DEFAULT_KERNEL_LOG,
+    fallback: () => DEFAULT_KERNEL_LOG,
+    parse: (value, context) => (value === 'none' ? null : parsePath(value, context)),
+    format: (value) => value ?? 'none',
+  }),
   'log.level': key<LogLevel>({
     flag: '--log-level',
     argument: 'LEVEL',
@@ -178,7 +242,7 @@ export const configKeys = {
     defaultText: 'info',
     example: 'info',
     fallback: () => 'info',
-    parse: (value) => parseLogLevel(value),
+    parse: (value) => parseChoice(value, logLevels, 'a log level'),
     format: (value) => value,
   }),
 };

@@ -22,6 +22,10 @@ export interface Address {
 export const logLevels = ['debug', 'info', 'warn', 'error', 'silent'] as const;
 export type LogLevel = (typeof logLevels)[number];
 
+/** How accelerators are read: natively where a vendor's library is here, else by its tool (`auto`), or only one way. */
+export const deviceBackends = ['auto', 'native', 'cli'] as const;
+export type DeviceBackend = (typeof deviceBackends)[number];
+
 const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
@@ -150,10 +154,11 @@ export function parseText(value: unknown, what: string, maximum: number): string
   return text;
 }
 
-export function parseLogLevel(value: unknown): LogLevel {
-  const level = logLevels.find((known) => known === value);
-  if (level === undefined) throw new ValueProblem('not a log level', `write one of ${logLevels.join(', ')}`);
-  return level;
+/** One of a few words. */
+export function parseChoice<Word extends string>(value: unknown, words: readonly Word[], what: string): Word {
+  const word = words.find((known) => known === value);
+  if (word === undefined) throw new ValueProblem(`not ${what}`, `write one of ${words.join(', ')}`);
+  return word;
 }
 
 /** `1h30m`, `90s`, `250ms`: the shortest exact spelling in at most two units, for messages. */

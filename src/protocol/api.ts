@@ -6,7 +6,8 @@
 //   POST /v1/jobs/ID/cancel       body: {reason?: string}            JobView
 //   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
 //   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N            the bytes stored so far
-//   GET  /v1/nodes, /v1/nodes/ID-or-name                             {nodes: NodeView[]}, NodeView
+//   GET  /v1/nodes                                                   {nodes: NodeView[], fleet: FleetTotals}
+//   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
 //   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
 //   GET  /v1/overview             no token needed on loopback        OverviewView
@@ -21,6 +22,7 @@
 import * as z from 'zod';
 import type { Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
+import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
 import type { JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
@@ -154,6 +156,8 @@ export interface OverviewView {
     readonly hostAgeSeconds: number | null;
   }[];
   readonly jobs: Readonly<Record<JobState, number>>;
+  /** Accelerators of all nodes, in sums. */
+  readonly fleet: FleetTotals;
 }
 
 export const enrolRequestSchema = z.strictObject({

@@ -19,6 +19,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
 import { enrolNode } from './enrolment.ts';
 import type { Fleet } from './fleet.ts';
+import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
 import { jobView } from './job-view.ts';
@@ -97,7 +98,7 @@ export function createApi(
     {
       method: 'GET',
       path: /^\/v1\/nodes$/,
-      handle: ({ response }) => answerJson(response, 200, { nodes: fleet.views() }),
+      handle: listNodes,
     },
     { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/drain$/, handle: drain },
@@ -179,6 +180,11 @@ export function createApi(
     response.end();
   }
 
+  function listNodes({ response }: Call): void {
+    const nodes = fleet.views();
+    answerJson(response, 200, { nodes, fleet: totalsOfNodes(nodes) });
+  }
+
   function findNode(name: string): string {
     const ids = fleet.find(name);
     const [id] = ids;
@@ -214,6 +220,7 @@ export function createApi(
       version: parts.version,
       nodes: fleet.overview(),
       jobs: queue.counts(),
+      fleet: totalsOfNodes(fleet.views()),
     };
     answerJson(response, 200, answer);
   }

@@ -1,0 +1,167 @@
+// A bank over a tool that misbehaves, with real children: the devices' numbers become absent for the right reason,
+// return by themselves, and nothing is left behind.
+import { readdirSync } from 'node:fs';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { createClock } from '../../../src/base/clock.ts';
+import { Fault } from '../../../src/base/fault.ts';
+import { createSilentLog } from '../../../src/base/log.ts';
+import type { ToolRunner, Vendor } from '../../../src/device/accelerator.ts';
+import { createBank } from '../../../src/device/bank.ts';
+import { createLadder } from '../../../src/device/health.ts';
+import { emptyReading } from '../../../src/device/reading.ts';
+import type { FlopsByPrecision } from '../../../src/protocol/device.ts';
+import { createSlowRow } from '../../../src/telemetry/slow-row.ts';
+import { type Behaviour, createFakeTool, type FakeTool } from '../../fakes/tool.ts';
+
+const PERIOD_MS = 1000;
+const noPeaks: FlopsByPrecision = {
+  fp64: null,
+  fp32: null,
+  tf32: null,
+  bf16: null,
+  fp16: null,
+  fp8: null,
+  int8: null,
+};
+
+/** Reads lines of `id watts`. */
+const acme: Vendor = {
+  name: 'acme',
+  title: 'Acme',
+  level: 'captures',
+  tools: ['acme-smi'],
+  async query(tool: ToolRunner) {
+    const { stdout, exitCode } = await tool.run([]);
+    if (exitCode === 9) throw new Fault('DEVICE_DRIVER_LOST', 'the driver is not loaded');
+    return stdout
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line, index) => {
+        const [id = '', watts] = line.split(' ');
+        return emptyReading(index, id, { values: { powerWatts: Number(watts) } });
+      });
+  },
+  grant: () => ({ environment: {}, deviceNodes: [] }),
+  hidden: {},
+};
+
+function bed(tool: FakeTool) {
+  const clock = createClock();
+  const bank = createBank({
+    native: null,
+    vendors: [acme],
+    simulated: null,
+    backend: 'auto',
+    ladder: createLadder({ clock, retestMs: 100, bootId: 'boot', saved: null }),
+    rate: () => ({
+      peakFlops: noPeaks,
+      peakMethod: null,
+      peakSource: 'none',
+      achievedMethod: null,
+      energyMethod: null,
+    }),
+    held: () => new Set(),
+    toolPeriodMs: PERIOD_MS,
+    scriptFolder: '/nowhere',
+    environment: { PATH: `${tool.folder}:/usr/bin:/bin` },
+    clock,
+    log: createSilentLog(),
+    onChange() {},
+    onFailed() {},
+  });
+  const row = createSlowRow(bank.slowDevices, clock, createSilentLog());
+  const watts = (): (number | string)[] => {
+    const columns = row.columns();
+    const values = new Float64Array(columns.length * 4);
+    const reasons = new Uint8Array(columns.length);
+    row.writeInto(values, reasons, 0);
+    return columns.flatMap(({ family }, at) =>
+      family === 'accelerator.powerWatts'
+        ? [reasons[at] === 0 ? (values[at * 4] ?? 0) : (reasons[at] ?? 0)]
+        : [],
+    );
+  };
+  return { bank, row, watts };
+}
+
+const LOST = 3;
+const LATE = 4;
+const ERROR = 5;
+
+describe('a bank over a tool', () => {
+  let tool: FakeTool;
+  beforeEach(() => {
+    tool = createFakeTool('acme-smi', [{ args: '', stdout: 'A 100\nB 200\n' }]);
+  });
+  afterEach(() => tool.close());
+
+  it.each<[Behaviour, number]>([
+    ['hang', LATE],
+    ['ignoreTerm', LATE],
+    ['flood', ERROR],
+    ['fail', LOST],
+    ['crash', ERROR],
+    ['cut', ERROR],
+  ])('%s: absent for its reason within two periods, and back by itself', async (behaviour, reason) => {
+    const descriptors = readdirSync('/proc/self/fd').length;
+    const { bank, row, watts } = bed(tool);
+    try {
+      await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+      tool.behave(behaviour);
+      await vi.waitFor(() => expect(watts()).toEqual([reason, reason]), 4000);
+      expect(bank.records()).toHaveLength(2);
+      expect(bank.records()[0]?.problem).not.toBeNull();
+      expect(bank.problems()).toHaveLength(1);
+      tool.behave('answer');
+      await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+      await vi.waitFor(() => {
+        bank.window({
+          generation: 1,
+          columns: [],
+          sequence: 1,
+          endMs: 0,
+          durationMs: 1,
+          ticks: 1,
+          values: new Float64Array(0),
+          reasons: new Uint8Array(0),
+        });
+        expect(bank.records()[0]).toMatchObject({ rung: 'ok', problem: null });
+      }, 4000);
+    } finally {
+      row.close();
+      bank.close();
+    }
+    await vi.waitFor(() => {
+      expect(tool.alive()).toEqual([]);
+      expect(readdirSync('/proc/self/fd').length).toBeLessThanOrEqual(descriptors);
+    }, 4000);
+  });
+
+  it('says that a tool is gone, keeps its devices, and finds it again', async () => {
+    const { bank, row, watts } = bed(tool);
+    try {
+      await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+      tool.vanish();
+      await vi.waitFor(() => expect(watts()).toEqual([ERROR, ERROR]), 4000);
+      expect(bank.problems()[0]).toMatch(/acme-smi is gone/);
+      tool.restore();
+      await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+    } finally {
+      row.close();
+      bank.close();
+    }
+  });
+
+  it('takes a device that is no longer listed for lost, and leaves its sibling alone', async () => {
+    const { bank, row, watts } = bed(tool);
+    try {
+      await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+      tool.answer([{ args: '', stdout: 'A 110\n' }]);
+      await vi.waitFor(() => expect(watts()).toEqual([110, LOST]), 4000);
+      expect(bank.records().map(({ rung }) => rung)).toEqual(['ok', 'resetNeeded']);
+    } finally {
+      row.close();
+      bank.close();
+    }
+  });
+});
