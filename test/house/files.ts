@@ -124,6 +124,7 @@ export const vendorRule: WordRule = {
       '^src/(?:config/keys|cli/up)\\.ts$',
       '^src/exporter/(?:dcgm-page|npu-exporter-page|vendor-word|exporter)\\.ts$',
       '^src/device/simulated(?:-model)?\\.ts$',
+      '^src/cli/drain\\.ts$',
       // The bundle leaves the package node-nvidia-smi outside.
       '^src/build\\.mjs$',
     ].join('|'),
