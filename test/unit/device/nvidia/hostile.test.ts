@@ -32,23 +32,27 @@ function read(text: string): readonly ToolReading[] {
   }
 }
 
+/** Throws where a reading has what the text has not. Without `expect` per value: there are millions of them. */
 function expectTrue(text: string): void {
+  const readings = read(text);
+  if (readings.length === 0) return;
   const known = numbersIn(text);
-  for (const { numbers, id, processes, links } of read(text)) {
-    expect(id.length).toBeGreaterThan(0);
+  for (const { numbers, id, processes, links } of readings) {
+    if (id === '') throw new Error('a device without an id');
     for (const [name, value] of Object.entries(numbers.values)) {
       // Sums of counters are not in the text themselves.
       if (typeof value !== 'number' || name.startsWith('ecc')) continue;
-      if (!known.has(value.toPrecision(12))) expect.fail(`${name} ${value} is not in the text`);
+      if (!known.has(value.toPrecision(12))) throw new Error(`${name} ${value} is not in the text`);
     }
     for (const { pid, memoryBytes } of processes ?? []) {
-      if (!known.has(pid.toPrecision(12))) expect.fail(`process ${pid} is not in the text`);
+      if (!known.has(pid.toPrecision(12))) throw new Error(`pid ${pid} is not in the text`);
       if (memoryBytes !== null && !known.has(memoryBytes.toPrecision(12)))
-        expect.fail(`memory ${memoryBytes} is not in the text`);
+        throw new Error(`memory ${memoryBytes} is not in the text`);
     }
+    // Counts of the link state are counted, those of a matrix are read.
     for (const { kind, count } of links)
-      if (kind === 'nvlink' && count > 1 && !known.has(count.toPrecision(12)) && !text.includes('Link '))
-        expect.fail(`${count} links are not in the text`);
+      if (kind === 'nvlink' && !text.includes('Link ') && !known.has(count.toPrecision(12)))
+        throw new Error(`${count} links are not in the text`);
   }
 }
 
@@ -84,7 +88,7 @@ describe.each(Object.entries(forms))('the %s form', (name, text) => {
 describe('foreign text', () => {
   it('is refused, whatever it is', () => {
     fc.assert(
-      fc.property(fc.string({ maxLength: 2000, unit: 'binary' }), (text) => {
+      fc.property(fc.string({ maxLength: 300, unit: 'binary' }), (text) => {
         expect(read(text)).toEqual([]);
       }),
       { numRuns: RUNS },
