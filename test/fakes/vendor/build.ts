@@ -17,6 +17,7 @@ export interface FakeLibrary {
 }
 
 export const fakeNvml: FakeLibrary = { source: 'nvml.c', soname: 'libnvidia-ml.so.1', prefix: 'nvml' };
+export const fakeDcmi: FakeLibrary = { source: 'dcmi.c', soname: 'libdcmi.so', prefix: 'dcmi' };
 
 /** Path of the library; `without` names functions that this one lacks. */
 export function buildFake(fake: FakeLibrary, folder: string, without: readonly string[] = []): string {
