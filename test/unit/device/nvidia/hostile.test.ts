@@ -30,16 +30,20 @@ function read(text: string): readonly ToolReading[] {
   }
 }
 
+/** Throws where a reading has what the text has not. Without `expect` per value: there are millions of them. */
 function expectTrue(text: string): void {
+  const readings = read(text);
+  if (readings.length === 0) return;
   const known = numbersIn(text);
-  for (const { numbers, id, processes } of read(text)) {
-    expect(id.length).toBeGreaterThan(0);
+  for (const { numbers, id, processes } of readings) {
+    if (id === '') throw new Error('a device without an id');
     for (const [name, value] of Object.entries(numbers.values)) {
       // Sums of counters are not in the text themselves.
       if (typeof value !== 'number' || name.startsWith('ecc')) continue;
-      expect(known, `${name} ${value}`).toContain(value.toPrecision(12));
+      if (!known.has(value.toPrecision(12))) throw new Error(`${name} ${value} is not in the text`);
     }
-    for (const { pid } of processes ?? []) expect(known).toContain(pid.toPrecision(12));
+    for (const { pid } of processes ?? [])
+      if (!known.has(pid.toPrecision(12))) throw new Error(`pid ${pid} is not in the text`);
   }
 }
 
@@ -73,7 +77,7 @@ describe.each(Object.entries(forms))('the %s form', (_, text) => {
 describe('foreign text', () => {
   it('is refused, whatever it is', () => {
     fc.assert(
-      fc.property(fc.string({ maxLength: 2000, unit: 'binary' }), (text) => {
+      fc.property(fc.string({ maxLength: 300, unit: 'binary' }), (text) => {
         expect(read(text)).toEqual([]);
       }),
       { numRuns: RUNS },
