@@ -17,6 +17,7 @@ export interface FakeLibrary {
 }
 
 export const fakeNvml: FakeLibrary = { source: 'nvml.c', soname: 'libnvidia-ml.so.1', prefix: 'nvml' };
+export const fakeDcmi: FakeLibrary = { source: 'dcmi.c', soname: 'libdcmi.so', prefix: 'dcmi' };
 
 /** Path of the object, which libraries are linked from. */
 export function compileFake(fake: FakeLibrary, folder: string): string {
