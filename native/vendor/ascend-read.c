@@ -7,7 +7,7 @@
 #include "ascend.h"
 
 static const double PERCENT = 0.01, MEGA = 1e6, MEBI = 1048576;
-enum { MAX_MEGAHERTZ = 10000, MAX_DECIWATTS = 50000, MIN_CELSIUS = -60, MAX_CELSIUS = 200 };
+enum { MAX_MEGAHERTZ = 10000, MAX_DECIWATTS = 30000, MIN_CELSIUS = -60, MAX_CELSIUS = 200 };
 static const int64_t MAX_MEMORY_MB = (int64_t)1 << 32;
 
 // Busy.

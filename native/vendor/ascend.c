@@ -159,7 +159,7 @@ enum outcome ascend_outcome(struct ascend_round *r) {
 
 // Values.
 
-// What the driver's layers write where they have nothing.
+// What the driver's layers write where they have nothing: outside of what any number may be, or it would be told.
 static bool is_marker(int64_t value) {
   return value == 0xFFFFFFFF || value == INT64_MAX || value == 0x7FFFFFFF || value == 0xFFFF ||
          (value >= 0x7FFC && value <= 0x7FFF);
@@ -168,8 +168,9 @@ static bool is_marker(int64_t value) {
 bool ascend_set(struct ascend_round *r, enum number number, enum ascend_ask ask, int code, int64_t value, double scale,
                 int64_t least, int64_t most) {
   if (code != DCMI_OK) sample_absent(r->sample, number, ascend_reason(r, ask, code));
-  else if (value >= least && value <= most && (!is_marker(value) || most > INT32_MAX))
-    sample_set(r->sample, number, (double)value * scale);
+  else if (value >= least && value <= most)
+    // By division where the scale is a fraction: 57 % is 0.57, not 57 × 0.01.
+    sample_set(r->sample, number, scale < 1 ? (double)value / (1 / scale) : (double)value * scale);
   else sample_absent(r->sample, number, value == -1 || is_marker(value) ? UNSUPPORTED : ERROR);
   return r->sample->reasons[number] == PRESENT;
 }
@@ -221,7 +222,8 @@ static bool start(struct ascend_session *s, struct vendor_report *report) {
     s->is_new = true;
     if (ascend_cards(s, cards, &count) == DCMI_OK && count > 0) return true;
   }
-  if (code != DCMI_OK) ascend_problem(report->problem, size, where, code);
+  if (lacking != NULL) snprintf(report->problem, size, "the library lacks %s", lacking);
+  else if (code != DCMI_OK) ascend_problem(report->problem, size, where, code);
   else snprintf(report->problem, size, "no cards: the driver sees none, or none may be seen from here");
   return false;
 }

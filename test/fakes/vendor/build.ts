@@ -17,19 +17,15 @@ export interface FakeLibrary {
 }
 
 export const fakeNvml: FakeLibrary = { source: 'nvml.c', soname: 'libnvidia-ml.so.1', prefix: 'nvml' };
+export const fakeDcmi: FakeLibrary = { source: 'dcmi.c', soname: 'libdcmi.so', prefix: 'dcmi' };
 
-/** Path of the library; `without` names functions that this one lacks. */
-export function buildFake(fake: FakeLibrary, folder: string, without: readonly string[] = []): string {
+/** Path of the object, which libraries are linked from. */
+export function compileFake(fake: FakeLibrary, folder: string): string {
   mkdirSync(folder, { recursive: true });
-  const library = join(folder, fake.soname);
-  const versions = join(folder, `${fake.soname}.map`);
-  writeFileSync(
-    versions,
-    `{ global: ${fake.prefix}*; local: ${without.map((each) => `${each}; `).join('')}*; };\n`,
-  );
+  const object = join(folder, `${fake.soname}.o`);
   execFileSync(process.env.CC ?? 'cc', [
     ...[
-      '-shared',
+      '-c',
       '-fPIC',
       '-std=gnu11',
       '-D_GNU_SOURCE',
@@ -40,10 +36,33 @@ export function buildFake(fake: FakeLibrary, folder: string, without: readonly s
       '-Werror',
       '-pthread',
     ],
-    ...[`-Wl,-soname,${fake.soname}`, `-Wl,--version-script=${versions}`],
-    ...[join(here, fake.source), '-o', library, '-lm'],
+    ...[join(here, fake.source), '-o', object],
+  ]);
+  return object;
+}
+
+/** Path of the library; `without` names functions that this one lacks. */
+export function linkFake(
+  fake: FakeLibrary,
+  object: string,
+  folder: string,
+  without: readonly string[] = [],
+): string {
+  mkdirSync(folder, { recursive: true });
+  const library = join(folder, fake.soname);
+  const versions = join(folder, `${fake.soname}.map`);
+  const hidden = without.map((each) => `${each}; `).join('');
+  writeFileSync(versions, `{ global: ${fake.prefix}*; local: ${hidden}*; };\n`);
+  execFileSync(process.env.CC ?? 'cc', [
+    ...['-shared', '-pthread', `-Wl,-soname,${fake.soname}`, `-Wl,--version-script=${versions}`],
+    ...[object, '-o', library, '-lm'],
   ]);
   return library;
+}
+
+/** The whole library at once; its path. */
+export function buildFake(fake: FakeLibrary, folder: string, without: readonly string[] = []): string {
+  return linkFake(fake, compileFake(fake, folder), folder, without);
 }
 
 /** Replaces a script by rename, so that none is played half written. */

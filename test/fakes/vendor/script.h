@@ -9,8 +9,8 @@
 //   device T KEY VALUE…        of a device: T is its number, `N.M` for partition M of device N, or `*` for every
 //                              device (`N.*`: every partition of N, `*.*`: every partition); the narrowest wins. A value
 //                              runs to the end of the line. A number may be `A+B/s`: A when the library was loaded, B
-//                              more each second; `nan`, `inf`, hexadecimal and negative numbers are fine. A key that
-//                              stands several times is a list.
+//                              more each second; `nan`, `inf`, hexadecimal and negative numbers are fine. Of a key
+//                              that stands several times the last counts, or all, where the key is a list.
 //   error FUNCTION CODE [T]    calls of it answer with that code; FUNCTION `*` is every function
 //   hang FUNCTION MS [T]       calls of it take that long (before an error, if there is one too), or until the line is
 //                              gone from the script
@@ -309,7 +309,7 @@ SCRIPT_UNUSED const struct script_entry *script_get(const char *target, const ch
 
 SCRIPT_UNUSED const char *script_text(const char *target, const char *key, const char *otherwise) {
   const struct script_entry *entry = script_get(target, key);
-  return entry != NULL ? entry->value : otherwise;
+  return entry != NULL ? entry->last->value : otherwise;
 }
 
 // The `+B/s` behind a number.
@@ -388,7 +388,7 @@ SCRIPT_UNUSED const char *script_rule(const struct script *s, char mark, const c
     snprintf(key, sizeof key, "%c%s", mark, any ? "*" : function);
     for (int i = 0; i < 4; i++) {
       const struct script_entry *entry = script_find(s, targets[i], key);
-      if (entry != NULL) return entry->value;
+      if (entry != NULL) return entry->last->value;
     }
   }
   return NULL;
