@@ -112,8 +112,8 @@ export const vendorRule: WordRule = {
   words: new RegExp(`(?:${vendors.join('|')})`, 'gi'),
   allowed: new RegExp(
     [
-      `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:${vendors.join('|')})[a-z0-9-]*\\.[a-z]+$`,
-      '^src/device/catalogue\\.ts$',
+      `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:amd|${vendors.join('|')})[a-z0-9-]*(?:/[a-z0-9-]+)*\\.[a-z]+$`,
+      '^src/device/(?:catalogue|vendors)\\.ts$',
       '^native/vendor/catalogue\\.c$',
       // Where users meet vendors: the list of their tools, and examples in help.
       '^src/cli/(?:vendor-tool|run|devices|doctor-check)\\.ts$',
