@@ -115,11 +115,18 @@ void crew_stop(struct crew *crew) {
   pthread_mutex_unlock(&crew->lock);
 }
 
+static void close_proc(struct crew *crew) {
+  if (crew->proc >= 0) close(crew->proc);
+  crew->proc = -1;
+}
+
 void crew_join(struct crew *crew) {
   struct timespec deadline = timespec_of_ns(monotonic_ns() + JOIN_WAIT_NS);
   pthread_mutex_lock(&crew->lock);
   for (int waited = 0; crew->threads > crew->stuck && waited == 0;)
     waited = pthread_cond_timedwait(&crew->ended, &crew->lock, &deadline);
+  // Nobody reads names of processes any more: whoever lets go of the crew last may come a little later.
+  if (crew->threads == 0) close_proc(crew);
   pthread_mutex_unlock(&crew->lock);
 }
 
@@ -134,7 +141,7 @@ void crew_release(struct crew *crew) {
     pthread_mutex_destroy(&team->lock);
     free(team);
   }
-  if (crew->proc >= 0) close(crew->proc);
+  close_proc(crew);
   pthread_mutex_destroy(&crew->events.lock);
   pthread_cond_destroy(&crew->ended);
   pthread_mutex_destroy(&crew->lock);

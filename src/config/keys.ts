@@ -2,6 +2,7 @@
 // `--help`, `flopd config init` and the README's table all come from here.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import {
   type Address,
   type DeviceBackend,
@@ -156,6 +157,17 @@ export const configKeys = {
     parse: (value) => parseBytes(value, { min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER }),
     format: (value) => (value === null ? '' : String(value)),
   }),
+  'node.peakFlops': key<PeakFlops>({
+    flag: '--peak-flops',
+    argument: 'PEAKS',
+    variable: 'FLOPD_NODE_PEAK_FLOPS',
+    help: 'peaks of accelerators that you know better, by name or id and precision, dense, in FLOP/s; in the file also as sections',
+    defaultText: 'the published figures, else units × rate × clock',
+    example: 'NVIDIA H20=bf16:148T,fp8:296T; MTT S5000=bf16:500T',
+    fallback: () => new Map(),
+    parse: parsePeakFlops,
+    format: formatPeakFlops,
+  }),
   'telemetry.periodMs': key<number>({
     flag: '--telemetry-period',
     argument: 'DURATION',
@@ -177,6 +189,18 @@ export const configKeys = {
     fallback: () => DEFAULT_WINDOW_MS,
     parse: (value) => parseDurationMs(value, WINDOW, true),
     format: formatDuration,
+  }),
+  simulate: key<string | null>({
+    flag: '--simulate',
+    argument: 'FLEET',
+    variable: 'FLOPD_SIMULATE',
+    help: 'show accelerators that do not exist, marked as simulated, instead of those of this host',
+    defaultText: 'none',
+    example: '8xH100,8xAscend910B3',
+    fallback: () => null,
+    // Models are known where devices are (device/simulated.ts).
+    parse: (value) => parseText(value, 'a fleet like 8xH100', 1024),
+    format: text,
   }),
   'devices.backend': key<DeviceBackend>({
     flag: '--backend',

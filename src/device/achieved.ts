@@ -59,7 +59,7 @@ export function createAchieved(options: AchievedOptions, find: FindColumn): Achi
   return busyAt >= 0 && best !== null ? byBusyTime(options, best, busyAt, find) : null;
 }
 
-const clamp = (ratio: number): number => (ratio > 1 ? 1 : ratio < 0 ? 0 : ratio);
+const clamp = (ratio: number): number => Math.min(1, Math.max(0, ratio));
 /** A share, or none where it is absent. */
 const share = (window: DerivationWindow, place: number): number => {
   const value = meanAt(window, place);
@@ -198,9 +198,7 @@ export function createAvailable(
 ): (window: DerivationWindow, takesJobs: boolean, band: Band) => AbsentReason {
   const { slot, parentSlot, peak, maxClockHertz } = options;
   const placesOf = (owner: number): number[] =>
-    throttles
-      .map((label) => find('accelerator.throttledRatio', owner, label))
-      .filter((place) => place >= 0);
+    throttles.map((label) => find('accelerator.throttledRatio', owner, label)).filter((place) => place >= 0);
   const own = placesOf(slot);
   const places = own.length === 0 && parentSlot !== null ? placesOf(parentSlot) : own;
   const clockAt = clockPlace(options, find);

@@ -2,7 +2,13 @@
 // made anew when the device or its peak is another; the energy meter outlives it.
 import type { AbsentReason, Column, ColumnFamilyName } from '../protocol/columns.ts';
 import { type DeviceRecord, takesJobs } from '../protocol/device.ts';
-import { type Achieved, type AchievedOptions, type Band, createAchieved, createAvailable } from './achieved.ts';
+import {
+  type Achieved,
+  type AchievedOptions,
+  type Band,
+  createAchieved,
+  createAvailable,
+} from './achieved.ts';
 import { type Derivation, type DerivationSource, lastAt, meanAt, put, reasonAt } from './derivation.ts';
 import type { EnergyMeter } from './energy.ts';
 import { peakVendor } from './peak/catalogue.ts';
@@ -34,16 +40,26 @@ interface Part {
   readonly meter: EnergyMeter;
   record: DeviceRecord;
   achieved: Achieved | null;
-  /** As it was last told. */
-  energyMethod: DeviceRecord['energyMethod'];
 }
 
 export function createDerivedNumbers(options: DerivedNumbersOptions): DerivedNumbers {
   const parts = new Map<number, Part>();
+  /** Methods as they were last told, by slot. */
+  const told = new Map<number, { achieved: string | null; energy: DeviceRecord['energyMethod'] }>();
   const band: Band = { nominal: 0, low: 0, high: 0 };
   let list: readonly Derivation[] = [];
   let revision = 0;
   let methodRevision = 0;
+
+  /** Hot: every window. */
+  function tellMethods(slot: number, part: Part): void {
+    const achieved = part.achieved?.method ?? null;
+    const energy = part.meter.method();
+    const before = told.get(slot);
+    if (before?.achieved === achieved && before.energy === energy) return;
+    told.set(slot, { achieved, energy });
+    methodRevision += 1;
+  }
 
   function createPart(record: DeviceRecord, rated: RatedDevice): Part {
     const { slot, parentSlot, vendor } = record;
@@ -65,7 +81,6 @@ export function createDerivedNumbers(options: DerivedNumbersOptions): DerivedNum
       meter,
       record,
       achieved: null,
-      energyMethod: meter.method(),
       derivation: {
         bind(find) {
           powerAt = find('accelerator.powerWatts', slot);
@@ -73,8 +88,8 @@ export function createDerivedNumbers(options: DerivedNumbersOptions): DerivedNum
           hasEnergy = powerAt >= 0 || counterAt >= 0;
           available = createAvailable(achievedOptions, find);
           const achieved = createAchieved(achievedOptions, find);
-          if (achieved?.method !== part.achieved?.method) methodRevision += 1;
           part.achieved = achieved;
+          tellMethods(slot, part);
           const families: ColumnFamilyName[] = [
             ...(hasEnergy
               ? (['accelerator.energyJoulesTotal', 'accelerator.energyMeasuredRatio'] as const)
@@ -99,11 +114,7 @@ export function createDerivedNumbers(options: DerivedNumbersOptions): DerivedNum
             const isHeldTooLong = powerAt >= window.slowFrom && window.durationMs > options.holdMs;
             const hasCounter = counterAt >= 0 && reasonAt(window, counterAt) !== 'unsupported';
             meter.observe(window.durationMs, counter, isHeldTooLong ? Number.NaN : power, hasCounter);
-            const energyMethod = meter.method();
-            if (energyMethod !== part.energyMethod) {
-              part.energyMethod = energyMethod;
-              methodRevision += 1;
-            }
+            tellMethods(slot, part);
             const reason = energyReason(reasonAt(window, powerAt), reasonAt(window, counterAt));
             put(window, place++, true, meter.joules(), reason);
             put(window, place++, false, meter.measuredRatio(), reason === 'present' ? 'notYet' : reason);

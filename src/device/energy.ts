@@ -125,12 +125,14 @@ export function createEnergyMeter(resumed: Resumed | null): EnergyMeter {
         restart(reading, durationMs, spent);
         return;
       }
+      // It told all that was shown after the state was kept: no device draws so much that a counter which had been
+      // reset meanwhile could stand where it stands.
+      const isUnbroken = from > (MAX_WATTS * (durationMs + openMs)) / 1000;
+      if (wasWaiting && isUnbroken) floor = before?.floorJoules ?? 0;
       joules += delta;
       measuredMs += durationMs + openMs;
       counter = reading;
       clearOpen();
-      // It told all that was shown after the state was kept.
-      if (wasWaiting) floor = before?.floorJoules ?? 0;
       return;
     }
     if (isStuck) {
@@ -153,6 +155,7 @@ export function createEnergyMeter(resumed: Resumed | null): EnergyMeter {
 
   return {
     observe(durationMs, reading, watts, hasCounter) {
+      if (!(durationMs >= 0 && durationMs < Number.POSITIVE_INFINITY)) return;
       const isPowered = watts >= 0 && watts <= MAX_WATTS;
       const spent = isPowered ? (watts * durationMs) / 1000 : 0;
       if (isPowered) recentWatts = watts;

@@ -2,9 +2,8 @@
 // peak of each device for the columns that are derived from it.
 import type { DeviceRecord } from '../protocol/device.ts';
 import type { ComputeFacts } from './accelerator.ts';
+import type { Rate } from './census.ts';
 import { findPeak, overridden, type Peak, type PeakOverride } from './peak/peak.ts';
-import type { Rating } from './record.ts';
-import type { Member } from './roster.ts';
 
 export interface RatedDevice {
   readonly peak: Peak;
@@ -19,45 +18,37 @@ export interface Methods {
 
 export interface Ratings {
   /** For the bank. */
-  rate(member: Member, memoryTotalBytes: number | null): Rating;
+  readonly rate: Rate;
   of(slot: number): RatedDevice | null;
 }
 
-/** `overrides`: what the operator says, by device name or id (node.peakFlops). */
+/** `overrides`: what the operator says (node.peakFlops), by device name or id in lower case. */
 export function createRatings(overrides: ReadonlyMap<string, PeakOverride>, methods: Methods): Ratings {
   const rated = new Map<number, RatedDevice>();
-  /** Whole devices by vendor and id: partitions have their name and their share. */
-  const wholes = new Map<string, { name: string | null; facts: ComputeFacts; memoryBytes: number | null }>();
-
-  const said = (word: string | null): PeakOverride | null =>
-    word === null ? null : (overrides.get(word.toLowerCase()) ?? null);
-
-  function peakOf({ vendor, reading }: Member, memoryBytes: number | null): Peak {
-    const { id, parentId, profile, facts } = reading;
-    const key = `${vendor.name}/${parentId ?? id}`;
-    if (parentId === null) wholes.set(key, { name: reading.name, facts, memoryBytes });
-    const whole = parentId === null ? null : (wholes.get(key) ?? null);
-    const name = whole?.name ?? reading.name;
-    const ofWhole = (parentId === null ? null : said(parentId)) ?? said(name);
-    const peak = findPeak({
-      vendor: vendor.name,
-      name,
-      facts,
-      memoryTotalBytes: memoryBytes,
-      // A partition without a word for its kind is one all the same.
-      profile: parentId === null ? null : (profile ?? ''),
-      override: ofWhole,
-      wholeFacts: whole?.facts ?? null,
-      wholeMemoryBytes: whole?.memoryBytes ?? null,
-    });
-    const own = said(id);
-    return own === null ? peak : overridden(peak, own, id);
-  }
+  const said = (word: string | null | undefined): PeakOverride | null =>
+    word === null || word === undefined ? null : (overrides.get(word.toLowerCase()) ?? null);
 
   return {
-    rate(member, memoryTotalBytes) {
-      const peak = peakOf(member, memoryTotalBytes);
-      rated.set(member.slot, { peak, facts: member.reading.facts });
+    rate({ member, memoryTotalBytes, parent, parentMemoryBytes }) {
+      const { vendor, reading } = member;
+      const name = parent?.reading.name ?? reading.name;
+      const found = findPeak({
+        vendor: vendor.name,
+        name,
+        facts: reading.facts,
+        memoryTotalBytes,
+        // A partition without a word for its kind is one all the same.
+        profile: parent === null ? null : (reading.profile ?? 'partition'),
+        override: said(parent?.reading.id) ?? said(name),
+        wholeFacts: parent?.reading.facts ?? null,
+        wholeMemoryBytes: parentMemoryBytes,
+      });
+      const own = said(reading.id);
+      const peak = own === null ? found : overridden(found, own, reading.id);
+      // The same object while nothing has changed: derived columns are made anew for another one.
+      const now = { peak, facts: reading.facts };
+      const before = rated.get(member.slot);
+      if (JSON.stringify(before) !== JSON.stringify(now)) rated.set(member.slot, now);
       return {
         peakFlops: peak.peakFlops,
         peakMethod: peak.method,

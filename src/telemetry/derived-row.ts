@@ -1,6 +1,6 @@
 // The columns that are computed from the others of the same window. They stand last in it; each derivation is told
 // once per list of columns where those are that it needs.
-import type { Derivation, DerivationSource, FindColumn } from '../device/derivation.ts';
+import type { Derivation, DerivationSource, DerivationWindow, FindColumn } from '../device/derivation.ts';
 import type { Column } from '../protocol/columns.ts';
 
 export interface DerivedRow {
@@ -20,7 +20,7 @@ interface Bound {
 export function createDerivedRow(source: DerivationSource | undefined): DerivedRow {
   let bound: readonly Bound[] = [];
   // One object for all windows: this runs in each.
-  const window = {
+  const window: { -readonly [Key in keyof DerivationWindow]: DerivationWindow[Key] } = {
     values: new Float64Array(0),
     reasons: new Uint8Array(0),
     slowFrom: 0,
@@ -36,7 +36,8 @@ export function createDerivedRow(source: DerivationSource | undefined): DerivedR
         const key = keyOf(family, owner, label);
         if (!places.has(key)) places.set(key, at);
       });
-      const find: FindColumn = (family, owner, label) => places.get(keyOf(family, owner, label ?? null)) ?? -1;
+      const find: FindColumn = (family, owner, label) =>
+        places.get(keyOf(family, owner, label ?? null)) ?? -1;
       const columns: Column[] = [];
       bound = source.list().map((derivation) => {
         const from = base.length + columns.length;

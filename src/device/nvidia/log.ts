@@ -6,7 +6,7 @@ import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
 import { deviceIds } from './identity.ts';
 import { judgeSignals, recoveryActions, type Signals, slowdown } from './judge.ts';
 import { type Entry, entriesAt, type Tree, textAt, treeAt } from './tree.ts';
-import { absenceOf, measure, percent, whole, word } from './value.ts';
+import { measure, percent, whole, word } from './value.ts';
 
 const MIB = 1024 * 1024;
 const MAX_DEVICES = 1024;
@@ -215,8 +215,8 @@ const pathsOf = (which: string): string[] => [
 function processesOf(tree: Tree): DeviceProcess[] | null {
   const list = tree.find(({ key }) => key === 'processes');
   if (list === undefined) return null;
-  if (list.tree.length === 0)
-    return absenceOf(list.value) === null || /^none$/i.test(list.value ?? 'none') ? [] : null;
+  // An empty list, or the word for it; `N/A` is no list.
+  if (list.tree.length === 0) return /^(none)?$/i.test(list.value ?? '') ? [] : null;
   const blocks = entriesAt(list.tree, 'process_info').map(({ tree: fields }) => fields);
   return (blocks.length > 0 ? blocks : blocksOf(list.tree)).flatMap((fields): DeviceProcess[] => {
     const pid = whole(textAt(fields, 'pid', 'process_id'));

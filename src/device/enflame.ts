@@ -1,0 +1,98 @@
+// Enflame: the table of efsmi, two lines a card. Its cell Mem holds the size alone, and DUsed is the load.
+//
+//   | DEV    NAME                | FW VER          | BUS-ID      ECC           |
+//   | TEMP   Dpm   Pwr(Usage/Cap)| Mem     GCU Virt| DUsed       SN            |
+import type { ToolReading, Vendor } from './accelerator.ts';
+import { readBoxLines } from './box-table.ts';
+import { emptyReading, layoutFault } from './reading.ts';
+import {
+  busIdOf,
+  MEBIBYTE,
+  measure,
+  measureCelsius,
+  measurePercent,
+  refusalFault,
+  wordsOf,
+} from './tool-text.ts';
+import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+
+const TOOL = 'efsmi';
+const variables = ['TOPS_VISIBLE_DEVICES', 'ENFLAME_VISIBLE_DEVICES'];
+
+export const enflame: Vendor = {
+  name: 'enflame',
+  title: 'Enflame',
+  level: 'captures',
+  tools: [TOOL],
+  async query(tool) {
+    const { stdout, stderr, exitCode } = await tool.run([]);
+    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    return parseEfsmi(stdout);
+  },
+  grant: (devices) =>
+    grantByIndex(devices, {
+      variables,
+      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/gcu${nodeNumber}`),
+      controlNodes: ['/dev/gcuctl'],
+    }),
+  hidden: hiddenBy(variables),
+};
+
+export function parseEfsmi(text: string): ToolReading[] {
+  const refuse = (detail: string) => layoutFault(TOOL, text, detail);
+  const lines = readBoxLines(TOOL, text).filter(({ isFrame }) => !isFrame);
+  const [title, one, two, ...rows] = lines.map(({ cells }) => cells);
+  const version = /^EFSMI\s+\S+\s+Driver Ver:\s*(\S+)$/.exec(title?.[0] ?? '')?.[1];
+  const isKnown =
+    /^DEV\s+NAME$/.test(one?.[0] ?? '') &&
+    one?.[1] === 'FW VER' &&
+    /^BUS-ID\s+ECC$/.test(one?.[2] ?? '') &&
+    /^TEMP\s+Dpm\s+Pwr\(Usage\/Cap\)$/.test(two?.[0] ?? '') &&
+    /^Mem\s+GCU Virt$/.test(two?.[1] ?? '') &&
+    /^DUsed\s+SN$/.test(two?.[2] ?? '');
+  if (version === undefined || !isKnown) throw refuse('its heading');
+  const readings: ToolReading[] = [];
+  for (let line = 0; line < rows.length; line += 2) {
+    const reading = readCard(rows[line], rows[line + 1], version);
+    if (reading === null) throw refuse(`card ${readings.length + 1} of the table`);
+    if (readings.some(({ index }) => index === reading.index))
+      throw refuse(`card ${reading.index} stands there twice`);
+    readings.push(reading);
+  }
+  return readings;
+}
+
+function readCard(
+  one: readonly string[] | undefined,
+  two: readonly string[] | undefined,
+  driverVersion: string,
+): ToolReading | null {
+  if (one?.length !== 3 || two?.length !== 3) return null;
+  const identity = /^(\d{1,9})\s+(\S.*)$/.exec(one[0] ?? '');
+  const bus = /^(\S+)\s+(\S+)$/.exec(one[2] ?? '');
+  // `39 C   Sleep    105W  300W`
+  const state = /^(\S+(?:\s+C)?)\s+([A-Za-z]\S*)\s+(\S+)\s+(\S+)$/.exec(two[0] ?? '');
+  const memory = /^(\S+)\s+(\S+)$/.exec(two[1] ?? '');
+  const load = /^(\S+)(?:\s+(\S+))?$/.exec(two[2] ?? '');
+  if (identity === null || bus === null || state === null || memory === null || load === null) return null;
+  const index = Number(identity[1]);
+  const serial = wordsOf(load[2]);
+  const busId = busIdOf(bus[1]);
+  return {
+    ...emptyReading(index, serial ?? busId ?? `card-${index}`, {
+      values: {
+        busyRatio: measurePercent(load[1], /%/),
+        memoryTotalBytes: measure(memory[1], { unit: /MiB/, factor: MEBIBYTE }),
+        powerWatts: measure(state[3], { unit: /W/ }),
+        powerLimitWatts: measure(state[4], { unit: /W/ }),
+        temperatureCelsius: measureCelsius(state[1]),
+      },
+    }),
+    name: wordsOf(identity[2]),
+    busId,
+    serial,
+    driverVersion: wordsOf(driverVersion, 64),
+    firmwareVersion: wordsOf(one[1], 64),
+    nodeNumber: index,
+  };
+}

@@ -1,0 +1,209 @@
+// MetaX: the table of mx-smi, two lines a GPU, then the processes; and the matrix of its links (`topo -m`).
+//
+//   | Board       Name | GPU   Persist-M | Bus-id              | GPU-Util      sGPU-M |
+//   | Pwr:Usage/Cap    | Temp       Perf | Memory-Usage        | GPU-State            |
+import { isFault } from '../base/fault.ts';
+import type { DeviceProcess } from '../protocol/device.ts';
+import type { ToolReading, Vendor } from './accelerator.ts';
+import { pairOf, readBoxLines } from './box-table.ts';
+import { emptyReading, layoutFault } from './reading.ts';
+import { readRenderNode } from './render-node.ts';
+import {
+  busIdOf,
+  countOf,
+  MEBIBYTE,
+  measure,
+  measureCelsius,
+  measurePercent,
+  refusalFault,
+  wordsOf,
+} from './tool-text.ts';
+import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+
+const TOOL = 'mx-smi';
+// Its runtime stands in for another vendor's and takes that one's variable.
+const variables = ['CUDA_VISIBLE_DEVICES'];
+
+export function createMetax(devRoot = '/dev'): Vendor {
+  let links: readonly MetaxLinks[] | null = null;
+  let isWithoutLinks = false;
+  return {
+    name: 'metax',
+    title: 'MetaX',
+    level: 'captures',
+    tools: [TOOL],
+    async query(tool) {
+      const { stdout, stderr, exitCode } = await tool.run([]);
+      if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+      const readings = parseMxSmi(stdout);
+      if (links?.length !== readings.length && !isWithoutLinks && tool.remainingMs() > 500) {
+        try {
+          links = parseMxTopology((await tool.run(['topo', '-m'])).stdout);
+        } catch (error) {
+          if (!isFault(error)) throw error;
+          isWithoutLinks = error.code !== 'DEVICE_TOOL_LATE';
+        }
+      }
+      return readings.map((reading) => {
+        const own = links?.find(({ gpu }) => gpu === reading.index);
+        return {
+          ...reading,
+          nodeNumber: readRenderNode(devRoot, reading.busId),
+          numaNode: own?.numaNode ?? null,
+          links: (own?.links ?? []).flatMap(({ to, kind }) => {
+            const peer = readings.find(({ index }) => index === to)?.id ?? null;
+            return [{ kind: kind === 'MX' ? 'metaxlink' : kind, peer, count: 1, up: null }];
+          }),
+        };
+      });
+    },
+    grant: (devices) =>
+      grantByIndex(devices, {
+        variables,
+        node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/dri/renderD${nodeNumber}`),
+        controlNodes: ['/dev/mxcd'],
+      }),
+    hidden: hiddenBy(variables),
+  };
+}
+
+type Owned = DeviceProcess & { readonly gpu: number };
+
+export function parseMxSmi(text: string): ToolReading[] {
+  const refuse = (detail: string) => layoutFault(TOOL, text, detail);
+  const lines = readBoxLines(TOOL, text).filter(({ isFrame }) => !isFrame);
+  const rows = lines.map(({ cells }) => cells);
+  const start = rows.findIndex((cells) => /^Board\s+Name$/.test(cells[0] ?? ''));
+  const [one, two] = [rows[start], rows[start + 1]];
+  const titles = rows.slice(0, Math.max(0, start)).join('\n');
+  const version = /^MX-SMI\s+\S+\s+Kernel Mode Driver Version:\s*(\S+)/.exec(titles)?.[1];
+  const isKnown =
+    /^GPU\s+Persist-M$/.test(one?.[1] ?? '') &&
+    /^Bus-id$/i.test(one?.[2] ?? '') &&
+    /^GPU-Util\s+sGPU-M$/.test(one?.[3] ?? '') &&
+    two?.[0] === 'Pwr:Usage/Cap' &&
+    /^Temp\s+Perf$/.test(two?.[1] ?? '') &&
+    two?.[2] === 'Memory-Usage';
+  if (start === -1 || version === undefined || !isKnown) throw refuse('its heading');
+  const bios = /BIOS Version:\s*(\S+)/.exec(titles)?.[1];
+  const body = rows.slice(start + 2);
+  const at = body.findIndex((cells) => /^Process:$/.test(cells[0] ?? ''));
+  const gpuRows = at === -1 ? body : body.slice(0, at);
+  const processes =
+    at === -1 ? null : body.slice(at + 1).flatMap((cells, index) => readProcess(cells, index, refuse));
+  const readings: ToolReading[] = [];
+  for (let line = 0; line < gpuRows.length; line += 2) {
+    const reading = readGpu(gpuRows[line], gpuRows[line + 1], version, processes);
+    if (reading === null) throw refuse(`GPU ${readings.length + 1} of the table`);
+    if (readings.some(({ index }) => index === reading.index))
+      throw refuse(`GPU ${reading.index} stands there twice`);
+    readings.push({ ...reading, firmwareVersion: wordsOf(bios, 64) });
+  }
+  const attached = countOf(/^Attached GPUs\s*:\s*(\d{1,4})\s*$/m.exec(text)?.[1]);
+  if (attached !== null && attached !== readings.length)
+    throw refuse(`${attached} GPUs announced, ${readings.length} listed`);
+  return readings;
+}
+
+function readGpu(
+  one: readonly string[] | undefined,
+  two: readonly string[] | undefined,
+  driverVersion: string,
+  processes: readonly Owned[] | null,
+): ToolReading | null {
+  if (one?.length !== 4 || two?.length !== 4) return null;
+  const board = /^(\d{1,9})\s+(\S.*)$/.exec(one[0] ?? '');
+  const gpu = /^(\d{1,9})\s+\S+$/.exec(one[1] ?? '');
+  const load = /^(\S+)\s+\S+$/.exec(one[3] ?? '');
+  const power = pairOf(two[0]);
+  const state = /^(\S+)\s+\S+$/.exec(two[1] ?? '');
+  const memory = pairOf(/^(.+) MiB$/.exec(two[2] ?? '')?.[1]);
+  if (board === null || gpu === null || load === null || power === null || state === null || memory === null)
+    return null;
+  const index = Number(gpu[1]);
+  const busId = busIdOf(one[2]);
+  const word = two[3] ?? '';
+  return {
+    ...emptyReading(index, busId ?? `gpu-${index}`, {
+      values: {
+        busyRatio: measurePercent(load[1], /%/),
+        memoryUsedBytes: measure(memory[0], { factor: MEBIBYTE }),
+        memoryTotalBytes: measure(memory[1], { factor: MEBIBYTE }),
+        powerWatts: measure(power[0], { unit: /W/ }),
+        powerLimitWatts: measure(power[1], { unit: /W/ }),
+        temperatureCelsius: measureCelsius(state[1]),
+      },
+    }),
+    name: wordsOf(board[2]),
+    busId,
+    driverVersion: wordsOf(driverVersion, 64),
+    processes:
+      processes?.flatMap(({ gpu: of, ...process }) => (of === index ? [process] : [])).slice(0, 256) ?? null,
+    // Only `Available` has been seen; any other word says that it is not.
+    healthKnown: word !== '',
+    conditions:
+      word === '' || word === 'Available'
+        ? []
+        : [
+            {
+              code: 'gpu-not-available',
+              rung: 'noNewJobs',
+              text: `The tool calls the state of the GPU "${wordsOf(word, 40) ?? '?'}", not Available.`,
+            },
+          ],
+  };
+}
+
+/** `|  0                    123456      python3                       1234 |` */
+function readProcess(cells: readonly string[], index: number, refuse: (detail: string) => Error): Owned[] {
+  const [cell = ''] = cells;
+  // Two lines of heading.
+  if (index === 0 && /^GPU\s+PID\s+Process Name\s+GPU Memory$/.test(cell)) return [];
+  if (index === 1 && /^Usage\(MiB\)$/.test(cell)) return [];
+  if (/^no process found$/i.test(cell)) return [];
+  const match = /^(\d{1,9})\s+(\d{1,9})\s+(\S.*?)\s+(\d+|N\/A)$/.exec(cells.join('|'));
+  const pid = countOf(match?.[2]);
+  if (index < 2 || match === null || pid === null) throw refuse('a process of the table');
+  const bytes = measure(match[4], { factor: MEBIBYTE });
+  return [
+    {
+      gpu: Number(match[1]),
+      pid,
+      name: wordsOf(match[3], 256),
+      memoryBytes: typeof bytes === 'number' ? bytes : null,
+    },
+  ];
+}
+
+export interface MetaxLinks {
+  readonly gpu: number;
+  readonly links: readonly { readonly to: number; readonly kind: string }[];
+  readonly numaNode: number | null;
+}
+
+/** The matrix of `topo -m`. */
+export function parseMxTopology(text: string): MetaxLinks[] {
+  const lines = text.split('\n');
+  const refuse = (detail: string) => layoutFault(TOOL, text, detail);
+  if (lines.length > 2000 || lines.some((line) => line.length > 5000)) throw refuse('too long');
+  const start = lines.findIndex((line) => /^\s+GPU0\s.*CPU Affinity\s*$/.test(line));
+  const numbers = (lines[start] ?? '').match(/GPU\d{1,4}(?=\s)/g)?.map((name) => Number(name.slice(3))) ?? [];
+  if (start === -1 || new Set(numbers).size !== numbers.length) throw refuse('its heading');
+  const found: MetaxLinks[] = [];
+  for (const line of lines.slice(start + 1)) {
+    if (line.trim() === '') break;
+    const [who = '', ...cells] = line.trim().split(/\s+/);
+    const gpu = countOf(/^GPU(\d+)$/.exec(who)?.[1]);
+    const kinds = cells.slice(0, numbers.length);
+    const isWhole = cells.length === numbers.length + 2 && kinds.every((kind) => /^[A-Z]{1,8}$/.test(kind));
+    if (gpu === null || !isWhole || found.some((other) => other.gpu === gpu))
+      throw refuse('a line of the matrix');
+    found.push({
+      gpu,
+      links: numbers.flatMap((to, place) => (to === gpu ? [] : [{ to, kind: kinds[place] ?? '' }])),
+      numaNode: countOf(cells[numbers.length]),
+    });
+  }
+  if (found.length !== numbers.length) throw refuse('the matrix has no end');
+  return found;
+}
