@@ -1,5 +1,5 @@
 // The vendors that are read natively, and the kernel messages that are understood.
-#include "kernel-log.h"
+#include "nvidia-xid.h"
 #include "vendor.h"
 
 // Stands in where a vendor's file is not part of the build: without `open` there is no such library.

@@ -8,7 +8,6 @@
 
 // Reads one message, without the kernel's prefix; false when it is none of this vendor's. Pure; text is hostile.
 typedef bool kernel_line(struct text message, struct vendor_event *event);
-kernel_line nvidia_xid;
 
 // All of them; ends with NULL.
 extern kernel_line *const kernel_lines[];

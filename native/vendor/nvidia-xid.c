@@ -5,9 +5,9 @@
 //   NVRM: Xid (0000:03:00): 13, 0001 00000000 ...                         drivers before 346
 //
 // The form is that of the driver's own messages; what follows the number is free text.
-#include <ctype.h>
+#include "nvidia-xid.h"
 
-#include "kernel-log.h"
+#include <ctype.h>
 
 // `0000:65:00` with two parts or more, a function at its end or not; stops behind it.
 static bool take_address(struct text *t, struct text *address) {

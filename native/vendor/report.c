@@ -49,6 +49,20 @@ static int32_t number_of_parent(const struct team *team, const struct device *de
   return NO_NUMBER;
 }
 
+// Without the numbers, which are columns, and without the unused ends of the lists: they are most of it, and memory
+// that nobody has touched yet.
+static void copy_sample(struct sample *to, const struct sample *from) {
+  memcpy(to->signals, from->signals, sizeof to->signals);
+  memcpy(to->codes, from->codes, from->code_count * sizeof *to->codes);
+  memcpy(to->processes, from->processes, from->process_count * sizeof *to->processes);
+  memcpy(to->links, from->links, from->link_count * sizeof *to->links);
+  memcpy(to->problem, from->problem, sizeof to->problem);
+  to->code_count = from->code_count;
+  to->process_count = from->process_count;
+  to->processes_reason = from->processes_reason;
+  to->link_count = from->link_count;
+}
+
 static bool copy_entry(struct team *team, size_t index, struct copy *copy) {
   pthread_mutex_lock(&team->lock);
   bool is_there = index < team->count;
@@ -59,8 +73,8 @@ static bool copy_entry(struct team *team, size_t index, struct copy *copy) {
     copy->is_hung = entry->is_hung;
     copy->facts = entry->facts;
     copy->parent = number_of_parent(team, &copy->facts);
-    copy->shown = entry->shown;
-    memcpy(copy->names, entry->names, sizeof copy->names);
+    copy_sample(&copy->shown, &entry->shown);
+    memcpy(copy->names, entry->names, entry->shown.process_count * COMM_SIZE);
   }
   pthread_mutex_unlock(&team->lock);
   return is_there;

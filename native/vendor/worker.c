@@ -119,6 +119,8 @@ static void open_session(struct worker *w) {
     return;
   }
   *session = (struct session){opened, 1};
+  // What was wrong before stands until the devices are listed.
+  if (report.problem[0] == '\0') memcpy(report.problem, team->report.problem, sizeof report.problem);
   team->report = report;
   team->sessions++;
   team->session = session;

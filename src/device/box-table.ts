@@ -1,6 +1,6 @@
 // Tables that tools draw with bars and dashes. Every line between two bars must be whole: a table that was cut, or that
 // has a line nobody knows, is refused by the vendor's parser rather than read in part.
-import { layoutFault } from './reading.ts';
+import { layoutFault, refuseFlood } from './reading.ts';
 
 /** Longest text that is looked at line by line. */
 const MAX_LINES = 50_000;
@@ -15,6 +15,7 @@ export interface BoxLine {
 
 /** Lines of the tables in `text`, in order; whatever stands around the tables is left out. */
 export function readBoxLines(tool: string, text: string): BoxLine[] {
+  refuseFlood(tool, text);
   const lines: BoxLine[] = [];
   const all = text.split('\n');
   if (all.length > MAX_LINES) throw layoutFault(tool, text, 'too many lines');

@@ -5,7 +5,7 @@
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
 import { pairOf, readBoxLines, tokensOf } from './box-table.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
 import {
   busIdOf,
   countOf,
@@ -30,7 +30,7 @@ export const cambricon: Vendor = {
   async query(tool) {
     const { stdout, stderr, exitCode } = await tool.run([]);
     if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
-    return parseCnmon(stdout);
+    return refuseTwins(TOOL, stdout, parseCnmon(stdout));
   },
   grant: (devices) =>
     grantByIndex(devices, {

@@ -4,7 +4,7 @@
 //   | TEMP   Dpm   Pwr(Usage/Cap)| Mem     GCU Virt| DUsed       SN            |
 import type { ToolReading, Vendor } from './accelerator.ts';
 import { readBoxLines } from './box-table.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
 import {
   busIdOf,
   MEBIBYTE,
@@ -27,7 +27,7 @@ export const enflame: Vendor = {
   async query(tool) {
     const { stdout, stderr, exitCode } = await tool.run([]);
     if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
-    return parseEfsmi(stdout);
+    return refuseTwins(TOOL, stdout, parseEfsmi(stdout));
   },
   grant: (devices) =>
     grantByIndex(devices, {

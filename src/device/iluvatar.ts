@@ -5,7 +5,7 @@
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
 import { pairOf, readBoxLines } from './box-table.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
 import {
   busIdOf,
   countOf,
@@ -32,7 +32,7 @@ export const iluvatar: Vendor = {
   async query(tool) {
     const { stdout, stderr, exitCode } = await tool.run([]);
     if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
-    return parseIxsmi(stdout);
+    return refuseTwins(TOOL, stdout, parseIxsmi(stdout));
   },
   grant: (devices) =>
     grantByIndex(devices, {

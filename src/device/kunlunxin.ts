@@ -5,7 +5,7 @@
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
 import { pairOf, readBoxLines } from './box-table.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
 import { busIdOf, countOf, MEBIBYTE, measure, measurePercent, refusalFault, wordsOf } from './tool-text.ts';
 import { grantByIndex, hiddenBy } from './vendor-grant.ts';
 
@@ -20,7 +20,7 @@ export const kunlunxin: Vendor = {
   async query(tool) {
     const { stdout, stderr, exitCode } = await tool.run([]);
     if (stdout.trim() === '') throw refusalFault(tool.name, stderr, exitCode);
-    return parseXpuSmi(stdout);
+    return refuseTwins(TOOL, stdout, parseXpuSmi(stdout));
   },
   grant: (devices) =>
     grantByIndex(devices, {

@@ -6,7 +6,7 @@ import { isFault } from '../base/fault.ts';
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
 import { pairOf, readBoxLines } from './box-table.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseFlood, refuseTwins } from './reading.ts';
 import { readRenderNode } from './render-node.ts';
 import {
   busIdOf,
@@ -35,7 +35,7 @@ export function createMetax(devRoot = '/dev'): Vendor {
     async query(tool) {
       const { stdout, stderr, exitCode } = await tool.run([]);
       if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
-      const readings = parseMxSmi(stdout);
+      const readings = refuseTwins(TOOL, stdout, parseMxSmi(stdout));
       if (links?.length !== readings.length && !isWithoutLinks && tool.remainingMs() > 500) {
         try {
           links = parseMxTopology((await tool.run(['topo', '-m'])).stdout);
@@ -183,6 +183,7 @@ export interface MetaxLinks {
 
 /** The matrix of `topo -m`. */
 export function parseMxTopology(text: string): MetaxLinks[] {
+  refuseFlood(TOOL, text);
   const lines = text.split('\n');
   const refuse = (detail: string) => layoutFault(TOOL, text, detail);
   if (lines.length > 2000 || lines.some((line) => line.length > 5000)) throw refuse('too long');

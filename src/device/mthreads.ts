@@ -6,7 +6,7 @@
 //                                            |      ECC Mode
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseFlood, refuseTwins } from './reading.ts';
 import {
   busIdOf,
   countOf,
@@ -31,7 +31,7 @@ export const mthreads: Vendor = {
   async query(tool) {
     const { stdout, stderr, exitCode } = await tool.run([]);
     if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
-    return parseMthreadsGmi(stdout);
+    return refuseTwins(TOOL, stdout, parseMthreadsGmi(stdout));
   },
   grant: (devices) =>
     grantByIndex(devices, {
@@ -45,6 +45,7 @@ const isFrame = (line: string): boolean => /^\+?-{20,300}\+?$/.test(line);
 
 export function parseMthreadsGmi(text: string): ToolReading[] {
   const refuse = (detail: string) => layoutFault(TOOL, text, detail);
+  refuseFlood(TOOL, text);
   const all = text.split('\n');
   if (all.length > 5000 || all.some((line) => line.length > 2000)) throw refuse('too long');
   const lines = all.map((line) => line.trim()).filter((line) => line !== '');

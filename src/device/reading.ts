@@ -1,6 +1,6 @@
 // Helpers to build readings from a tool's text: every parser starts from an empty reading and fills what it found.
 import { Fault } from '../base/fault.ts';
-import type { ComputeFacts, DeviceNumbers, ToolReading } from './accelerator.ts';
+import type { ComputeFacts, DeviceNumbers, DeviceReading, ToolReading } from './accelerator.ts';
 
 export const unknownFacts: ComputeFacts = {
   computeCapability: null,
@@ -38,9 +38,32 @@ export function emptyReading(
   };
 }
 
+/** Longest text of a tool that is looked at; the largest capture has a tenth of it. */
+const MAX_TEXT = 1024 * 1024;
+
+/** Refuses a text that no tool prints, before any pattern is tried on it. */
+export function refuseFlood(tool: string, text: string): void {
+  if (text.length > MAX_TEXT) throw layoutFault(tool, text, 'far too long');
+}
+
+/** Refuses devices that cannot be told apart, as only a garbled text has them. */
+export function refuseTwins<Reading extends DeviceReading>(
+  tool: string,
+  text: string,
+  readings: readonly Reading[],
+): readonly Reading[] {
+  if (new Set(readings.map(({ id }) => id)).size !== readings.length)
+    throw layoutFault(tool, text, 'two devices with one id');
+  return readings;
+}
+
 /** The tool's output has a form that no parser knows: says which tool, and shows how it begins. */
 export function layoutFault(tool: string, text: string, detail?: string): Fault {
-  const [first = ''] = text.split('\n').filter((each) => each.trim() !== '');
+  // The beginning is enough: the text may be as long as a tool can print.
+  const [first = ''] = text
+    .slice(0, 4096)
+    .split('\n')
+    .filter((each) => each.trim() !== '');
   const shown = first
     .replace(/[^\x20-\x7e]/g, '?')
     .trim()

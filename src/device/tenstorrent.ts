@@ -1,6 +1,6 @@
 // Tenstorrent: the snapshot that `tt-smi -s` prints as JSON. It tells neither load nor memory, nor processes.
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
-import { emptyReading, layoutFault } from './reading.ts';
+import { emptyReading, layoutFault, refuseFlood } from './reading.ts';
 import { busIdOf, MEGAHERTZ, measure, measureCelsius, refusalFault, wordsOf } from './tool-text.ts';
 import { distinctIds, grantByIndex, hiddenBy } from './vendor-grant.ts';
 
@@ -30,6 +30,7 @@ const isObject = (value: unknown): value is Part =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
 export function parseTtSmi(text: string): ToolReading[] {
+  refuseFlood(TOOL, text);
   let parsed: unknown;
   try {
     parsed = JSON.parse(text);

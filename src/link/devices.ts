@@ -33,6 +33,9 @@ export interface DeviceFlowParts {
 }
 
 export function createDeviceFlow({ send, hasRoom, clock, log }: DeviceFlowParts): DeviceFlow {
+  let latest: readonly DeviceRecord[] = [];
+  /** `latest` has not been looked at since it was put. */
+  let isNew = false;
   let present: readonly DeviceRecord[] = [];
   let presentText = '[]';
   /** What this session has been told. */
@@ -43,8 +46,16 @@ export function createDeviceFlow({ send, hasRoom, clock, log }: DeviceFlowParts)
   /** Ids of records that cannot travel; said once each. */
   let unfit = new Set<string>();
 
+  /** Checks and measures the latest list: not at every change, only when it is to be sent. */
+  function look(): void {
+    if (!isNew) return;
+    isNew = false;
+    present = fitting(latest);
+    presentText = JSON.stringify(present);
+  }
+
   function pump(): void {
-    if (!isLive || timer !== null || presentText === toldText || !hasRoom()) return;
+    if (!isLive || timer !== null || (!isNew && presentText === toldText) || !hasRoom()) return;
     const waitMs = sentAtMs + MIN_INTERVAL_MS - clock.monotonicMs();
     if (waitMs > 0) {
       timer = clock.after(waitMs, () => {
@@ -53,6 +64,8 @@ export function createDeviceFlow({ send, hasRoom, clock, log }: DeviceFlowParts)
       });
       return;
     }
+    look();
+    if (presentText === toldText) return;
     sentAtMs = clock.monotonicMs();
     toldText = presentText;
     send(JSON.stringify({ type: 'devices', devices: [...present] } satisfies Devices));
@@ -79,11 +92,12 @@ export function createDeviceFlow({ send, hasRoom, clock, log }: DeviceFlowParts)
 
   return {
     put(records) {
-      present = fitting(records);
-      presentText = JSON.stringify(present);
+      latest = records;
+      isNew = true;
       pump();
     },
     tell() {
+      look();
       toldText = presentText;
       return present;
     },
@@ -109,16 +123,20 @@ export function withinBytes(records: DeviceRecord[], maximum = MAX_RECORDS_BYTES
     (record) => ({ ...record, faults: record.faults.slice(0, 2), peakSource: '', problem: null }),
   ];
   let fitting = records;
+  let lengths = fitting.map(lengthOf);
   for (const less of lessen) {
-    if (lengthOf(fitting) <= maximum) return fitting;
+    if (sum(lengths) <= maximum) return fitting;
     fitting = fitting.map(less);
+    lengths = fitting.map(lengthOf);
   }
   // Whole devices before partitions.
   const ordered = [...fitting].sort((a, b) => Number(a.parentSlot !== null) - Number(b.parentSlot !== null));
-  while (lengthOf(ordered) > maximum) ordered.length = Math.floor(ordered.length * 0.9);
-  return ordered;
+  let bytes = 0;
+  return ordered.filter((record) => {
+    bytes += lengthOf(record);
+    return bytes <= maximum;
+  });
 }
 
-function lengthOf(records: readonly DeviceRecord[]): number {
-  return Buffer.byteLength(JSON.stringify(records));
-}
+const lengthOf = (record: DeviceRecord): number => Buffer.byteLength(JSON.stringify(record)) + 1;
+const sum = (lengths: readonly number[]): number => lengths.reduce((total, one) => total + one, 0);

@@ -327,7 +327,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return true;
       }
       if (verdict !== 'apply' || job === null) {
-        returns.over(session.nodeId, result.jobId, result.epoch);
+        if (returns.over(session.nodeId, result.jobId, result.epoch)) place();
         return refuse(verdict, session, {
           jobId: result.jobId,
           epoch: result.epoch,

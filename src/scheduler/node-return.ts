@@ -15,8 +15,8 @@ import type { RefusalLog } from './refusal-log.ts';
 export interface NodeReturns {
   /** Resolves when every job that the node lost is on disk as lost. */
   welcomed(session: AgentSession, held: readonly HeldJob[], rebooted: boolean): Promise<void>;
-  /** An attempt that is not active here has ended on its node. */
-  over(nodeId: string, jobId: string, epoch: number): void;
+  /** An attempt that is not active here has ended on its node. True when that freed something. */
+  over(nodeId: string, jobId: string, epoch: number): boolean;
 }
 
 export interface NodeReturnParts {
@@ -137,7 +137,9 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
     },
     over(nodeId, jobId, epoch) {
       const name = `${jobId}.${epoch}`;
-      if (strangers.get(nodeId)?.delete(name) === true) placement.release(name);
+      if (strangers.get(nodeId)?.delete(name) !== true) return false;
+      placement.release(name);
+      return true;
     },
   };
 }

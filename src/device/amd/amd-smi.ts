@@ -2,7 +2,7 @@
 // an object of value and unit. Written from documentation and public examples, not from captures of our own.
 import type { DeviceProcess } from '../../protocol/device.ts';
 import type { Measured, ToolReading } from '../accelerator.ts';
-import { emptyReading, layoutFault } from '../reading.ts';
+import { emptyReading, layoutFault, refuseFlood } from '../reading.ts';
 import { busIdOf, MEBIBYTE, MEGAHERTZ, measure, wordsOf } from '../tool-text.ts';
 import { distinctIds } from '../vendor-grant.ts';
 
@@ -14,6 +14,7 @@ function isObject(value: unknown): value is Part {
 
 /** The objects of a listing by the number of their GPU. */
 export function parseAmdSmi(tool: string, text: string): Map<number, Part> {
+  refuseFlood(tool, text);
   let parsed: unknown;
   // Warnings may stand before it.
   const start = text.search(/^[[{]/m);

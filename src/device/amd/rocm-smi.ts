@@ -3,7 +3,7 @@
 // that is not known is left, and a table whose lines do not fit its heading is refused.
 import type { Measured, ToolReading } from '../accelerator.ts';
 import { tokensOf } from '../box-table.ts';
-import { emptyReading, layoutFault } from '../reading.ts';
+import { emptyReading, layoutFault, refuseFlood } from '../reading.ts';
 import {
   busIdOf,
   countOf,
@@ -19,6 +19,7 @@ import { distinctIds } from '../vendor-grant.ts';
 const MAX_LINES = 5000;
 
 export function parseRocmSmi(tool: string, text: string): ToolReading[] {
+  refuseFlood(tool, text);
   return text.trimStart().startsWith('{') ? parseJson(tool, text) : parseConcise(tool, text);
 }
 
@@ -139,7 +140,8 @@ function parseConcise(tool: string, text: string): ToolReading[] {
   const end = lines.findIndex(
     (line, at) => at > start && /=End of .*SMI Log=|= End of .*SMI Log =/.test(line),
   );
-  const titles = tokensOf(lines[start] ?? '');
+  // `Temp (DieEdge)` is one heading.
+  const titles = tokensOf(lines[start] ?? '').filter((title) => !/^\(.*\)$/.test(title));
   const hasAll = Object.values(columnNumbers).every((names) => names.some((name) => titles.includes(name)));
   if (start === -1 || end === -1 || !hasAll) throw layoutFault(tool, text);
   if (lines.slice(end + 1).some((line) => tokensOf(line).length >= titles.length))

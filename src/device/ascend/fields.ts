@@ -23,6 +23,8 @@ const MAX_WIDTH = 2000;
 
 export function parseFields(tool: string, text: string): FieldBlock[] {
   const refuse = (detail: string) => layoutFault(tool, text, detail);
+  // A last line without its end may be a number that was cut.
+  if (!text.endsWith('\n')) throw refuse('its last line has no end');
   const lines = text.split('\n');
   if (lines.length > MAX_LINES) throw refuse('too many lines');
   const blocks: FieldBlock[] = [];

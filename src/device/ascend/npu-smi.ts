@@ -6,7 +6,7 @@
 // topology  `info -t topo`: how chips are linked
 // vnpus     `info -t info-vnpu`: how a chip is divided
 import { Fault } from '../../base/fault.ts';
-import { layoutFault } from '../reading.ts';
+import { layoutFault, refuseFlood } from '../reading.ts';
 import { driverErrors } from './error-codes.ts';
 import { type FieldBlock, parseFields } from './fields.ts';
 import {
@@ -30,6 +30,7 @@ export type NpuSmiOutput =
 
 /** Throws a Fault: DEVICE_OUTPUT_UNKNOWN for a text of another form, DEVICE_… for an error that the tool reports. */
 export function parseNpuSmi(text: string): NpuSmiOutput {
+  refuseFlood(TOOL, text);
   const failure = /\bret(?:urn value)? is (-\d{4,5})\b/.exec(text);
   if (failure !== null && !/^\s*\|/m.test(text)) throw driverFault(Number(failure[1]));
   if (/^\|\s*npu-smi\s/m.test(text)) return { kind: 'table', ...parseChipTable(TOOL, text) };

@@ -2,7 +2,8 @@
 // asked chip by chip, going on where the last query stopped, so that every chip has its turn however slow the tool is.
 //
 // Kept between queries: what does not change (ids, boards, map, topology), and counters and clocks until they have not
-// been confirmed for KEPT_QUERIES queries; shares of time are never kept. A form that a version refuses is asked once.
+// been confirmed for KEPT_QUERIES queries; shares of time are never kept. A form that a version refuses is not asked
+// again until the chips or the driver are others.
 import { isFault } from '../../base/fault.ts';
 import type { ToolRunner } from '../accelerator.ts';
 import { layoutFault } from '../reading.ts';
@@ -15,6 +16,9 @@ import type { ChipRow, ChipTable } from './table.ts';
 const KEPT_QUERIES = 20;
 /** A further call is not begun with less than this left. */
 const LEAST_MS = 100;
+
+/** So often in a row a form must fail until it counts as one that this version does not have. */
+const REFUSALS = 3;
 
 /** Forms of `info -t`, in the order in which they are asked; `once`: does not change. */
 const forms = [
@@ -60,6 +64,7 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
   const cards = new Map<number, FieldBlock>();
   /** Forms that this version does not have. */
   const refused = new Set<string>();
+  const failures = new Map<string, number>();
   let places: readonly ChipPlace[] = [];
   let topology: Topology | null = null;
   let fingerprint = '';
@@ -82,11 +87,16 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
       try {
         const { stdout } = await tool.run(['info', ...args]);
         slowestMs = Math.max(slowestMs, beforeMs - tool.remainingMs());
-        return parseNpuSmi(stdout);
+        const output = parseNpuSmi(stdout);
+        failures.delete(form);
+        return output;
       } catch (error) {
         if (isFault(error, 'DEVICE_TOOL_LATE')) isLate = true;
-        else if (isFault(error) && error.code.startsWith('DEVICE_')) refused.add(form);
-        else throw error;
+        else if (isFault(error) && error.code.startsWith('DEVICE_')) {
+          const count = (failures.get(form) ?? 0) + 1;
+          failures.set(form, count);
+          if (count >= REFUSALS) refused.add(form);
+        } else throw error;
         return null;
       }
     }
@@ -106,6 +116,7 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
       memories.clear();
       cards.clear();
       refused.clear();
+      failures.clear();
       places = [];
       topology = null;
     }

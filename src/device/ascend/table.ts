@@ -57,6 +57,8 @@ export function parseChipTable(tool: string, text: string): ChipTable {
     if (chip === null) throw refuse(`chip ${chips.length + 1} of the table`);
     if (chips.some((other) => other.npu === chip.npu && other.chip === chip.chip))
       throw refuse(`NPU ${chip.npu} chip ${chip.chip} stands there twice`);
+    if (chip.busId !== null && chips.some(({ busId }) => busId === chip.busId))
+      throw refuse(`${chip.busId} stands there twice`);
     chips.push(chip);
   }
   return {

@@ -1,15 +1,22 @@
 // Readings from the tree of `nvidia-smi -q [-x]`. Names differ by driver (352 to 610 are read) and between the two
 // forms; for each field they stand here together, newest first.
 import type { DeviceProcess } from '../../protocol/device.ts';
-import type { DeviceNumbers, Measured, ToolReading } from '../accelerator.ts';
+import { type DeviceNumbers, deviceNumbers, type Measured, type ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
 import { deviceIds } from './identity.ts';
-import { judgeSignals, recoveryActions, type Signals, slowdown } from './judge.ts';
+import { deviceLost, judgeSignals, recoveryActions, type Signals, slowdown } from './judge.ts';
 import { type Entry, entriesAt, type Tree, textAt, treeAt } from './tree.ts';
 import { measure, percent, whole, word } from './value.ts';
 
 const MIB = 1024 * 1024;
 const MAX_DEVICES = 1024;
+/** As the native reader takes it: the tool passes on what the library says. */
+const KILOBYTE = 1024;
+
+/** Of a device that is lost nothing is known, not even what it would not have. */
+export const lostNumbers: DeviceNumbers = {
+  values: Object.fromEntries(deviceNumbers.map((name) => [name, 'lost' as const])),
+};
 
 /** Readings of all devices, each followed by its MIG instances. Throws DEVICE_OUTPUT_UNKNOWN. */
 export function readingsOfLog(log: Tree, raw: string): ToolReading[] {
@@ -35,19 +42,14 @@ export function readingsOfLog(log: Tree, raw: string): ToolReading[] {
 }
 
 function readingOf(tree: Tree, index: number, id: string, driverVersion: string | null): ToolReading {
-  const isLost =
-    numbersOf(tree).values.memoryTotalBytes === 'lost' || numbersOf(tree).values.powerWatts === 'lost';
+  const told = numbersOf(tree);
+  const isLost = told.values.memoryTotalBytes === 'lost' || told.values.powerWatts === 'lost';
   const conditions = judgeSignals(signalsOf(tree));
-  if (isLost)
-    conditions.unshift({
-      code: 'device-lost',
-      rung: 'resetNeeded',
-      text: 'The device fell off the bus or its driver no longer lists it; reset it or boot the host',
-    });
+  if (isLost) conditions.unshift(deviceLost);
   const processes = processesOf(tree);
   const maxClock = measure(textAt(tree, 'max_clocks.sm_clock', 'max_clocks.sm'), 'MHz', 1e6);
   return {
-    ...emptyReading(index, id, numbersOf(tree)),
+    ...emptyReading(index, id, isLost ? lostNumbers : told),
     name: word(textAt(tree, 'product_name')),
     busId: word(textAt(tree, 'pci.pci_bus_id', 'pci.bus_id', '$id')),
     serial: word(textAt(tree, 'serial', 'serial_number')),
@@ -103,8 +105,8 @@ function numbersOf(tree: Tree): DeviceNumbers {
   };
   found('fanRatio', percent(textAt(tree, 'fan_speed')));
   found('pcieReplaysTotal', measure(textAt(pci, 'replay_counter', 'replays_since_reset'), ''));
-  found('pcieReceiveBytesPerSecond', measure(textAt(pci, 'rx_util', 'rx_throughput'), 'KB/s', 1000));
-  found('pcieTransmitBytesPerSecond', measure(textAt(pci, 'tx_util', 'tx_throughput'), 'KB/s', 1000));
+  found('pcieReceiveBytesPerSecond', measure(textAt(pci, 'rx_util', 'rx_throughput'), 'KB/s', KILOBYTE));
+  found('pcieTransmitBytesPerSecond', measure(textAt(pci, 'tx_util', 'tx_throughput'), 'KB/s', KILOBYTE));
   return {
     values,
     engineBusyRatio: supported({

@@ -2,18 +2,25 @@
 import { Fault } from '../../base/fault.ts';
 import type { ToolReading } from '../accelerator.ts';
 import { layoutFault } from '../reading.ts';
+import { isAppList, readingsOfApps } from './apps.ts';
 import { isCsv, readingsOfCsv } from './csv.ts';
 import { isList, readingsOfList } from './list.ts';
 import { readingsOfLog } from './log.ts';
+import { isMonitor, readingsOfMonitor } from './monitor.ts';
 import { isTable, readingsOfTable } from './table.ts';
+import { isLinkState, isTopology, readingsOfLinkState, readingsOfTopology } from './topology.ts';
 import { treeOfText } from './tree.ts';
 
 /** Readings from any form but XML. Throws DEVICE_OUTPUT_UNKNOWN, or what `failureOf` finds. */
 export function parseNvidiaText(text: string): ToolReading[] {
   if (/=+NVSMI LOG=+/.test(text)) return readingsOfLog(treeOfText(text), text);
   if (isTable(text)) return readingsOfTable(text);
+  if (isLinkState(text)) return readingsOfLinkState(text);
   if (isList(text)) return readingsOfList(text);
+  if (isAppList(text)) return readingsOfApps(text);
   if (isCsv(text)) return readingsOfCsv(text);
+  if (isMonitor(text)) return readingsOfMonitor(text);
+  if (isTopology(text)) return readingsOfTopology(text);
   const failure = failureOf(text, 0);
   if (failure !== null) throw failure;
   if (/^No devices were found/m.test(text)) return [];

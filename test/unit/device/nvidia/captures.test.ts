@@ -128,6 +128,80 @@ describe.skipIf(rows.length === 0)('captures of nvidia-smi', () => {
     expect(readings.length - devicesOf(readings).length).toBe(truth.mig);
   });
 
+  it.each(of(/^nvidia-smi dmon /))('$file', ({ file, truth }) => {
+    const text = readFileSync(join(folder, file), 'utf8');
+    const samples = text.split('\n').filter((line) => /^ +0 /.test(line));
+    expect(samples).toHaveLength(truth.data_rows);
+    const [, powerWatts, temperatureCelsius] = (samples.at(-1) ?? '').trim().split(/ +/).map(Number);
+    const readings = read(file);
+    expect(readings).toHaveLength(1);
+    expect(readings[0]?.numbers.values).toMatchObject({ powerWatts, temperatureCelsius });
+  });
+
+  it.each([...of(/^nvidia-smi pmon /), ...of(/--query-compute-apps=/)])('$file', ({ file, truth }) => {
+    expect(sorted(pids(read(file)))).toEqual(sorted(truth.pids));
+  });
+
+  it.each([...of(/--query-accounted-apps=/), ...of(/--query-retired-pages=/)])('$file', ({ file, truth }) => {
+    const readings = read(file);
+    expect(readings).toHaveLength(truth.lines > 1 ? 1 : 0);
+    // Processes that have ended are in these lists too: none of them is told as running.
+    for (const { processes } of readings) expect(processes).toBeNull();
+  });
+
+  it.each(of(/^nvidia-smi topo /))('$file', ({ file, truth }) => {
+    const readings = read(file);
+    // The index has figures for the one with several devices only.
+    expect(readings).toHaveLength(truth.gpus ?? 1);
+    for (const { links } of readings) expect(links).toHaveLength((truth.gpus ?? 1) - 1);
+    if (truth.gpus !== undefined) {
+      expect(readings[0]?.links[0]).toEqual({ kind: 'nvlink', peer: 'nvidia-1', count: 18, up: null });
+      expect(readings.map(({ numaNode }) => numaNode)).toEqual([0, 0, 0, 0, 1, 1, 1, 1]);
+    }
+  });
+
+  it.each(of(/^nvidia-smi nvlink /))('$file', ({ file, truth }) => {
+    const readings = read(file);
+    expect(readings).toHaveLength(truth.gpus ?? 1);
+    const up = readings.flatMap(({ links }) => links).filter((link) => link.up === true);
+    const total = up.reduce((sum, { count }) => sum + count, 0);
+    expect(total).toBe(truth.links ?? (file.includes('h100-80gb') ? 18 : 0));
+    // A card whose links nobody plugged anything into is well.
+    expect(readings.flatMap(({ conditions }) => conditions)).toEqual([]);
+  });
+
+  it.each(of(/PAGE_RETIREMENT/))('$file', ({ file, truth }) => {
+    const readings = read(file);
+    expect(readings).toHaveLength(truth.gpus);
+    expect(readings.map(({ conditions }) => (conditions.length === 0 ? 'No' : 'Yes'))).toEqual(truth.pending);
+  });
+
+  it.each(of(/(--version|--help-query-gpu)$/))('$file has no devices and is refused', ({ file }) => {
+    expect(() => read(file)).toThrowError(/not one that this build can read/);
+  });
+
+  it('tells counts of uncorrected errors, and a device that is lost', () => {
+    const [ecc, lost] = ['ecc', 'one-lost'].map((what) =>
+      read(`nvidia/xml/mock-gb200-x2-${what}_580.65.06.xml`),
+    );
+    expect(ecc?.[0]?.numbers.values.eccUncorrectedTotal).toBeGreaterThan(0);
+    expect(ecc?.[1]?.numbers.values.eccUncorrectedTotal).toBe(0);
+    expect(lost?.[0]?.conditions.map(({ code }) => code)).toEqual(['row-remap-failed', 'ecc-uncorrected']);
+    expect(lost?.[1]?.conditions.map(({ code, rung }) => [code, rung])).toEqual([
+      ['device-lost', 'resetNeeded'],
+    ]);
+    expect(new Set(Object.values(lost?.[1]?.numbers.values ?? {}))).toEqual(new Set(['lost']));
+  });
+
+  it('no capture is left out', () => {
+    // Kernel messages are read natively: test/integration/native.
+    const known =
+      /^nvidia-smi( -q -x| -q| --query \(same as -q\)| -L)?$|--query-(gpu|compute-apps|accounted-apps|retired-pages)=|^nvidia-smi (dmon|pmon|topo|nvlink) |PAGE_RETIREMENT|(--version|--help-query-gpu)$|^dmesg$/;
+    const left = rows.filter(({ file, command }) => !known.test(command) && !file.startsWith('nvidia/fail/'));
+    expect(left.map(({ file }) => file)).toEqual([]);
+    expect(rows.length).toBeGreaterThan(140);
+  });
+
   it.each(rows.filter(({ file }) => file.startsWith('nvidia/fail/')))('$file', ({ file, truth }) => {
     expect(truth.gpus).toBe(0);
     expect(() => read(file)).toThrowError(/driver|version mismatch|device handle/i);

@@ -4,7 +4,7 @@ import { failureOf, parseNvidiaText } from '../../../../src/device/nvidia/text.t
 import { absenceOf, measure, percent } from '../../../../src/device/nvidia/value.ts';
 import { judgeEvent, judgeXid } from '../../../../src/device/nvidia/xid.ts';
 import { nvidia } from '../../../../src/device/nvidia.ts';
-import { csv, list, log, table } from './texts.ts';
+import { apps, csv, linkState, list, log, monitor, processMonitor, table, topology } from './texts.ts';
 
 const MIB = 1024 * 1024;
 
@@ -39,8 +39,8 @@ describe('the long form', () => {
         eccUncorrectedTotal: 3,
         fanRatio: 0.3,
         pcieReplaysTotal: 5,
-        pcieReceiveBytesPerSecond: 350_000,
-        pcieTransmitBytesPerSecond: 700_000,
+        pcieReceiveBytesPerSecond: 350 * 1024,
+        pcieTransmitBytesPerSecond: 700 * 1024,
       },
       engineBusyRatio: { encoder: 0.04 },
       throttledRatio: { powerCap: 1, hwSlowdown: 1, swThermal: 0, hwThermal: 1, powerBrake: 0 },
@@ -93,6 +93,70 @@ describe('the other forms', () => {
         values: { powerWatts: 'error', memoryTemperatureCelsius: 'unsupported', eccUncorrectedTotal: 3 },
       },
     });
+  });
+});
+
+describe('the forms without identity', () => {
+  it('dmon: the last row of each device, in base units', () => {
+    expect(parseNvidiaText(monitor)).toMatchObject([
+      { index: 0, numbers: { values: { powerWatts: 109, busyRatio: 'unsupported', clockHertz: 1.29e9 } } },
+      {
+        index: 1,
+        numbers: {
+          values: { powerWatts: 198, busyRatio: 0.61, memoryTemperatureCelsius: 'unsupported' },
+          engineBusyRatio: { encoder: 0.03, decoder: 0 },
+        },
+      },
+    ]);
+    expect(parseNvidiaText(monitor.replace('     W  ', '    mW  '))[0]?.numbers.values.powerWatts).toBe(
+      'error',
+    );
+  });
+
+  it('pmon: processes, none where nothing runs', () => {
+    expect(parseNvidiaText(processMonitor).map(({ processes }) => processes)).toEqual([
+      [],
+      [
+        { pid: 4242, memoryBytes: null, name: 'python3' },
+        { pid: 4243, memoryBytes: null, name: 'a name of three' },
+      ],
+    ]);
+  });
+
+  it('the list of processes: names with commas, and what is not told', () => {
+    expect(parseNvidiaText(apps)).toMatchObject([
+      {
+        id: 'GPU-66666666-7777-8888-9999-000000000000',
+        processes: [
+          { pid: 4242, memoryBytes: 700 * MIB, name: '/opt/a, b' },
+          { pid: 4243, memoryBytes: null, name: null },
+        ],
+      },
+    ]);
+  });
+
+  it('topology: links to other devices, other paths by their word, the near node', () => {
+    const readings = parseNvidiaText(topology);
+    expect(readings[0]?.links).toEqual([
+      { kind: 'nvlink', peer: 'nvidia-1', count: 12, up: null },
+      { kind: 'SYS', peer: 'nvidia-2', count: 1, up: null },
+    ]);
+    expect(readings.map(({ numaNode }) => numaNode)).toEqual([0, 1, 1]);
+    const cut = topology.slice(0, topology.indexOf('GPU2\tSYS'));
+    expect(() => parseNvidiaText(cut)).toThrowError(/a row too few/);
+  });
+
+  it('links: those that are down are a fault, unless all are', () => {
+    const readings = parseNvidiaText(linkState);
+    expect(readings[0]?.links.map(({ count, up }) => [count, up])).toEqual([
+      [2, true],
+      [1, false],
+    ]);
+    expect(readings.map(({ conditions }) => conditions.map(({ code, rung }) => [code, rung]))).toEqual([
+      [['nvlink-down', 'warn']],
+      [],
+      [],
+    ]);
   });
 });
 

@@ -134,3 +134,50 @@ ${device(
 `,
 )}
 ${device('00000000:B1:00.0', 'NVIDIA L40S', 'GPU-66666666-7777-8888-9999-000000000000', '')}`;
+
+export const monitor = `# gpu    pwr  gtemp  mtemp     sm    mem    enc    dec    jpg    ofa   mclk   pclk
+# Idx      W      C      C      %      %      %      %      %      %    MHz    MHz
+    0    103     37     41      -      -      -      -      -      -   1593   1275
+    1    211     58      -     63     21      4      0      -      -   9001   2520
+    0    109     38     42      -      -      -      -      -      -   1593   1290
+    1    198     57      -     61     20      3      0      -      -   9001   2505
+`;
+
+export const processMonitor = `# gpu         pid   type     sm    mem    enc    dec    jpg    ofa    command
+# Idx           #    C/G      %      %      %      %      %      %    name
+    0          -     -      -      -      -      -      -      -    -
+    1       4242     C     62     20      -      -      -      -    python3
+    1       4243   C+G      1      0      -      -      -      -    a name of three
+`;
+
+const topologyRow = (name: string, ...cells: string[]) => [name, ...cells].join('\t');
+export const topology = `\t\u001b[4mGPU0\tGPU1\tGPU2\tNIC0\tCPU Affinity\tNUMA Affinity\tGPU NUMA ID\u001b[0m
+${topologyRow('GPU0', ' X ', 'NV12', 'SYS', 'PXB', '0-31', '0', '', 'N/A')}
+${topologyRow('GPU1', 'NV12', ' X ', 'PHB', 'SYS', '32-63', '1', '', 'N/A')}
+${topologyRow('GPU2', 'SYS', 'PHB', ' X ', 'SYS', '32-63', '1', '', 'N/A')}
+${topologyRow('NIC0', 'PXB', 'SYS', 'SYS', ' X ')}
+
+Legend:
+
+  X    = Self
+  NV#  = Connection over # NVLinks
+
+NIC Legend:
+
+  NIC0: mlx5_0
+`;
+
+export const linkState = `GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-11111111-2222-3333-4444-555555555555)
+\t Link 0: 25 GB/s
+\t Link 1: 26.562 GB/s
+\t Link 2: <inactive>
+GPU 1: NVIDIA L40S (UUID: GPU-66666666-7777-8888-9999-000000000000)
+Device does not have or support Nvlink
+GPU 2: NVIDIA GeForce RTX 2080 (UUID: GPU-66666666-7777-8888-9999-000000000001)
+\t Link 0: <inactive>
+`;
+
+export const apps = `timestamp, gpu_name, gpu_bus_id, gpu_serial, gpu_uuid, pid, process_name, used_gpu_memory [MiB]
+2026/11/25 10:00:00.123, NVIDIA L40S, 00000000:B1:00.0, 13579, GPU-66666666-7777-8888-9999-000000000000, 4242, /opt/a, b, 700 MiB
+2026/11/25 10:00:00.123, NVIDIA L40S, 00000000:B1:00.0, 13579, GPU-66666666-7777-8888-9999-000000000000, 4243, [Insufficient Permissions], [N/A]
+`;
