@@ -38,7 +38,7 @@ async function agent(change: Partial<AgentOptions>): Promise<Agent> {
     scheduler: null,
     joinToken: null,
     config: {
-      node: { name: 'bench', cpus: null, memoryBytes: null },
+      node: { name: 'bench', cpus: null, memoryBytes: null, peakFlops: new Map() },
       telemetry: { periodMs: 50, windowMs: 200 },
       devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
       simulate: null,
