@@ -9,8 +9,8 @@ import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { openAccelerators } from '../device/accelerators.ts';
 import { createSlowDevices } from '../device/catalogue.ts';
+import { createFigures } from '../device/figures.ts';
 import { readInventory } from '../device/inventory.ts';
-import { rateDevice } from '../device/rating.ts';
 import { createAgentMetrics } from '../exporter/agent-metrics.ts';
 import { startExporter } from '../exporter/exporter.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
@@ -20,6 +20,7 @@ import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { createSampler } from '../telemetry/sampler.ts';
+import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
 import { createJobEnergy } from './energy.ts';
 import { type Enrolment, enrol, readEnrolment, requireSafeUrl } from './enrolment.ts';
@@ -147,6 +148,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   });
 
   const deviceLog = log.child({ room: 'device' });
+  const deviceEnergy = createDeviceEnergy({ folder, bootId, clock, log: deviceLog });
+  const figures = createFigures({
+    overrides: config.node.peakFlops,
+    meter: (record) => deviceEnergy.meter(record),
+    clock,
+    windowMs: config.telemetry.windowMs,
+  });
   // The bank is there before the jobs that hold its devices.
   let started: Jobs | null = null;
   const { bank, ladder } = openAccelerators({
@@ -157,20 +165,23 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     seed: identity.nodeId,
     bootId,
     saved: readLadderState(folder, deviceLog),
-    rate: rateDevice(() => null),
+    rate: figures.rate,
+    ratingRevision: figures.ratingRevision,
     held: () => started?.heldDevices() ?? new Set(),
     environment,
     clock,
     log: deviceLog,
     onChange(records) {
+      figures.update(records);
       link.devices(records);
       keeper.look();
     },
     onFailed: (id, fault) => started?.deviceFailed([id], fault),
   });
   const keeper = createLadderKeeper(folder, ladder, clock, deviceLog);
-  lifecycle.onStop('devices', () => {
+  lifecycle.onStop('devices', async () => {
     bank.close();
+    await deviceEnergy.close();
     keeper.close();
   });
 
@@ -212,12 +223,14 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     periodMs: config.telemetry.periodMs,
     windowMs: config.telemetry.windowMs,
     slowDevices: [...createSlowDevices({ stateDir, clock, procRoot, sysRoot }), ...bank.slowDevices],
+    derivations: figures.derivations,
     vendors: bank.nativeVendors,
     kernelLog: config.devices.kernelLog,
     ownerOf: (number) => bank.ownerOf(number),
     onDevices: () => bank.refresh(),
     onWindow(window) {
       bank.window(window);
+      deviceEnergy.look();
       energy.window(window);
       link.window(window);
     },

@@ -17,7 +17,11 @@ export interface Capacity {
 }
 
 /** What jobs may use together: the least of the machine, this process's limits and the configuration. */
-export function decideCapacity(config: Config['node'], procRoot: string, sysRoot: string): Capacity {
+export function decideCapacity(
+  config: Omit<Config['node'], 'peakFlops'>,
+  procRoot: string,
+  sysRoot: string,
+): Capacity {
   const limits = readLimits(procRoot, sysRoot);
   const least = (...values: (number | null)[]): number =>
     Math.min(...values.filter((value) => value !== null));

@@ -63,9 +63,15 @@ async function showLocal(
   { output }: Options,
   periodMs: number | null,
 ): Promise<number> {
-  const { stateDir, simulate, devices } = await readConfig(command, context);
+  const { stateDir, simulate, devices, node } = await readConfig(command, context);
   if (simulate !== null) parseSimulated(simulate);
-  const host = openLocalHost(context, { stateDir, windowMs: WINDOW_MS, backend: devices.backend, simulate });
+  const host = openLocalHost(context, {
+    stateDir,
+    windowMs: WINDOW_MS,
+    backend: devices.backend,
+    simulate,
+    peakFlops: node.peakFlops,
+  });
   const told = new Set<string>();
   try {
     if (host.problem !== null) say(context.stderr, host.problem);

@@ -18,7 +18,12 @@ const levels = {
 } as const;
 
 export async function checkAccelerators(context: Context, config: Config): Promise<Outcome> {
-  const host = openLocalHost(context, { ...config, windowMs: WINDOW_MS, backend: config.devices.backend });
+  const host = openLocalHost(context, {
+    ...config,
+    windowMs: WINDOW_MS,
+    backend: config.devices.backend,
+    peakFlops: config.node.peakFlops,
+  });
   try {
     await host.next();
     return judgeAccelerators(await host.readDevices(), findVendorTools(context.environment));

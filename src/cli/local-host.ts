@@ -1,9 +1,10 @@
 // This host's own numbers, read in this process without agent or scheduler: for `devices` and `top`.
 import { createSilentLog } from '../base/log.ts';
+import type { Config } from '../config/config.ts';
 import type { DeviceBackend } from '../config/value.ts';
 import { openAccelerators } from '../device/accelerators.ts';
 import { createSlowDevices } from '../device/catalogue.ts';
-import { rateDevice } from '../device/rating.ts';
+import { createFigures, createMeters } from '../device/figures.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import type { HostView } from '../protocol/api.ts';
 import type { Window } from '../protocol/columns.ts';
@@ -26,6 +27,8 @@ export interface LocalHostOptions {
   readonly backend: DeviceBackend;
   /** Accelerators to make up instead of reading those of the host; null for none. */
   readonly simulate: string | null;
+  /** What the operator says of peaks (node.peakFlops). */
+  readonly peakFlops: Config['node']['peakFlops'];
 }
 
 export interface LocalHost {
@@ -41,13 +44,14 @@ export interface LocalHost {
 /** Opens the reader with windows of `windowMs`; the first comes after about 300 ms. Throws CONFIG_SIMULATE. */
 export function openLocalHost(
   context: Context,
-  { stateDir, windowMs, backend, simulate }: LocalHostOptions,
+  { stateDir, windowMs, backend, simulate, peakFlops }: LocalHostOptions,
 ): LocalHost {
   const { native, problem } = loadNative(nativePaths(context.root).addon);
   const { clock, environment, root } = context;
   let waiting: ((window: Window) => void)[] = [];
   let last: Window | null = null;
   const roots = { procRoot: PROC_ROOT, sysRoot: SYS_ROOT };
+  const figures = createFigures({ overrides: peakFlops, meter: createMeters(), clock, windowMs });
   const { bank } = openAccelerators({
     native,
     root,
@@ -58,12 +62,13 @@ export function openLocalHost(
     retestMs: 0,
     bootId: '',
     saved: null,
-    rate: rateDevice(() => null),
+    rate: figures.rate,
+    ratingRevision: figures.ratingRevision,
     held: () => new Set(),
     environment,
     clock,
     log: createSilentLog(),
-    onChange() {},
+    onChange: (records) => figures.update(records),
     onFailed() {},
   });
   const sampler = createSampler({
@@ -73,6 +78,7 @@ export function openLocalHost(
     periodMs: PERIOD_MS,
     windowMs,
     slowDevices: [...createSlowDevices({ stateDir, clock, ...roots }), ...bank.slowDevices],
+    derivations: figures.derivations,
     vendors: bank.nativeVendors,
     ownerOf: (number) => bank.ownerOf(number),
     onDevices: () => bank.refresh(),

@@ -57,9 +57,15 @@ async function openScene(command: Command, context: Context, periodMs: number): 
     : hostScene(context, config, periodMs);
 }
 
-function hostScene(context: Context, { stateDir, simulate, devices }: Config, windowMs: number): Scene {
+function hostScene(context: Context, { stateDir, simulate, devices, node }: Config, windowMs: number): Scene {
   if (simulate !== null) parseSimulated(simulate);
-  const host = openLocalHost(context, { stateDir, windowMs, backend: devices.backend, simulate });
+  const host = openLocalHost(context, {
+    stateDir,
+    windowMs,
+    backend: devices.backend,
+    simulate,
+    peakFlops: node.peakFlops,
+  });
   let previous: HostView | null = null;
   return {
     async next(rows) {

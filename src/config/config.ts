@@ -14,6 +14,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
+import type { PeakFlops } from './peak-flops.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
 
 /** Where a value came from: `flag --listen`, `environment FLOPD_LISTEN`, `file /etc/flopd/flopd.yaml:3:9`, `default`. */
@@ -35,6 +36,8 @@ export interface Config {
     readonly name: string | null;
     readonly cpus: number | null;
     readonly memoryBytes: number | null;
+    /** Peaks that the operator states, by name or id of a device in lower case. */
+    readonly peakFlops: PeakFlops;
   };
   readonly telemetry: { readonly periodMs: number; readonly windowMs: number };
   /** Accelerators to make up, as written; null for those of the host. */
@@ -103,7 +106,12 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     scheduler: take('scheduler'),
     tokenFile: take('tokenFile'),
     readyFile: take('readyFile'),
-    node: { name: take('node.name'), cpus: take('node.cpus'), memoryBytes: take('node.memoryBytes') },
+    node: {
+      name: take('node.name'),
+      cpus: take('node.cpus'),
+      memoryBytes: take('node.memoryBytes'),
+      peakFlops: take('node.peakFlops'),
+    },
     telemetry: { periodMs: take('telemetry.periodMs'), windowMs: take('telemetry.windowMs') },
     simulate: take('simulate'),
     devices: {

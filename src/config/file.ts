@@ -8,6 +8,8 @@ import { type Environment, homeFolder } from './keys.ts';
 /** Far above any real file; a log or a disk image named by mistake is refused before it is parsed. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
+const MAX_VALUE_DEPTH = 2;
+
 /** One scalar of the file: its path (`node.cpus`), what YAML made of it, and where it stands. */
 export interface FileEntry {
   readonly path: string;
@@ -123,7 +125,13 @@ function collect(
     if (yaml.isMap(value)) {
       // A section of unknown name is reported as itself, not key by key.
       if (prefix === '') collectSection(yaml, value, path, place, entries, place(keyOffset));
-      else entries.push({ path, value: {}, place: place(keyOffset), keyPlace: place(keyOffset) });
+      else
+        entries.push({
+          path,
+          value: plainOf(yaml, value, 0),
+          place: place(keyOffset),
+          keyPlace: place(keyOffset),
+        });
       continue;
     }
     const offset = yaml.isNode(value) && value.range ? value.range[0] : keyOffset;
@@ -136,6 +144,18 @@ function collect(
     // `telemetry:` with everything below it commented out is an empty section, not an empty value.
     entries.push({ path, value: plain, place: place(offset), keyPlace: place(keyOffset) });
   }
+}
+
+/** A map below a key as an object, for keys whose value is one. Deeper than any of those it is not followed. */
+function plainOf(yaml: typeof Yaml, node: unknown, depth: number): unknown {
+  if (yaml.isScalar(node)) return node.value;
+  if (!yaml.isMap(node) || depth > MAX_VALUE_DEPTH) return yaml.isMap(node) ? {} : [];
+  return Object.fromEntries(
+    node.items.map(({ key, value }) => [
+      String(yaml.isScalar(key) ? key.value : key),
+      plainOf(yaml, value, depth + 1),
+    ]),
+  );
 }
 
 function collectSection(

@@ -2,6 +2,7 @@
 // `--help`, `flopd config init` and the README's table all come from here.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import {
   type Address,
   type DeviceBackend,
@@ -155,6 +156,17 @@ export const configKeys = {
     fallback: () => null,
     parse: (value) => parseBytes(value, { min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER }),
     format: (value) => (value === null ? '' : String(value)),
+  }),
+  'node.peakFlops': key<PeakFlops>({
+    flag: '--peak-flops',
+    argument: 'PEAKS',
+    variable: 'FLOPD_NODE_PEAK_FLOPS',
+    help: 'peaks of accelerators that you know better, by name or id and precision, dense, in FLOP/s; in the file also as sections',
+    defaultText: 'the published figures, else units × rate × clock',
+    example: 'NVIDIA H20=bf16:148T,fp8:296T; MTT S5000=bf16:500T',
+    fallback: () => new Map(),
+    parse: parsePeakFlops,
+    format: formatPeakFlops,
   }),
   'telemetry.periodMs': key<number>({
     flag: '--telemetry-period',

@@ -25,6 +25,8 @@ export interface AcceleratorsOptions {
   readonly bootId: string;
   readonly saved: LadderState | null;
   readonly rate: Rate;
+  /** See `CensusOptions.ratingRevision`. */
+  readonly ratingRevision?: () => number;
   readonly held: () => ReadonlySet<string>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly clock: Clock;

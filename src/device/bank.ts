@@ -48,6 +48,8 @@ export interface BankOptions {
   readonly backend: BackendChoice;
   readonly ladder: Ladder;
   readonly rate: Rate;
+  /** See `CensusOptions.ratingRevision`. */
+  readonly ratingRevision?: () => number;
   /** Ids of the devices that jobs hold; the simulation is busier there. */
   readonly held: () => ReadonlySet<string>;
   readonly toolPeriodMs: number;

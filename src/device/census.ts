@@ -25,6 +25,8 @@ export interface CensusOptions {
   readonly roster: Roster;
   readonly ladder: Ladder;
   readonly rate: Rate;
+  /** Another number when devices are to be rated anew although nothing about them has changed. */
+  readonly ratingRevision?: () => number;
   readonly clock: Clock;
   onChange(records: readonly DeviceRecord[]): void;
   onFailed(id: string, fault: DeviceFault): void;
@@ -57,6 +59,7 @@ export function createCensus(options: CensusOptions): Census {
   let toldMs = Number.NEGATIVE_INFINITY;
   let isDirty = false;
   let ladderRevision = ladder.revision();
+  let ratingRevision = options.ratingRevision?.() ?? 0;
 
   function ratingOf(rated: Rated): Rating {
     const { member, parent, memoryTotalBytes, parentMemoryBytes } = rated;
@@ -118,6 +121,12 @@ export function createCensus(options: CensusOptions): Census {
   }
 
   function publish(): void {
+    const nowRating = options.ratingRevision?.() ?? 0;
+    if (nowRating !== ratingRevision) {
+      ratingRevision = nowRating;
+      ratings.clear();
+      isDirty = true;
+    }
     if (ladder.revision() !== ladderRevision) {
       ladderRevision = ladder.revision();
       isDirty = true;

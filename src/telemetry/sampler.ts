@@ -5,11 +5,13 @@
 // missed is in the next, longer one. The memory of a window is used again for the next: who keeps one copies it.
 import type { Clock, Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { DerivationSource } from '../device/derivation.ts';
 import type { SlowDevice } from '../device/device.ts';
 import type { Native } from '../native.ts';
 import { windowHeader } from '../native.ts';
 import type { Column, ColumnFamilyName, Window } from '../protocol/columns.ts';
 import { absentReasons, columnFamilies, isColumnFamilyName, windowStatistics } from '../protocol/columns.ts';
+import { createDerivedRow, type DerivedRow } from './derived-row.ts';
 import { createSlowRow } from './slow-row.ts';
 
 /** The first window comes after this many ticks, so that a new agent has numbers at once. */
@@ -30,6 +32,8 @@ export interface SamplerOptions {
   readonly periodMs: number;
   readonly windowMs: number;
   readonly slowDevices: readonly SlowDevice[];
+  /** What is computed from the other columns of each window; nothing when absent. */
+  readonly derivations?: DerivationSource;
   /** Vendors whose accelerators the native reader reads, and the kernel's log that it follows; none when absent. */
   readonly vendors?: readonly string[];
   readonly kernelLog?: string | null;
@@ -64,8 +68,9 @@ export function createSampler(options: SamplerOptions): Sampler {
   const totals: ReaderTotals = { windows: 0, busySeconds: 0, lateTicks: 0 };
   const header = new Float64Array(windowHeader.length);
   const slow = createSlowRow(slowDevices, clock, log);
+  const derived = createDerivedRow(options.derivations);
   let generation = 1;
-  let row = createRow(-1, native === null ? missingColumns() : [], slow.columns());
+  let row = createRow(-1, native === null ? missingColumns() : [], slow.columns(), derived);
   let deviceRevision = 0;
   let latest: Window | null = null;
   let takenMs: number | null = null;
@@ -97,7 +102,11 @@ export function createSampler(options: SamplerOptions): Sampler {
 
   /** Hot: every window. */
   function take(nowMs: number): void {
-    if (row.slowColumns !== slow.columns() || row.waiting.some((number) => ownerOf(number) !== null))
+    if (
+      row.slowColumns !== slow.columns() ||
+      row.derivedRevision !== derived.revision() ||
+      row.waiting.some((number) => ownerOf(number) !== null)
+    )
       adopt(row.nativeGeneration, row.nativeColumns);
     if (native !== null) {
       // What was not taken stays in the reader: after new columns the same window is taken at the second attempt.
@@ -113,9 +122,10 @@ export function createSampler(options: SamplerOptions): Sampler {
       totals.lateTicks += at(windowHeader.lateTicks);
     } else sequence += 1;
     slow.writeInto(row.values, row.reasons, row.shown.length);
-    logChanges(row, log);
     const durationMs =
       native === null ? nowMs - startedMs : (at(windowHeader.endNs) - at(windowHeader.startNs)) / 1e6;
+    derived.writeInto(row.values, row.reasons, durationMs);
+    logChanges(row, log);
     startedMs = nowMs;
     totals.windows += 1;
     takenMs = nowMs;
@@ -166,7 +176,7 @@ export function createSampler(options: SamplerOptions): Sampler {
 
   function adopt(nativeGeneration: number, nativeColumns: readonly ReaderColumn[]): void {
     generation += 1;
-    row = createRow(nativeGeneration, nativeColumns, slow.columns(), ownerOf);
+    row = createRow(nativeGeneration, nativeColumns, slow.columns(), derived, ownerOf);
     log.debug({ generation, columns: row.columns.length }, 'telemetry columns changed');
   }
 
@@ -191,7 +201,7 @@ interface ReaderColumn {
 }
 
 /**
- * Memory of the windows of one generation: native columns first, then slow ones. The reader writes all its columns;
+ * Memory of the windows of one generation: native columns first, then slow ones, then derived ones. The reader writes all its columns;
  * those that are shown are then moved up over those that are not.
  */
 interface Row {
@@ -202,6 +212,7 @@ interface Row {
   /** Numbers of the devices whose columns are kept out. */
   readonly waiting: readonly number[];
   readonly slowColumns: readonly Column[];
+  readonly derivedRevision: number;
   readonly columns: readonly Column[];
   readonly memory: Float64Array;
   readonly reasonMemory: Uint8Array;
@@ -216,6 +227,7 @@ function createRow(
   nativeGeneration: number,
   nativeColumns: readonly ReaderColumn[],
   slowColumns: readonly Column[],
+  derived: DerivedRow,
   ownerOf: (deviceNumber: number) => number | null = () => null,
 ): Row {
   const waiting = new Set<number>();
@@ -229,8 +241,11 @@ function createRow(
     shown.push(place);
     return [{ family, owner, label }];
   });
-  const columns = [...native, ...slowColumns];
-  const most = nativeColumns.length + slowColumns.length;
+  const derivedRevision = derived.revision();
+  const base = [...native, ...slowColumns];
+  const derivedColumns = derived.bind(base, native.length);
+  const columns = [...base, ...derivedColumns];
+  const most = nativeColumns.length + slowColumns.length + derivedColumns.length;
   const memory = new Float64Array(most * windowStatistics).fill(Number.NaN);
   const reasonMemory = new Uint8Array(most).fill(REASON_UNSUPPORTED);
   return {
@@ -239,6 +254,7 @@ function createRow(
     shown: Int32Array.from(shown),
     waiting: [...waiting],
     slowColumns,
+    derivedRevision,
     columns,
     memory,
     reasonMemory,

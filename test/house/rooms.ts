@@ -24,7 +24,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     packages: ['zod'],
     node: ['node:buffer', 'node:crypto', 'node:zlib'],
   },
-  config: { uses: ['base'], types: [], packages: ['zod', 'yaml'] },
+  config: { uses: ['base'], types: ['protocol'], packages: ['zod', 'yaml'] },
   device: {
     uses: ['base', 'native', 'protocol'],
     types: [],

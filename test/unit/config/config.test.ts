@@ -74,7 +74,7 @@ describe('precedence', () => {
     const config = await load(
       'node:\n  memoryBytes: 4GiB\n  cpus: 1.5\ntelemetry:\n  periodMs: 50\n  windowMs: 2s\ntokenFile: token\nstateDir: ~/s\n',
     );
-    expect(config.node).toEqual({ name: null, cpus: 1.5, memoryBytes: 4 * 1024 ** 3 });
+    expect(config.node).toEqual({ name: null, cpus: 1.5, memoryBytes: 4 * 1024 ** 3, peakFlops: new Map() });
     expect(config.telemetry).toEqual({ periodMs: 50, windowMs: 2000 });
     expect(config.tokenFile).toBe(join(folder, 'token'));
     expect(config.stateDir).toBe(join(folder, 's'));
@@ -100,7 +100,7 @@ describe('mistakes in the file', () => {
     ['listen:', 'listen: nothing', ':1:', 'write HOST:PORT'],
     ['node: 5', 'node: 5', ':1:7', 'indented below "node:"'],
     ['node:\n  cpus: many', 'node.cpus: "many"', ':2:9', 'for example 8'],
-    ['node:\n  cpus:\n    deep: 1', 'node.cpus: {}', ':2:3', 'for example 8'],
+    ['node:\n  cpus:\n    deep: 1', 'node.cpus: {"deep":1}', ':2:3', 'for example 8'],
     ['telemetry:\n  periodMs: 1ms', 'telemetry.periodMs: "1ms"', ':2:13', 'between 10ms and 10s'],
     [
       'telemetry:\n  windowMs: 100ms\n  periodMs: 200ms',
