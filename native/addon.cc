@@ -1,16 +1,11 @@
 // The export table and the checks of arguments, nothing else. In the order of src/native.ts.
-//
-// Plain Node-API 8 without the C++ library. A function that returns nullptr has an exception pending: a TypeError
-// that names the wrong argument, or an Error with a code.
 #include <errno.h>
-#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <node_api.h>
-
+#include "addon.h"
 #include "flops.h"
 #include "notify.h"
 #include "reader.h"
@@ -20,159 +15,6 @@
 extern "C" const char flopd_version[];
 
 namespace {
-
-constexpr size_t MAX_ARGUMENTS = 4;
-constexpr size_t MAX_PATH_BYTES = 4095;
-constexpr size_t MAX_NOTIFY_BYTES = 64 << 10;
-constexpr size_t MAX_STRINGS = 1 << 16;       // of one argv or environment
-constexpr size_t MAX_STRING_BYTES = 1 << 20;  // the kernel takes 128 KiB at most, and answers E2BIG itself
-
-// Throws a TypeError, unless a getter of the caller's threw already: that stays.
-bool fail_type(napi_env env, const char *text) {
-  bool pending = false;
-  napi_is_exception_pending(env, &pending);
-  if (!pending) napi_throw_type_error(env, "ERR_INVALID_ARG_VALUE", text);
-  return false;
-}
-
-const char *errno_name(int error) {
-#define NAME(code) \
-  case code:       \
-    return #code;
-  switch (error) {
-    NAME(EACCES) NAME(EAGAIN) NAME(EBADF) NAME(EBUSY) NAME(EDQUOT) NAME(EEXIST) NAME(EINVAL) NAME(EIO) NAME(EISDIR)
-    NAME(ELOOP) NAME(EMFILE) NAME(ENAMETOOLONG) NAME(ENFILE) NAME(ENODEV) NAME(ENOENT) NAME(ENOLCK) NAME(ENOMEM)
-    NAME(ENOSPC) NAME(ENOTDIR) NAME(ENOTEMPTY) NAME(ENXIO) NAME(EPERM) NAME(EROFS) NAME(ETXTBSY)
-    NAME(EXDEV)
-    default:
-      return "UNKNOWN";
-  }
-#undef NAME
-}
-
-napi_value fail(napi_env env, const char *code, const char *text) {
-  napi_throw_error(env, code, text);
-  return nullptr;
-}
-
-napi_value fail_errno(napi_env env, const char *what, int error) {
-  char text[256];
-  snprintf(text, sizeof text, "%s: %s: %s", errno_name(error), what, strerror(error));
-  return fail(env, errno_name(error), text);
-}
-
-// The arguments of a call; those not given are undefined.
-struct Arguments {
-  napi_value at[MAX_ARGUMENTS];
-  bool get(napi_env env, napi_callback_info info) {
-    size_t count = MAX_ARGUMENTS;
-    return napi_get_cb_info(env, info, &count, at, nullptr, nullptr) == napi_ok;
-  }
-};
-
-bool is_type(napi_env env, napi_value value, napi_valuetype wanted) {
-  napi_valuetype type;
-  return napi_typeof(env, value, &type) == napi_ok && type == wanted;
-}
-
-// A copy of a string, to be freed, or nullptr with a TypeError pending: `name` must be a string of `min` to `max`
-// bytes without NUL.
-char *copy_string(napi_env env, napi_value value, const char *name, size_t min, size_t max, size_t *length = nullptr) {
-  char text[160];
-  size_t size = 0;
-  snprintf(text, sizeof text, "%s must be a string of %zu to %zu bytes without NUL", name, min, max);
-  if (!is_type(env, value, napi_string) || napi_get_value_string_utf8(env, value, nullptr, 0, &size) != napi_ok ||
-      size < min || size > max) {
-    fail_type(env, text);
-    return nullptr;
-  }
-  char *copy = static_cast<char *>(malloc(size + 1));
-  if (copy == nullptr) {
-    fail_errno(env, name, ENOMEM);
-    return nullptr;
-  }
-  napi_get_value_string_utf8(env, value, copy, size + 1, &size);
-  if (memchr(copy, 0, size) != nullptr) {
-    free(copy);
-    fail_type(env, text);
-    return nullptr;
-  }
-  if (length != nullptr) *length = size;
-  return copy;
-}
-
-void free_strings(char **strings) {
-  for (size_t i = 0; strings != nullptr && strings[i] != nullptr; i++) free(strings[i]);
-  free(strings);
-}
-
-// A copy of an array of strings that ends with NULL, or nullptr with an exception pending.
-char **copy_strings(napi_env env, napi_value value, const char *name, uint32_t min) {
-  char text[96];
-  bool is_array = false;
-  uint32_t count = 0;
-  snprintf(text, sizeof text, "%s must be an array of %u to %zu strings", name, min, MAX_STRINGS);
-  if (napi_is_array(env, value, &is_array) != napi_ok || !is_array ||
-      napi_get_array_length(env, value, &count) != napi_ok || count < min || count > MAX_STRINGS) {
-    fail_type(env, text);
-    return nullptr;
-  }
-  char **strings = static_cast<char **>(calloc(count + 1, sizeof *strings));
-  if (strings == nullptr) {
-    fail_errno(env, name, ENOMEM);
-    return nullptr;
-  }
-  for (uint32_t i = 0; i < count; i++) {
-    napi_handle_scope scope;
-    napi_value item;
-    if (napi_open_handle_scope(env, &scope) != napi_ok) {
-      free_strings(strings);
-      return nullptr;
-    }
-    snprintf(text, sizeof text, "%s[%u]", name, i);
-    if (napi_get_element(env, value, i, &item) == napi_ok) strings[i] = copy_string(env, item, text, 0, MAX_STRING_BYTES);
-    napi_close_handle_scope(env, scope);
-    if (strings[i] != nullptr) continue;
-    free_strings(strings);
-    return nullptr;
-  }
-  return strings;
-}
-
-bool get_integer(napi_env env, napi_value value, const char *name, double min, double max, unsigned *result) {
-  double number;
-  if (is_type(env, value, napi_number) && napi_get_value_double(env, value, &number) == napi_ok && number >= min &&
-      number <= max && floor(number) == number) {
-    *result = static_cast<unsigned>(number);
-    return true;
-  }
-  char text[96];
-  snprintf(text, sizeof text, "%s must be an integer from %.0f to %.0f", name, min, max);
-  return fail_type(env, text);
-}
-
-// The memory of a typed array, valid until JavaScript runs again.
-bool get_memory(napi_env env, napi_value value, napi_typedarray_type wanted, const char *text, void **data, size_t *length) {
-  bool is_typed = false;
-  napi_typedarray_type type;
-  if (napi_is_typedarray(env, value, &is_typed) != napi_ok || !is_typed ||
-      napi_get_typedarray_info(env, value, &type, length, data, nullptr, nullptr) != napi_ok || type != wanted)
-    return fail_type(env, text);
-  if (*data == nullptr) *length = 0;  // detached
-  return true;
-}
-
-napi_value undefined(napi_env env) {
-  napi_value value = nullptr;
-  napi_get_undefined(env, &value);
-  return value;
-}
-
-napi_value number_of(napi_env env, double number) {
-  napi_value value = nullptr;
-  napi_create_double(env, number, &value);
-  return value;
-}
 
 // The reader.
 
@@ -186,7 +28,8 @@ napi_value open_reader_(napi_env env, napi_callback_info info) {
   Arguments arguments;
   if (!arguments.get(env, info)) return nullptr;
   napi_value options = arguments.at[0], period;
-  unsigned period_ms = 0;
+  reader_options given = {};
+  DeviceOptions devices = {};
   if (!is_type(env, options, napi_object)) {
     fail_type(env, "options must be an object with procRoot, sysRoot and periodMs");
     return nullptr;
@@ -194,10 +37,19 @@ napi_value open_reader_(napi_env env, napi_callback_info info) {
   char *proc_root = get_root(env, options, "procRoot");
   char *sys_root = proc_root != nullptr ? get_root(env, options, "sysRoot") : nullptr;
   bool is_right = sys_root != nullptr && napi_get_named_property(env, options, "periodMs", &period) == napi_ok &&
-                  get_integer(env, period, "periodMs", 10, 10000, &period_ms);
-  int error = is_right ? reader_open(proc_root, sys_root, period_ms, env) : 0;
+                  get_integer(env, period, "periodMs", 10, 10000, &given.period_ms) &&
+                  get_device_options(env, options, &devices);
+  given.proc_root = proc_root;
+  given.sys_root = sys_root;
+  given.vendors = devices.vendors;
+  given.kernel_log = devices.kernel_log;
+  given.wake = wake_watcher;
+  given.owner = env;
+  int error = is_right ? reader_open(&given) : 0;
   free(proc_root);
   free(sys_root);
+  free_strings(devices.vendors);
+  free(devices.kernel_log);
   if (!is_right) return nullptr;
   if (error == -EBUSY) return fail(env, "READER_OPEN", "a reader is open already in this process");
   return error != 0 ? fail_errno(env, "the reader could not be started", -error) : undefined(env);
@@ -206,15 +58,19 @@ napi_value open_reader_(napi_env env, napi_callback_info info) {
 napi_value fail_closed(napi_env env) { return fail(env, "READER_CLOSED", "no reader is open"); }
 
 napi_value column_of(napi_env env, const column &column) {
-  napi_value object, family, label;
+  napi_value object, family, label, device;
   const char *name = family_name(column.family);
   if (napi_create_object(env, &object) != napi_ok ||
       napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &family) != napi_ok)
     return nullptr;
-  napi_status status = column.label[0] == 0 ? napi_get_null(env, &label)
-                                            : napi_create_string_utf8(env, column.label, NAPI_AUTO_LENGTH, &label);
-  if (status != napi_ok || napi_set_named_property(env, object, "family", family) != napi_ok ||
-      napi_set_named_property(env, object, "label", label) != napi_ok)
+  napi_status labelled = column.label[0] == 0 ? napi_get_null(env, &label)
+                                              : napi_create_string_utf8(env, column.label, NAPI_AUTO_LENGTH, &label);
+  napi_status numbered =
+      column.device < 0 ? napi_get_null(env, &device) : napi_create_int32(env, column.device, &device);
+  if (labelled != napi_ok || numbered != napi_ok ||
+      napi_set_named_property(env, object, "family", family) != napi_ok ||
+      napi_set_named_property(env, object, "label", label) != napi_ok ||
+      napi_set_named_property(env, object, "device", device) != napi_ok)
     return nullptr;
   return object;
 }
@@ -246,7 +102,7 @@ napi_value take_window_(napi_env env, napi_callback_info info) {
       !get_memory(env, arguments.at[2], napi_uint8_array, "reasons must be a Uint8Array", &reasons, &reasons_length))
     return nullptr;
   if (header_length < HEADER_LENGTH) {
-    fail_type(env, "header must be a Float64Array of at least 7");
+    fail_type(env, "header must be a Float64Array of at least 8");
     return nullptr;
   }
   int count = reader_take(static_cast<double *>(header), static_cast<double *>(values), values_length,
@@ -439,6 +295,9 @@ NAPI_MODULE_INIT() {
                   export_function(env, exports, "readerColumns", reader_columns_) &&
                   export_function(env, exports, "takeWindow", take_window_) &&
                   export_function(env, exports, "closeReader", close_reader_) &&
+                  export_function(env, exports, "readDevices", read_devices_) &&
+                  export_function(env, exports, "takeDeviceEvents", take_device_events_) &&
+                  export_function(env, exports, "watchDevices", watch_devices_) &&
                   export_function(env, exports, "notify", notify_) && export_function(env, exports, "spawn", spawn_) &&
                   export_function(env, exports, "reap", reap_) &&
                   export_function(env, exports, "lockFile", lock_file_) &&

@@ -126,8 +126,8 @@ async function build() {
   const cc = await findCompiler('CC', 'cc');
   const cxx = await findCompiler('CXX', 'c++');
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const headers = [native, join(native, 'host'), join(native, 'shim')].flatMap((folder) =>
-    filesIn(folder, /\.h$/),
+  const headers = ['.', 'host', 'vendor', 'abi', 'shim'].flatMap((folder) =>
+    filesIn(join(native, folder), /\.h$/),
   );
   mkdirSync(join(out, 'obj'), { recursive: true });
 
@@ -173,20 +173,21 @@ async function build() {
     });
 
   const addonSources = [
-    join(native, 'addon.cc'),
-    ...filesIn(native, /\.c$/),
+    ...filesIn(native, /\.cc?$/),
     ...filesIn(join(native, 'host'), /\.c$/),
+    ...filesIn(join(native, 'vendor'), /\.c$/),
   ];
   const include = findNodeHeaders();
   programs.push({
     target: join(out, 'flopd.node'),
     objects: objectsOf('addon', addonSources, (isC) => (isC ? inAddon : [...inAddon, `-I${include}`])),
-    // Linked by the C compiler: addon.cc uses nothing of the C++ library, so the host needs none.
+    // Linked by the C compiler: the addon uses nothing of the C++ library, so the host needs none.
     flags: [
       '-shared',
       '-pthread',
       '-Wl,-z,relro,-z,now,-z,nodelete',
       ...(asan ? ['-fsanitize=address'] : []),
+      '-ldl',
       '-lm',
     ],
     preferStatic: false,

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,9 +18,10 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "generation.h"
 #include "host/host.h"
 #include "spawn.h"
-#include "window.h"
+#include "vendor/part.h"
 
 enum { MAX_PARTS = 32 };
 
@@ -34,15 +34,6 @@ static const int64_t SLOW_TICKS = 10, SLOW_NS = 1000000000;        // sensors an
 static const int64_t CHANGE_TICKS = 50, CHANGE_NS = 5000000000;    // least time between two generations
 static const int64_t SCAN_TICKS = 100, SCAN_NS = 10000000000;      // looks for what no tick would notice
 
-struct generation {
-  atomic_uint references;
-  uint32_t number;
-  size_t count;
-  struct column *columns;
-  struct window windows[2];
-  struct window *active;
-};
-
 struct reader {
   pthread_mutex_t lock;
   pthread_cond_t wake;   // the thread waits here for its next tick; signalled to stop it
@@ -50,12 +41,14 @@ struct reader {
   unsigned references;   // of the registry, of the thread and of an open in progress
   bool stopping, is_ended;
   const void *owner;
+  struct crew *crew;     // of the devices
   char *proc_root, *sys_root;
   int64_t period_ns;
 
   // Of the thread alone.
   struct roots roots;
   void *states[MAX_PARTS];
+  struct device_part *devices;
   struct row *row;
   int64_t next_scan_ns, next_change_ns, last_cpu_ns;
 
@@ -73,43 +66,12 @@ static struct reader *open_reader;
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
-// Generations.
-
-static struct generation *generation_new(const struct row *row, uint32_t number, int64_t now_ns) {
-  struct generation *g = calloc(1, sizeof *g);
-  if (g == NULL) return NULL;
-  g->columns = malloc((row->count + 1) * sizeof *g->columns);
-  bool first = window_init(&g->windows[0], row->count), second = window_init(&g->windows[1], row->count);
-  if (g->columns == NULL || !first || !second) {
-    if (first) window_free(&g->windows[0]);
-    if (second) window_free(&g->windows[1]);
-    free(g->columns);
-    free(g);
-    return NULL;
-  }
-  memcpy(g->columns, row->columns, row->count * sizeof *g->columns);
-  atomic_init(&g->references, 1);
-  g->number = number;
-  g->count = row->count;
-  g->active = &g->windows[0];
-  g->active->start_ns = g->active->end_ns = now_ns;
-  return g;
-}
-
-// Lets go of a reference.
-static void generation_release(struct generation *g) {
-  if (g == NULL || atomic_fetch_sub(&g->references, 1) > 1) return;
-  window_free(&g->windows[0]);
-  window_free(&g->windows[1]);
-  free(g->columns);
-  free(g);
-}
-
 // The thread.
 
 static void close_host(struct reader *r) {
   for (size_t i = 0; host_parts[i] != NULL; i++)
     if (r->states[i] != NULL) host_parts[i]->close(r->states[i]);
+  if (r->devices != NULL) device_part_close(r->devices);
   if (r->roots.proc >= 0) close(r->roots.proc);
   if (r->roots.sys >= 0) close(r->roots.sys);
   if (r->roots.scratch != MAP_FAILED) munmap(r->roots.scratch, r->roots.scratch_size);
@@ -127,7 +89,8 @@ static bool open_host(struct reader *r) {
     r->states[i] = host_parts[i]->open(&r->roots);
     if (r->states[i] == NULL) return false;
   }
-  return true;
+  r->devices = device_part_open(r->crew);
+  return r->devices != NULL;
 }
 
 // Looks at what is there; makes a new generation if the columns differ. Without memory the old one stays.
@@ -137,8 +100,11 @@ static void scan(struct reader *r, int64_t now_ns) {
   if (row == NULL) return;
   for (size_t i = 0; host_parts[i] != NULL; i++) host_parts[i]->scan(r->states[i], force);
   for (size_t i = 0; host_parts[i] != NULL; i++) host_parts[i]->announce(r->states[i], row);
+  device_part_announce(r->devices, row);
   r->next_scan_ns = now_ns + least(SCAN_TICKS * r->period_ns, SCAN_NS);
   r->next_change_ns = now_ns + least(CHANGE_TICKS * r->period_ns, CHANGE_NS);
+  // While vendors' libraries are being opened, their devices get columns as soon as they are known.
+  if (device_part_is_settling(r->devices, now_ns)) r->next_change_ns = now_ns - SLOW_NS;
   // INVARIANT: equal columns are announced at equal places, so the parts fit the old row as well.
   if (r->row != NULL && row_same_columns(r->row, row)) {
     r->row->stale = false;
@@ -179,6 +145,7 @@ static void tick(struct reader *r, int64_t now_ns, int64_t missed) {
   struct tick tick = {now_ns, (double)elapsed_ns / 1e9, least(SLOW_TICKS * r->period_ns, SLOW_NS)};
   for (size_t i = 0; i < r->row->count; i++) r->row->weights[i] = tick.elapsed;
   for (size_t i = 0; host_parts[i] != NULL; i++) host_parts[i]->read(r->states[i], r->row, &tick);
+  device_part_read(r->devices, r->row, now_ns, tick.elapsed);
   spawn_reap();
 
   int64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -204,6 +171,7 @@ static void reader_release(struct reader *r) {
   pthread_cond_destroy(&r->wake);
   pthread_cond_destroy(&r->ended);
   pthread_mutex_destroy(&r->lock);
+  crew_release(r->crew);
   free(r->proc_root);
   free(r->sys_root);
   free(r);
@@ -252,12 +220,15 @@ static void *run(void *argument) {
 
 // The border.
 
-static struct reader *reader_new(const char *proc_root, const char *sys_root, unsigned period_ms, const void *owner) {
+static struct reader *reader_new(const struct reader_options *options) {
   struct reader *r = calloc(1, sizeof *r);
   if (r == NULL) return NULL;
-  r->proc_root = strdup(proc_root);
-  r->sys_root = strdup(sys_root);
-  if (r->proc_root == NULL || r->sys_root == NULL) {
+  r->period_ns = (int64_t)options->period_ms * 1000000;
+  r->proc_root = strdup(options->proc_root);
+  r->sys_root = strdup(options->sys_root);
+  struct crew_options crew = {options->vendors, options->kernel_log, options->proc_root, r->period_ns, options->wake};
+  if (r->proc_root != NULL && r->sys_root != NULL) r->crew = crew_start(&crew);
+  if (r->crew == NULL) {
     free(r->proc_root);
     free(r->sys_root);
     free(r);
@@ -270,8 +241,7 @@ static struct reader *reader_new(const char *proc_root, const char *sys_root, un
   pthread_cond_init(&r->ended, &attributes);
   pthread_condattr_destroy(&attributes);
   pthread_mutex_init(&r->lock, NULL);
-  r->period_ns = (int64_t)period_ms * 1000000;
-  r->owner = owner;
+  r->owner = options->owner;
   r->references = 3;
   r->roots.proc = r->roots.sys = -1;
   r->roots.scratch = MAP_FAILED;
@@ -294,11 +264,12 @@ static int start_thread(struct reader *r) {
   return -error;
 }
 
-int reader_open(const char *proc_root, const char *sys_root, unsigned period_ms, const void *owner) {
+int reader_open(const struct reader_options *options) {
   pthread_mutex_lock(&registry);
-  struct reader *r = open_reader == NULL ? reader_new(proc_root, sys_root, period_ms, owner) : NULL;
+  struct reader *r = open_reader == NULL ? reader_new(options) : NULL;
   int error = r != NULL ? start_thread(r) : open_reader != NULL ? -EBUSY : -ENOMEM;
   if (error != 0 && r != NULL) {
+    crew_stop(r->crew);
     r->references = 1;
     reader_release(r);
   }
@@ -313,7 +284,7 @@ int reader_open(const char *proc_root, const char *sys_root, unsigned period_ms,
   bool failed = r->is_ended && r->last_tick_ns == 0 && !r->stopping;
   pthread_mutex_unlock(&r->lock);
   reader_release(r);
-  if (failed) reader_close_owned(owner);  // the thread ends before its first tick only without memory
+  if (failed) reader_close_owned(options->owner);  // the thread ends before its first tick only without memory
   return failed ? -ENOMEM : 0;
 }
 
@@ -349,6 +320,7 @@ static void write_header(double header[HEADER_LENGTH], const struct reader *r, c
   header[HEADER_END_NS] = (double)(w->ticks > 0 ? w->end_ns : now_ns);
   header[HEADER_BUSY_NS] = (double)w->busy_ns;
   header[HEADER_LATE_TICKS] = (double)w->late_ticks;
+  header[HEADER_DEVICE_REVISION] = (double)crew_revision();
 }
 
 int reader_take(double header[HEADER_LENGTH], double *values, size_t values_length, uint8_t *reasons, size_t reasons_length) {
@@ -393,13 +365,45 @@ void reader_columns_done(struct generation_columns *columns) {
   columns->generation = NULL;
 }
 
+// The crew of the open reader, held; NULL without one.
+static struct crew *hold_crew(void) {
+  pthread_mutex_lock(&registry);
+  struct crew *crew = open_reader != NULL ? open_reader->crew : NULL;
+  if (crew != NULL) crew_hold(crew);
+  pthread_mutex_unlock(&registry);
+  return crew;
+}
+
+static char *copy_text(const char *text, size_t *length) {
+  *length = strlen(text);
+  return strdup(text);
+}
+
+char *reader_devices(size_t *length) {
+  struct crew *crew = hold_crew();
+  if (crew == NULL) return copy_text("{\"revision\":0,\"vendors\":[],\"devices\":[]}", length);
+  char *text = crew_report(crew, length);
+  crew_release(crew);
+  return text;
+}
+
+char *reader_device_events(size_t *length) {
+  struct crew *crew = hold_crew();
+  if (crew == NULL) return copy_text("[]", length);
+  char *text = crew_events(crew, length);
+  crew_release(crew);
+  return text;
+}
+
 static void close_reader(struct reader *r) {
+  crew_stop(r->crew);
   struct timespec deadline = timespec_of_ns(monotonic_ns() + CLOSE_WAIT_NS);
   pthread_mutex_lock(&r->lock);
   r->stopping = true;
   pthread_cond_signal(&r->wake);
   for (int waited = 0; !r->is_ended && waited == 0;) waited = pthread_cond_timedwait(&r->ended, &r->lock, &deadline);
   pthread_mutex_unlock(&r->lock);
+  crew_join(r->crew);
   reader_release(r);
 }
 

@@ -18,15 +18,20 @@ const char *family_name(enum family family) { return families[family].name; }
 enum kind family_kind(enum family family) { return families[family].kind; }
 
 struct row *row_new(void) {
-  // calloc of this size comes as untouched pages: only what the host's columns need becomes resident.
+  // calloc of this size comes as untouched pages: only what the columns need becomes resident.
   return calloc(1, sizeof(struct row));
 }
 
 size_t row_add(struct row *row, enum family family, const char *label) {
+  return row_add_device(row, family, label, -1);
+}
+
+size_t row_add_device(struct row *row, enum family family, const char *label, int32_t device) {
   // The last place takes whatever is too much, outside `count`: see ROW_CAPACITY.
   size_t index = row->count < ROW_CAPACITY - 1 ? row->count++ : ROW_CAPACITY - 1;
   struct column *column = &row->columns[index];
   column->family = family;
+  column->device = device;
   snprintf(column->label, sizeof column->label, "%s", label);
   row_absent(row, index, NOT_YET);
   return index;
@@ -47,7 +52,8 @@ void row_unique_label(const struct row *row, enum family family, char label[LABE
 bool row_same_columns(const struct row *a, const struct row *b) {
   if (a->count != b->count) return false;
   for (size_t i = 0; i < a->count; i++)
-    if (a->columns[i].family != b->columns[i].family || strcmp(a->columns[i].label, b->columns[i].label) != 0)
+    if (a->columns[i].family != b->columns[i].family || a->columns[i].device != b->columns[i].device ||
+        strcmp(a->columns[i].label, b->columns[i].label) != 0)
       return false;
   return true;
 }

@@ -93,12 +93,15 @@ enum reason { PRESENT, UNSUPPORTED, DENIED, LOST, LATE, ERROR, NOT_YET };
 
 enum { LABEL_SIZE = 96 };
 
-// Above what all parts may announce together (1024 cores, 64 disks of 5, 64 interfaces of 9, 128 sensors and 64 power
-// zones of 2, some 40 others), so that adding a column cannot fail.
-enum { ROW_CAPACITY = 3072 };
+// Above what the parts of the host may announce together (1024 cores, 64 disks of 5, 64 interfaces of 9, 128 sensors
+// and 64 power zones of 2, some 40 others), so that adding a column cannot fail; and room for 1024 devices with 44
+// numbers each. A row is 5.8 MB of address space, of which only what is used becomes memory; windows are made as long
+// as the columns are many.
+enum { HOST_CAPACITY = 3072, DEVICE_CAPACITY = 1024 * 44, ROW_CAPACITY = HOST_CAPACITY + DEVICE_CAPACITY };
 
 struct column {
   enum family family;
+  int32_t device;          // number of the device, -1 for the host's
   char label[LABEL_SIZE];  // "" where the family has none
 };
 
@@ -120,6 +123,7 @@ struct row *row_new(void);
 
 // Adds a column, absent as `NOT_YET`; returns its index. Only while a generation is made.
 size_t row_add(struct row *row, enum family family, const char *label);
+size_t row_add_device(struct row *row, enum family family, const char *label, int32_t device);
 
 // Makes `label` differ from the labels that the row already has in `family`, by a number at its end.
 void row_unique_label(const struct row *row, enum family family, char label[LABEL_SIZE]);

@@ -38,7 +38,11 @@ const isPure = (id) =>
     : id.startsWith(source) && !id.startsWith(join(source, 'bin'));
 
 const bundle = await rolldown({
-  input: { flopd: join(source, 'bin', 'flopd.ts'), 'store-writer': join(source, 'bin', 'store-writer.ts') },
+  input: {
+    flopd: join(source, 'bin', 'flopd.ts'),
+    'store-writer': join(source, 'bin', 'store-writer.ts'),
+    'nvidia-query': join(source, 'bin', 'nvidia-query.ts'),
+  },
   platform: 'node',
   // Packages with binaries of their own, or used once at start-up, stay in node_modules.
   external: ['libsql', 'systeminformation', 'node-nvidia-smi'],

@@ -7,7 +7,9 @@
 // counts as hung: the crew leaves that thread to it, marks the device late, and goes on with a new worker that leaves
 // the device alone until the old one comes back (which then ends). So: at most one waiting call per device, and
 //   - `read` may touch the session (read-only after `open`), its device and its sample, and nothing else;
-//   - a session with a call in flight is never closed; it is left as it is and a new one is made beside it.
+//   - a session with a call in flight is never closed; it is left as it is and a new one is made beside it. `close`
+//     comes from the thread that lets go of the session last, which may be the event thread or one that had hung.
+// What a hung `enumerate` brings counts when it comes back; what a hung `read` brought of the slower paces as well.
 //
 // Memory. Structs that the library fills are zeroed and larger than any header says (see the abi headers): libraries
 // write by their own idea of a size. Every string that comes out is cut and ends with NUL.
@@ -115,7 +117,9 @@ enum {
 };
 
 // How often a group of numbers is read. FAST: every tick of the reader, but not below the vendor's `fast_ns`;
-// SECOND: once a second; SLOW: every ten seconds, and at once after an event.
+// SECOND: once a second; SLOW: every ten seconds, and at once after an event. A device whose latest read of any pace was
+// not OK is absent, and is asked for that pace again once a second. Lists (processes, links) are shown after SECOND and
+// SLOW reads, and the names of the processes are looked up then.
 enum pace { PACE_FAST, PACE_SECOND, PACE_SLOW, PACE_COUNT };
 
 // How reading a device, or the whole vendor, went.

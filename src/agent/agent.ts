@@ -7,16 +7,20 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
+import { openAccelerators } from '../device/accelerators.ts';
 import { createSlowDevices } from '../device/catalogue.ts';
 import { readInventory } from '../device/inventory.ts';
+import { rateDevice } from '../device/rating.ts';
 import { createAgentMetrics } from '../exporter/agent-metrics.ts';
 import { startExporter } from '../exporter/exporter.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { Executor } from '../job/executor/executor.ts';
+import type { Jobs } from '../job/job.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { createSampler } from '../telemetry/sampler.ts';
+import { createLadderKeeper, readLadderState } from './device-health.ts';
 import { createJobEnergy } from './energy.ts';
 import { type Enrolment, enrol, readEnrolment, requireSafeUrl } from './enrolment.ts';
 import { cheapInventory, decideCapacity, gatherFacts } from './facts.ts';
@@ -37,7 +41,7 @@ export interface AgentOptions {
   readonly scheduler: string | null;
   /** Enrols this host first when it is not enrolled. */
   readonly joinToken: string | null;
-  readonly config: Pick<Config, 'node' | 'telemetry'>;
+  readonly config: Pick<Config, 'node' | 'telemetry' | 'devices' | 'simulate'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -62,6 +66,8 @@ export interface Agent {
   close(): Promise<void>;
 }
 
+/** What the accelerators' backends may take before the scheduler is told without them; what they find follows. */
+const DEVICES_PATIENCE_MS = 2000;
 const heldPhases = ['accepted', 'running', 'ended'] as const;
 
 /** Starts the agent; resolves when its local parts run. Rejects with a Fault, and then nothing is left running. */
@@ -119,7 +125,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const link = createLink({
     url,
     hello: async (challenge) => {
-      const inventory = await facts.settled();
+      const [inventory] = await Promise.all([facts.settled(), bank.settled(DEVICES_PATIENCE_MS)]);
       return buildHello({ identity, name, version, inventory, devices: [], jobs: jobs.held() }, challenge);
     },
     handlers: {
@@ -140,6 +146,34 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     random,
   });
 
+  const deviceLog = log.child({ room: 'device' });
+  // The bank is there before the jobs that hold its devices.
+  let started: Jobs | null = null;
+  const { bank, ladder } = openAccelerators({
+    ...config.devices,
+    native,
+    root,
+    simulate: config.simulate,
+    seed: identity.nodeId,
+    bootId,
+    saved: readLadderState(folder, deviceLog),
+    rate: rateDevice(() => null),
+    held: () => started?.heldDevices() ?? new Set(),
+    environment,
+    clock,
+    log: deviceLog,
+    onChange(records) {
+      link.devices(records);
+      keeper.look();
+    },
+    onFailed: (id, fault) => started?.deviceFailed([id], fault),
+  });
+  const keeper = createLadderKeeper(folder, ladder, clock, deviceLog);
+  lifecycle.onStop('devices', () => {
+    bank.close();
+    keeper.close();
+  });
+
   const metrics = createAgentMetrics({ version });
   lifecycle.onStop('metrics', () => metrics.close());
   const jobs = await createJobs({
@@ -149,6 +183,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     executors,
     capacity,
     environment: jobEnvironment(environment),
+    devices: bank,
     native,
     clock,
     log: log.child({ room: 'job' }),
@@ -165,6 +200,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
       },
     },
   });
+  started = jobs;
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 
@@ -175,14 +211,22 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     sysRoot,
     periodMs: config.telemetry.periodMs,
     windowMs: config.telemetry.windowMs,
-    slowDevices: createSlowDevices({ stateDir, clock, procRoot, sysRoot }),
+    slowDevices: [...createSlowDevices({ stateDir, clock, procRoot, sysRoot }), ...bank.slowDevices],
+    vendors: bank.nativeVendors,
+    kernelLog: config.devices.kernelLog,
+    ownerOf: (number) => bank.ownerOf(number),
+    onDevices: () => bank.refresh(),
     onWindow(window) {
+      bank.window(window);
       energy.window(window);
       link.window(window);
     },
     log: log.child({ room: 'telemetry' }),
   });
   lifecycle.onStop('sampler', () => sampler.close());
+  // Events reach the scheduler at once, not with the next window.
+  native?.watchDevices(() => bank.refresh());
+  lifecycle.onStop('device events', () => native?.watchDevices(null));
 
   metrics.beforePage(() => {
     metrics.setSchedulerConnected(link.state().connected);
@@ -204,6 +248,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     listen: options.metricsListen,
     latest: () => sampler.latest(),
     inventory: () => facts.inventory(),
+    devices: () => ({
+      records: bank.records(),
+      heldBy: (id) =>
+        jobs.held().flatMap(({ jobId, devices }) => (devices?.includes(id) === true ? [jobId] : [])),
+    }),
+    version,
+    windowMs: config.telemetry.windowMs,
     health: () => vitals.health(),
     metrics,
     clock,

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { describeError } from '../base/fault.ts';
 import type { ConfigKeyName } from '../config/keys.ts';
+import { parseSimulated } from '../device/simulated.ts';
 import type { Context, RunningAgent } from './context.ts';
 import {
   announce,
@@ -27,6 +28,7 @@ const keys = [
   'node.memoryBytes',
   'telemetry.periodMs',
   'telemetry.windowMs',
+  'simulate',
   'devices.backend',
   'devices.toolPeriodMs',
   'devices.retestMs',
@@ -49,6 +51,7 @@ jobs go on in their shims, and the next start takes them up again. Exit code 1 w
 
 async function runAgent(command: Command, context: Context): Promise<number> {
   const config = await readConfig(command, context);
+  if (config.simulate !== null) parseSimulated(config.simulate);
   prepareStateDir(config);
   clearReadyFile(config);
   const log = await createJsonLog(config.log.level);

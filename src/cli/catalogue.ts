@@ -64,6 +64,18 @@ export const catalogue: readonly CatalogueEntry[] = [
   { name: 'nodes', group: NODES, summary: 'list nodes', load: () => import('./nodes.ts') },
   { name: 'node', group: NODES, summary: 'all about one node', load: () => import('./node.ts') },
   {
+    name: 'drain',
+    group: NODES,
+    summary: 'no new jobs for a node or one of its devices; what runs goes on',
+    load: () => import('./drain.ts'),
+  },
+  {
+    name: 'resume',
+    group: NODES,
+    summary: 'new jobs again for a node or one of its devices',
+    load: () => import('./resume.ts'),
+  },
+  {
     name: 'devices',
     group: HOST,
     summary: 'what the accelerators and the CPU of this host say now',

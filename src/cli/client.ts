@@ -3,7 +3,8 @@
 // SCHEDULER_TOKEN_REFUSED, or the code that the scheduler itself gave.
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
-import type { ErrorView, JobView, NodeView } from '../protocol/api.ts';
+import type { DrainRequest, ErrorView, JobView, NodeView } from '../protocol/api.ts';
+import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
 import { usageFault } from './usage.ts';
@@ -20,8 +21,10 @@ export interface Client {
   jobs(filter: { state?: string; limit?: number }): Promise<{ jobs: JobView[] }>;
   job(id: string): Promise<JobView>;
   cancel(id: string, reason: string | null): Promise<JobView>;
-  nodes(): Promise<{ nodes: NodeView[] }>;
+  nodes(): Promise<{ nodes: NodeView[]; fleet: FleetTotals }>;
   node(id: string): Promise<NodeView>;
+  drain(node: string, request: DrainRequest): Promise<NodeView>;
+  resume(node: string, device: string | null): Promise<NodeView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
   openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
   /** The bytes of a stream that are stored, from an offset. */
@@ -50,6 +53,8 @@ export function createClient(access: Access): Client {
       readJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
     nodes: () => get('/v1/nodes'),
     node: async (id) => get(`/v1/nodes/${path(id)}`),
+    drain: async (node, request) => readJson(access, 'POST', `/v1/nodes/${path(node)}/drain`, request),
+    resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     openOutput: (id, stream, offset) =>

@@ -1,92 +1,138 @@
-// `flopd devices`: what this host's accelerators, and its CPU, say right now. Needs no scheduler.
+// `flopd devices`: what this host's accelerators, and its CPU, say right now. Needs no scheduler; with --node it asks
+// one for the devices of another host.
 import { arch, availableParallelism, cpus, hostname, release, totalmem } from 'node:os';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { readLimits } from '../device/limits.ts';
-import type { HostView } from '../protocol/api.ts';
+import { parseSimulated } from '../device/simulated.ts';
+import type { NodeView } from '../protocol/api.ts';
+import type { DevicesDocument } from '../protocol/devices-document.ts';
+import { createClient } from './client.ts';
 import type { Context } from './context.ts';
+import { renderDevices } from './device-table.ts';
+import { findAccess } from './endpoint.ts';
 import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
 import { PROC_ROOT, SYS_ROOT } from './host-root.ts';
-import { openLocalHost } from './local-host.ts';
+import { type LocalHost, openLocalHost } from './local-host.ts';
 import { say } from './message.ts';
-import { hostFields } from './node-table.ts';
+import { heldByOf, hostFields } from './node-table.ts';
 import { addOutputFlag, addWatchFlag, type OutputFormat, printRepeatedly, watchPeriodMs } from './output.ts';
 import { renderFields } from './table.ts';
 import { formatBytes } from './text.ts';
-import { findVendorTools, vendorTools } from './vendor-tool.ts';
+import { vendorTools } from './vendor-tool.ts';
 
 const WINDOW_MS = 300;
 
-interface DevicesView {
-  readonly host: HostView & { readonly inventory: HostInventory };
-  /** How each vendor's devices are read: `native`, `cli`, or null where they are not. */
-  readonly backends: Readonly<Record<string, 'native' | 'cli' | null>>;
-  readonly devices: readonly unknown[];
-}
+type HostInventory = DevicesDocument['host']['inventory'];
 
-/** Static facts that cost nothing to read. */
-interface HostInventory {
-  readonly hostname: string;
-  readonly kernel: string;
-  readonly architecture: string;
-  readonly cpuModel: string | null;
-  readonly cpuThreads: number;
-  readonly memoryBytes: number;
-  /** What this process may use: the least of the machine, its affinity and its cgroups. */
-  readonly usableCpus: number;
-  readonly usableMemoryBytes: number;
+interface Options {
+  readonly output: OutputFormat;
+  readonly node?: string;
+  readonly watch?: unknown;
 }
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  command.addOption(
-    new Option('--backend <BACKEND>', 'how accelerators are read')
-      .choices(['auto', 'native', 'cli'])
-      .default('auto'),
-  );
-  addWatchFlag(addOutputFlag(addConfigFlags(command, ['stateDir']))).addHelpText(
+  command.option('--node <NODE>', 'ask the scheduler for the devices of this node instead');
+  addWatchFlag(
+    addOutputFlag(
+      addConfigFlags(command, ['stateDir', 'scheduler', 'tokenFile', 'devices.backend', 'simulate']),
+    ),
+  ).addHelpText(
     'after',
     `
-JSON: {"host": {…, "inventory": {…}, "absent": {…}}, "backends": {"nvidia": null, …}, "devices": []}. A number that
-could not be read is null and its reason stands in "absent". This build reads the host; no accelerators yet.`,
+MEM, POWER: in use / there is. TFLOPS: achieved / peak, dense, in the first of BF16, FP16, FP32 that is known. What does
+not fit the terminal is left out; -o wide shows all. JSON: {"host": {…}, "backends": {"nvidia": "native", …}, "devices":
+[…]}, as "flopd schema devices" says; with --node {"node": …, "devices": […]}. A number that could not be read is null
+and its reason stands in "absent".
+Exit code: 1 when a vendor is here and cannot be read at all; standard error says why.`,
   );
   command.action(async () => {
-    const options = command.opts() as { output: OutputFormat; watch?: unknown };
+    const options = command.opts() as Options;
     const periodMs = watchPeriodMs(options.watch);
-    const config = await readConfig(command, context);
-    const host = openLocalHost(context, config.stateDir, WINDOW_MS);
-    try {
-      if (host.problem !== null) say(context.stderr, host.problem);
-      const sentence = describeAccelerators(context);
-      const inventory = readInventory();
-      await printRepeatedly(
-        context,
-        options.output,
-        periodMs,
-        async () => viewOf(await host.next(), inventory),
-        (view) => [
-          sentence,
-          '',
-          ...renderFields([...inventoryFields(view.host.inventory), ...hostFields(view.host)]),
-        ],
-      );
-    } finally {
-      host.close();
-    }
-    finish(exitCode.ok);
+    const code =
+      options.node === undefined
+        ? await showLocal(command, context, options, periodMs)
+        : await showNode(command, context, options, options.node, periodMs);
+    finish(code);
   });
 }
 
-function viewOf(host: HostView, inventory: HostInventory): DevicesView {
-  const backends = Object.fromEntries(Object.keys(vendorTools).map((vendor) => [vendor, null]));
-  return { host: { ...host, inventory }, backends, devices: [] };
+async function showLocal(
+  command: Command,
+  context: Context,
+  { output }: Options,
+  periodMs: number | null,
+): Promise<number> {
+  const { stateDir, simulate, devices } = await readConfig(command, context);
+  if (simulate !== null) parseSimulated(simulate);
+  const host = openLocalHost(context, { stateDir, windowMs: WINDOW_MS, backend: devices.backend, simulate });
+  const told = new Set<string>();
+  try {
+    if (host.problem !== null) say(context.stderr, host.problem);
+    const inventory = readInventory();
+    await printRepeatedly(
+      context,
+      output,
+      periodMs,
+      () => readDocument(host, inventory, context, told),
+      ({ devices, host: { inventory, ...figures } }, style) => [
+        ...(devices.length === 0
+          ? [told.size === 0 ? nothingFound() : 'no accelerator of this host could be read']
+          : renderDevices(devices, style, { heldBy: null, nowMs: context.clock.wallMs() })),
+        '',
+        ...renderFields([...inventoryFields(inventory), ...hostFields(figures)]),
+      ],
+    );
+  } finally {
+    host.close();
+  }
+  return told.size === 0 ? exitCode.ok : exitCode.failed;
 }
 
-/** One sentence, true also where a vendor's tool shows that there is something this build cannot read. */
-function describeAccelerators({ environment }: Context): string {
-  const tools = [...findVendorTools(environment).values()];
-  if (tools.length === 0)
-    return 'no accelerators on this host: no vendor tool was found on PATH; its CPU is the only device';
-  return `no accelerators listed: ${tools.join(', ')} ${tools.length === 1 ? 'is' : 'are'} here, but this build does not read accelerators yet`;
+/** What is here and cannot be read is said once, and remembered in `told`. */
+async function readDocument(
+  host: LocalHost,
+  inventory: HostInventory,
+  context: Context,
+  told: Set<string>,
+): Promise<DevicesDocument> {
+  const figures = await host.next();
+  const { views, problems, backends } = await host.readDevices();
+  for (const problem of problems) {
+    if (!told.has(problem)) say(context.stderr, problem);
+    told.add(problem);
+  }
+  return { host: { ...figures, inventory }, backends, devices: [...views] } as DevicesDocument;
+}
+
+async function showNode(
+  command: Command,
+  context: Context,
+  { output }: Options,
+  name: string,
+  periodMs: number | null,
+): Promise<number> {
+  const client = createClient(findAccess(await readConfig(command, context)));
+  await printRepeatedly(
+    context,
+    output,
+    periodMs,
+    async () => {
+      const { name: node, devices } = await client.node(name);
+      return { node, devices };
+    },
+    ({ node, devices }: Pick<NodeView, 'devices'> & { node: string }, style) =>
+      devices.length === 0
+        ? [`${node} has no accelerators`]
+        : renderDevices(devices, style, { heldBy: heldByOf(devices), nowMs: context.clock.wallMs() }),
+  );
+  return exitCode.ok;
+}
+
+/** What was looked for, and what to do. */
+function nothingFound(): string {
+  const tools = Object.values(vendorTools).flat().join(', ');
+  return `no accelerators on this host: neither a vendor's library nor one of its tools (${tools}) was found; install the driver, or put its tool on PATH; "flopd devices --simulate 8xH100" shows what it would look like`;
 }
 
 function readInventory(): HostInventory {

@@ -13,11 +13,11 @@ import { loadNative, nativePaths } from '../native.ts';
 import { createClient } from './client.ts';
 import type { Context } from './context.ts';
 import { answers, systemWords } from './daemon.ts';
+import { checkAccelerators } from './doctor-accelerators.ts';
 import { findAccess, readEndpoint } from './endpoint.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { formatBytes } from './text.ts';
-import { findVendorTools } from './vendor-tool.ts';
 
 export interface Check {
   readonly name: string;
@@ -26,7 +26,7 @@ export interface Check {
   readonly remedy: string | null;
 }
 
-type Outcome = Omit<Check, 'name'>;
+export type Outcome = Omit<Check, 'name'>;
 
 const NODE_FLOOR = [20, 19] as const;
 const LOW_SPACE_BYTES = 1024 ** 3;
@@ -234,16 +234,6 @@ function checkSystemd(): Outcome {
   return existsSync('/run/systemd/system')
     ? note('runs this machine: the units of systemd/ can be used')
     : note('does not run this machine: start "flopd up", or the daemons, yourself');
-}
-
-function checkAccelerators({ environment }: Context): Outcome {
-  const tools = [...findVendorTools(environment)].map(([vendor, path]) => `${vendor} (${path})`);
-  return tools.length === 0
-    ? note('no vendor tool on PATH (nvidia-smi, npu-smi, …): none are expected')
-    : warning(
-        `tools of ${tools.join(', ')} are here, but this build does not read accelerators yet`,
-        'use a later version',
-      );
 }
 
 function checkPower(): Outcome {

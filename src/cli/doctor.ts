@@ -1,5 +1,6 @@
 // `flopd doctor`: checks this host; each finding has a remedy. Exit code 0 all well, 1 a warning, 2 a failure.
 import type { Command } from 'commander';
+import { parseSimulated } from '../device/simulated.ts';
 import type { Context } from './context.ts';
 import { type Check, runChecks } from './doctor-check.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
@@ -10,7 +11,15 @@ const colours = { ok: '32', note: '36', warning: '33', failure: '31' } as const;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   addOutputFlag(
-    addConfigFlags(command, ['stateDir', 'listen', 'metricsListen', 'scheduler', 'tokenFile']),
+    addConfigFlags(command, [
+      'stateDir',
+      'listen',
+      'metricsListen',
+      'scheduler',
+      'tokenFile',
+      'devices.backend',
+      'simulate',
+    ]),
   ).addHelpText(
     'after',
     `
@@ -19,7 +28,9 @@ JSON: {"checks": [{"name", "status": "ok"|"note"|"warning"|"failure", "finding",
   );
   command.action(async () => {
     const { output } = command.opts() as { output: OutputFormat };
-    const checks = await runChecks(context, await readConfig(command, context));
+    const config = await readConfig(command, context);
+    if (config.simulate !== null) parseSimulated(config.simulate);
+    const checks = await runChecks(context, config);
     await printValue(context, output, { checks }, ({ colour }) =>
       checks.flatMap((check) => describe(check, colour)),
     );

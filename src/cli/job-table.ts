@@ -1,6 +1,7 @@
 // Jobs as rows and as fields.
 import type { JobView } from '../protocol/api.ts';
 import type { JobState } from '../protocol/result.ts';
+import type { AcceleratorRequest } from '../protocol/spec.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
 import { ABSENT, formatBytes, formatSeconds, shellQuote } from './text.ts';
@@ -46,6 +47,7 @@ export function jobColumns(nowMs: number): TableColumn<JobView>[] {
       wide: true,
       cell: (job) => formatBytes(job.spec.resources.memoryBytes),
     },
+    { title: 'DEVICES', wide: true, cell: (job) => job.devices.join(',') || ABSENT },
     { title: 'PRIORITY', align: 'right', wide: true, cell: (job) => String(job.spec.priority) },
     { title: 'SUBMITTED', wide: true, cell: (job) => job.submittedAt },
     { title: 'COMMAND', wide: true, cell: commandLine },
@@ -69,6 +71,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
     ['name', job.name ?? ABSENT],
     ['command', commandLine(job)],
     ['node', job.node === null ? ABSENT : `${job.node.name} (${job.node.id})`],
+    ['devices', job.devices.join(', ') || ABSENT],
     ['attempt', String(job.epoch)],
     ['submitted', job.submittedAt],
     ['started', job.startedAt ?? ABSENT],
@@ -79,11 +82,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
       [
         `${spec.resources.cpus} CPUs`,
         spec.resources.memoryBytes === null ? 'no memory reserved' : formatBytes(spec.resources.memoryBytes),
-        ...(accelerators === null
-          ? []
-          : [
-              `${accelerators.count} accelerators${accelerators.match === null ? '' : ` (${accelerators.match})`}`,
-            ]),
+        ...(accelerators === null ? [] : [describeAccelerators(accelerators)]),
         spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
         `priority ${spec.priority}`,
       ].join(', '),
@@ -107,6 +106,16 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
         ] as const)),
     ...(job.cancelRequested && result === null ? [['cancel', 'requested'] as const] : []),
   ];
+}
+
+/** `2 accelerators (ascend), 60.0 GiB each, shared`. */
+function describeAccelerators({ count, match, memoryBytes, partition, shared }: AcceleratorRequest): string {
+  const what =
+    partition === null ? 'accelerator' : partition === 'any' ? 'partition' : `${partition} partition`;
+  const parts = [`${count} ${what}${count === 1 ? '' : 's'}${match === null ? '' : ` (${match})`}`];
+  if (memoryBytes !== null) parts.push(`${formatBytes(memoryBytes)} each`);
+  if (shared) parts.push('shared');
+  return parts.join(', ');
 }
 
 function commandLine(job: JobView): string {

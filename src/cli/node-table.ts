@@ -1,16 +1,21 @@
 // Nodes as rows and as fields.
-import type { HostView, NodeView } from '../protocol/api.ts';
+import type { HostView, NodeDeviceView, NodeView } from '../protocol/api.ts';
+import { healths } from '../protocol/device.ts';
+import { type DeviceTotals, fleetTotals, headlineOf } from '../protocol/device-totals.ts';
 import { describePower } from './power-source.ts';
 import type { TableColumn } from './table.ts';
 import { ABSENT, formatBytes, formatDecimal, formatRatio, formatSeconds } from './text.ts';
 
 const GREEN = '32';
+const YELLOW = '33';
 const RED = '31';
 
 const memoryUse = (host: HostView | null): string =>
   host === null ? ABSENT : `${formatBytes(host.memory.usedBytes)} / ${formatBytes(host.memory.totalBytes)}`;
 
-export function nodeColumns(): TableColumn<NodeView>[] {
+/** Columns of accelerators stand only where a node of the list has some. */
+export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[] {
+  const withDevices = nodes.some(({ devices }) => devices.length > 0);
   return [
     { title: 'NAME', cell: (node) => node.name },
     { title: 'STATE', cell: (node) => node.state, colour: (node) => (node.state === 'ready' ? GREEN : RED) },
@@ -24,13 +29,64 @@ export function nodeColumns(): TableColumn<NodeView>[] {
     { title: 'MEMORY', align: 'right', cell: (node) => memoryUse(node.host) },
     { title: 'POWER', align: 'right', cell: (node) => formatDecimal(node.host?.powerWatts ?? null, 'W') },
     { title: 'PEAK FP64', align: 'right', wide: true, cell: (node) => formatDecimal(peak(node), 'FLOPS') },
-    { title: 'ACCELERATORS', align: 'right', cell: (node) => String(node.devices.length) },
+    ...(withDevices ? deviceColumns : []),
     { title: 'JOBS', align: 'right', cell: (node) => String(node.jobs.length) },
     { title: 'AGE', align: 'right', cell: (node) => formatSeconds(node.hostAgeSeconds) },
     { title: 'ID', wide: true, cell: (node) => node.id },
     { title: 'AGENT', wide: true, cell: (node) => node.agentVersion ?? ABSENT },
     { title: 'REASON', cell: (node) => node.reason },
   ];
+}
+
+const deviceColumns: readonly TableColumn<NodeView>[] = [
+  { title: 'ACCELERATORS', cell: (node) => freeText(node) },
+  {
+    title: 'HEALTH',
+    cell: (node) => healthText(totalsOf(node)),
+    colour: (node) => {
+      const { health, devices } = totalsOf(node);
+      return devices === 0 ? null : health.failed > 0 ? RED : health.ok < devices ? YELLOW : GREEN;
+    },
+  },
+  { title: 'ACC PEAK', align: 'right', cell: (node) => accelerated(totalsOf(node)) },
+  {
+    title: 'ACC POWER',
+    align: 'right',
+    cell: (node) => formatDecimal(totalsOf(node).powerWatts.value, 'W'),
+  },
+];
+
+const isHeld = ({ heldBy, partitions }: NodeDeviceView): boolean =>
+  heldBy.length > 0 || partitions.some(isHeld);
+
+/** Of one node: its own devices, whether it can be reached or not. */
+function totalsOf({ devices }: Pick<NodeView, 'devices'>): DeviceTotals {
+  return fleetTotals(devices.map((view) => ({ view, held: isHeld(view), reachable: true }))).all;
+}
+
+/** `6 of 8 free, simulated`: free is what may be given to a job now. */
+function freeText({ devices, takesJobs }: NodeView): string {
+  if (devices.length === 0) return ABSENT;
+  const free = takesJobs ? devices.filter((each) => each.takesJobs && !isHeld(each)).length : 0;
+  return `${free} of ${devices.length} free${devices.some(({ simulated }) => simulated) ? ', simulated' : ''}`;
+}
+
+function healthText({ devices, health, cordoned }: DeviceTotals): string {
+  if (devices === 0) return ABSENT;
+  const parts = healths.filter((each) => health[each] > 0).map((each) => `${health[each]} ${each}`);
+  return [...parts, ...(cordoned === 0 ? [] : [`${cordoned} cordoned`])].join(', ');
+}
+
+function accelerated({ peakFlops }: DeviceTotals): string {
+  const headline = headlineOf(peakFlops);
+  return headline === null
+    ? ABSENT
+    : `${formatDecimal(peakFlops[headline].value, 'FLOPS')} ${headline.toUpperCase()}`;
+}
+
+/** Jobs by the device that they hold, as the device table takes them. */
+export function heldByOf(devices: readonly NodeDeviceView[]): ReadonlyMap<string, readonly string[]> {
+  return new Map(devices.flatMap((each) => [each, ...each.partitions]).map(({ id, heldBy }) => [id, heldBy]));
 }
 
 function peak({ inventory }: NodeView): number | null {
@@ -70,7 +126,7 @@ export function nodeFields(node: NodeView): (readonly [string, string])[] {
         ? ABSENT
         : `${formatBytes(resources.memoryBytes.held)} held of ${formatBytes(resources.memoryBytes.total)}`,
     ],
-    ['accelerators', String(node.devices.length)],
+    ['accelerators', node.devices.length === 0 ? 'none' : freeText(node)],
     ['jobs', node.jobs.join(' ') || ABSENT],
     ...(host === null ? [['figures', 'none yet'] as const] : hostFields(host)),
     ['age of figures', formatSeconds(node.hostAgeSeconds)],

@@ -2,8 +2,9 @@
 import type { Command } from 'commander';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
+import { renderDevices } from './device-table.ts';
 import { exitCode } from './exit-code.ts';
-import { nodeFields } from './node-table.ts';
+import { heldByOf, nodeFields } from './node-table.ts';
 import { addOutputFlag, addWatchFlag, type OutputFormat, printRepeatedly, watchPeriodMs } from './output.ts';
 import { renderFields } from './table.ts';
 
@@ -19,7 +20,18 @@ export function define(command: Command, context: Context, finish: (code: number
       options.output,
       periodMs,
       () => client.node(id),
-      (node) => renderFields(nodeFields(node)),
+      (node, style) => [
+        ...renderFields(nodeFields(node)),
+        ...(node.devices.length === 0
+          ? []
+          : [
+              '',
+              ...renderDevices(node.devices, style, {
+                heldBy: heldByOf(node.devices),
+                nowMs: context.clock.wallMs(),
+              }),
+            ]),
+      ],
     );
     finish(exitCode.ok);
   });

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
+import { totalsLines } from './device-table.ts';
 import { exitCode } from './exit-code.ts';
 import { nodeColumns } from './node-table.ts';
 import { addOutputFlag, addWatchFlag, type OutputFormat, printRepeatedly, watchPeriodMs } from './output.ts';
@@ -10,7 +11,7 @@ import { renderTable } from './table.ts';
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   addWatchFlag(addOutputFlag(addClientFlags(command))).addHelpText(
     'after',
-    '\nJSON: {"nodes": [node, …]}, each as "flopd node ID -o json" prints it; an absent number is null and its reason stands in host.absent.',
+    '\nJSON: {"nodes": [node, …], "fleet": {"all": {…}, "models": [{…}, …]}}, each node as "flopd node ID -o json" prints it;\nfleet: sums over accelerators, each {"value", "counted"}: the sum and of how many devices it is. An absent number is null and its reason stands in host.absent.',
   );
   command.action(async () => {
     const options = command.opts() as { output: OutputFormat; watch?: unknown };
@@ -21,10 +22,10 @@ export function define(command: Command, context: Context, finish: (code: number
       options.output,
       periodMs,
       () => client.nodes(),
-      ({ nodes }, style) =>
+      ({ nodes, fleet }, style) =>
         nodes.length === 0
           ? ['no nodes: enrol one with "flopd join"']
-          : renderTable(nodeColumns(), nodes, style),
+          : [...renderTable(nodeColumns(nodes), nodes, style), ...totalsLines(fleet, style.width, true)],
     );
     finish(exitCode.ok);
   });

@@ -17,6 +17,8 @@ import { describeEnd, describeUsage, say } from './message.ts';
 import { pause, writeOut } from './output.ts';
 import { usageFault } from './usage.ts';
 
+type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
+
 /** A job that waits longer than this says why. */
 const WAIT_NOTICE_MS = 2000;
 const CANCEL_RETRY_MS = 1000;
@@ -27,6 +29,9 @@ const MAX_MS = 366 * 24 * 3_600_000;
 
 interface RunFlags {
   readonly accelerators?: string;
+  readonly acceleratorMemory?: string;
+  readonly acceleratorPartition?: string;
+  readonly acceleratorShare?: boolean;
   readonly cpus?: string;
   readonly memory?: string;
   readonly timeLimit?: string;
@@ -44,7 +49,16 @@ export function define(command: Command, context: Context, finish: (code: number
   command
     .argument('<command...>', 'program and its arguments')
     .passThroughOptions()
-    .option('--accelerators <N[:MATCH]>', 'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200')
+    .option(
+      '--accelerators <N[:MATCH]>',
+      'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
+    )
+    .option('--accelerator-memory <SIZE>', 'least memory of each of them: 40GiB')
+    .option(
+      '--accelerator-partition <KIND>',
+      'partitions of this kind instead of whole ones: 1g.10gb, vir04, any',
+    )
+    .option('--accelerator-share', 'may stand on them together with other jobs that say so too')
     .option('--cpus <N>', 'CPU cores (default 1)')
     .option('--memory <SIZE>', 'memory that is reserved on the node: 4GiB')
     .option('--time-limit <DURATION>', 'longest run time: 90s, 5m, 2h, 1d')
@@ -78,6 +92,7 @@ nobody reads the output any more (the job goes on).
 
 Examples:
   flopd run -- sh -c 'echo hello'
+  flopd run --accelerators 2:ascend --accelerator-memory 60GiB -- python train.py
   flopd run --cpus 4 --memory 8GiB --time-limit 2h --name train -- ./train.sh --epochs 3
   id=$(flopd run --detach -- make -j8); flopd logs -f "$id"`;
 
@@ -102,7 +117,7 @@ export function readSpec(
   };
   const cpus = read('--cpus', flags.cpus, (text) => parseNumber(text, { min: 0.01, max: 4096 }, '2 or 0.5'));
   const memoryBytes = read('--memory', flags.memory, (text) => parseBytes(text));
-  const accelerators = read('--accelerators', flags.accelerators, parseAccelerators);
+  const accelerators = readAccelerators(flags, read);
   const timeLimitMs = read('--time-limit', flags.timeLimit, (text) =>
     parseDurationMs(text, { min: 1, max: MAX_MS }, false),
   );
@@ -129,16 +144,53 @@ export function readSpec(
   };
 }
 
+type Read = <T>(flag: string, text: string | undefined, parse: (text: string) => T) => T | undefined;
+
+function readAccelerators(flags: RunFlags, read: Read): AcceleratorInput | undefined {
+  const asked = read('--accelerators', flags.accelerators, parseAccelerators);
+  const memoryBytes = read('--accelerator-memory', flags.acceleratorMemory, (text) => parseBytes(text));
+  const partition = read('--accelerator-partition', flags.acceleratorPartition, parsePartition);
+  const shared = flags.acceleratorShare === true ? true : undefined;
+  if (asked === undefined) {
+    const [more] = Object.entries({
+      '--accelerator-memory': memoryBytes,
+      '--accelerator-partition': partition,
+      '--accelerator-share': shared,
+    }).flatMap(([flag, value]) => (value === undefined ? [] : flag));
+    if (more !== undefined)
+      throw usageFault(
+        `${more}: no accelerators are asked for`,
+        'say how many with --accelerators N[:MATCH]',
+      );
+    return undefined;
+  }
+  return {
+    ...asked,
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(partition === undefined ? {} : { partition }),
+    ...(shared === undefined ? {} : { shared }),
+  };
+}
+
+function parsePartition(text: string): string {
+  if (/^[\p{L}\p{N}][\p{L}\p{N}.+_-]*$/u.test(text)) return text;
+  throw new ValueProblem(
+    'not a kind of partition',
+    'write one as "flopd devices" shows it, for example 1g.10gb or vir04, or any',
+  );
+}
+
 function parseAccelerators(text: string): { count: number; match: string | null } {
   const match = /^(\d+)(?::(.+))?$/s.exec(text);
   const count = Number(match?.[1]);
-  if (match === null || count < 1 || count > 1024) {
+  const name = match?.[2] ?? null;
+  if (match === null || count < 1 || count > 1024 || (name !== null && !/[\p{L}\p{N}]/u.test(name))) {
     throw new ValueProblem(
       'not N or N:MATCH with N from 1 to 1024',
       'write for example 2, 1:nvidia or 8:H200',
     );
   }
-  return { count, match: match[2] ?? null };
+  return { count, match: name };
 }
 
 function readEnvironment(
@@ -177,7 +229,11 @@ async function checkSpec(spec: JobSpecInput): Promise<JobSpecInput> {
   if (parsed.success) return spec;
   const issue = parsed.error.issues[0];
   const path = issue?.path.map(String) ?? [];
-  const flag = specFlags[path.slice(0, 2).join('.')] ?? specFlags[path[0] ?? ''] ?? path.join('.');
+  const flag =
+    specFlags[path.slice(0, 3).join('.')] ??
+    specFlags[path.slice(0, 2).join('.')] ??
+    specFlags[path[0] ?? ''] ??
+    path.join('.');
   const what = path[0] === 'environment' && path[1] !== undefined ? ` ${JSON.stringify(path[1])}` : '';
   throw usageFault(`${flag}:${what} ${issue?.message ?? 'is not valid'}`, 'see "flopd run --help"');
 }
@@ -193,6 +249,8 @@ const specFlags: Readonly<Record<string, string>> = {
   'resources.cpus': '--cpus',
   'resources.memoryBytes': '--memory',
   'resources.accelerators': '--accelerators',
+  'resources.accelerators.memoryBytes': '--accelerator-memory',
+  'resources.accelerators.partition': '--accelerator-partition',
 };
 
 /** What Ctrl-C has done so far. */

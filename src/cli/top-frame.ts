@@ -1,5 +1,7 @@
 // One frame of `flopd top`: this host's view as lines. Pure; rates come from two views one window apart.
 import type { HostView } from '../protocol/api.ts';
+import type { DeviceView } from '../protocol/device-view.ts';
+import { renderDeviceSection } from './device-grid.ts';
 import { describePower } from './power-source.ts';
 import { renderTable, type TableColumn, type TableStyle } from './table.ts';
 import { ABSENT, clip, escapeText, formatBytes, formatDecimal, formatRatio, padStart } from './text.ts';
@@ -14,6 +16,7 @@ export interface FrameOptions {
   readonly hostname: string;
   readonly previous: HostView | null;
   readonly present: HostView;
+  readonly devices: readonly DeviceView[];
   readonly style: TableStyle;
   /** Lines of the terminal, or null for as many as it takes. */
   readonly rows: number | null;
@@ -24,7 +27,8 @@ export interface FrameOptions {
 type Numbers = Readonly<Record<string, number | null>>;
 type Groups = Readonly<Record<string, Numbers>>;
 
-export function renderFrame({ hostname, previous, present, style, rows, problem }: FrameOptions): string[] {
+export function renderFrame(options: FrameOptions): string[] {
+  const { hostname, previous, present, devices, style, rows, problem } = options;
   const width = Math.max(MIN_WIDTH, style.width ?? DEFAULT_WIDTH);
   const { cpu, memory } = present;
   const seconds =
@@ -32,13 +36,14 @@ export function renderFrame({ hostname, previous, present, style, rows, problem 
   const load = [cpu.load1, cpu.load5, cpu.load15].map((value) => value?.toFixed(2) ?? ABSENT).join(' ');
   const usedRatio =
     memory.usedBytes === null || !memory.totalBytes ? null : memory.usedBytes / memory.totalBytes;
-  const lines = [
+  const head = [
     `${escapeText(hostname)}  ${present.sampledAt}  load ${load}`,
     `clock ${formatDecimal(cpu.clockHertz, 'Hz')}  ${present.powerWatts === null ? '' : 'power '}${describePower(present)}`,
     ...(problem === null ? [] : [problem]),
     '',
     barLine('CPU', cpu.busyRatio, '', width, style.colour),
-    ...coreLines(cpu.coreBusyRatio, width, style.colour),
+    // Where there are accelerators the cores come after them.
+    ...(devices.length === 0 ? coreLines(cpu.coreBusyRatio, width, style.colour) : []),
     barLine(
       'memory',
       usedRatio,
@@ -48,6 +53,14 @@ export function renderFrame({ hostname, previous, present, style, rows, problem 
     ),
     ...swapLine(memory, width, style.colour),
     '',
+  ];
+  const room = rows === null ? null : Math.max(1, rows - head.length);
+  const section =
+    devices.length === 0
+      ? []
+      : renderDeviceSection(devices, { ...style, width }, room, Date.parse(present.sampledAt));
+  const rest = [
+    ...(devices.length === 0 ? [] : ['', ...coreLines(cpu.coreBusyRatio, width, style.colour), '']),
     ...rateTable(
       'DISK',
       [
@@ -75,9 +88,9 @@ export function renderFrame({ hostname, previous, present, style, rows, problem 
     ),
     '',
     ...pressureTable(present.pressure, previous?.pressure, seconds, style),
-    '',
-    'no accelerators: this build reads the host only',
+    ...(devices.length === 0 ? ['', 'no accelerators found'] : []),
   ];
+  const lines = [...head, ...section, ...rest];
   // Coloured lines are made to fit by their builders; the rest is cut here.
   const fitted = lines.map((line) => (line.includes('\u001b') ? line : clip(line, width)));
   return rows === null ? fitted : fitted.slice(0, rows);

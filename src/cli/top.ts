@@ -1,9 +1,12 @@
 // `flopd top`: a live view of this host, or with --scheduler of the network. Keys: q or Ctrl-C ends.
 import { hostname } from 'node:os';
 import type { Command } from 'commander';
+import type { Config } from '../config/config.ts';
+import { parseSimulated } from '../device/simulated.ts';
 import type { HostView } from '../protocol/api.ts';
 import { createClient } from './client.ts';
 import type { Context } from './context.ts';
+import { totalsLines } from './device-table.ts';
 import { findAccess } from './endpoint.ts';
 import { exitCode } from './exit-code.ts';
 import { addConfigFlags, clientKeys, readConfig } from './flags.ts';
@@ -27,7 +30,10 @@ export function define(command: Command, context: Context, finish: (code: number
   command
     .option('--once', 'print one frame and leave')
     .option('--interval <DURATION>', 'time between frames', '1s');
-  addConfigFlags(command, clientKeys).addHelpText('after', '\nKeys: q or Ctrl-C ends.');
+  addConfigFlags(command, [...clientKeys, 'devices.backend', 'simulate']).addHelpText(
+    'after',
+    '\nKeys: q or Ctrl-C ends.',
+  );
   command.action(async () => {
     const options = command.opts() as { once?: boolean; interval: string };
     const once = options.once === true;
@@ -48,24 +54,27 @@ async function openScene(command: Command, context: Context, periodMs: number): 
   // A variable that names a scheduler for other verbs does not turn this host's view into another.
   return config.sources.scheduler.kind === 'flag'
     ? networkScene(context, createClient(findAccess(config)), periodMs)
-    : hostScene(context, config.stateDir, periodMs);
+    : hostScene(context, config, periodMs);
 }
 
-function hostScene(context: Context, stateDir: string, windowMs: number): Scene {
-  const host = openLocalHost(context, stateDir, windowMs);
+function hostScene(context: Context, { stateDir, simulate, devices }: Config, windowMs: number): Scene {
+  if (simulate !== null) parseSimulated(simulate);
+  const host = openLocalHost(context, { stateDir, windowMs, backend: devices.backend, simulate });
   let previous: HostView | null = null;
   return {
     async next(rows) {
       // Rates need two readings.
       previous ??= await host.next();
       const present = await host.next();
+      const { views, problems } = await host.readDevices();
       const lines = renderFrame({
         hostname: hostname(),
         previous,
         present,
+        devices: views,
         style: tableStyle(context, 'table'),
         rows,
-        problem: host.problem,
+        problem: [host.problem, ...problems].filter((each) => each !== null).join('; ') || null,
       });
       previous = present;
       return lines;
@@ -80,11 +89,13 @@ function networkScene(context: Context, client: ReturnType<typeof createClient>,
     async next(rows) {
       if (!first) await pause(periodMs);
       first = false;
-      const { nodes } = await client.nodes();
+      const { nodes, fleet } = await client.nodes();
+      const style = tableStyle(context, 'table');
       const lines = [
         `${client.url}  ${new Date(context.clock.wallMs()).toISOString()}  ${nodes.length} nodes`,
         '',
-        ...renderTable(nodeColumns(), nodes, tableStyle(context, 'table')),
+        ...renderTable(nodeColumns(nodes), nodes, style),
+        ...totalsLines(fleet, style.width, true),
       ];
       return rows === null ? lines : lines.slice(0, rows);
     },

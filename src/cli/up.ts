@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import type { ConfigKeyName } from '../config/keys.ts';
+import { parseSimulated } from '../device/simulated.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { type Client, createClient } from './client.ts';
 import type { Context, RunningAgent, RunningScheduler } from './context.ts';
@@ -43,6 +44,7 @@ const keys = [
   'node.memoryBytes',
   'telemetry.periodMs',
   'telemetry.windowMs',
+  'simulate',
   'devices.backend',
   'devices.toolPeriodMs',
   'devices.retestMs',
@@ -61,8 +63,9 @@ export function define(command: Command, context: Context, finish: (code: number
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
 
-Example:
-  flopd up --state-dir /tmp/try --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0`,
+Examples:
+  flopd up --state-dir /tmp/try --listen 127.0.0.1:0 --metrics-listen 127.0.0.1:0
+  flopd up --simulate 8xH100,8xAscend910B3`,
   );
   command.action(async () => finish(await runUp(command, context)));
 }
@@ -70,6 +73,7 @@ Example:
 async function runUp(command: Command, context: Context): Promise<number> {
   const startedMs = context.clock.monotonicMs();
   const config = await readConfig(command, context);
+  if (config.simulate !== null) parseSimulated(config.simulate);
   prepareStateDir(config);
   clearReadyFile(config);
   // On a terminal only trouble is worth a line, unless a level was asked for.
@@ -182,6 +186,8 @@ async function sayLimitations(context: Context, client: Client, nodeId: string):
   if (node.devices.length === 0 && !sentences.some((sentence) => /accelerator/i.test(sentence))) {
     sentences.push('no accelerators: the CPU is the only device of this host');
   }
+  const made = node.devices.filter(({ simulated }) => simulated).length;
+  if (made > 0) sentences.push(`${made} accelerators are simulated (--simulate): none of them exists`);
   const noPower = whyNoPower(findPowerSources(SYS_ROOT));
   if (noPower !== null && !sentences.some((sentence) => /power/i.test(sentence)))
     sentences.push(`no power source: ${noPower}`);

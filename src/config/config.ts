@@ -37,6 +37,8 @@ export interface Config {
     readonly memoryBytes: number | null;
   };
   readonly telemetry: { readonly periodMs: number; readonly windowMs: number };
+  /** Accelerators to make up, as written; null for those of the host. */
+  readonly simulate: string | null;
   readonly devices: {
     readonly backend: DeviceBackend;
     readonly toolPeriodMs: number;
@@ -103,6 +105,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     readyFile: take('readyFile'),
     node: { name: take('node.name'), cpus: take('node.cpus'), memoryBytes: take('node.memoryBytes') },
     telemetry: { periodMs: take('telemetry.periodMs'), windowMs: take('telemetry.windowMs') },
+    simulate: take('simulate'),
     devices: {
       backend: take('devices.backend'),
       toolPeriodMs: take('devices.toolPeriodMs'),

@@ -178,6 +178,18 @@ export const configKeys = {
     parse: (value) => parseDurationMs(value, WINDOW, true),
     format: formatDuration,
   }),
+  simulate: key<string | null>({
+    flag: '--simulate',
+    argument: 'FLEET',
+    variable: 'FLOPD_SIMULATE',
+    help: 'show accelerators that do not exist, marked as simulated, instead of those of this host',
+    defaultText: 'none',
+    example: '8xH100,8xAscend910B3',
+    fallback: () => null,
+    // Models are known where devices are (device/simulated.ts).
+    parse: (value) => parseText(value, 'a fleet like 8xH100', 1024),
+    format: text,
+  }),
   'devices.backend': key<DeviceBackend>({
     flag: '--backend',
     argument: 'BACKEND',

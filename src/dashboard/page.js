@@ -3,6 +3,11 @@
 // a server) or the form, lives in this tab's sessionStorage, and travels only in the Authorization header.
 // The fragment may also name a job whose output is to be shown: #token=…&job=ID.
 
+import { deviceTotals, showDevices, showFleet } from './devices.js';
+import { byId, cells, make, meterInto, rowsOf, setClass, setText } from './element.js';
+import { scaled, seconds, shorten, words } from './figure.js';
+import { say, startLanguage } from './language.js';
+
 const PERIOD_MS = 1000;
 const ANSWER_DEADLINE_MS = 5000;
 const JOBS_SHOWN = 100;
@@ -12,7 +17,6 @@ const OUTPUT_BYTES = 64 * 1024;
 const STALE_SECONDS = 5;
 const TOKEN_KEY = 'flopd-token';
 
-const byId = (id) => document.getElementById(id);
 const state = {
   token: null,
   lastAnswerMs: null,
@@ -75,6 +79,8 @@ async function refresh() {
   showHeader(overview, refused);
   showTotals(overview);
   showNodes(overview, nodes);
+  showFleet(overview.fleet);
+  showDevices(nodes, isLate);
   showJobs(overview, jobs);
   await showOutput();
 }
@@ -94,43 +100,28 @@ async function tick() {
 
 // --- showing --------------------------------------------------------------------------------------------------
 
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-function setClass(element, name) {
-  if (element.className !== name) element.className = name;
-}
-
-function make(tag, className = '', text = '') {
-  const element = document.createElement(tag);
-  if (className !== '') element.className = className;
-  if (text !== '') element.textContent = text;
-  return element;
-}
-
 function showLink(answers) {
   const pill = byId('link');
   const banner = byId('banner');
   document.body.classList.toggle('gone', !answers);
-  setText(pill, answers ? 'live' : 'no answer');
+  setText(pill, say(answers ? 'live' : 'no answer'));
   setClass(pill, answers ? 'pill good' : 'pill bad');
   banner.hidden = answers;
   if (answers) return;
   const since =
     state.lastAnswerMs === null
       ? ''
-      : ` for ${Math.round((performance.now() - state.lastAnswerMs) / 1000)} s`;
-  const old = state.lastAnswerMs === null ? '' : ' What is shown below is from before.';
-  setText(banner, `The scheduler has not answered${since}.${old}`);
+      : say(' for {0} s', Math.round((performance.now() - state.lastAnswerMs) / 1000));
+  const old = state.lastAnswerMs === null ? '' : say(' What is shown below is from before.');
+  setText(banner, say('The scheduler has not answered{0}.', since) + old);
 }
 
 function showHeader(overview, refused) {
-  setText(byId('scheduler'), `${overview.schedulerId}, version ${overview.version}`);
+  setText(byId('scheduler'), say('{0}, version {1}', overview.schedulerId, overview.version));
   byId('token-form').hidden = state.token !== null;
   byId('forget').hidden = state.token === null;
   const field = byId('token');
-  field.setCustomValidity(refused ? 'The scheduler does not take this token.' : '');
+  field.setCustomValidity(refused ? say('The scheduler does not take this token.') : '');
   if (refused) field.reportValidity();
   for (const element of document.querySelectorAll('.detail')) element.hidden = state.token === null;
 }
@@ -138,27 +129,39 @@ function showHeader(overview, refused) {
 const sumOf = (items, pick) =>
   items.reduce((sum, item) => (pick(item) === null ? sum : (sum ?? 0) + pick(item)), null);
 
-function showTotals({ nodes, jobs }) {
+function showTotals({ nodes, jobs, fleet }) {
   const ready = nodes.filter((node) => node.state === 'ready');
   const watts = sumOf(ready, (node) => node.powerWatts);
   const flops = sumOf(ready, (node) => node.peakFlopsFp64);
   const threads = sumOf(ready, (node) => node.cpuThreads);
   const away = nodes.length - ready.length;
   const totals = [
-    ['Nodes', String(ready.length), away === 0 ? 'ready' : `ready, ${away} unreachable`],
-    ['CPUs', threads === null ? '–' : String(threads), 'hardware threads'],
-    ['CPU peak', flops === null ? 'unknown' : scaled(flops, 1000, 'FLOP/s'), 'FP64, all ready nodes'],
-    ['Power', powerOf(watts, ready.length > 0), watts === null ? 'nothing measures it here' : 'measured'],
-    ['Jobs', String(jobs.RUNNING + jobs.STARTING), `running, ${jobs.PENDING} waiting`],
+    [say('Nodes'), String(ready.length), away === 0 ? say('ready') : say('ready, {0} unreachable', away)],
+    ...deviceTotals(fleet),
+    [say('Jobs'), String(jobs.RUNNING + jobs.STARTING), say('running, {0} waiting', jobs.PENDING)],
+    [say('CPUs'), threads === null ? '–' : String(threads), say('hardware threads')],
+    [
+      say('CPU peak'),
+      flops === null ? say('unknown') : scaled(flops, 1000, 'FLOP/s'),
+      say('FP64, all ready nodes'),
+    ],
+    [
+      say('Power'),
+      powerOf(watts, ready.length > 0),
+      say(watts === null ? 'nothing measures it here' : 'measured'),
+    ],
   ];
   const place = byId('totals');
   while (place.children.length < totals.length) {
     const card = make('div', 'total');
-    card.append(make('span'), make('b'), make('span'));
+    card.append(make('span'), make('b'), make('span'), make('span', 'badge'));
     place.append(card);
   }
-  totals.forEach(([title, value, note], at) => {
-    const [head, figure, foot] = place.children[at].children;
+  while (place.children.length > totals.length) place.lastElementChild.remove();
+  totals.forEach(([title, value, note, simulated = false], at) => {
+    const [head, figure, foot, badge] = place.children[at].children;
+    badge.hidden = !simulated;
+    setText(badge, say('simulated'));
     setText(head, title);
     setText(figure, value);
     setClass(figure, /\d/.test(value) ? '' : 'words');
@@ -166,41 +169,8 @@ function showTotals({ nodes, jobs }) {
   });
 }
 
-/** Rows are kept by key, so that what is selected or focused stays so. */
-function rowsOf(table, keys, build) {
-  const body = byId(table).tBodies[0];
-  const known = new Map([...body.rows].map((row) => [row.dataset.key, row]));
-  keys.forEach((key, at) => {
-    let row = known.get(key);
-    known.delete(key);
-    if (row === undefined) {
-      row = build();
-      row.dataset.key = key;
-    }
-    if (body.rows[at] !== row) body.insertBefore(row, body.rows[at] ?? null);
-  });
-  for (const row of known.values()) row.remove();
-  return [...body.rows];
-}
-
-function cells(count, classes) {
-  const row = make('tr');
-  for (let at = 0; at < count; at += 1) row.append(make('td', classes[at] ?? ''));
-  return row;
-}
-
-function meterInto(cell, ratio, text) {
-  if (cell.firstElementChild === null) {
-    const meter = make('span', 'meter');
-    meter.append(make('i'));
-    cell.append(meter, make('span'));
-  }
-  const bar = cell.firstElementChild.firstElementChild;
-  cell.firstElementChild.hidden = ratio === null;
-  bar.style.width = `${Math.round(Math.min(1, ratio ?? 0) * 100)}%`;
-  setClass(bar, ratio !== null && ratio > 0.9 ? 'high' : '');
-  setText(cell.lastElementChild, text);
-}
+const isLate = ({ hostAgeSeconds, state }) =>
+  hostAgeSeconds === null || hostAgeSeconds > STALE_SECONDS || state !== 'ready';
 
 const NODE_CLASSES = ['', '', '', '', 'detail', 'detail number', 'detail number', 'number', 'number'];
 
@@ -213,30 +183,29 @@ function showNodes(overview, nodes) {
   list.forEach((node, at) => {
     const row = rows[at];
     const figures = nodes === null ? node : figuresOf(node);
-    const late =
-      node.hostAgeSeconds === null || node.hostAgeSeconds > STALE_SECONDS || node.state !== 'ready';
+    const late = isLate(node);
     setClass(row, late ? 'late' : '');
     const [name, stateCell, cpu, memory, held, receive, transmit, power, age] = row.cells;
     setText(name, node.name);
-    setText(stateCell, node.state);
+    setText(stateCell, say(node.state));
     setClass(stateCell, node.state === 'ready' ? 'good' : 'bad');
     row.title = node.reason ?? '';
     meterInto(
       cpu,
       figures.cpuBusyRatio,
-      figures.cpuBusyRatio === null ? 'absent' : `${(figures.cpuBusyRatio * 100).toFixed(0)} %`,
+      figures.cpuBusyRatio === null ? say('absent') : `${(figures.cpuBusyRatio * 100).toFixed(0)} %`,
     );
     const { memoryUsedBytes: used, memoryTotalBytes: total } = figures;
     const known = used !== null && total !== null && total > 0;
     meterInto(
       memory,
       known ? used / total : null,
-      known ? `${scaled(used, 1024, 'B')} of ${scaled(total, 1024, 'B')}` : 'absent',
+      known ? say('{0} of {1}', scaled(used, 1024, 'B'), scaled(total, 1024, 'B')) : say('absent'),
     );
     for (const cell of [held, receive, transmit]) cell.hidden = nodes === null;
     if (nodes !== null) {
       const { resources } = node;
-      setText(held, resources === null ? '–' : `${resources.cpus.held} of ${resources.cpus.total}`);
+      setText(held, resources === null ? '–' : say('{0} of {1}', resources.cpus.held, resources.cpus.total));
       const rates = networkRates(node);
       setText(receive, rates === null ? '–' : `${scaled(rates.receive, 1000, 'B')}/s`);
       setText(transmit, rates === null ? '–' : `${scaled(rates.transmit, 1000, 'B')}/s`);
@@ -245,8 +214,8 @@ function showNodes(overview, nodes) {
     setText(
       age,
       node.hostAgeSeconds === null
-        ? 'no sample'
-        : `${node.hostAgeSeconds.toFixed(1)} s${late ? ', stale' : ''}`,
+        ? say('no sample')
+        : `${node.hostAgeSeconds.toFixed(1)} s${late ? say(', stale') : ''}`,
     );
     setClass(age, late ? 'number late' : 'number');
   });
@@ -255,7 +224,7 @@ function showNodes(overview, nodes) {
 /** Without a sample nothing is known, not even that there is no source. */
 function powerOf(watts, isKnown) {
   if (watts !== null) return scaled(watts, 1000, 'W');
-  return isKnown ? 'no power source' : '–';
+  return isKnown ? say('no power source') : '–';
 }
 
 function figuresOf({ host }) {
@@ -298,7 +267,11 @@ function showJobs(overview, jobs) {
   empty.hidden = jobs !== null && jobs.length > 0;
   setText(
     empty,
-    jobs === null ? 'Give the token to see the jobs.' : 'No job has been submitted yet: flopd run -- COMMAND',
+    say(
+      jobs === null
+        ? 'Give the token to see the jobs.'
+        : 'No job has been submitted yet: flopd run -- COMMAND',
+    ),
   );
   byId('jobs').hidden = jobs === null || jobs.length === 0;
   state.jobs = jobs ?? [];
@@ -389,7 +362,7 @@ async function showStream(job, stream, length) {
   const hidden = Math.max(0, length - OUTPUT_BYTES);
   setText(
     byId(`${stream}-size`),
-    hidden === 0 ? scaled(length, 1024, 'B') : `${scaled(length, 1024, 'B')}, the last 64 KiB`,
+    hidden === 0 ? scaled(length, 1024, 'B') : say('{0}, the last 64 KiB', scaled(length, 1024, 'B')),
   );
   if (from >= length) return;
   // Far behind: jump instead of catching up.
@@ -413,31 +386,6 @@ function withoutControls(text) {
     .replace(/(?![\n\r\t])\p{Cc}/gu, '\u00b7');
 }
 
-// --- words and figures ----------------------------------------------------------------------------------------
-
-const words = (name) => name.toLowerCase().replaceAll('_', ' ');
-const shorten = (text, length) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
-
-function scaled(value, step, unit) {
-  const prefixes = step === 1024 ? ['', 'Ki', 'Mi', 'Gi', 'Ti', 'Pi'] : ['', 'k', 'M', 'G', 'T', 'P', 'E'];
-  let at = 0;
-  let figure = value;
-  while (figure >= step && at < prefixes.length - 1) {
-    figure /= step;
-    at += 1;
-  }
-  const digits = at === 0 ? (Number.isInteger(figure) ? 0 : 1) : figure < 10 ? 2 : figure < 100 ? 1 : 0;
-  return `${figure.toFixed(digits)} ${prefixes[at]}${unit}`;
-}
-
-function seconds(value) {
-  if (value < 1) return `${Math.round(value * 1000)} ms`;
-  if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
-  const minutes = Math.floor(value / 60);
-  if (minutes < 60) return `${minutes} min ${Math.floor(value % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
-}
-
 byId('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const given = byId('token').value.trim();
@@ -451,5 +399,6 @@ byId('forget').addEventListener('click', () => {
 });
 byId('close-output').addEventListener('click', () => choose(null));
 window.addEventListener('hashchange', takeFragment);
+startLanguage(byId('language'));
 takeFragment();
 void tick();

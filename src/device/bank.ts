@@ -21,7 +21,7 @@ import {
   parseNativeDevices,
   parseNativeEvents,
 } from './native-readings.ts';
-import { type Backend, createRoster, type Member } from './roster.ts';
+import { type Backend, createRoster, keyOf, type Member } from './roster.ts';
 import { toolColumns } from './tool-columns.ts';
 import { createToolSource, type ToolSource } from './tool-source.ts';
 
@@ -66,8 +66,8 @@ export interface Bank {
   /** For the sampler: names of the vendors whose libraries the native reader opens. */
   readonly nativeVendors: readonly string[];
   readonly slowDevices: readonly SlowDevice[];
-  /** Slot of a device of the native reader, null while it is not known. */
-  ownerOf(number: number): number | null;
+  /** Slot of a device of the native reader. */
+  ownerOf(number: number): number;
   /** The native reader knows something new. */
   refresh(): void;
   /** Hot: every window. */
@@ -271,7 +271,8 @@ export function createBank(options: BankOptions): Bank {
     ownerOf(number) {
       if (!numbers.has(number)) refresh();
       const known = numbers.get(number);
-      return known === undefined ? null : roster.slotOf(known.vendor, known.id);
+      // One that the reader does not tell of has columns that nobody shows.
+      return roster.slotFor(known === undefined ? `number/${number}` : keyOf(known.vendor, known.id));
     },
     refresh,
     window(window) {

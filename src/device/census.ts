@@ -7,8 +7,16 @@ import type { DeviceHealth, Ladder } from './health.ts';
 import { type Rating, recordOf } from './record.ts';
 import { findingOf, type Member, type Roster } from './roster.ts';
 
+/** A device as far as its peaks go, with the device that it is cut from. */
+export interface Rated {
+  readonly member: Member;
+  readonly memoryTotalBytes: number | null;
+  readonly parent: Member | null;
+  readonly parentMemoryBytes: number | null;
+}
+
 /** Peaks and methods of a device; asked when its identity or its memory changes. */
-export type Rate = (member: Member, memoryTotalBytes: number | null) => Rating;
+export type Rate = (rated: Rated) => Rating;
 
 /** Counts of events and the memory of processes change all the time; they alone are told this often. */
 const QUIET_MS = 10_000;
@@ -50,13 +58,15 @@ export function createCensus(options: CensusOptions): Census {
   let isDirty = false;
   let ladderRevision = ladder.revision();
 
-  function ratingOf(member: Member, memoryTotalBytes: number | null): Rating {
+  function ratingOf(rated: Rated): Rating {
+    const { member, parent, memoryTotalBytes, parentMemoryBytes } = rated;
     const { slot, backend, reading } = member;
-    const { name, profile, facts, parentId } = reading;
-    const of = JSON.stringify([backend, name, profile, facts, parentId, memoryTotalBytes]);
+    const { id, name, profile, facts } = reading;
+    const whole = parent === null ? null : [parent.reading.name, parent.reading.facts, parentMemoryBytes];
+    const of = JSON.stringify([backend, id, name, profile, facts, memoryTotalBytes, whole]);
     const known = ratings.get(slot);
     if (known?.of === of) return known.rating;
-    const rating = rate(member, memoryTotalBytes);
+    const rating = rate(rated);
     ratings.set(slot, { of, rating });
     return rating;
   }
@@ -82,9 +92,16 @@ export function createCensus(options: CensusOptions): Census {
   function rebuild(): void {
     records = roster.members().map((member) => {
       const memoryTotalBytes = memory.get(member.slot) ?? null;
-      const parentSlot = parentOf(member)?.slot ?? null;
-      const rating = ratingOf(member, memoryTotalBytes);
-      return recordOf({ member, parentSlot, health: healthOf(member), rating, memoryTotalBytes });
+      const parent = parentOf(member);
+      const parentMemoryBytes = parent === null ? null : (memory.get(parent.slot) ?? null);
+      const rating = ratingOf({ member, memoryTotalBytes, parent, parentMemoryBytes });
+      return recordOf({
+        member,
+        parentSlot: parent?.slot ?? null,
+        health: healthOf(member),
+        rating,
+        memoryTotalBytes,
+      });
     });
   }
 

@@ -33,7 +33,8 @@ export interface Roster {
   members(): readonly Member[];
   ofVendor(vendor: Vendor): readonly Member[];
   byId(id: string): Member | null;
-  slotOf(vendor: Vendor, id: string): number | null;
+  /** The slot of a key, given now if it has none. */
+  slotFor(key: string): number;
 }
 
 export interface ReadingNow {
@@ -116,7 +117,7 @@ export function createRoster(): Roster {
     },
     ofVendor: (vendor) => ofVendor(vendor),
     byId: (id) => [...members.values()].find(({ reading }) => reading.id === id) ?? null,
-    slotOf: (vendor, id) => members.get(keyOf(vendor, id))?.slot ?? null,
+    slotFor,
   };
 }
 

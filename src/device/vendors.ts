@@ -9,12 +9,13 @@ import { iluvatar } from './iluvatar.ts';
 import { kunlunxin } from './kunlunxin.ts';
 import { createMetax } from './metax.ts';
 import { mthreads } from './mthreads.ts';
+import { nvidia } from './nvidia.ts';
 import { tenstorrent } from './tenstorrent.ts';
 
 /** New ones for each bank: some remember what their tool told before. */
 export function createVendors(): readonly Vendor[] {
   return [
-    // `nvidia` comes first, with its own branch.
+    nvidia,
     createAscend(),
     createAmd(),
     createHygon(),

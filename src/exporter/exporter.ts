@@ -1,4 +1,5 @@
-// The agent's own web server: /metrics for Prometheus, /healthz and /readyz for whoever starts it. Reads only; small
+// The agent's own web server: /metrics for Prometheus (in the names of other exporters /metrics/dcgm and
+// /metrics/npu-exporter, so that one scrape never gets a number twice), /healthz and /readyz for whoever starts it. Reads only; small
 // answers, few sockets, short patience, so that nobody who reaches the port can make it cost much.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
@@ -8,6 +9,10 @@ import type { Log } from '../base/log.ts';
 import type { Window } from '../protocol/columns.ts';
 import type { Inventory } from '../protocol/control.ts';
 import type { AgentMetrics } from './agent-metrics.ts';
+import { renderDcgm } from './dcgm-page.ts';
+import { createDevicePage } from './device-page.ts';
+import { type ExportedDevices, readDevices } from './device-reader.ts';
+import { renderNpuExporter } from './npu-exporter-page.ts';
 import { createPage } from './page.ts';
 
 const MAX_SOCKETS = 64;
@@ -19,6 +24,7 @@ const KEEP_ALIVE_MS = 35_000;
 /** Numbers older than this many windows are not shown. */
 const STALE_WINDOWS = 5;
 const DEFAULT_WINDOW_MS = 1000;
+const noDevices: ExportedDevices = { records: [], heldBy: () => [] };
 const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 export interface Health {
@@ -34,6 +40,10 @@ export interface ExporterOptions {
   readonly listen: { readonly host: string; readonly port: number };
   latest(): Window | null;
   inventory(): Inventory | null;
+  /** Accelerators of this host; absent: it has none. */
+  devices?(): ExportedDevices;
+  /** Of flopd. */
+  readonly version?: string;
   health(): Health;
   readonly metrics: AgentMetrics;
   /** Usual time between two windows. */
@@ -110,17 +120,37 @@ function createAnswers(
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
   const { latest, inventory, health, metrics, clock } = options;
   const page = createPage();
+  const devicePage = createDevicePage();
+  const devicesNow = (): ExportedDevices => options.devices?.() ?? noDevices;
   const staleMs = STALE_WINDOWS * (options.windowMs ?? DEFAULT_WINDOW_MS);
 
-  async function metricsText(): Promise<string> {
+  /** The last window, or null when it is too old to be shown. */
+  function freshWindow(): Window | null {
     const window = latest();
     const isStale =
       window === null || clock.wallMs() - window.endMs > Math.max(staleMs, STALE_WINDOWS * window.durationMs);
     metrics.setHostStale(isStale);
-    const facts = inventory();
-    const host = window === null || isStale ? '' : page.host(window);
-    return `${facts === null ? '' : page.inventory(facts)}${host}${await metrics.page()}`;
+    return isStale ? null : window;
   }
+
+  async function metricsText(): Promise<string> {
+    const window = freshWindow();
+    const facts = inventory();
+    const host = window === null ? '' : page.host(window);
+    const accelerators = devicePage.render(devicesNow(), window, clock.wallMs());
+    return `${facts === null ? '' : page.inventory(facts)}${host}${accelerators}${await metrics.page()}`;
+  }
+
+  /** Pages in the names of other exporters, by path. */
+  const others: Readonly<Record<string, (query: URLSearchParams) => string>> = {
+    '/metrics/dcgm': (query) =>
+      renderDcgm(readDevices(devicesNow(), freshWindow()), {
+        hostname: inventory()?.hostname ?? '',
+        hostLabel: query.get('host-label') === 'hostname' ? 'hostname' : 'Hostname',
+      }),
+    '/metrics/npu-exporter': () =>
+      renderNpuExporter(readDevices(devicesNow(), freshWindow()), { version: options.version ?? '' }),
+  };
 
   return async (request, response) => {
     request.on('error', () => {});
@@ -133,17 +163,26 @@ function createAnswers(
       send(request, response, 405, 'this server only reads: GET and HEAD\n');
       return;
     }
-    const path = (request.url ?? '').split('?', 1)[0];
+    const [path = '', ...rest] = (request.url ?? '').split('?');
+    const other = Object.hasOwn(others, path) ? others[path] : undefined;
     // The bare address too: it is what --ready-file names.
     if (path === '/metrics' || path === '/') {
       send(request, response, 200, await metricsText());
+    } else if (other !== undefined) {
+      send(request, response, 200, other(new URLSearchParams(rest.join('?'))));
     } else if (path === '/healthz') {
       const { live, reason } = health();
       send(request, response, live ? 200 : 503, live ? 'ok\n' : sentence(reason));
     } else if (path === '/readyz') {
       const { live, ready, reason } = health();
       send(request, response, live && ready ? 200 : 503, sentence(reason));
-    } else send(request, response, 404, 'there is /metrics, /healthz and /readyz\n');
+    } else
+      send(
+        request,
+        response,
+        404,
+        'there is /metrics, /metrics/dcgm, /metrics/npu-exporter, /healthz and /readyz\n',
+      );
   };
 }
 

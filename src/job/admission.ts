@@ -1,7 +1,9 @@
 // May this order start on this node now? Pure: an order and the state of the node in, a refusal with a stable code
-// or null out. The scheduler places jobs; this is the last look, by the one who knows, and it makes two mistakes
-// impossible: a job that the node cannot carry out, and more jobs at once than it has room for.
+// or null out. The scheduler places jobs; this is the last look, by the one who knows, and it makes three
+// mistakes impossible: a job that the node cannot carry out, more jobs at once than it has room for, and a device that
+// is not the job's to have.
 import type { StartOrder } from '../protocol/control.ts';
+import { type DeviceState, refuseDevices, refuseMisfit } from './device-admission.ts';
 
 /** Attempts that one agent holds at most, ended ones with unsettled results included. */
 export const HELD_MAX = 10_000;
@@ -14,6 +16,8 @@ export interface NodeState {
   readonly memoryBytes: number;
   readonly heldCpuHundredths: number;
   readonly heldMemoryBytes: number;
+  /** Null where the node grants no devices. */
+  readonly devices: DeviceState | null;
   /** Attempts held in any phase. */
   readonly held: number;
   /** Why the agent takes no new jobs, or null. */
@@ -38,18 +42,15 @@ const cores = (hundredths: number): string => `${hundredths / 100} CPUs`;
 /** Null grants the order. Reasons that will not pass come before those that will. */
 export function decideAdmission(order: StartOrder, node: NodeState): Refusal | null {
   const { spec } = order;
-  const { accelerators, memoryBytes } = spec.resources;
+  const { memoryBytes } = spec.resources;
   const cpuHundredths = hundredthsOf(spec.resources.cpus);
 
   const problem = node.executors.get(spec.executor);
   if (problem === undefined)
     return refuse('JOB_EXECUTOR_MISSING', `this node has no executor "${spec.executor}"`);
   if (problem !== null) return refuse('JOB_EXECUTOR_BROKEN', problem);
-  if (accelerators !== null)
-    return refuse(
-      'JOB_ACCELERATORS_MISSING',
-      `the job asks for ${accelerators.count} accelerators, this node grants none`,
-    );
+  const misfit = refuseMisfit(order, node.devices !== null);
+  if (misfit !== null) return misfit;
   if (cpuHundredths > node.cpuHundredths)
     return refuse(
       'JOB_CPUS_EXCEED_NODE',
@@ -79,5 +80,5 @@ export function decideAdmission(order: StartOrder, node: NodeState): Refusal | n
       'JOB_MEMORY_BUSY',
       `the job asks for ${memoryBytes} bytes of memory, ${Math.max(0, freeMemory)} are free`,
     );
-  return null;
+  return node.devices === null ? null : refuseDevices(order, node.devices);
 }

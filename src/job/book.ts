@@ -12,6 +12,14 @@ export const CLOSED_MAX = 8192;
 export interface Stop {
   readonly by: string;
   readonly reason: string;
+  /** Code of the device fault that it is stopped for; null when somebody asked. */
+  readonly fault: string | null;
+}
+
+/** What a job is given of this node's devices: variables that hide what is not its own, and device nodes. */
+export interface Granted {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly deviceNodes: readonly string[];
 }
 
 export interface Attempt {
@@ -21,6 +29,8 @@ export interface Attempt {
   readonly order: StartOrder | null;
   /** Boot id at the time of the order; null if not known. */
   readonly bootId: string | null;
+  /** Null where the node has no devices, so that there is nothing to give or to hide. */
+  readonly granted: Granted | null;
   phase: 'accepted' | 'running' | 'ended';
   /** Resolves when the order is on disk; false if it could not be. */
   durable: Promise<boolean>;
@@ -51,9 +61,25 @@ export const SETTLED = 'JOB_SETTLED';
 const name = z.string().min(1).max(64);
 const epoch = z.number().int().positive();
 const text = z.string().max(1024);
+const grantedSchema = z.strictObject({
+  environment: z.record(z.string(), z.string()),
+  deviceNodes: z.array(z.string()),
+});
 export const journalRecordSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('accepted'), order: startOrderSchema, bootId: text }),
-  z.strictObject({ kind: z.literal('stop'), jobId: name, epoch, by: text, reason: text }),
+  z.strictObject({
+    kind: z.literal('accepted'),
+    order: startOrderSchema,
+    bootId: text,
+    granted: grantedSchema.optional(),
+  }),
+  z.strictObject({
+    kind: z.literal('stop'),
+    jobId: name,
+    epoch,
+    by: text,
+    reason: text,
+    fault: z.string().max(64).optional(),
+  }),
   z.strictObject({ kind: z.literal('result'), result: jobResultSchema }),
   z.strictObject({ kind: z.literal('acknowledged'), jobId: name, epoch }),
   z.strictObject({ kind: z.literal('closed'), list: z.array(z.tuple([name, epoch, text, text])) }),
@@ -66,7 +92,7 @@ export interface Book {
   /** Attempts with a result, in the order of their ends. */
   ended(): Iterable<Attempt>;
   size(): number;
-  add(attempt: Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId'>): Attempt;
+  add(attempt: Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId' | 'granted'>): Attempt;
   /** First writer wins; false for a later one. */
   setResult(attempt: Attempt, result: JobResult): boolean;
   /** The attempt is over: forgotten, but for its name. */
@@ -109,12 +135,13 @@ export function createBook(): Book {
     ended: () => ended.values(),
     size: () => attempts.size,
 
-    add({ jobId, epoch, order, bootId }) {
+    add({ jobId, epoch, order, bootId, granted }) {
       const attempt: Attempt = {
         jobId,
         epoch,
         order,
         bootId,
+        granted,
         phase: 'accepted',
         durable: DURABLE,
         stop: null,
@@ -173,9 +200,9 @@ export function createBook(): Book {
         list.push([jobId, epoch, code, message]);
       if (list.length > 0) yield { kind: 'closed', list };
       for (const attempt of attempts.values()) {
-        const { jobId, epoch, order, bootId, stop } = attempt;
-        if (order !== null && bootId !== null) yield { kind: 'accepted', order, bootId };
-        if (stop !== null) yield { kind: 'stop', jobId, epoch, ...stop };
+        const { order, bootId, granted, stop } = attempt;
+        if (order !== null && bootId !== null) yield acceptedRecord(order, bootId, granted);
+        if (stop !== null) yield stopRecord(attempt, stop);
       }
       for (const { jobId, epoch, result, acknowledged } of ended.values()) {
         if (result !== null) yield { kind: 'result', result };
@@ -186,20 +213,35 @@ export function createBook(): Book {
   return book;
 }
 
+export function acceptedRecord(order: StartOrder, bootId: string, granted: Granted | null): JournalRecord {
+  // Left out where there is nothing in it, so that earlier builds can read the journals of hosts without devices.
+  return { kind: 'accepted', order, bootId, ...(granted === null ? {} : { granted: copyOf(granted) }) };
+}
+
+export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Stop): JournalRecord {
+  return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
+}
+
+const copyOf = ({ environment, deviceNodes }: Granted) => ({
+  environment: { ...environment },
+  deviceNodes: [...deviceNodes],
+});
+
 const DURABLE = Promise.resolve(true);
 
 function apply(book: Book, record: JournalRecord, raw: unknown): void {
   switch (record.kind) {
     case 'accepted': {
-      const { order, bootId } = record;
+      const { order, bootId, granted = null } = record;
       if (book.find(order.jobId, order.epoch) !== null || book.closed(order.jobId, order.epoch) !== null)
         return;
-      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId });
+      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId, granted });
       return;
     }
     case 'stop': {
       const attempt = book.find(record.jobId, record.epoch);
-      if (attempt !== null) attempt.stop ??= { by: record.by, reason: record.reason };
+      if (attempt !== null)
+        attempt.stop ??= { by: record.by, reason: record.reason, fault: record.fault ?? null };
       return;
     }
     case 'result': {
@@ -207,7 +249,8 @@ function apply(book: Book, record: JournalRecord, raw: unknown): void {
       const { result } = raw as { result: JobResult };
       const { jobId, epoch } = result;
       if (book.closed(jobId, epoch) !== null) return;
-      const attempt = book.find(jobId, epoch) ?? book.add({ jobId, epoch, order: null, bootId: null });
+      const attempt =
+        book.find(jobId, epoch) ?? book.add({ jobId, epoch, order: null, bootId: null, granted: null });
       if (book.setResult(attempt, result)) attempt.told = true;
       return;
     }

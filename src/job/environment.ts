@@ -5,12 +5,16 @@ import { jobFile } from './executor/executor.ts';
 
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
-/** `folder` is that of the attempt; `base` is what the node adds for every job. */
+/**
+ * `folder` is that of the attempt; `base` is what the node adds for every job, `granted` what shows it its devices and
+ * hides all others: whatever the job asks for, it reaches only what it was granted.
+ */
 export function buildEnvironment(
   order: StartOrder,
   nodeId: string,
   folder: string,
   base: Readonly<Record<string, string>>,
+  granted: Readonly<Record<string, string>>,
 ): Record<string, string> {
   const workspace = join(folder, jobFile.workspace);
   return {
@@ -20,10 +24,12 @@ export function buildEnvironment(
     LANG: 'C.UTF-8',
     ...base,
     ...order.spec.environment,
+    ...granted,
     // Last, so that nothing above can stand in for them: the shim's clean-up knows the job's processes by these.
     FLOPD_JOB_ID: order.jobId,
     FLOPD_NODE_ID: nodeId,
     FLOPD_EPOCH: String(order.epoch),
     FLOPD_METER_FILE: join(folder, jobFile.meter),
+    ...(order.devices.length === 0 ? {} : { FLOPD_DEVICES: order.devices.join(',') }),
   };
 }

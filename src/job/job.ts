@@ -1,5 +1,6 @@
 // The job room's contract with the agent: orders in, facts out. The supervisor (supervisor.ts) keeps it.
 import type { HeldJob, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { DeviceFault } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
 
 export type OrderAnswer = Pick<OrderAck, 'outcome' | 'code' | 'message'>;
@@ -34,6 +35,13 @@ export interface Jobs {
     offset: number,
     limit: number,
   ): Promise<Uint8Array | null>;
+  /**
+   * Devices, or devices of which partitions are held, on which no job may stay: ends those that hold them, each with
+   * its grace, as FAILED with the fault as its cause. Safe to repeat, and to be repeated after a restart.
+   */
+  deviceFailed(ids: readonly string[], fault: Pick<DeviceFault, 'code' | 'text'>): void;
+  /** Ids of the devices and partitions that jobs hold. */
+  heldDevices(): ReadonlySet<string>;
   /** Jobs that run now, for the node's figures. */
   runningCount(): number;
   /** Leaves running jobs alone, syncs the journal, closes. */

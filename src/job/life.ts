@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { hundredthsOf } from './admission.ts';
-import { type Attempt, type Book, SETTLED } from './book.ts';
+import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
+import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
 import {
   type ExecutionEvents,
@@ -111,8 +112,8 @@ export function createLife(options: LifeOptions): Life {
     const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
-    const { jobId, epoch, order, stop } = attempt;
-    const result = settleJob({ jobId, epoch, nodeId, order, end, stop, meter, energy });
+    const { jobId, epoch, order, stop, granted } = attempt;
+    const result = settleJob({ jobId, epoch, nodeId, order, granted, end, stop, meter, energy });
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     await journalled({ kind: 'result', result }, 'result.written');
@@ -135,13 +136,31 @@ export function createLife(options: LifeOptions): Life {
     own(settle(attempt, { ...unknownEnd, ...what, endedAtMs: clock.wallMs() }));
   }
 
+  /** For an attempt that was granted nothing: devices may have come since it was accepted. */
+  function hiddenNow(): Granted | null {
+    try {
+      return grantFor(options.devices, []);
+    } catch (error) {
+      log.error({ err: error }, 'the devices of this node cannot be hidden from a job');
+      return null;
+    }
+  }
+
   function requestFor(attempt: Attempt): StartRequest | null {
     const { order, jobId, epoch } = attempt;
     if (order === null) return null;
+    const granted = attempt.granted ?? hiddenNow();
     const folder = folderOf(attempt);
-    const environment = buildEnvironment(order, nodeId, folder, options.environment);
+    const environment = buildEnvironment(
+      order,
+      nodeId,
+      folder,
+      options.environment,
+      granted?.environment ?? {},
+    );
     const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
-    return { jobId, epoch, spec: order.spec, folder, environment, workingDirectory, bootId };
+    const deviceNodes = granted?.deviceNodes ?? [];
+    return { jobId, epoch, spec: order.spec, folder, environment, workingDirectory, deviceNodes, bootId };
   }
 
   function prepare(attempt: Attempt): void {

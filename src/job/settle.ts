@@ -3,12 +3,14 @@
 //
 //   the executor stopped it at its time limit   TIMEOUT      whatever code it then left with
 //   the executor stopped it at someone's order  CANCELLED    likewise
+//   a device of it failed, and then it ended    FAILED; by itself with exit code 0: COMPLETED
 //   ended by itself                             COMPLETED with exit code 0, else FAILED
-//   no program ever ran                         FAILED_TO_START; CANCELLED when a stop came first
+//   no program ever ran                         FAILED_TO_START; CANCELLED when somebody's stop came first
 //   nobody knows                                LOST
 import { constants } from 'node:os';
 import type { StartOrder } from '../protocol/control.ts';
 import type { JobResult, Usage } from '../protocol/result.ts';
+import type { Granted, Stop } from './book.ts';
 import type { ProcessEnd } from './executor/executor.ts';
 import type { MeterReading } from './meter.ts';
 
@@ -24,9 +26,10 @@ export interface SettleFacts {
   readonly nodeId: string;
   /** Null when the order itself was lost by damage to the journal. */
   readonly order: StartOrder | null;
+  readonly granted: Granted | null;
   readonly end: ProcessEnd;
   /** The first stop order, if there was one. */
-  readonly stop: { readonly by: string; readonly reason: string } | null;
+  readonly stop: Stop | null;
   /** Null when there is no meter file; a string when it cannot be read. */
   readonly meter: MeterReading | string | null;
   /** Energy attributed to the job, or why there is none. */
@@ -122,7 +125,17 @@ function decideVerdict({ end, order, stop }: SettleFacts): Verdict {
       stoppedBy: null,
       cause: `lost: ${end.detail ?? 'how it ended is not known'}`,
     };
+  const fault = stop?.fault ?? null;
+  const failed =
+    stop === null || fault === null ? null : `its device failed: ${clip(stop.reason, 500)} (${fault})`;
   if (end.kind === 'failedToStart') {
+    if ((end.failedStep === 'claim' || end.failedStep === 'shim') && failed !== null)
+      return {
+        state: 'FAILED_TO_START',
+        endKind: 'deviceFault',
+        stoppedBy: 'node',
+        cause: `failed to start: ${failed}`,
+      };
     // No program ran, and after the stop nobody wanted one.
     if ((end.failedStep === 'claim' || end.failedStep === 'shim') && stop !== null)
       return {
@@ -144,6 +157,15 @@ function decideVerdict({ end, order, stop }: SettleFacts): Verdict {
     const limit = limitMs === null ? '' : ` of ${durationText(limitMs)}`;
     const cause = `stopped at its time limit${limit} ${stopText(end, order)}${detail}`;
     return { state: 'TIMEOUT', endKind: 'timeLimit', stoppedBy: 'node', cause };
+  }
+  if (failed !== null && end.stopped === 'stop') {
+    const cause = `stopped because ${failed} ${stopText(end, order)}${detail}`;
+    return { state: 'FAILED', endKind: 'deviceFault', stoppedBy: 'node', cause };
+  }
+  // It may have died of the fault before it could be stopped for it.
+  if (failed !== null && !(end.kind === 'exited' && end.exitCode === 0)) {
+    const cause = `${ownEndText(end)} when ${failed}${detail}`;
+    return { state: 'FAILED', endKind: 'deviceFault', stoppedBy: null, cause };
   }
   if (end.stopped === 'stop') {
     const cause = `${asked}${clip(reason, 500)} ${stopText(end, order)}${detail}`;
@@ -192,6 +214,7 @@ export function settleJob(facts: SettleFacts): JobResult {
   const { end, order } = facts;
   const verdict = decideVerdict(facts);
   const limits: Record<string, string> = { cpus: 'none', memory: 'none' };
+  if (facts.granted !== null) limits.devices = 'environment';
   if (order !== null && order.spec.timeLimitMs !== null) limits.timeLimit = 'shim';
   return {
     version: 1,

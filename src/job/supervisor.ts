@@ -16,14 +16,31 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
-import { describeError } from '../base/fault.ts';
+import { describeError, isFault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { DeviceFault } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
-import { type Book, createBook, SETTLED } from './book.ts';
+import {
+  type Attempt,
+  acceptedRecord,
+  type Book,
+  createBook,
+  type Granted,
+  SETTLED,
+  type Stop,
+  stopRecord,
+} from './book.ts';
+import {
+  type DeviceState,
+  grantFor,
+  type HeldDevices,
+  type JobDevices,
+  partitionsOf,
+} from './device-admission.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
@@ -36,6 +53,9 @@ import type { EnergyAnswer } from './settle.ts';
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
 export const RETAIN_MS = 24 * 3600 * 1000;
 const SWEEP_PERIOD_MS = 60_000;
+/** What the journal takes of the words about a fault. */
+const REASON_CHARACTERS_MAX = 900;
+const FAULT_CHARACTERS_MAX = 64;
 
 export interface JobsOptions {
   /** The agent's state folder; holds `journal` and `jobs/`. */
@@ -47,6 +67,8 @@ export interface JobsOptions {
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   /** What every job finds in its environment besides flopd's own. */
   readonly environment: Readonly<Record<string, string>>;
+  /** The node's devices; without them it grants none and hides none. */
+  readonly devices?: JobDevices;
   /** Null or none: folders are removed by Node. */
   readonly native?: Native | null;
   readonly clock: Clock;
@@ -96,13 +118,29 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   });
 
-  function nodeState(): NodeState {
+  /** What is known of devices, for an order that is given some. */
+  function deviceState(order: StartOrder): DeviceState | null {
+    if (options.devices === undefined) return null;
+    const held: HeldDevices[] = [];
+    let unknownHolder: string | null = null;
+    if (order.devices.length > 0)
+      for (const { jobId, epoch, order: of, holds, result } of book.attempts()) {
+        const name = `${jobId}.${epoch}`;
+        if (of === null && result === null) unknownHolder = name;
+        if (of === null || !holds || of.devices.length === 0) continue;
+        held.push({ name, ids: of.devices, shared: of.spec.resources.accelerators?.shared ?? false });
+      }
+    return { records: options.devices.records(), held, unknownHolder, nowMs: clock.wallMs() };
+  }
+
+  function nodeState(order: StartOrder): NodeState {
     return {
       executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
       cpuHundredths: hundredthsOf(options.capacity.cpus),
       memoryBytes: options.capacity.memoryBytes,
       heldCpuHundredths: life.heldCpuHundredths(),
       heldMemoryBytes: life.heldMemoryBytes(),
+      devices: deviceState(order),
       held: book.size(),
       draining: options.draining?.() ?? null,
       diskProblem: journal.problem(),
@@ -155,11 +193,19 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
         `epoch ${older.epoch} of this job still runs here; it is being stopped`,
       );
     }
-    const refusal = decideAdmission(order, nodeState());
+    const refusal = decideAdmission(order, nodeState(order));
     hit('admission.decided');
     if (refusal !== null) return refuse(jobId, epoch, refusal.code, refusal.message);
 
-    const attempt = book.add({ jobId, epoch, order, bootId });
+    let granted: Granted | null;
+    try {
+      granted = grantFor(options.devices, order.devices);
+    } catch (error) {
+      const hasGone = isFault(error, 'DEVICE_UNKNOWN');
+      const code = hasGone ? 'JOB_DEVICE_UNKNOWN' : 'JOB_DEVICE_GRANT_FAILED';
+      return refuse(jobId, epoch, code, `its devices cannot be granted: ${describeError(error)}`);
+    }
+    const attempt = book.add({ jobId, epoch, order, bootId, granted });
     try {
       life.prepare(attempt);
     } catch (error) {
@@ -171,7 +217,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       );
     }
     life.hold(attempt);
-    const written = journal.append({ kind: 'accepted', order, bootId });
+    const written = journal.append(acceptedRecord(order, bootId, granted));
     attempt.durable = written.then(
       () => true,
       () => false,
@@ -217,10 +263,15 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       life.retell(attempt);
       return duplicate;
     }
+    return (await stopAttempt(attempt, { by, reason, fault: null })) ? accepted : duplicate;
+  }
+
+  /** True for the first who stops it; the others only ask again. */
+  async function stopAttempt(attempt: Attempt, why: Stop): Promise<boolean> {
     const first = attempt.stop === null;
-    attempt.stop ??= { by, reason };
+    attempt.stop ??= why;
     if (first) {
-      const written = journal.append({ kind: 'stop', jobId, epoch, by, reason });
+      const written = journal.append(stopRecord(attempt, why));
       hit('stop.written');
       // A stop is carried out even if it cannot be remembered.
       await written.catch((error: unknown) =>
@@ -230,7 +281,22 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
     attempt.execution?.stop(attempt.order?.spec.graceMs ?? 0);
     hit('stop.told');
-    return first ? accepted : duplicate;
+    return first;
+  }
+
+  function deviceFailed(ids: readonly string[], { code, text }: Pick<DeviceFault, 'code' | 'text'>): void {
+    const records = options.devices?.records() ?? [];
+    const failed = new Set([...ids, ...ids.flatMap((id) => partitionsOf(id, records))]);
+    for (const attempt of book.attempts()) {
+      const { order, result, stop: stopped } = attempt;
+      if (order === null || result !== null || stopped !== null) continue;
+      const device = order.devices.find((id) => failed.has(id));
+      if (device === undefined) continue;
+      const { jobId, epoch } = attempt;
+      log.warn({ jobId, epoch, device, fault: code }, 'a job is stopped: its device failed');
+      const reason = `device ${device}: ${text}`.slice(0, REASON_CHARACTERS_MAX);
+      void stopAttempt(attempt, { by: 'node', reason, fault: code.slice(0, FAULT_CHARACTERS_MAX) });
+    }
   }
 
   recoverAll(book, life, jobsFolder, options.native ?? null, log);
@@ -241,8 +307,12 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     held() {
       const list: HeldJob[] = [];
-      for (const { jobId, epoch, phase, acknowledged } of book.attempts())
-        if (!acknowledged) list.push({ jobId, epoch, phase });
+      for (const { jobId, epoch, phase, acknowledged, order, result } of book.attempts()) {
+        if (acknowledged) continue;
+        // The devices of a job whose order was lost are not known.
+        const devices = result !== null ? [] : order === null ? null : order.devices;
+        list.push({ jobId, epoch, phase, devices });
+      }
       return list;
     },
 
@@ -251,6 +321,15 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       for (const { result, told, acknowledged } of book.ended())
         if (result !== null && told && !acknowledged) list.push(result);
       return list;
+    },
+
+    deviceFailed,
+
+    heldDevices() {
+      const ids = new Set<string>();
+      for (const { order, holds } of book.attempts())
+        if (holds) for (const id of order?.devices ?? []) ids.add(id);
+      return ids;
     },
 
     acknowledged(jobId, epoch) {
@@ -303,7 +382,7 @@ function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native |
     if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
     if (book.closed(jobId, epoch) === null) {
       log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      book.add({ jobId, epoch, order: null, bootId: null });
+      book.add({ jobId, epoch, order: null, bootId: null, granted: null });
     } else
       void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
         log.warn({ err: error }, 'old folder stays'),

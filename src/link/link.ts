@@ -17,7 +17,9 @@ import {
   type Hello,
   type Welcome,
 } from '../protocol/control.ts';
+import type { DeviceRecord } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { createDeviceFlow } from './devices.ts';
 import { createOrders, type Order, type OrderHandler } from './orders.ts';
 import { createOutbox } from './outbox.ts';
 import { createOutputFlow, type OutputStream } from './output.ts';
@@ -69,7 +71,7 @@ export interface LinkHandlers {
 export interface LinkOptions {
   /** The scheduler's base URL, http(s): or ws(s):. */
   readonly url: string;
-  /** Builds the signed hello for a challenge; rejects with a fault to refuse the scheduler. */
+  /** Builds the signed hello for a challenge, but for the devices, which the link knows; rejects with a fault to refuse the scheduler. */
   readonly hello: (challenge: Challenge) => Promise<Hello>;
   readonly handlers: LinkHandlers;
   readonly clock: Clock;
@@ -111,6 +113,8 @@ export interface Link {
   /** Resolves after the first welcome; rejects with LINK_NOT_CONNECTED after `timeoutMs` or on close. */
   connected(timeoutMs: number): Promise<void>;
   window(window: Window): void;
+  /** The devices of this node as they are now; sent when they have changed, and with each hello. */
+  devices(records: readonly DeviceRecord[]): void;
   started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
   ended(result: JobResult): void;
   outputGrew(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
@@ -166,6 +170,8 @@ export function createLink(options: LinkOptions): Link {
     log,
   });
 
+  const devices = createDeviceFlow({ send, hasRoom: () => hasRoom(FACTS_ROOM_BYTES), clock, log });
+
   function hasRoom(bytes: number): boolean {
     return session?.isLive() === true && session.bufferedBytes() < bytes;
   }
@@ -182,7 +188,10 @@ export function createLink(options: LinkOptions): Link {
       url,
       connect: options.connect ?? connectSocket,
       clock,
-      hello: options.hello,
+      hello: async (challenge) => {
+        const hello = await options.hello(challenge);
+        return { ...hello, devices: [...devices.tell()] };
+      },
       live: onLive,
       message: onMessage,
       drained: pump,
@@ -205,6 +214,7 @@ export function createLink(options: LinkOptions): Link {
     );
     well = clock.after(timing.wellAfterMs, () => backoff.reset());
     outbox.rewind();
+    devices.begin();
     telemetry.begin(welcome.telemetryMs);
     output.begin(welcome.outputs);
     pump();
@@ -216,6 +226,7 @@ export function createLink(options: LinkOptions): Link {
     resend?.cancel();
     resend = null;
     output.end();
+    devices.end();
     telemetry.end();
     note(end);
     if (closed) return;
@@ -296,6 +307,7 @@ export function createLink(options: LinkOptions): Link {
       send(text);
       if (resend === null) armResend();
     }
+    devices.pump();
     telemetry.pump();
     output.pump();
   }
@@ -352,6 +364,7 @@ export function createLink(options: LinkOptions): Link {
       });
     },
     window: (window) => telemetry.push(window),
+    devices: (records) => devices.put(records),
     started: (jobId, epoch, pid, startedAtMs) =>
       keep(
         `start of ${jobId}.${epoch}`,

@@ -6,7 +6,10 @@
 //   POST /v1/jobs/ID/cancel       body: {reason?: string}            JobView
 //   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
 //   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N            the bytes stored so far
-//   GET  /v1/nodes, /v1/nodes/ID-or-name                             {nodes: NodeView[]}, NodeView
+//   GET  /v1/nodes                                                   {nodes: NodeView[], fleet: FleetTotals}
+//   GET  /v1/nodes/ID-or-name                                        NodeView
+//   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
+//   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
 //   GET  /v1/overview             no token needed on loopback        OverviewView
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
@@ -18,6 +21,8 @@
 // JobView and the last output byte the server ends the response.
 import * as z from 'zod';
 import type { Inventory } from './control.ts';
+import type { Cordon } from './device.ts';
+import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
 import type { JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
@@ -34,6 +39,8 @@ export interface JobView {
   readonly node: { readonly id: string; readonly name: string } | null;
   /** Which attempt this is; 0 while it has never been ordered to a node. */
   readonly epoch: number;
+  /** Ids of the devices or partitions that it holds, or held; empty for one that never was placed or asked for none. */
+  readonly devices: readonly string[];
   readonly cancelRequested: boolean;
   /** ISO 8601, UTC; null while it has not happened. */
   readonly submittedAt: string;
@@ -85,6 +92,10 @@ export interface NodeView {
   readonly state: 'ready' | 'unreachable';
   /** One sentence, e.g. since when it is unreachable. */
   readonly reason: string;
+  /** Whether new jobs may come: connected, not drained, not paused after a refusal. */
+  readonly takesJobs: boolean;
+  /** Why an operator keeps new jobs away from the whole node; null where nobody does. */
+  readonly cordon: Cordon | null;
   readonly agentVersion: string | null;
   readonly bootId: string | null;
   readonly enrolledAt: string;
@@ -105,10 +116,29 @@ export interface NodeView {
 }
 
 /** A device of a node: the cordon is the scheduler's or else the node's. */
-export type NodeDeviceView = DeviceView & {
+export type NodeDeviceView = Omit<DeviceView, 'partitions'> & {
   /** Jobs that it is granted to. */
   readonly heldBy: readonly string[];
+  readonly partitions: readonly NodeDeviceView[];
 };
+
+const deviceName = z.string().min(1).max(128);
+export const drainRequestSchema = z.strictObject({
+  /** Id of a device or partition, or `vendor:index`; null for the whole node. */
+  device: deviceName.nullable().default(null),
+  reason: z.string().min(1).max(512),
+  /** Lifted by itself after this time; null: when somebody resumes it. */
+  forMs: z
+    .number()
+    .int()
+    .min(1)
+    .max(366 * 24 * 3600 * 1000)
+    .nullable()
+    .default(null),
+});
+export type DrainRequest = z.input<typeof drainRequestSchema>;
+export const resumeRequestSchema = z.strictObject({ device: deviceName.nullable().default(null) });
+export type ResumeRequest = z.input<typeof resumeRequestSchema>;
 
 export interface OverviewView {
   readonly schedulerId: string;
@@ -126,6 +156,8 @@ export interface OverviewView {
     readonly hostAgeSeconds: number | null;
   }[];
   readonly jobs: Readonly<Record<JobState, number>>;
+  /** Accelerators of all nodes, in sums. */
+  readonly fleet: FleetTotals;
 }
 
 export const enrolRequestSchema = z.strictObject({

@@ -85,6 +85,8 @@ export const heldJobSchema = z.strictObject({
   jobId: id,
   epoch,
   phase: z.enum(['accepted', 'running', 'ended']),
+  /** Devices and partitions that it holds; null where the agent cannot tell (its order was lost with the journal). */
+  devices: z.array(z.string().min(1).max(96)).max(1024).nullable().default(null),
 });
 export type HeldJob = z.output<typeof heldJobSchema>;
 

@@ -16,6 +16,10 @@ const amount = z.number().nonnegative();
 export const precisions = ['fp64', 'fp32', 'tf32', 'bf16', 'fp16', 'fp8', 'int8'] as const;
 export type Precision = (typeof precisions)[number];
 
+export function isPrecision(word: string): word is Precision {
+  return (precisions as readonly string[]).includes(word);
+}
+
 /** FLOP/s by precision (INT8: operations per second); null where the device has none or nobody knows. */
 export const flopsByPrecisionSchema = z.strictObject(
   Object.fromEntries(precisions.map((each) => [each, amount.nullable()])) as Record<

@@ -4,6 +4,7 @@
 import * as z from 'zod';
 import { enrolRequestSchema } from './api.ts';
 import { agentMessageSchema, inventorySchema, PROTOCOL_VERSION, schedulerMessageSchema } from './control.ts';
+import { devicesDocumentSchema } from './devices-document.ts';
 import { jobResultSchema } from './result.ts';
 import { jobSpecSchema } from './spec.ts';
 
@@ -11,13 +12,14 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 
 /**
  * All published schemas by name: `job-spec` (as a user writes it: what has a default may be left out),
- * `job-result`, `inventory`, `enrol-request`, and `agent.<type>` and `scheduler.<type>` for each control message.
+ * `job-result`, `inventory`, `devices` (what `flopd devices -o json` prints), `enrol-request`, and `agent.<type>` and `scheduler.<type>` for each control message.
  */
 export function jsonSchemas(): Readonly<Record<string, JsonSchema>> {
   const schemas: Record<string, JsonSchema> = {
     'job-spec': publish('job-spec', jobSpecSchema, 'input'),
     'job-result': publish('job-result', jobResultSchema, 'output'),
     inventory: publish('inventory', inventorySchema, 'output'),
+    devices: publish('devices', devicesDocumentSchema, 'output'),
     'enrol-request': publish('enrol-request', enrolRequestSchema, 'input'),
   };
   for (const [side, union] of [

@@ -38,7 +38,7 @@ export const environmentNameSchema = z
 
 export const acceleratorRequestSchema = z.strictObject({
   count: z.number().int().min(1).max(1024),
-  /** Vendor, or part of a model name, in any letter case; null for any. */
+  /** Words that vendor and model name have, in any letter case (`h100`, `rtx 4090`, `VENDOR:MODEL`); null for any. */
   match: nameSchema.nullable().default(null),
   /** Least memory that each of them has; null for any. */
   memoryBytes: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER).nullable().default(null),

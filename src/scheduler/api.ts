@@ -6,13 +6,20 @@ import * as z from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
+import {
+  drainRequestSchema,
+  enrolRequestSchema,
+  type OverviewView,
+  resumeRequestSchema,
+} from '../protocol/api.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Drains } from './drain.ts';
 import { enrolNode } from './enrolment.ts';
 import type { Fleet } from './fleet.ts';
+import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
 import { jobView } from './job-view.ts';
@@ -45,6 +52,7 @@ export interface ApiParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly drains: Drains;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
   readonly token: Secret;
@@ -90,9 +98,11 @@ export function createApi(
     {
       method: 'GET',
       path: /^\/v1\/nodes$/,
-      handle: ({ response }) => answerJson(response, 200, { nodes: fleet.views() }),
+      handle: listNodes,
     },
     { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
+    { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/drain$/, handle: drain },
+    { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/resume$/, handle: resume },
     { method: 'GET', path: /^\/v1\/overview$/, open: true, handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, open: true, handle: enrol },
     {
@@ -170,16 +180,37 @@ export function createApi(
     response.end();
   }
 
-  function showNode({ response, name }: Call): void {
+  function listNodes({ response }: Call): void {
+    const nodes = fleet.views();
+    answerJson(response, 200, { nodes, fleet: totalsOfNodes(nodes) });
+  }
+
+  function findNode(name: string): string {
     const ids = fleet.find(name);
     const [id] = ids;
     if (ids.length > 1) throw ambiguous('node', name, ids);
-    const node = id === undefined ? null : fleet.view(id);
-    if (node === null)
-      throw new Fault('API_NOT_FOUND', `there is no node "${shown(name)}"`, {
-        remedy: 'see the list of nodes',
-      });
-    answerJson(response, 200, node);
+    if (id !== undefined) return id;
+    throw new Fault('API_NOT_FOUND', `there is no node "${shown(name)}"`, {
+      remedy: 'see the list of nodes',
+    });
+  }
+
+  function showNode({ response, name }: Call): void {
+    answerJson(response, 200, fleet.view(findNode(name)));
+  }
+
+  async function drain({ request, response, name }: Call): Promise<void> {
+    const { device, reason, forMs } = await readBody(request, drainRequestSchema);
+    const id = findNode(name);
+    await parts.drains.drain(id, device, { by: 'user', reason, forMs });
+    answerJson(response, 200, fleet.view(id));
+  }
+
+  async function resume({ request, response, name }: Call): Promise<void> {
+    const { device } = await readBody(request, resumeRequestSchema);
+    const id = findNode(name);
+    await parts.drains.resume(id, device);
+    answerJson(response, 200, fleet.view(id));
   }
 
   function overview({ request, response }: Call): void {
@@ -189,6 +220,7 @@ export function createApi(
       version: parts.version,
       nodes: fleet.overview(),
       jobs: queue.counts(),
+      fleet: totalsOfNodes(fleet.views()),
     };
     answerJson(response, 200, answer);
   }

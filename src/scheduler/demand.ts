@@ -1,11 +1,13 @@
 // What a job asks of a node, and whether a node could give it.
-import type { JobSpec } from '../protocol/spec.ts';
+import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
+import { chooseDevices, type DeviceChoice, hasEnough, type PlacementDevice } from './device-choice.ts';
+import type { DeviceHolds } from './device-holds.ts';
 
 /** What a job asks of a node. CPUs are whole hundredths of a core: sums stay exact. */
 export interface Demand {
   readonly cpuHundredths: number;
   readonly memoryBytes: number;
-  readonly accelerators: { readonly count: number; readonly match: string | null } | null;
+  readonly accelerators: AcceleratorRequest | null;
   readonly executor: string;
 }
 
@@ -15,8 +17,12 @@ export interface PlacementNode {
   readonly cpuHundredths: number;
   readonly memoryBytes: number;
   readonly executors: readonly string[];
+  /** Its devices and partitions. */
+  readonly devices: readonly PlacementDevice[];
   /** Connected and taking jobs. */
   readonly available: boolean;
+  /** Who keeps new jobs away from the whole node and why, a clause; null where nobody does. */
+  readonly drained: string | null;
 }
 
 /** A node with what is held on it at present. */
@@ -26,6 +32,14 @@ export interface NodeLoad {
   readonly heldMemoryBytes: number;
   /** Jobs that hold something, in the order in which they came. */
   readonly heldBy: ReadonlySet<string>;
+  readonly devices: DeviceHolds;
+}
+
+/** What is kept free on a node for jobs that wait for devices of it. */
+export interface Kept {
+  readonly cpuHundredths: number;
+  readonly memoryBytes: number;
+  readonly devices: ReadonlySet<string>;
 }
 
 export function demandOf(spec: JobSpec): Demand {
@@ -37,21 +51,34 @@ export function demandOf(spec: JobSpec): Demand {
   };
 }
 
-/** Whether the node could take it if it were empty and connected. No node has accelerators in this build. */
+/** Whether the node could take it if it were empty and connected; devices that take no jobs do not count. */
 export function fitsEmpty(node: PlacementNode, demand: Demand): boolean {
   return (
-    demand.accelerators === null &&
     demand.cpuHundredths <= node.cpuHundredths &&
     demand.memoryBytes <= node.memoryBytes &&
-    node.executors.includes(demand.executor)
+    node.executors.includes(demand.executor) &&
+    (demand.accelerators === null || hasEnough(node.devices, demand.accelerators))
   );
 }
 
-/** Whether the node could take it beside what is held there now. */
-export function fitsNow(load: NodeLoad, demand: Demand): boolean {
+/** Whether its CPUs and memory are free now, devices aside. */
+export function fitsWithoutDevices(load: NodeLoad, demand: Demand, kept: Kept | null = null): boolean {
   return (
-    fitsEmpty(load.node, demand) &&
-    load.heldCpuHundredths + demand.cpuHundredths <= load.node.cpuHundredths &&
-    load.heldMemoryBytes + demand.memoryBytes <= load.node.memoryBytes
+    load.heldCpuHundredths + demand.cpuHundredths + (kept?.cpuHundredths ?? 0) <= load.node.cpuHundredths &&
+    load.heldMemoryBytes + demand.memoryBytes + (kept?.memoryBytes ?? 0) <= load.node.memoryBytes &&
+    load.node.executors.includes(demand.executor)
   );
+}
+
+const noDevices: DeviceChoice = { ids: [], memoryBytes: 0, linked: 0, left: 0 };
+
+/** The devices that it would get beside what is held and kept there now; null when it does not fit. */
+export function chooseNow(load: NodeLoad, demand: Demand, kept: Kept | null = null): DeviceChoice | null {
+  if (!fitsWithoutDevices(load, demand, kept)) return null;
+  if (demand.accelerators === null) return noDevices;
+  return chooseDevices(load.node.devices, load.devices, demand.accelerators, kept?.devices);
+}
+
+export function fitsNow(load: NodeLoad, demand: Demand): boolean {
+  return chooseNow(load, demand) !== null;
 }

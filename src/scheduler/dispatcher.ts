@@ -15,11 +15,11 @@ import type { JobSpec } from '../protocol/spec.ts';
 import { demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createNodePauses } from './node-pauses.ts';
+import { createNodeReturns } from './node-return.ts';
 import type { OutputStore, OutputStream } from './output.ts';
-import { createOwnResult, type OwnEnd } from './own-result.ts';
-import type { Placement } from './placement.ts';
+import { cancelledUnstarted, createOwnResult, lost, type OwnEnd } from './own-result.ts';
+import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
-import { decideHeld, decideReturn } from './reconcile.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { decideRefusal, decideResult, decideStarted, type Verdict } from './verdict.ts';
 
@@ -87,12 +87,25 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const active = [...queue.active()].sort((a, b) => a.submittedAtMs - b.submittedAtMs);
   for (const job of active) {
     sequences.set(job.id, nextSequence++);
-    if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec));
+    if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec), job.devices);
   }
   for (const job of queue.pending()) {
     sequences.set(job.id, nextSequence++);
     wait(job);
   }
+  const isAssigning = (jobId: string): boolean => assigning.has(jobId);
+  const returns = createNodeReturns({
+    queue,
+    placement,
+    fleet,
+    log,
+    refusals,
+    isAssigning,
+    change(jobId, fields) {
+      inBackground(change(jobId, fields), 'what a node holds was not stored');
+    },
+    end,
+  });
 
   function wait(job: JobRecord): void {
     placement.add({
@@ -131,11 +144,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   function place(): void {
     if (queue.failure() !== null) return;
-    for (const { jobId, nodeId } of placement.decide())
-      inBackground(assign(jobId, nodeId), 'a job was not assigned');
+    for (const assignment of placement.decide()) inBackground(assign(assignment), 'a job was not assigned');
   }
 
-  async function assign(jobId: string, nodeId: string): Promise<void> {
+  async function assign({ jobId, nodeId, devices }: Assignment): Promise<void> {
     const job = queue.job(jobId);
     if (job?.state !== 'PENDING') {
       placement.release(jobId);
@@ -144,7 +156,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     const epoch = job.epoch + 1;
     assigning.add(jobId);
     try {
-      await change(jobId, { state: 'STARTING', epoch, nodeId, reason: '' });
+      await change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
     } catch (error) {
       placement.release(jobId);
       const back = queue.job(jobId);
@@ -220,53 +232,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     await stored;
   }
 
-  async function compare(
-    session: AgentSession,
-    job: JobRecord,
-    held: HeldJob | null,
-    rebooted: boolean,
-  ): Promise<void> {
-    if (assigning.has(job.id)) return;
-    const decision = decideReturn(job, held, { nodeName: fleet.name(session.nodeId), rebooted });
-    switch (decision.kind) {
-      case 'keep':
-        return;
-      case 'resend':
-        session.order({ kind: 'start', job });
-        return;
-      case 'stop':
-        session.order({ kind: 'stop', job, by: job.cancelBy ?? 'scheduler', reason: job.reason });
-        return;
-      case 'cancelled':
-        await end(job, cancelledUnstarted(job, 'before the node took it'));
-        return;
-      case 'lost':
-        await end(job, lost(decision.cause));
-        return;
-    }
-  }
-
-  /** Takes over a job that runs at a later epoch than this store knows. */
-  function adopt(job: JobRecord, held: HeldJob, nodeId: string): void {
-    log.warn(
-      { jobId: job.id, epoch: held.epoch, nodeId },
-      'adopted a job that the store did not know to be ordered',
-    );
-    placement.remove(job.id);
-    placement.release(job.id);
-    placement.hold(job.id, nodeId, demandOf(job.spec));
-    inBackground(
-      change(job.id, {
-        state: held.phase === 'accepted' ? 'STARTING' : 'RUNNING',
-        epoch: held.epoch,
-        nodeId,
-        startedAtMs: null,
-        reason: '',
-      }),
-      'a job was not adopted',
-    );
-  }
-
   /** Logs what is not believed; true when the agent may settle it all the same. */
   function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
     refusals.refused(
@@ -294,6 +259,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         submittedAtMs: clock.wallMs(),
         epoch: 0,
         nodeId: null,
+        devices: [],
         startedAtMs: null,
         endedAtMs: null,
         cancelBy: null,
@@ -336,28 +302,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return queue.job(jobId) ?? job;
     },
 
-    async welcomed(session, held, rebooted) {
-      const told = new Map(held.map((one) => [`${one.jobId}.${one.epoch}`, one]));
-      const active = [...queue.active(session.nodeId)];
-      for (const one of held) {
-        const job = queue.job(one.jobId);
-        if (job?.nodeId === session.nodeId && job.epoch === one.epoch && !isFinalState(job.state)) continue;
-        const decision = decideHeld(job, one);
-        if (decision === 'adopt' && job !== null && !assigning.has(job.id)) adopt(job, one, session.nodeId);
-        else
-          refusals.refused(
-            { nodeId: session.nodeId, ...one, decision },
-            'a node holds a job that is not active here',
-          );
-      }
-      const compared = active.map(async (job) => {
-        // Adoption may have moved it to another epoch just now.
-        const present = queue.job(job.id);
-        if (present?.nodeId !== session.nodeId || present.epoch !== job.epoch) return;
-        await compare(session, present, told.get(`${job.id}.${job.epoch}`) ?? null, rebooted);
-      });
-      await Promise.all(compared);
-    },
+    welcomed: returns.welcomed,
 
     async started(session, message) {
       const job = queue.job(message.jobId);
@@ -382,6 +327,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return true;
       }
       if (verdict !== 'apply' || job === null) {
+        if (returns.over(session.nodeId, result.jobId, result.epoch)) place();
         return refuse(verdict, session, {
           jobId: result.jobId,
           epoch: result.epoch,
@@ -418,7 +364,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           break;
         case 'retry':
           inBackground(
-            change(jobId, { state: 'PENDING', nodeId: null, reason: why }),
+            change(jobId, { state: 'PENDING', nodeId: null, devices: [], reason: why }),
             'a refused job was not stored',
           );
           placement.release(jobId);
@@ -437,13 +383,4 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     place,
   };
-}
-
-function lost(cause: string): OwnEnd {
-  return { state: 'LOST', endKind: 'lost', stoppedBy: null, cause };
-}
-
-function cancelledUnstarted(job: JobRecord, when: string): OwnEnd {
-  const cause = `cancelled by ${job.cancelBy ?? 'scheduler'} ${when}`;
-  return { state: 'CANCELLED', endKind: 'stopped', stoppedBy: job.cancelBy, cause };
 }

@@ -1,13 +1,25 @@
 // The nodes: who is enrolled, who is connected now, what each said last. Records live in the queue; sessions and
 // windows live here, in memory, and are gone with the process: agents tell them again.
-import type { Clock } from '../base/clock.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { Clock, Timer } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { NodeView, OverviewView } from '../protocol/api.ts';
 import type { Window } from '../protocol/columns.ts';
 import type { Dictionary, Hello, Inventory } from '../protocol/control.ts';
+import type { DeviceRecord } from '../protocol/device.ts';
 import { createFrameDecoder, createFrameScratch, type FrameDecoder } from '../protocol/frame.ts';
 import { hostView } from '../protocol/host.ts';
 import type { PlacementNode } from './demand.ts';
+import {
+  type Cordons,
+  cordonsOf,
+  describeCordon,
+  distinctRecords,
+  findDevice,
+  nextEndMs,
+  nodeDeviceViews,
+  placementDevices,
+} from './node-devices.ts';
 import type { OutputLengths } from './output.ts';
 import type { Placement } from './placement.ts';
 import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
@@ -27,6 +39,9 @@ export type Order =
   | { readonly kind: 'start'; readonly job: JobRecord }
   | { readonly kind: 'stop'; readonly job: JobRecord; readonly by: string; readonly reason: string };
 
+/** Longest wait for the end of a cordon; then its end is looked at again. */
+const MAX_CORDON_WAIT_MS = 3_600_000;
+
 interface Node {
   record: NodeRecord;
   session: AgentSession | null;
@@ -37,6 +52,12 @@ interface Node {
   /** Takes no new jobs for a while, because it refused some. */
   paused: boolean;
   inventory: Inventory | null;
+  /** As last told; kept while the node is away. */
+  devices: readonly DeviceRecord[];
+  /** Fires when a cordon runs out. */
+  cordonEnd: Timer | null;
+  /** What placement was told last. */
+  placed: PlacementNode | null;
   agentVersion: string | null;
   connectedAtMs: number | null;
   lastSeenAtMs: number | null;
@@ -62,6 +83,12 @@ export interface Fleet {
   session(nodeId: string): AgentSession | null;
   seen(nodeId: string): void;
   dictionary(nodeId: string, dictionary: Dictionary): void;
+  /** The devices of the node as they are now. Free ones may have come: look for work. */
+  devices(nodeId: string, records: readonly DeviceRecord[]): void;
+  /** The id of the device that somebody names; throws Fault API_NOT_FOUND. */
+  deviceId(nodeId: string, text: string): string;
+  /** Cordons in the node's record have changed. */
+  refresh(nodeId: string): void;
   /** Throws Fault LINK_FRAME_*. */
   telemetry(nodeId: string, frame: Uint8Array): void;
   name(nodeId: string): string;
@@ -80,6 +107,8 @@ export function createFleet(options: {
   readonly queue: Queue;
   readonly placement: Placement;
   readonly clock: Clock;
+  /** A cordon has run out: there may be work for what it kept free. */
+  readonly freed: () => void;
 }): Fleet {
   const { queue, placement, clock } = options;
   const nodes = new Map<string, Node>();
@@ -95,6 +124,9 @@ export function createFleet(options: {
       ready: false,
       paused: false,
       inventory: null,
+      devices: [],
+      cordonEnd: null,
+      placed: null,
       agentVersion: null,
       connectedAtMs: null,
       lastSeenAtMs: null,
@@ -111,8 +143,30 @@ export function createFleet(options: {
     return node;
   }
 
+  function cordons(node: Node): Cordons {
+    return cordonsOf(queue.node(node.record.id), clock.wallMs());
+  }
+
+  /** Tells placement what has changed. */
   function place(node: Node): void {
-    placement.setNode(placementNode(node.record, node.inventory, node.ready && !node.paused));
+    const present = cordons(node);
+    const now = placementNode(node, present, clock.wallMs());
+    watchCordons(node, present);
+    if (isDeepStrictEqual(now, node.placed)) return;
+    node.placed = now;
+    placement.setNode(now);
+  }
+
+  function watchCordons(node: Node, present: Cordons): void {
+    node.cordonEnd?.cancel();
+    node.cordonEnd = null;
+    const endMs = nextEndMs(present, node.devices, clock.wallMs());
+    if (endMs === null) return;
+    const waitMs = Math.min(MAX_CORDON_WAIT_MS, Math.max(1, endMs - clock.wallMs()));
+    node.cordonEnd = clock.after(waitMs, () => {
+      place(node);
+      options.freed();
+    });
   }
 
   function seen(node: Node): void {
@@ -131,11 +185,15 @@ export function createFleet(options: {
   function view(node: Node): NodeView {
     const { record, inventory } = node;
     const load = placement.load(record.id);
+    const present = cordons(node);
+    const holders = (id: string): readonly string[] => load?.devices.holders(id) ?? [];
     return {
       id: record.id,
       name: record.name,
       state: node.ready ? 'ready' : 'unreachable',
-      reason: describe(node, silentSeconds(node)),
+      reason: describe(node, present, silentSeconds(node)),
+      takesJobs: node.ready && !node.paused && present.node === null,
+      cordon: present.node,
       agentVersion: node.agentVersion,
       bootId: record.bootId,
       enrolledAt: new Date(record.enrolledAtMs).toISOString(),
@@ -152,7 +210,7 @@ export function createFleet(options: {
       jobs: [...(load?.heldBy ?? [])],
       host: node.window === null ? null : hostView(node.window),
       hostAgeSeconds: hostAgeSeconds(node),
-      devices: [],
+      devices: nodeDeviceViews(node.devices, node.window, present, holders, clock.wallMs()),
     };
   }
 
@@ -165,6 +223,7 @@ export function createFleet(options: {
       node.welcomed = false;
       node.ready = false;
       node.inventory = hello.inventory;
+      node.devices = distinctRecords(hello.devices);
       node.agentVersion = hello.agentVersion;
       node.connectedAtMs = clock.wallMs();
       node.decoder = null;
@@ -206,6 +265,19 @@ export function createFleet(options: {
     dictionary(nodeId, dictionary) {
       known(nodeId).decoder = createFrameDecoder(dictionary, scratch);
     },
+    devices(nodeId, records) {
+      const node = known(nodeId);
+      node.devices = distinctRecords(records);
+      place(node);
+    },
+    deviceId(nodeId, text) {
+      const node = known(nodeId);
+      return findDevice(node.devices, text, node.record.name);
+    },
+    refresh(nodeId) {
+      const node = nodes.get(nodeId);
+      if (node !== undefined) place(node);
+    },
     telemetry(nodeId, frame) {
       const node = known(nodeId);
       if (node.decoder === null) {
@@ -245,7 +317,7 @@ export function createFleet(options: {
           memoryUsedBytes: host?.memory.usedBytes ?? null,
           powerWatts: host?.powerWatts ?? null,
           peakFlopsFp64: peak === null ? null : (peak.computed.fp64 ?? peak.measured.fp64),
-          devices: 0,
+          devices: node.devices.filter(({ parentSlot }) => parentSlot === null).length,
           hostAgeSeconds: hostAgeSeconds(node),
         };
       });
@@ -258,7 +330,8 @@ export function createFleet(options: {
   };
 }
 
-function placementNode(record: NodeRecord, inventory: Inventory | null, available: boolean): PlacementNode {
+function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNode {
+  const { record, inventory } = node;
   return {
     id: record.id,
     name: record.name,
@@ -266,11 +339,19 @@ function placementNode(record: NodeRecord, inventory: Inventory | null, availabl
     cpuHundredths: inventory === null ? 0 : Math.floor(inventory.jobCpus * 100 + 1e-6),
     memoryBytes: inventory?.jobMemoryBytes ?? 0,
     executors: inventory?.executors ?? [],
-    available,
+    devices: placementDevices(node.devices, cordons, nowMs),
+    available: node.ready && !node.paused && cordons.node === null,
+    drained: cordons.node === null ? null : describeCordon(cordons.node),
   };
 }
 
-function describe(node: Node, silentSeconds: number | null): string {
+function describe(node: Node, cordons: Cordons, silentSeconds: number | null): string {
+  const link = describeLink(node, cordons.node !== null, silentSeconds);
+  return cordons.node === null ? link : `${link}; drained by ${describeCordon(cordons.node)}`;
+}
+
+function describeLink(node: Node, isDrained: boolean, silentSeconds: number | null): string {
+  if (node.ready && isDrained) return 'connected; takes no new jobs';
   if (node.ready && node.paused)
     return 'connected; takes no new jobs for a moment, because it refused the last one';
   if (node.ready) return 'connected and takes jobs';

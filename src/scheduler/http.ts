@@ -209,7 +209,12 @@ export function queryInteger(query: URLSearchParams, name: string, absent: numbe
 /** Static files by exact path; no path of a request ever reaches the file system. */
 export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
-  '/page.js': { file: 'page.js', type: 'text/javascript; charset=utf-8' },
+  ...Object.fromEntries(
+    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js'].map((file) => [
+      `/${file}`,
+      { file, type: 'text/javascript; charset=utf-8' },
+    ]),
+  ),
   '/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
 };
 

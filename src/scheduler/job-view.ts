@@ -25,6 +25,7 @@ export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView
     spec: job.spec,
     node: job.nodeId === null ? null : { id: job.nodeId, name: fleet.name(job.nodeId) },
     epoch: job.epoch,
+    devices: job.devices,
     cancelRequested: job.cancelBy !== null,
     submittedAt: stamp(job.submittedAtMs) ?? new Date(0).toISOString(),
     startedAt: stamp(job.startedAtMs),

@@ -2,6 +2,7 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { jobStates } from '../protocol/result.ts';
 import type { Fleet } from './fleet.ts';
+import { createFleetGauges, totalsOfNodes } from './fleet-totals.ts';
 import type { Queue } from './queue/queue.ts';
 
 export interface SchedulerMetrics {
@@ -18,6 +19,7 @@ export interface SchedulerMetrics {
 const TYPES = [
   'hello',
   'dictionary',
+  'devices',
   'heartbeat',
   'orderAck',
   'jobStarted',
@@ -89,6 +91,7 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
     help: 'Records written to the job store.',
     registers,
   });
+  const showFleet = createFleetGauges(registers);
   for (const type of TYPES) messages.inc({ type }, 0);
   return {
     received: (type) => messages.inc({ type: TYPES.includes(type) ? type : 'unknown' }),
@@ -100,7 +103,10 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
     watch(queue, fleet) {
       sources = { queue, fleet };
     },
-    page: () => registry.metrics(),
+    page() {
+      if (sources !== null) showFleet(totalsOfNodes(sources.fleet.views()));
+      return registry.metrics();
+    },
     contentType: registry.contentType,
   };
 }

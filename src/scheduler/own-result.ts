@@ -64,3 +64,12 @@ function nothingUsed(why: string): Usage {
     absent,
   };
 }
+
+export function lost(cause: string): OwnEnd {
+  return { state: 'LOST', endKind: 'lost', stoppedBy: null, cause };
+}
+
+export function cancelledUnstarted(job: JobRecord, when: string): OwnEnd {
+  const cause = `cancelled by ${job.cancelBy ?? 'scheduler'} ${when}`;
+  return { state: 'CANCELLED', endKind: 'stopped', stoppedBy: job.cancelBy, cause };
+}

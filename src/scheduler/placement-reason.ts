@@ -1,19 +1,28 @@
 // The sentence that says why a job waits: what it needs, what stands in its way, and how many are before it.
-import { type Demand, fitsEmpty, fitsNow, type NodeLoad, type PlacementNode } from './demand.ts';
+import {
+  type Demand,
+  fitsEmpty,
+  fitsNow,
+  fitsWithoutDevices,
+  type NodeLoad,
+  type PlacementNode,
+} from './demand.ts';
+import { describeAccelerators, deviceObstacle, deviceShortfall } from './device-reason.ts';
+import { describeBytes, list } from './words.ts';
 
-/** Names given one by one before the rest is only counted. */
-const NAMES_SHOWN = 3;
+/** Nodes whose devices are told one by one. */
+const NODES_SHOWN = 2;
 
 /** Why no connected node could take it even when empty. */
 export function unplaceableReason(demand: Demand, nodes: readonly PlacementNode[]): string {
   const connected = nodes.filter((node) => node.available);
   const able = nodes.filter((node) => !node.available && fitsEmpty(node, demand));
+  const [drained] = able.filter((node) => node.drained !== null);
+  if (drained !== undefined)
+    return `waiting: ${drained.name} could take it but is drained (${drained.drained}); bring it back with "flopd resume ${drained.name}"`;
   if (connected.length === 0) {
     if (able.length === 0) return `waiting: no node is connected (needs ${describeDemand(demand)})`;
     return `waiting: no node is connected; ${listNames(able)} could take it when it comes back`;
-  }
-  if (demand.accelerators !== null) {
-    return `waiting: no node has accelerators (asked for ${describeAccelerators(demand.accelerators)})`;
   }
   const comeback = able.length === 0 ? '' : `; ${listNames(able)} could take it but is not connected`;
   return `waiting: ${shortfall(demand, connected)}${comeback}`;
@@ -30,6 +39,8 @@ function shortfall(demand: Demand, connected: readonly PlacementNode[]): string 
   if (demand.memoryBytes > largestMemory) {
     return `needs ${describeBytes(demand.memoryBytes)} of memory, the largest connected node has ${describeBytes(largestMemory)}`;
   }
+  const devices = demand.accelerators === null ? null : deviceShortfall(demand.accelerators, offering);
+  if (devices !== null) return devices;
   return `needs ${describeDemand(demand)}, which no connected node has together`;
 }
 
@@ -62,6 +73,14 @@ function obstacle(
     return `${open.node.name} is kept free for ${keeper}`;
   }
   if (candidates.length === 1) return heldOn(first, demand);
+  const { accelerators } = demand;
+  const short = candidates.filter((load) => fitsWithoutDevices(load, demand));
+  if (accelerators !== null && short.length > 0) {
+    const nodes = short.slice(0, NODES_SHOWN).map((load) => deviceObstacle(load, accelerators));
+    return (
+      nodes.join('; ') + (short.length > NODES_SHOWN ? ` (and ${short.length - NODES_SHOWN} more nodes)` : '')
+    );
+  }
   const most = candidates.reduce((a, b) => (freeCpu(b) > freeCpu(a) ? b : a));
   return `none of the ${candidates.length} nodes that could take it has that free, the most is ${describeCpus(freeCpu(most))} on ${most.node.name}`;
 }
@@ -69,6 +88,8 @@ function obstacle(
 /** What is short on one node and which jobs hold it. */
 function heldOn(load: NodeLoad, demand: Demand): string {
   const { node } = load;
+  if (demand.accelerators !== null && fitsWithoutDevices(load, demand))
+    return deviceObstacle(load, demand.accelerators);
   const cpuShort = load.heldCpuHundredths + demand.cpuHundredths > node.cpuHundredths;
   const what = cpuShort
     ? `${load.heldCpuHundredths / 100} of ${describeCpus(node.cpuHundredths)}`
@@ -88,36 +109,10 @@ function describeDemand(demand: Demand): string {
   return parts.join(' and ');
 }
 
-function describeAccelerators(asked: { readonly count: number; readonly match: string | null }): string {
-  return `${asked.count} × ${asked.match ?? 'any accelerator'}`;
-}
-
 function describeCpus(hundredths: number): string {
   return hundredths === 100 ? '1 CPU' : `${hundredths / 100} CPUs`;
 }
 
-const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
-
-/** `1.5 GiB`; exact in bytes below 1 KiB. */
-export function describeBytes(bytes: number): string {
-  let value = bytes;
-  let unit = 0;
-  while (value >= 1024 && unit < UNITS.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  return `${Math.round(value * 100) / 100} ${UNITS[unit] ?? ''}`;
-}
-
 function listNames(nodes: readonly PlacementNode[]): string {
   return list(nodes.map((node) => node.name));
-}
-
-/** `a`, `a and b`, `a, b and c`, `a, b, c and 4 more`. */
-function list(names: readonly string[]): string {
-  const shown = names.slice(0, NAMES_SHOWN);
-  const rest = names.length - shown.length;
-  if (rest > 0) return `${shown.join(', ')} and ${rest} more`;
-  const last = shown.pop();
-  return shown.length === 0 ? (last ?? 'nobody') : `${shown.join(', ')} and ${last}`;
 }

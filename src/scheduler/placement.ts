@@ -1,21 +1,33 @@
-// Which job goes where, and why the others wait. No I/O and no clock: waiting jobs and node states in, assignments
-// and sentences out. Memory follows the changes that it is told of, so that one event costs the same with ten and
-// with ten thousand jobs waiting; sentences are made only when somebody asks.
+// Which job goes where and on which devices, and why the others wait. No I/O and no clock: waiting jobs and node
+// states in, assignments and sentences out. Memory follows the changes that it is told of, so that one event costs
+// the same with ten and with ten thousand jobs waiting; sentences are made only when somebody asks.
 //
-// Filter: connected, executor offered, accelerators, free CPUs and memory. Score: best fit, the node that keeps
-// the least CPU free afterwards, so that large holes stay whole. Order: priority, then submission.
+// Filter: connected, executor offered, devices (device-choice.ts), free CPUs and memory. Score: best fit, the node
+// that keeps the least free afterwards, so that large holes stay whole. Order: priority, then submission.
 //
 // A job that fits an empty node but finds none free now reserves one: nothing behind it in the order may start
 // there, so small jobs cannot starve a large one; they may still fill the other nodes. The reservation stays on its
-// node, which therefore drains. At most SCAN_LIMIT blocked jobs are looked at per event.
+// node, which therefore drains. A job that lacks nothing but devices keeps those and its CPUs and memory, so that the
+// rest of the node goes on working. At most SCAN_LIMIT blocked jobs are looked at per event, those that ask for
+// devices apart: many that wait for devices hold up nobody who asks for none.
 //
 // Jobs that no connected node could take even when empty are parked apart, by what they ask for, so that they are
 // looked at only when a node changes.
-import { type Demand, fitsEmpty, fitsNow, type NodeLoad, type PlacementNode } from './demand.ts';
+import {
+  chooseNow,
+  type Demand,
+  fitsEmpty,
+  fitsWithoutDevices,
+  type Kept,
+  type NodeLoad,
+  type PlacementNode,
+} from './demand.ts';
+import { chooseDevices, type DeviceChoice, suitableDevices } from './device-choice.ts';
+import { createDeviceHolds } from './device-holds.ts';
 import { unplaceableReason, waitingReason } from './placement-reason.ts';
-import { createWaitingLine } from './queue/waiting-line.ts';
+import { createWaitingLine, inOrder, type WaitingLine } from './queue/waiting-line.ts';
 
-/** Blocked jobs that one call of `decide` looks at. */
+/** Blocked jobs of a line that one call of `decide` looks at. */
 export const SCAN_LIMIT = 128;
 
 export interface WaitingJob {
@@ -29,6 +41,8 @@ export interface WaitingJob {
 export interface Assignment {
   readonly jobId: string;
   readonly nodeId: string;
+  /** Devices and partitions that it is given. */
+  readonly devices: readonly string[];
 }
 
 export interface Placement {
@@ -39,7 +53,7 @@ export interface Placement {
   /** Makes a node known or replaces what is known of it. */
   setNode(node: PlacementNode): void;
   /** Counts a job against a node, whether or not that node is connected. */
-  hold(jobId: string, nodeId: string, demand: Demand): void;
+  hold(jobId: string, nodeId: string, demand: Demand, devices: readonly string[]): void;
   release(jobId: string): void;
   /** Assigns what fits now. Assigned jobs are held on their node and wait no longer. */
   decide(): readonly Assignment[];
@@ -59,6 +73,8 @@ interface Load extends NodeLoad {
 /** All waiting jobs that ask for the same. */
 interface Shape {
   readonly demand: Demand;
+  /** Where those that wait for a node stand in line. */
+  readonly line: WaitingLine<WaitingJob>;
   readonly jobs: Map<string, WaitingJob>;
   placeable: boolean;
 }
@@ -68,13 +84,14 @@ export function createPlacement(): Placement {
   const held = new Map<string, { load: Load; demand: Demand }>();
   const shapes = new Map<string, Shape>();
   const shapeOf = new Map<string, Shape>();
-  /** Jobs that some connected node could take when empty. */
-  const line = createWaitingLine<WaitingJob>();
+  /** Jobs that some connected node could take when empty: those that ask for devices, and the others. */
+  const lines = { devices: createWaitingLine<WaitingJob>(), plain: createWaitingLine<WaitingJob>() };
   /** Blocked job → node that is kept for it. */
   let reservations = new Map<string, string>();
   /** Held by jobs on nodes that are not known yet (before their first hello). */
   const unknownNode = (id: string): PlacementNode => {
-    return { id, name: id, cpuHundredths: 0, memoryBytes: 0, executors: [], available: false };
+    const nothing = { cpuHundredths: 0, memoryBytes: 0, executors: [], devices: [] };
+    return { id, name: id, ...nothing, available: false, drained: null };
   };
 
   function loadOf(nodeId: string): Load {
@@ -85,6 +102,7 @@ export function createPlacement(): Placement {
       heldCpuHundredths: 0,
       heldMemoryBytes: 0,
       heldBy: new Set(),
+      devices: createDeviceHolds(),
     };
     loads.set(nodeId, load);
     return load;
@@ -105,8 +123,8 @@ export function createPlacement(): Placement {
       if (placeable === shape.placeable) continue;
       shape.placeable = placeable;
       for (const job of shape.jobs.values()) {
-        if (placeable) line.add(job);
-        else line.remove(job.id);
+        if (placeable) shape.line.add(job);
+        else shape.line.remove(job.id);
       }
     }
   }
@@ -117,16 +135,17 @@ export function createPlacement(): Placement {
     shapeOf.delete(jobId);
     shape.jobs.delete(jobId);
     if (shape.jobs.size === 0) shapes.delete(shapeKey(shape.demand));
-    line.remove(jobId);
+    shape.line.remove(jobId);
     reservations.delete(jobId);
   }
 
-  function hold(jobId: string, nodeId: string, demand: Demand): void {
+  function hold(jobId: string, nodeId: string, demand: Demand, devices: readonly string[]): void {
     if (held.has(jobId)) return;
     const load = loadOf(nodeId);
     load.heldCpuHundredths += demand.cpuHundredths;
     load.heldMemoryBytes += demand.memoryBytes;
     load.heldBy.add(jobId);
+    load.devices.hold(jobId, devices, demand.accelerators);
     held.set(jobId, { load, demand });
   }
 
@@ -136,18 +155,20 @@ export function createPlacement(): Placement {
       const key = shapeKey(job.demand);
       let shape = shapes.get(key);
       if (shape === undefined) {
-        shape = { demand: job.demand, jobs: new Map(), placeable: isPlaceable(job.demand) };
+        const line = job.demand.accelerators === null ? lines.plain : lines.devices;
+        shape = { demand: job.demand, line, jobs: new Map(), placeable: isPlaceable(job.demand) };
         shapes.set(key, shape);
       }
       shape.jobs.set(job.id, job);
       shapeOf.set(job.id, shape);
-      if (shape.placeable) line.add(job);
+      if (shape.placeable) shape.line.add(job);
     },
     remove: forget,
     setNode(node) {
       const load = loadOf(node.id);
       const before = load.node;
       load.node = node;
+      load.devices.learn(node.devices);
       reviewShapes(before, node);
     },
     hold,
@@ -158,30 +179,37 @@ export function createPlacement(): Placement {
       holding.load.heldCpuHundredths -= holding.demand.cpuHundredths;
       holding.load.heldMemoryBytes -= holding.demand.memoryBytes;
       holding.load.heldBy.delete(jobId);
+      holding.load.devices.release(jobId);
     },
     decide() {
-      if (line.size === 0) return [];
-      const open = new Set<Load>();
-      for (const load of loads.values()) if (load.node.available) open.add(load);
-      const kept = new Map<string, string>();
+      if (lines.plain.size + lines.devices.size === 0) return [];
+      /** Nodes that still take jobs, each with what is kept there for jobs that wait for devices. */
+      const open = new Map<Load, Kept | null>();
+      for (const load of loads.values()) if (load.node.available) open.set(load, null);
+      const reserved = new Map<string, string>();
       const assignments: Assignment[] = [];
-      let blocked = 0;
-      for (const job of line) {
-        if (open.size === 0 || blocked >= SCAN_LIMIT) break;
+      const blocked = new Map<WaitingLine<WaitingJob>, number>();
+      const isOver = (line: WaitingLine<WaitingJob>) => (blocked.get(line) ?? 0) >= SCAN_LIMIT;
+      for (const [job, line] of inOrder([lines.devices, lines.plain], isOver)) {
+        if (open.size === 0) break;
         const best = bestFit(open, job.demand);
         if (best !== null) {
+          const { load, choice } = best;
           forget(job.id);
-          hold(job.id, best.node.id, job.demand);
-          assignments.push({ jobId: job.id, nodeId: best.node.id });
+          hold(job.id, load.node.id, job.demand, choice.ids);
+          assignments.push({ jobId: job.id, nodeId: load.node.id, devices: choice.ids });
           continue;
         }
-        blocked += 1;
-        const reserved = chooseReservation(open, job.demand, reservations.get(job.id));
-        if (reserved === null) continue;
-        kept.set(job.id, reserved.node.id);
-        open.delete(reserved);
+        blocked.set(line, (blocked.get(line) ?? 0) + 1);
+        const load = chooseReservation(open, job.demand, reservations.get(job.id));
+        if (load === null) continue;
+        reserved.set(job.id, load.node.id);
+        const kept = open.get(load) ?? null;
+        if (job.demand.accelerators !== null && fitsWithoutDevices(load, job.demand, kept))
+          open.set(load, keptFor(load, job.demand, kept));
+        else open.delete(load);
       }
-      reservations = kept;
+      reservations = reserved;
       return assignments;
     },
     reason(jobId) {
@@ -197,7 +225,7 @@ export function createPlacement(): Placement {
       return waitingReason(
         shape.demand,
         candidates,
-        line.ahead(jobId),
+        shape.line.ahead(jobId),
         reservationsOfOthers(reservations, jobId),
       );
     },
@@ -208,50 +236,99 @@ export function createPlacement(): Placement {
   };
 }
 
-function shapeKey(demand: Demand): string {
-  const accelerators =
-    demand.accelerators === null ? '' : `${demand.accelerators.count} ${demand.accelerators.match ?? ''}`;
-  return `${demand.cpuHundredths}\n${demand.memoryBytes}\n${demand.executor}\n${accelerators}`;
+function shapeKey({ cpuHundredths, memoryBytes, executor, accelerators }: Demand): string {
+  return JSON.stringify([cpuHundredths, memoryBytes, executor, accelerators]);
 }
 
-/** The node that fits and keeps the least CPU free afterwards; equal ones by id. */
-function bestFit(open: ReadonlySet<Load>, demand: Demand): Load | null {
-  let best: Load | null = null;
-  let bestFree = 0;
-  for (const load of open) {
-    if (!fitsNow(load, demand)) continue;
-    const free = load.node.cpuHundredths - load.heldCpuHundredths;
-    if (best === null || free < bestFree || (free === bestFree && load.node.id < best.node.id)) {
-      best = load;
-      bestFree = free;
-    }
+interface Fit {
+  readonly load: Load;
+  readonly choice: DeviceChoice;
+  /** What it is compared by, the least wins. */
+  readonly score: readonly number[];
+}
+
+/**
+ * The node that fits and keeps the least free afterwards: devices first (least memory, best linked, fewest left
+ * over), then CPUs; equal ones by id. A job that asks for no devices goes where there are none, if it can.
+ */
+function bestFit(open: ReadonlyMap<Load, Kept | null>, demand: Demand): Fit | null {
+  let best: Fit | null = null;
+  for (const [load, kept] of open) {
+    const choice = chooseNow(load, demand, kept);
+    if (choice === null) continue;
+    const freeCpu = load.node.cpuHundredths - load.heldCpuHundredths;
+    const score =
+      demand.accelerators === null
+        ? [load.node.devices.length === 0 ? 0 : 1, freeCpu]
+        : [choice.memoryBytes, -choice.linked, choice.left, freeCpu];
+    if (
+      best === null ||
+      isLess(score, best.score) ||
+      (isEqual(score, best.score) && load.node.id < best.load.node.id)
+    )
+      best = { load, choice, score };
   }
   return best;
 }
 
-/** The node reserved before, while it still could take the job; else the one with the most CPU free. */
+function isLess(a: readonly number[], b: readonly number[]): boolean {
+  const at = a.findIndex((one, place) => one !== b[place]);
+  return at >= 0 && (a[at] ?? 0) < (b[at] ?? 0);
+}
+
+function isEqual(a: readonly number[], b: readonly number[]): boolean {
+  return a.every((one, place) => one === b[place]);
+}
+
+/** The node reserved before, while it still could take the job; else the one with the most free. */
 function chooseReservation(
-  open: ReadonlySet<Load>,
+  open: ReadonlyMap<Load, Kept | null>,
   demand: Demand,
   earlier: string | undefined,
 ): Load | null {
-  let best: Load | null = null;
-  let bestFree = Number.NEGATIVE_INFINITY;
-  for (const load of open) {
+  let best: { load: Load; score: readonly number[] } | null = null;
+  for (const [load] of open) {
     if (!fitsEmpty(load.node, demand)) continue;
     if (load.node.id === earlier) return load;
-    const free = load.node.cpuHundredths - load.heldCpuHundredths;
-    if (free > bestFree) {
-      best = load;
-      bestFree = free;
-    }
+    const score = [-freeDevices(load, demand), load.heldCpuHundredths - load.node.cpuHundredths];
+    if (best === null || isLess(score, best.score)) best = { load, score };
   }
-  return best;
+  return best?.load ?? null;
 }
 
-/** Node → job that it is kept for, without the job asked about. */
+/** Devices that suit the job and are free now. */
+function freeDevices(load: Load, { accelerators }: Demand): number {
+  if (accelerators === null) return 0;
+  const one = chooseDevices(load.node.devices, load.devices, { ...accelerators, count: 1 });
+  return one === null ? 0 : one.left + 1;
+}
+
+/**
+ * What a job that lacks devices only keeps from those behind it: every device that could become its own, and, for the
+ * first such job of a node alone, CPUs and memory. A hundred that wait for devices would otherwise keep all of them.
+ */
+function keptFor({ node }: Load, demand: Demand, kept: Kept | null): Kept {
+  const devices = new Set(kept?.devices);
+  if (demand.accelerators !== null)
+    for (const device of suitableDevices(node.devices, demand.accelerators)) {
+      devices.add(device.id);
+      // A device and its partitions exclude each other.
+      if (device.parentId !== null) devices.add(device.parentId);
+      else for (const { id, parentId } of node.devices) if (parentId === device.id) devices.add(id);
+    }
+  return {
+    cpuHundredths: kept?.cpuHundredths ?? demand.cpuHundredths,
+    memoryBytes: kept?.memoryBytes ?? demand.memoryBytes,
+    devices,
+  };
+}
+
+/** Node → job that it is kept for, of those ahead of the job asked about. */
 function reservationsOfOthers(reservations: ReadonlyMap<string, string>, jobId: string): Map<string, string> {
   const byNode = new Map<string, string>();
-  for (const [holder, nodeId] of reservations) if (holder !== jobId) byNode.set(nodeId, holder);
+  for (const [holder, nodeId] of reservations) {
+    if (holder === jobId) break;
+    if (!byNode.has(nodeId)) byNode.set(nodeId, holder);
+  }
   return byNode;
 }

@@ -15,6 +15,7 @@ import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
+import { createDrains } from './drain.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway } from './gateway.ts';
 import { createHttpServer } from './http.ts';
@@ -73,7 +74,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
   const placement = createPlacement();
-  const fleet = createFleet({ queue, placement, clock });
+  const fleet = createFleet({ queue, placement, clock, freed: () => place() });
   metrics.watch(queue, fleet);
   const refusals = createRefusalLog(log, clock);
   const watchers = createWatchers();
@@ -101,6 +102,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     changed: watchers.changed,
   });
   place = dispatcher.place;
+  const drains = createDrains({ queue, fleet, clock, log, place });
   const gateway = createGateway({
     schedulerId,
     listenHost: listen.host,
@@ -125,6 +127,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    drains,
     watchers,
     metrics,
     token,

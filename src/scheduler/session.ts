@@ -165,6 +165,10 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       case 'dictionary':
         fleet.dictionary(session.nodeId, message);
         return;
+      case 'devices':
+        fleet.devices(session.nodeId, message.devices);
+        dispatcher.place();
+        return;
       case 'orderAck':
         acknowledged(session, message);
         return;
@@ -222,9 +226,9 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
 
   function order(order: Order): void {
     const orderId = createId('order');
-    const { id: jobId, epoch, spec } = order.job;
+    const { id: jobId, epoch, spec, devices } = order.job;
     orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
-    if (order.kind === 'start') send({ type: 'start', orderId, jobId, epoch, spec, devices: [] });
+    if (order.kind === 'start') send({ type: 'start', orderId, jobId, epoch, spec, devices: [...devices] });
     else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
   }
 

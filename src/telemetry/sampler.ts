@@ -30,6 +30,13 @@ export interface SamplerOptions {
   readonly periodMs: number;
   readonly windowMs: number;
   readonly slowDevices: readonly SlowDevice[];
+  /** Vendors whose accelerators the native reader reads, and the kernel's log that it follows; none when absent. */
+  readonly vendors?: readonly string[];
+  readonly kernelLog?: string | null;
+  /** Slot of a device by the native reader's number; the columns of a device without one are kept out meanwhile. */
+  ownerOf?(deviceNumber: number): number | null;
+  /** Called before a window that may show it: what the native reader knows of devices has changed. */
+  onDevices?(revision: number): void;
   /** Called once per window, on the event loop; must not keep the window. */
   onWindow(window: Window): void;
   readonly log: Log;
@@ -59,11 +66,18 @@ export function createSampler(options: SamplerOptions): Sampler {
   const slow = createSlowRow(slowDevices, clock, log);
   let generation = 1;
   let row = createRow(-1, native === null ? missingColumns() : [], slow.columns());
+  let deviceRevision = 0;
   let latest: Window | null = null;
   let takenMs: number | null = null;
   let closed = false;
 
-  native?.openReader({ procRoot: options.procRoot, sysRoot: options.sysRoot, periodMs });
+  native?.openReader({
+    procRoot: options.procRoot,
+    sysRoot: options.sysRoot,
+    periodMs,
+    ...(options.vendors === undefined ? {} : { vendors: options.vendors }),
+    ...(options.kernelLog === undefined ? {} : { kernelLog: options.kernelLog }),
+  });
   let startedMs = clock.monotonicMs();
   let sequence = 0;
   if (native !== null) adoptNativeColumns(native);
@@ -83,18 +97,22 @@ export function createSampler(options: SamplerOptions): Sampler {
 
   /** Hot: every window. */
   function take(nowMs: number): void {
-    if (row.slowColumns !== slow.columns()) adopt(row.nativeGeneration, row.nativeColumns);
+    if (row.slowColumns !== slow.columns() || row.waiting.some((number) => ownerOf(number) !== null))
+      adopt(row.nativeGeneration, row.nativeColumns);
     if (native !== null) {
       // What was not taken stays in the reader: after new columns the same window is taken at the second attempt.
       if (!takeNative(native)) {
+        tellDevices();
         adoptNativeColumns(native);
         if (!takeNative(native)) return;
       }
+      tellDevices();
+      moveUp(row);
       sequence = at(windowHeader.sequence);
       totals.busySeconds += at(windowHeader.busyNs) / 1e9;
       totals.lateTicks += at(windowHeader.lateTicks);
     } else sequence += 1;
-    slow.writeInto(row.values, row.reasons, row.nativeColumns.length);
+    slow.writeInto(row.values, row.reasons, row.shown.length);
     logChanges(row, log);
     const durationMs =
       native === null ? nowMs - startedMs : (at(windowHeader.endNs) - at(windowHeader.startNs)) / 1e6;
@@ -115,7 +133,7 @@ export function createSampler(options: SamplerOptions): Sampler {
   }
 
   function takeNative(reader: Native): boolean {
-    const count = reader.takeWindow(header, row.values, row.reasons);
+    const count = reader.takeWindow(header, row.memory, row.reasonMemory);
     return count === row.nativeColumns.length && at(windowHeader.generation) === row.nativeGeneration;
   }
 
@@ -123,21 +141,32 @@ export function createSampler(options: SamplerOptions): Sampler {
     return header[index] ?? 0;
   }
 
+  /** Who owns the devices must be known before their columns are taken in. */
+  function tellDevices(): void {
+    const revision = at(windowHeader.deviceRevision);
+    if (revision === deviceRevision) return;
+    deviceRevision = revision;
+    options.onDevices?.(revision);
+  }
+
+  function ownerOf(deviceNumber: number): number | null {
+    return options.ownerOf?.(deviceNumber) ?? null;
+  }
+
   /** Asks for the reader's present columns and makes room for them. */
   function adoptNativeColumns(reader: Native): void {
     reader.takeWindow(header, NO_VALUES, NO_REASONS);
-    const columns: Column[] = [];
-    for (const { family, label } of reader.readerColumns()) {
+    const columns = reader.readerColumns().map(({ family, label, device }) => {
       if (!isColumnFamilyName(family))
         throw new Error(`the native reader announces an unknown column ${family}`);
-      columns.push({ family, owner: 'host', label });
-    }
+      return { family, label, device };
+    });
     adopt(at(windowHeader.generation), columns);
   }
 
-  function adopt(nativeGeneration: number, nativeColumns: readonly Column[]): void {
+  function adopt(nativeGeneration: number, nativeColumns: readonly ReaderColumn[]): void {
     generation += 1;
-    row = createRow(nativeGeneration, nativeColumns, slow.columns());
+    row = createRow(nativeGeneration, nativeColumns, slow.columns(), ownerOf);
     log.debug({ generation, columns: row.columns.length }, 'telemetry columns changed');
   }
 
@@ -155,12 +184,28 @@ export function createSampler(options: SamplerOptions): Sampler {
   };
 }
 
-/** Memory of the windows of one generation: native columns first, then slow ones. */
+interface ReaderColumn {
+  readonly family: ColumnFamilyName;
+  readonly label: string | null;
+  readonly device: number | null;
+}
+
+/**
+ * Memory of the windows of one generation: native columns first, then slow ones. The reader writes all its columns;
+ * those that are shown are then moved up over those that are not.
+ */
 interface Row {
   readonly nativeGeneration: number;
-  readonly nativeColumns: readonly Column[];
+  readonly nativeColumns: readonly ReaderColumn[];
+  /** Places among the native columns of those that are shown. */
+  readonly shown: Int32Array;
+  /** Numbers of the devices whose columns are kept out. */
+  readonly waiting: readonly number[];
   readonly slowColumns: readonly Column[];
   readonly columns: readonly Column[];
+  readonly memory: Float64Array;
+  readonly reasonMemory: Uint8Array;
+  /** The beginnings of the two, as long as `columns`. */
   readonly values: Float64Array;
   readonly reasons: Uint8Array;
   /** Reasons of the window before, to tell what changed. */
@@ -169,28 +214,56 @@ interface Row {
 
 function createRow(
   nativeGeneration: number,
-  nativeColumns: readonly Column[],
+  nativeColumns: readonly ReaderColumn[],
   slowColumns: readonly Column[],
+  ownerOf: (deviceNumber: number) => number | null = () => null,
 ): Row {
-  const columns = [...nativeColumns, ...slowColumns];
-  const values = new Float64Array(columns.length * windowStatistics).fill(Number.NaN);
-  const reasons = new Uint8Array(columns.length).fill(REASON_UNSUPPORTED);
+  const waiting = new Set<number>();
+  const shown: number[] = [];
+  const native = nativeColumns.flatMap(({ family, label, device }, place): Column[] => {
+    const owner = device === null ? 'host' : ownerOf(device);
+    if (owner === null) {
+      if (device !== null) waiting.add(device);
+      return [];
+    }
+    shown.push(place);
+    return [{ family, owner, label }];
+  });
+  const columns = [...native, ...slowColumns];
+  const most = nativeColumns.length + slowColumns.length;
+  const memory = new Float64Array(most * windowStatistics).fill(Number.NaN);
+  const reasonMemory = new Uint8Array(most).fill(REASON_UNSUPPORTED);
   return {
     nativeGeneration,
     nativeColumns,
+    shown: Int32Array.from(shown),
+    waiting: [...waiting],
     slowColumns,
     columns,
-    values,
-    reasons,
+    memory,
+    reasonMemory,
+    values: memory.subarray(0, columns.length * windowStatistics),
+    reasons: reasonMemory.subarray(0, columns.length),
     told: new Uint8Array(columns.length),
   };
 }
 
+/** Hot: every window, but nothing to do while every device has its slot. */
+function moveUp({ waiting, shown, memory, reasonMemory }: Row): void {
+  if (waiting.length === 0) return;
+  for (let to = 0; to < shown.length; to += 1) {
+    const from = shown[to] ?? to;
+    if (from === to) continue;
+    memory.copyWithin(to * windowStatistics, from * windowStatistics, (from + 1) * windowStatistics);
+    reasonMemory[to] = reasonMemory[from] ?? 0;
+  }
+}
+
 /** Without the addon the host's families appear once each, absent, so that whoever shows them can say why. */
-function missingColumns(): Column[] {
+function missingColumns(): ReaderColumn[] {
   return Object.entries(columnFamilies)
     .filter(([name, family]) => family.label === null && !name.startsWith('accelerator.'))
-    .map(([family]) => ({ family: family as ColumnFamilyName, owner: 'host', label: null }));
+    .map(([family]) => ({ family: family as ColumnFamilyName, label: null, device: null }));
 }
 
 /** An absent value is told when its reason changes, not in every window. */

@@ -71,7 +71,7 @@ async function openReaderAndTakeWindows() {
   let columns = native.readerColumns().length;
   let values = new Float64Array(columns * 4);
   let reasons = new Uint8Array(columns);
-  const header = new Float64Array(7);
+  const header = new Float64Array(8);
   let generation = 0;
   let busyNs = 0;
   let ticks = 0;

@@ -38,7 +38,7 @@ async function fromReader(native, count, load) {
   try {
     while (windows.length < count) {
       await sleep(WINDOW_MS);
-      const header = new Float64Array(7);
+      const header = new Float64Array(8);
       const values = new Float64Array(columns.length * 4);
       const reasons = new Uint8Array(columns.length);
       const written = native.takeWindow(header, values, reasons);

@@ -17,6 +17,7 @@ import {
   type StartOrder,
   SUBPROTOCOL,
 } from '../../src/protocol/control.ts';
+import type { DeviceRecord } from '../../src/protocol/device.ts';
 import {
   createFrameEncoder,
   dictionaryOf,
@@ -63,7 +64,8 @@ export interface FakeAgentOptions {
   readonly memoryBytes?: number;
   readonly bootId?: string;
   readonly generation?: number;
-  readonly held?: readonly HeldJob[];
+  readonly held?: readonly (Omit<HeldJob, 'devices'> & Partial<HeldJob>)[];
+  readonly devices?: readonly DeviceRecord[];
   /** Carries start orders out; without it orders are only recorded. */
   readonly run?: (order: StartOrder) => Script | null;
   /** Changes the hello before it is sent, to lie in it. */
@@ -278,10 +280,10 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     ...facts,
     name: options.name ?? 'node-a',
     agentVersion: '0.1.0',
-    devices: [],
+    devices: [...(options.devices ?? [])],
     proof,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
-    jobs: [...(options.held ?? [])],
+    jobs: (options.held ?? []).map((held) => ({ devices: [], ...held })),
   };
   return options.alter?.(hello) ?? hello;
 }

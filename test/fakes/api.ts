@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { followKind, type JobView, type NodeView } from '../../src/protocol/api.ts';
 import { isFinalState, type JobResult } from '../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../src/protocol/spec.ts';
+import { totalsOfNodes } from '../../src/scheduler/fleet-totals.ts';
 
 export const TOKEN = 'fake-token-0123456789';
 
@@ -127,7 +128,8 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       return problem(response, 401, 'API_UNAUTHENTICATED', 'no such token');
     const [, , kind, id, verb] = url.pathname.split('/');
     if (kind === 'nodes') {
-      if (id === undefined) return answer(response, 200, { nodes: api.nodes });
+      if (id === undefined)
+        return answer(response, 200, { nodes: api.nodes, fleet: totalsOfNodes(api.nodes) });
       const node = api.nodes.find((one) => one.id === id || one.name === id);
       return node === undefined
         ? problem(response, 404, 'NODE_UNKNOWN', `no node ${id}`)
@@ -181,6 +183,7 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       spec: parsed.data,
       node: { id: 'node-fake', name: 'fake' },
       epoch: 1,
+      devices: [],
       cancelRequested: false,
       submittedAt: '2026-01-01T00:00:00.000Z',
       startedAt: '2026-01-01T00:00:01.000Z',

@@ -130,7 +130,8 @@ async function startNetwork() {
   for (let waited = 0; !existsSync(ready) && waited < 30_000; waited += 100) await pause(100);
   const { url } = JSON.parse(readFileSync(ready, 'utf8'));
   const common = ['--state-dir', folder, '--scheduler', url];
-  const [node] = JSON.parse(await flopd(['nodes', '-o', 'json', ...common]));
+  const { nodes } = JSON.parse(await flopd(['nodes', '-o', 'json', ...common]));
+  const [node] = nodes;
   return {
     views: async () => JSON.parse(await flopd(['node', node.name, '-o', 'json', ...common])).devices,
     job: (resources, command, options) =>

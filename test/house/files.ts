@@ -96,7 +96,8 @@ export const wordRules: readonly WordRule[] = [
   },
   {
     words: /\b(?:createRequire|process\.dlopen)\b/g,
-    allowed: /^src\/native\.ts$|^native\/build\.mjs$|^test\//,
+    // nvidia-query loads a package that must find its child_process changed.
+    allowed: /^src\/(?:native|bin\/nvidia-query)\.ts$|^native\/build\.mjs$|^test\//,
     why: 'src/native.ts alone loads the addon',
   },
 ];
@@ -112,11 +113,19 @@ export const vendorRule: WordRule = {
   words: new RegExp(`(?:${vendors.join('|')})`, 'gi'),
   allowed: new RegExp(
     [
-      `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:amd|${vendors.join('|')})[a-z0-9-]*(?:/[a-z0-9-]+)*\\.[a-z]+$`,
-      '^src/device/(?:catalogue|vendors)\\.ts$',
-      '^native/vendor/catalogue\\.c$',
+      `^(?:src/device|native/vendor|native/abi)/(?:[a-z0-9-]+/)*(?:${vendors.join('|')})[a-z0-9-]*\\.[a-z]+$`,
+      `^src/device/(?:${vendors.join('|')})/[a-z-]+\\.ts$`,
+      `^src/bin/(?:${vendors.join('|')})-query\\.ts$`,
+      '^src/device/(?:(?:peak/)?catalogue|vendors)\\.ts$',
+      '^native/vendor/(?:catalogue\\.c|kernel-log\\.h)$',
       // Where users meet vendors: the list of their tools, and examples in help.
-      '^src/cli/(?:vendor-tool|run|devices|doctor-check)\\.ts$',
+      '^src/cli/(?:run|drain|devices|doctor-check)\\.ts$',
+      // What other exporters call things, and products that can be simulated.
+      '^src/(?:config/keys|cli/up)\\.ts$',
+      '^src/exporter/(?:dcgm-page|npu-exporter-page|vendor-word|exporter)\\.ts$',
+      '^src/device/amd(?:/[a-z-]+)?\\.ts$',
+      '^src/device/simulated(?:-model)?\\.ts$',
+      '^src/cli/drain\\.ts$',
       // The bundle leaves the package node-nvidia-smi outside.
       '^src/build\\.mjs$',
     ].join('|'),

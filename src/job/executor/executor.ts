@@ -12,6 +12,8 @@ export interface StartRequest {
   /** Complete environment of the job. */
   readonly environment: Readonly<Record<string, string>>;
   readonly workingDirectory: string;
+  /** Absolute paths of the device nodes that it may open; an executor that cannot hold it to them leaves them be. */
+  readonly deviceNodes: readonly string[];
   /** The kernel's boot id at present. */
   readonly bootId: string;
 }

@@ -7,6 +7,7 @@
 // A full disk is a stall, not a failure: changes to what is known stay in memory, their promises stay open, and they
 // are written when there is space. Until then new jobs and nodes reject at once with QUEUE_STORE_FULL.
 import type { Fault } from '../../base/fault.ts';
+import type { Cordon } from '../../protocol/device.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
@@ -18,6 +19,8 @@ export interface JobRecord {
   /** Attempt that is (or was last) ordered; 0 before the first. */
   readonly epoch: number;
   readonly nodeId: string | null;
+  /** Devices and partitions of that node that are granted to this attempt; kept, when it has ended, for the record. */
+  readonly devices: readonly string[];
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
   /** Who asked for cancellation, or null. */
@@ -38,6 +41,8 @@ export interface NodeRecord {
   /** Highest generation that said hello. */
   readonly generation: number;
   readonly bootId: string | null;
+  /** Where operators keep new jobs away; those that have run out may still stand in it. */
+  readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
 }
 
 export interface Queue {

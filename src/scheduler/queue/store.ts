@@ -8,7 +8,7 @@
 // kernel drops it with the process, so no stale lock can be left.
 import { describeError, errnoOf, Fault } from '../../base/fault.ts';
 import type { JobState } from '../../protocol/result.ts';
-import type { JobSpec } from '../../protocol/spec.ts';
+import { acceleratorRequestSchema, type JobSpec } from '../../protocol/spec.ts';
 import type { Indexed, JobIndex } from './job-index.ts';
 import type { JobRecord, NodeRecord } from './queue.ts';
 import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writer.ts';
@@ -132,7 +132,14 @@ export function createReader(store: Database) {
   };
 }
 
+type StoredJob = Omit<JobRecord, 'id' | 'spec' | 'devices'> & Partial<Pick<JobRecord, 'devices'>>;
+
 function parseJob(row: JobRow): Indexed {
-  const record = JSON.parse(row.record) as Omit<JobRecord, 'id' | 'spec'>;
-  return { job: { id: row.id, spec: JSON.parse(row.spec) as JobSpec, ...record }, sequence: row.sequence };
+  const { devices = [], ...record } = JSON.parse(row.record) as StoredJob;
+  const spec = JSON.parse(row.spec) as JobSpec;
+  const { accelerators } = spec.resources;
+  // Stores from before jobs were given devices hold neither devices nor all of what may be asked of them.
+  const asked = accelerators === null ? null : acceleratorRequestSchema.parse(accelerators);
+  const resources = { ...spec.resources, accelerators: asked };
+  return { job: { id: row.id, spec: { ...spec, resources }, devices, ...record }, sequence: row.sequence };
 }

@@ -145,3 +145,32 @@ export function createWaitingLine<T extends Waiting>(): WaitingLine<T> {
     },
   };
 }
+
+/**
+ * The jobs of several lines as if they stood in one. A line that `isOver` is left out from then on. Removing the item
+ * just given is safe.
+ */
+export function* inOrder<T extends Waiting>(
+  lines: readonly WaitingLine<T>[],
+  isOver: (line: WaitingLine<T>) => boolean,
+): Generator<readonly [T, WaitingLine<T>]> {
+  const heads = lines.map((line) => {
+    const walk = line[Symbol.iterator]();
+    return { line, walk, next: walk.next() };
+  });
+  for (;;) {
+    let first: (typeof heads)[number] | null = null;
+    for (const head of heads) {
+      if (head.next.done === true || isOver(head.line)) continue;
+      if (first === null || first.next.done === true || isBefore(head.next.value, first.next.value))
+        first = head;
+    }
+    if (first === null || first.next.done === true) return;
+    yield [first.next.value, first.line];
+    first.next = first.walk.next();
+  }
+}
+
+function isBefore(a: Waiting, b: Waiting): boolean {
+  return a.priority === b.priority ? a.sequence < b.sequence : a.priority > b.priority;
+}

@@ -40,6 +40,8 @@ async function agent(change: Partial<AgentOptions>): Promise<Agent> {
     config: {
       node: { name: 'bench', cpus: null, memoryBytes: null },
       telemetry: { periodMs: 50, windowMs: 200 },
+      devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
+      simulate: null,
     },
     clock: createClock(),
     log,

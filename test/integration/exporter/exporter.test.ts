@@ -6,6 +6,7 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import { createAgentMetrics } from '../../../src/exporter/agent-metrics.ts';
 import { type Exporter, type ExporterOptions, startExporter } from '../../../src/exporter/exporter.ts';
 import type { Window } from '../../../src/protocol/columns.ts';
+import { sampleFleet } from '../../fakes/fleet.ts';
 import { inventory } from '../../unit/protocol/messages.ts';
 import { column, makeWindow } from '../../unit/protocol/windows.ts';
 
@@ -49,6 +50,35 @@ function open(url: string): Socket {
   closing.push(() => socket.destroy());
   return socket;
 }
+
+describe('the exporter of accelerators', () => {
+  it('serves them in native names, and in those of other exporters under paths of their own', async () => {
+    const fleet = sampleFleet('2xH100,2xAscend910B3');
+    const window = { ...fleet.window, endMs: Date.now() };
+    const devices = { records: fleet.records, heldBy: () => [] };
+    const { url } = await start({ latest: () => window, devices: () => devices, version: '0.1.0' });
+    const page = async (path: string) => (await fetch(`${url}${path}`)).text();
+    const native = await page('/metrics');
+    expect(native.match(/^accelerator_power_watts\{/gm)).toHaveLength(4);
+    expect(native).not.toMatch(/DCGM_|npu_chip/);
+    expect((await page('/metrics/dcgm')).match(/^DCGM_FI_DEV_POWER_USAGE\{.*Hostname=/gm)).toHaveLength(2);
+    expect(await page('/metrics/dcgm?host-label=hostname')).toContain(',hostname="');
+    expect(await page('/metrics/npu-exporter')).toMatch(/^machine_npu_nums 2$/m);
+  });
+
+  it('shows no number of a window that is too old', async () => {
+    const { records, window } = sampleFleet('1xH100');
+    const devices = { records, heldBy: () => [] };
+    const { url } = await start({
+      latest: () => ({ ...window, endMs: Date.now() - 60_000 }),
+      devices: () => devices,
+    });
+    const text = await (await fetch(`${url}/metrics`)).text();
+    expect(text).toContain('accelerator_info{');
+    expect(text).not.toContain('accelerator_power_watts');
+    expect(await (await fetch(`${url}/metrics/dcgm`)).text()).not.toContain('POWER_USAGE');
+  });
+});
 
 describe('the exporter', () => {
   it('serves one page of inventory, host and agent in the text format of Prometheus', async () => {

@@ -200,7 +200,7 @@ describe('output', () => {
   test('of 16 MiB arrives byte for byte through five lost connections', async () => {
     const fake = await scheduler();
     const { link, jobs, write, delivered } = connect(fake.url);
-    jobs.push({ jobId: 'job-big', epoch: 1, phase: 'running' });
+    jobs.push({ jobId: 'job-big', epoch: 1, phase: 'running', devices: [] });
     await link.connected(5000);
     const bytes = randomBytes(16 * 1024 * 1024);
     const stored = () => fake.stored.get('job-big.1.stdout') ?? 0;
@@ -229,7 +229,7 @@ describe('output', () => {
   test('that the scheduler has lost is sent again, and what it has already is not', async () => {
     const fake = await scheduler();
     const { link, jobs, write } = connect(fake.url);
-    jobs.push({ jobId: 'job-1', epoch: 1, phase: 'running' });
+    jobs.push({ jobId: 'job-1', epoch: 1, phase: 'running', devices: [] });
     await link.connected(5000);
     const bytes = randomBytes(300_000);
     write('job-1', 'stdout', bytes);

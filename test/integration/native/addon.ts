@@ -3,7 +3,13 @@ import { closeSync, ftruncateSync, mkdirSync, mkdtempSync, openSync, rmSync, wri
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { loadNative, type Native, nativePaths, windowHeader } from '../../../src/native.ts';
+import {
+  loadNative,
+  type Native,
+  nativePaths,
+  type ReaderOptions,
+  windowHeader,
+} from '../../../src/native.ts';
 import {
   type AbsentReason,
   absentReasons,
@@ -77,8 +83,9 @@ export interface Taken {
   readonly endNs: number;
   readonly busyNs: number;
   readonly lateTicks: number;
+  readonly deviceRevision: number;
   readonly keys: readonly string[];
-  /** `family` or `family{label}`. */
+  /** `family` or `family{label}`; of a device, with ` @` and its number behind. */
   min(key: string): number;
   mean(key: string): number;
   max(key: string): number;
@@ -94,16 +101,22 @@ export interface OpenReader {
   close(): void;
 }
 
-export function openReader(tree: { proc: string; sys: string }, periodMs = 10, native = addon()): OpenReader {
-  native.openReader({ procRoot: tree.proc, sysRoot: tree.sys, periodMs });
+export function openReader(
+  tree: { proc: string; sys: string },
+  periodMs = 10,
+  native = addon(),
+  more: Pick<ReaderOptions, 'vendors' | 'kernelLog'> = {},
+): OpenReader {
+  native.openReader({ procRoot: tree.proc, sysRoot: tree.sys, periodMs, ...more });
   const header = new Float64Array(windowHeader.length);
   let keys: string[] = [];
   let values = new Float64Array(0);
   let reasons = new Uint8Array(0);
   const learn = (): void => {
-    keys = native
-      .readerColumns()
-      .map(({ family, label }) => (label === null ? family : `${family}{${label}}`));
+    keys = native.readerColumns().map(({ family, label, device }) => {
+      const name = label === null ? family : `${family}{${label}}`;
+      return device === null ? name : `${name} @${device}`;
+    });
     values = new Float64Array(keys.length * windowStatistics);
     reasons = new Uint8Array(keys.length);
   };
@@ -133,6 +146,7 @@ export function openReader(tree: { proc: string; sys: string }, periodMs = 10, n
       endNs: field(windowHeader.endNs),
       busyNs: field(windowHeader.busyNs),
       lateTicks: field(windowHeader.lateTicks),
+      deviceRevision: field(windowHeader.deviceRevision),
       keys: own.keys,
       min: (key) => value(key, statistic.min),
       mean: (key) => value(key, statistic.mean),

@@ -1,7 +1,9 @@
 // Wrong arguments, every one a TypeError that names it; nothing else ever, whatever is passed.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
-import { addon, isBuilt, title } from './addon.ts';
+import { addon, isBuilt, packageRoot, title } from './addon.ts';
 
 type Loose = Record<string, (...values: unknown[]) => unknown>;
 const loose = (): Loose => addon() as unknown as Loose;
@@ -20,6 +22,10 @@ afterEach(() => {
 });
 
 const roots = { procRoot: '/proc', sysRoot: '/sys', periodMs: 100 };
+/** One that the addon knows. */
+const vendor = /&(?<name>[a-z]+)_vendor/.exec(
+  readFileSync(join(packageRoot, 'native/vendor/catalogue.c'), 'utf8'),
+)?.groups?.name;
 const f64 = (length: number): Float64Array => new Float64Array(length);
 
 describe.skipIf(!isBuilt)(title('arguments of the addon'), () => {
@@ -37,12 +43,19 @@ describe.skipIf(!isBuilt)(title('arguments of the addon'), () => {
     ['periodMs', 'openReader', [{ ...roots, periodMs: 10.5 }]],
     ['periodMs', 'openReader', [{ ...roots, periodMs: Number.NaN }]],
     ['periodMs', 'openReader', [{ ...roots, periodMs: '100' }]],
+    ['vendors', 'openReader', [{ ...roots, vendors: 'x' }]],
+    ['vendors[1]', 'openReader', [{ ...roots, vendors: [vendor, 5] }]],
+    ['vendors[0]', 'openReader', [{ ...roots, vendors: ['acme'] }]],
+    ['kernelLog', 'openReader', [{ ...roots, kernelLog: '' }]],
+    ['kernelLog', 'openReader', [{ ...roots, kernelLog: 5 }]],
+    ['wake', 'watchDevices', []],
+    ['wake', 'watchDevices', [{}]],
     ['header', 'takeWindow', []],
-    ['header', 'takeWindow', [new Float32Array(7), f64(1), new Uint8Array(1)]],
-    ['header', 'takeWindow', [f64(6), f64(1), new Uint8Array(1)]],
-    ['values', 'takeWindow', [f64(7), new BigInt64Array(1), new Uint8Array(1)]],
-    ['reasons', 'takeWindow', [f64(7), f64(1), new Uint8ClampedArray(1)]],
-    ['reasons', 'takeWindow', [f64(7), f64(1), new DataView(new ArrayBuffer(8))]],
+    ['header', 'takeWindow', [new Float32Array(8), f64(1), new Uint8Array(1)]],
+    ['header', 'takeWindow', [f64(7), f64(1), new Uint8Array(1)]],
+    ['values', 'takeWindow', [f64(8), new BigInt64Array(1), new Uint8Array(1)]],
+    ['reasons', 'takeWindow', [f64(8), f64(1), new Uint8ClampedArray(1)]],
+    ['reasons', 'takeWindow', [f64(8), f64(1), new DataView(new ArrayBuffer(8))]],
     ['state', 'notify', []],
     ['state', 'notify', ['']],
     ['state', 'notify', ['a\0b']],
@@ -91,7 +104,7 @@ describe.skipIf(!isBuilt)(title('arguments of the addon'), () => {
     const values = new Float64Array(memory);
     structuredClone(memory, { transfer: [memory] });
     const count = addon().readerColumns().length;
-    expect(addon().takeWindow(f64(7), values, new Uint8Array(10_000))).toBe(count);
+    expect(addon().takeWindow(f64(8), values, new Uint8Array(10_000))).toBe(count);
   });
 
   it('throws or answers, whatever is passed', () => {
@@ -99,7 +112,7 @@ describe.skipIf(!isBuilt)(title('arguments of the addon'), () => {
     const value = fc.oneof(
       fc.anything({ withTypedArray: true, withDate: true, withSparseArray: true, withBigInt: true }),
       fc.constantFrom(
-        f64(7),
+        f64(8),
         f64(4000),
         new Uint8Array(1000),
         roots,

@@ -8,7 +8,7 @@ import { Worker } from 'node:worker_threads';
 
 const [addonPath, folder] = process.argv.slice(2);
 const native = createRequire(import.meta.url)(addonPath);
-const header = new Float64Array(7);
+const header = new Float64Array(8);
 
 async function readFor(ms, options) {
   native.openReader({ periodMs: 10, ...options });

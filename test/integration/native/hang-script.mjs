@@ -14,7 +14,7 @@ const timed = (run) => {
 let memory = null;
 const take = () => {
   const count = native.readerColumns().length;
-  memory = [new Float64Array(7), new Float64Array(count * 4), new Uint8Array(count)];
+  memory = [new Float64Array(8), new Float64Array(count * 4), new Uint8Array(count)];
   const takeMs = timed(() => native.takeWindow(...memory));
   return {
     takeMs,

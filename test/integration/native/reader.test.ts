@@ -151,7 +151,7 @@ describe.skipIf(!isBuilt)(title('the reader on this host'), () => {
   it('writes nothing into memory that is too small or before the columns were asked for', () => {
     const native = addon();
     native.openReader({ procRoot: '/proc', sysRoot: '/sys', periodMs: 100 });
-    const header = new Float64Array(7);
+    const header = new Float64Array(8);
     const values = new Float64Array(40_000).fill(-1);
     const reasons = new Uint8Array(10_000).fill(99);
     const count = native.takeWindow(header, values, reasons);
@@ -175,7 +175,7 @@ describe.skipIf(!isBuilt)(title('the reader on this host'), () => {
     expect(codeOf(() => native.openReader(options))).toBe('READER_OPEN');
     native.closeReader();
     native.closeReader();
-    const memory = [new Float64Array(7), new Float64Array(0), new Uint8Array(0)] as const;
+    const memory = [new Float64Array(8), new Float64Array(0), new Uint8Array(0)] as const;
     expect(codeOf(() => native.takeWindow(...memory))).toBe('READER_CLOSED');
     expect(codeOf(() => native.readerColumns())).toBe('READER_CLOSED');
   });

@@ -279,6 +279,7 @@ describe('hello', () => {
       jobId: `job-${String(at).padStart(10, '0')}`,
       epoch: 1,
       phase: at % 4 === 0 ? ('running' as const) : ('ended' as const),
+      devices: [],
     }));
     const identity = { nodeId: 'node-1', bootId: 'b', generation: 1, prove: () => 'proof' };
     const { inventory } = helloOf();

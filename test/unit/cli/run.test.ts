@@ -33,6 +33,24 @@ describe('the specification that the flags ask for', () => {
   it.each([
     [{ accelerators: '2' }, { accelerators: { count: 2, match: null } }],
     [{ accelerators: '8:H200' }, { accelerators: { count: 8, match: 'H200' } }],
+    [{ accelerators: '2:ascend:910B3' }, { accelerators: { count: 2, match: 'ascend:910B3' } }],
+    [
+      {
+        accelerators: '1',
+        acceleratorMemory: '40G',
+        acceleratorPartition: '1g.10gb',
+        acceleratorShare: true,
+      },
+      {
+        accelerators: {
+          count: 1,
+          match: null,
+          memoryBytes: 40 * 1024 ** 3,
+          partition: '1g.10gb',
+          shared: true,
+        },
+      },
+    ],
     [
       { cpus: '0.5', memory: '1GiB' },
       { cpus: 0.5, memoryBytes: 1024 ** 3 },
@@ -45,6 +63,13 @@ describe('the specification that the flags ask for', () => {
     [{ accelerators: 'H200' }, '--accelerators'],
     [{ accelerators: '1025' }, '--accelerators'],
     [{ accelerators: '1:' }, '--accelerators'],
+    [{ accelerators: '1::' }, '--accelerators'],
+    [{ accelerators: '0' }, '--accelerators'],
+    [{ acceleratorMemory: '40G' }, '--accelerator-memory: no accelerators are asked for'],
+    [{ acceleratorPartition: 'any' }, '--accelerator-partition: no accelerators are asked for'],
+    [{ acceleratorShare: true }, '--accelerator-share: no accelerators are asked for'],
+    [{ accelerators: '1', acceleratorMemory: 'much' }, '--accelerator-memory'],
+    [{ accelerators: '1', acceleratorPartition: '' }, '--accelerator-partition'],
     [{ priority: '1.5' }, '--priority'],
     [{ priority: '1001' }, '--priority'],
     [{ timeLimit: '0s' }, '--time-limit'],

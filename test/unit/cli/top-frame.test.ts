@@ -38,7 +38,7 @@ const first = view('2026-01-01T00:00:00.000Z', 1000);
 const second = view('2026-01-01T00:00:02.000Z', 5096);
 const style = { width: 60, colour: false, wide: false };
 const frame = (previous: HostView | null, present: HostView, rows: number | null = null) =>
-  renderFrame({ hostname: 'a\u001b[2Jb', previous, present, style, rows, problem: null });
+  renderFrame({ hostname: 'a\u001b[2Jb', previous, present, devices: [], style, rows, problem: null });
 
 describe('a frame of top', () => {
   it('shows rates between two views, and what is absent as absent', () => {

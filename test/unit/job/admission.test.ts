@@ -9,6 +9,7 @@ const idle: NodeState = {
   memoryBytes: 1000,
   heldCpuHundredths: 0,
   heldMemoryBytes: 0,
+  devices: null,
   held: 0,
   draining: null,
   diskProblem: null,

@@ -12,6 +12,7 @@ const resultOf = (jobId: string, epoch: number) =>
     order: null,
     end: processEnd(),
     stop: null,
+    granted: null,
     meter: null,
     energy: { absent: 'x' },
   });
@@ -44,7 +45,7 @@ describe('book', () => {
 
   test('the first result stays', () => {
     const book = createBook();
-    const attempt = book.add({ jobId: 'job-1', epoch: 1, order: null, bootId: null });
+    const attempt = book.add({ jobId: 'job-1', epoch: 1, order: null, bootId: null, granted: null });
     const first = resultOf('job-1', 1);
     expect([book.setResult(attempt, first), book.setResult(attempt, resultOf('job-1', 1))]).toEqual([
       true,

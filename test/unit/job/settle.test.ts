@@ -4,7 +4,7 @@ import { type SettleFacts, settleJob } from '../../../src/job/settle.ts';
 import { jobResultSchema } from '../../../src/protocol/result.ts';
 import { processEnd, startOrder } from './samples.ts';
 
-const alice = { by: 'alice', reason: 'enough' };
+const alice = { by: 'alice', reason: 'enough', fault: null };
 function settle(end: Partial<ProcessEnd>, more: Partial<SettleFacts> = {}) {
   const order = startOrder('job-1', 1, { command: ['nosuch', 'x'], timeLimitMs: 1000, graceMs: 10_000 });
   const energy = { absent: 'no power source' };
@@ -14,6 +14,7 @@ function settle(end: Partial<ProcessEnd>, more: Partial<SettleFacts> = {}) {
     nodeId: 'node-1',
     order,
     end: processEnd(end),
+    granted: null,
     stop: null,
     meter: null,
     energy,
@@ -243,7 +244,7 @@ describe('settle', () => {
       command: ['\u{1F600}'.repeat(500)],
       workingDirectory: `/${'\u0001'.repeat(3000)}`,
     });
-    const stop = { by: 'x'.repeat(128), reason: '\u{1F600}'.repeat(512) };
+    const stop = { by: 'x'.repeat(128), reason: '\u{1F600}'.repeat(512), fault: null };
     for (const end of [
       failed('exec', 'ENOENT'),
       failed('chdir', 'ENOENT'),

@@ -25,7 +25,7 @@ describe('a job from order to end', () => {
     room.disk.gate = null;
     openGate();
     expect(await answer).toEqual(accepted);
-    expect(jobs.held()).toEqual([{ jobId: 'job-1', epoch: 1, phase: 'accepted' }]);
+    expect(jobs.held()).toEqual([{ jobId: 'job-1', epoch: 1, phase: 'accepted', devices: [] }]);
     run('job-1.1').events.started(42, 1000);
     expect(jobs.runningCount()).toBe(1);
     run('job-1.1').events.output(3, 0);
@@ -33,7 +33,7 @@ describe('a job from order to end', () => {
     await settleDown();
     expect(room.history).toEqual(['started job-1.1 42', 'output job-1.1 3 0', 'ended job-1.1 COMPLETED']);
     expect(jobs.unsettled()).toEqual(room.results);
-    expect(jobs.held()).toEqual([{ jobId: 'job-1', epoch: 1, phase: 'ended' }]);
+    expect(jobs.held()).toEqual([{ jobId: 'job-1', epoch: 1, phase: 'ended', devices: [] }]);
     jobs.acknowledged('job-1', 1);
     expect(jobs.unsettled()).toEqual([]);
     jobs.delivered('job-1', 1, 2, 0);

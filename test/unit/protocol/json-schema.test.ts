@@ -1,11 +1,39 @@
 import { describe, expect, it } from 'vitest';
 import * as z from 'zod';
 import { agentMessageSchema, schedulerMessageSchema } from '../../../src/protocol/control.ts';
+import { deviceViews } from '../../../src/protocol/device-view.ts';
+import { hostView } from '../../../src/protocol/host.ts';
 import type { JsonSchema } from '../../../src/protocol/json-schema.ts';
 import { jsonSchemas } from '../../../src/protocol/json-schema.ts';
 import { jobResultSchema } from '../../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../../src/protocol/spec.ts';
+import { FLEET_MS, sampleFleet, withPartition } from '../../fakes/fleet.ts';
 import { inventory, messages, result, spec } from './messages.ts';
+import { column, makeWindow } from './windows.ts';
+
+/** As `flopd devices -o json` prints it, with a partition and absent numbers. */
+const fleet = withPartition(
+  sampleFleet('2xH100', { values: { '1/accelerator.powerWatts': 'denied' } }),
+  0,
+  '1g.10gb',
+);
+const devicesDocument = {
+  host: {
+    ...hostView(makeWindow([column('cpu.busyRatio'), column('disk.readBytesTotal{vda}')], [0.5, 1])),
+    inventory: {
+      hostname: 'a',
+      kernel: '6.1',
+      architecture: 'x64',
+      cpuModel: null,
+      cpuThreads: 2,
+      memoryBytes: 1,
+      usableCpus: 2,
+      usableMemoryBytes: 1,
+    },
+  },
+  backends: { some: 'simulated', other: null },
+  devices: deviceViews(fleet.records, fleet.window, FLEET_MS),
+};
 
 const schemas = jsonSchemas();
 /** A validator that knows the published schema alone. */
@@ -16,6 +44,7 @@ const recorded = Object.entries({
   'job-spec': spec,
   'job-result': result,
   inventory,
+  devices: devicesDocument,
   'enrol-request': { version: 1, token: 't', publicKey: 'cHVi', name: 'node' },
   ...messages,
 });
@@ -27,7 +56,7 @@ describe('the published JSON Schemas', () => {
       union.options.map((each) => `${side}.${each.shape.type.value}`),
     );
     expect(Object.keys(schemas).sort()).toEqual(
-      ['enrol-request', 'inventory', 'job-result', 'job-spec', ...types].sort(),
+      ['devices', 'enrol-request', 'inventory', 'job-result', 'job-spec', ...types].sort(),
     );
     expect(recorded.map(([name]) => name).sort()).toEqual(Object.keys(schemas).sort());
   });
@@ -72,6 +101,18 @@ describe('the published JSON Schemas', () => {
       true,
     ]);
     expect(JSON.stringify(schemas)).not.toContain('\\p{');
+  });
+
+  it('say of a device that an absent number is null with a reason, and that nothing may be left out', () => {
+    const check = validator(schemas.devices);
+    const [first, second] = devicesDocument.devices;
+    expect([second?.powerWatts, second?.absent.powerWatts]).toEqual([null, 'denied']);
+    expect(first?.partitions).toHaveLength(1);
+    const { powerWatts, ...without } = first ?? { powerWatts: null };
+    expect(check.safeParse({ ...devicesDocument, devices: [without] }).success).toBe(false);
+    const odd = { ...first, partitions: [{ ...first?.partitions[0], health: 'splendid' }] };
+    expect(check.safeParse({ ...devicesDocument, devices: [odd] }).success).toBe(false);
+    expect(powerWatts).toBeGreaterThan(0);
   });
 
   it('let a user leave out what has a default, and say what they are', () => {

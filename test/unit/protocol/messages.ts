@@ -1,4 +1,6 @@
 // One recorded message of each kind of flopd.v1, as JSON carries it.
+import { sampleFleet } from '../../fakes/fleet.ts';
+
 export const spec = {
   version: 1,
   name: 'matrix product',
@@ -65,6 +67,7 @@ export const inventory = {
 const job = { jobId: 'job-7k3m9q2x4t', epoch: 1 };
 
 export const messages = {
+  'agent.devices': { type: 'devices', devices: sampleFleet('1xH100,1xAscend910B3').records },
   'agent.hello': {
     type: 'hello',
     versions: { min: 1, max: 1 },
@@ -75,7 +78,8 @@ export const messages = {
     generation: 4,
     proof: 'cHJvb2Y=',
     inventory,
-    jobs: [{ ...job, phase: 'running' }],
+    devices: sampleFleet('1xH100').records,
+    jobs: [{ ...job, phase: 'running', devices: ['GPU-0'] }],
   },
   'agent.dictionary': {
     type: 'dictionary',

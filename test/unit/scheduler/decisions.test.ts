@@ -15,6 +15,7 @@ const record = (change: Partial<JobRecord> = {}): JobRecord => ({
   submittedAtMs: 0,
   epoch: 2,
   nodeId: 'node-a',
+  devices: [],
   startedAtMs: 5,
   endedAtMs: null,
   cancelBy: null,
@@ -26,6 +27,7 @@ const held = (change: Partial<HeldJob> = {}): HeldJob => ({
   jobId: 'job-a',
   epoch: 2,
   phase: 'running',
+  devices: [],
   ...change,
 });
 

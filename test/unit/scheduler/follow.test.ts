@@ -23,6 +23,7 @@ function runningJob(): JobRecord {
     submittedAtMs: 1,
     epoch: 1,
     nodeId: 'node-a',
+    devices: [],
     startedAtMs: 2,
     endedAtMs: null,
     cancelBy: null,

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { acceleratorRequestSchema } from '../../../src/protocol/spec.ts';
 import type { Demand, PlacementNode } from '../../../src/scheduler/demand.ts';
 import { createPlacement, type Placement, SCAN_LIMIT } from '../../../src/scheduler/placement.ts';
 
@@ -10,7 +11,9 @@ const node = (id: string, cpus: number, change: Partial<PlacementNode> = {}): Pl
   cpuHundredths: cpus * 100,
   memoryBytes: 8 * GIB,
   executors: ['process'],
+  devices: [],
   available: true,
+  drained: null,
   ...change,
 });
 const asks = (cpus: number, change: Partial<Demand> = {}): Demand => ({
@@ -44,7 +47,7 @@ describe('placement', () => {
     expect(placement.decide()).toHaveLength(10);
     expect(placement.load('node-a')?.heldCpuHundredths).toBe(100);
     placement.release('job-3');
-    expect(placement.decide()).toEqual([{ jobId: 'job-10', nodeId: 'node-a' }]);
+    expect(placement.decide()).toEqual([{ jobId: 'job-10', nodeId: 'node-a', devices: [] }]);
   });
 
   it('takes high priority first, then the order of submission, also for a job that comes back', () => {
@@ -60,7 +63,7 @@ describe('placement', () => {
   it('puts a job where the least stays free', () => {
     const { placement, add } = bed(node('node-large', 16), node('node-small', 2));
     add('job-a', asks(2));
-    expect(placement.decide()).toEqual([{ jobId: 'job-a', nodeId: 'node-small' }]);
+    expect(placement.decide()).toEqual([{ jobId: 'job-a', nodeId: 'node-small', devices: [] }]);
   });
 
   it('counts memory as well as CPUs', () => {
@@ -100,8 +103,8 @@ describe('placement', () => {
       'waiting: needs 9 GiB of memory, the largest connected node has 8 GiB',
     ],
     [
-      asks(1, { accelerators: { count: 2, match: 'nvidia' } }),
-      'waiting: no node has accelerators (asked for 2 × nvidia)',
+      asks(1, { accelerators: acceleratorRequestSchema.parse({ count: 2, match: 'nvidia' }) }),
+      'waiting: no node has accelerators (asked for 2 × nvidia); join one that has',
     ],
     [asks(1, { executor: 'container' }), 'waiting: no connected node offers the executor "container"'],
   ])('says what is missing for %j', (demand, sentence) => {
@@ -126,7 +129,7 @@ describe('placement', () => {
     const { placement, add } = bed(node('node-a', 2));
     for (let n = 0; n < 3 * SCAN_LIMIT; n += 1) add(`job-huge-${n}`, asks(100 + n));
     add('job-small', asks(1));
-    expect(placement.decide()).toEqual([{ jobId: 'job-small', nodeId: 'node-a' }]);
+    expect(placement.decide()).toEqual([{ jobId: 'job-small', nodeId: 'node-a', devices: [] }]);
   });
 
   it('costs the same per event with many waiting as with few', () => {

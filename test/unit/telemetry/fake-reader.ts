@@ -7,6 +7,8 @@ export interface FakeReader {
   readonly native: Native;
   /** Gives the host other columns; a new generation. */
   setColumns(columns: readonly NativeColumn[]): void;
+  /** What the next windows say of devices. */
+  setDeviceRevision(revision: number): void;
   /** What the next windows say, per column; NaN is absent with reason `lost` (3). */
   readonly values: number[];
   readonly opened: ReaderOptions[];
@@ -21,6 +23,7 @@ export function createFakeReader(first: readonly NativeColumn[], nowMs: () => nu
   let told = -1;
   let taken = 0;
   let closed = 0;
+  let deviceRevision = 0;
   let startMs = nowMs();
   const opened: ReaderOptions[] = [];
   const values: number[] = [];
@@ -36,6 +39,9 @@ export function createFakeReader(first: readonly NativeColumn[], nowMs: () => nu
       columns = next;
       generation += 1;
     },
+    setDeviceRevision(revision) {
+      deviceRevision = revision;
+    },
     native: {
       version: '0.0.0',
       openReader: (options) => void opened.push(options),
@@ -47,6 +53,7 @@ export function createFakeReader(first: readonly NativeColumn[], nowMs: () => nu
         header[windowHeader.generation] = generation;
         header[windowHeader.startNs] = startMs * 1e6;
         header[windowHeader.endNs] = nowMs() * 1e6;
+        header[windowHeader.deviceRevision] = deviceRevision;
         const fits =
           told === generation &&
           into.length >= columns.length * windowStatistics &&

@@ -31,7 +31,16 @@ interface Seen extends Pick<Window, 'generation' | 'sequence' | 'durationMs' | '
   readonly reasons: string[];
 }
 
-function start(options: { native?: Native | null; slowDevices?: SlowDevice[]; log?: Log } = {}) {
+interface StartOptions {
+  native?: Native | null;
+  slowDevices?: SlowDevice[];
+  log?: Log;
+  owners?: Map<number, number>;
+  onDevices?: (revision: number) => void;
+}
+
+function start(options: StartOptions = {}) {
+  const { owners } = options;
   const clock = createFakeClock();
   const reader = createFakeReader(host, clock.monotonicMs);
   const seen: Seen[] = [];
@@ -44,6 +53,8 @@ function start(options: { native?: Native | null; slowDevices?: SlowDevice[]; lo
     periodMs: 100,
     windowMs: 1000,
     slowDevices: options.slowDevices ?? [],
+    ...(owners === undefined ? {} : { ownerOf: (number: number) => owners.get(number) ?? null }),
+    ...(options.onDevices === undefined ? {} : { onDevices: options.onDevices }),
     onWindow(window) {
       windows.push(window);
       const { generation, sequence, durationMs, ticks, columns, values, reasons } = window;
@@ -154,13 +165,92 @@ describe('the sampler', () => {
   });
 });
 
+describe('the sampler and devices', () => {
+  const busy = (device: number) => ({ family: 'accelerator.busyRatio', label: null, device });
+  const mixed = [busy(4), ...host, busy(5), { family: 'accelerator.fanRatio', label: null, device: 4 }];
+  const owned = (windows: Window[]) =>
+    windows.at(-1)?.columns.map(({ family, owner }) => `${owner} ${family}`);
+
+  it('passes the vendors and the log of the kernel on to the reader', () => {
+    const clock = createFakeClock();
+    const reader = createFakeReader(host, clock.monotonicMs);
+    const sampler = createSampler({
+      native: reader.native,
+      clock,
+      procRoot: '/p',
+      sysRoot: '/s',
+      periodMs: 100,
+      windowMs: 1000,
+      slowDevices: [],
+      vendors: ['acme'],
+      kernelLog: '/k',
+      onWindow() {},
+      log: createSilentLog(),
+    });
+    const expected = { procRoot: '/p', sysRoot: '/s', periodMs: 100, vendors: ['acme'], kernelLog: '/k' };
+    expect(reader.opened).toEqual([expected]);
+    sampler.close();
+  });
+
+  it('keeps the columns of a device without a slot out, and every value with its column', async () => {
+    const owners = new Map([[4, 0]]);
+    const { clock, reader, seen, windows } = start({ owners, slowDevices: [slowDevice([[freeSpace(8)]])] });
+    await settle();
+    reader.setColumns(mixed);
+    reader.values.push(0.4, 1, 2, Number.NaN, 0.7);
+    clock.advance(1300);
+    expect(owned(windows)).toEqual([
+      '0 accelerator.busyRatio',
+      'host cpu.load1',
+      'host memory.freeBytes',
+      '0 accelerator.fanRatio',
+      'host storage.freeBytes',
+    ]);
+    expect(seen.at(-1)?.last).toEqual([0.4, 1, 2, 0.7, 8]);
+    expect(seen.at(-1)?.reasons).toEqual(Array(5).fill('present'));
+    expect(windows.at(-1)?.values).toHaveLength(20);
+
+    const before = seen.at(-1)?.generation ?? 0;
+    owners.set(5, 9);
+    clock.advance(1000);
+    expect(owned(windows)?.[3]).toBe('9 accelerator.busyRatio');
+    expect(seen.at(-1)?.last).toEqual([0.4, 1, 2, Number.NaN, 0.7, 8]);
+    expect(seen.at(-1)?.reasons[3]).toBe('lost');
+    expect(seen.at(-1)?.generation).toBeGreaterThan(before);
+    expect(seen.map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+  });
+
+  it('tells of a change before the columns that came with it are asked for, and once', () => {
+    const owners = new Map<number, number>();
+    const told: number[] = [];
+    const onDevices = (revision: number): void => {
+      told.push(revision);
+      owners.set(4, 0).set(5, 1);
+    };
+    const { clock, reader, windows } = start({ owners, onDevices });
+    clock.advance(1300);
+    expect(told).toEqual([]);
+    reader.setDeviceRevision(12);
+    reader.setColumns(mixed);
+    clock.advance(1000);
+    expect(told).toEqual([12]);
+    expect(owned(windows)).toHaveLength(5);
+    clock.advance(5000);
+    reader.setDeviceRevision(13);
+    clock.advance(2000);
+    expect(told).toEqual([12, 13]);
+  });
+});
+
 describe('the sampler without the addon', () => {
   it('shows every unlabelled family of the host as unsupported, and still the slow columns', async () => {
     const { clock, seen } = start({ native: null, slowDevices: [slowDevice([[freeSpace(4096)]])] });
     await settle();
     clock.advance(1300);
     const [, window] = seen;
-    const unlabelled = Object.entries(columnFamilies).filter(([, { label }]) => label === null);
+    const unlabelled = Object.entries(columnFamilies).filter(
+      ([name, { label }]) => label === null && !name.startsWith('accelerator.'),
+    );
     expect(window?.names).toEqual([...unlabelled.map(([name]) => name), 'storage.freeBytes{/}']);
     expect(new Set(window?.reasons.slice(0, -1))).toEqual(new Set(['unsupported']));
     expect(window?.last.slice(0, -1).every(Number.isNaN)).toBe(true);

@@ -55,6 +55,7 @@ export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version
     folder,
     environment,
     workingDirectory: spec.workingDirectory ?? join(folder, 'workspace'),
+    deviceNodes: [],
     bootId,
   };
 }

@@ -22,6 +22,7 @@ export function newJob(change: Partial<JobRecord> = {}, spec: object = {}): JobR
     submittedAtMs: made,
     epoch: 0,
     nodeId: null,
+    devices: [],
     startedAtMs: null,
     endedAtMs: null,
     cancelBy: null,

@@ -109,6 +109,7 @@ test('an order holds its fields between NULs, whatever is in them', () => {
         folder: '/f',
         environment: { A: value },
         workingDirectory: '/w',
+        deviceNodes: [],
         bootId: 'b',
       };
       const fields = encodeSpec('job-1.1', '../announce', request).toString().split('\0');

@@ -15,6 +15,7 @@ function entry(id: string, change: Partial<Indexed['job']> = {}, environment = {
       submittedAtMs: 1,
       epoch: 0,
       nodeId: null,
+      devices: [],
       startedAtMs: null,
       endedAtMs: null,
       cancelBy: null,

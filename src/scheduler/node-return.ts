@@ -1,0 +1,149 @@
+// What happens when a node comes back: its jobs are compared with what is on disk (reconcile.ts decides), what it is
+// missing is sent, and what it says it holds counts, also where nobody here knows the job: a device with a job on it
+// is not given to another.
+import type { Log } from '../base/log.ts';
+import type { HeldJob } from '../protocol/control.ts';
+import { isFinalState } from '../protocol/result.ts';
+import { type Demand, demandOf } from './demand.ts';
+import type { AgentSession, Fleet } from './fleet.ts';
+import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
+import type { Placement } from './placement.ts';
+import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
+import { decideHeld, decideReturn } from './reconcile.ts';
+import type { RefusalLog } from './refusal-log.ts';
+
+export interface NodeReturns {
+  /** Resolves when every job that the node lost is on disk as lost. */
+  welcomed(session: AgentSession, held: readonly HeldJob[], rebooted: boolean): Promise<void>;
+  /** An attempt that is not active here has ended on its node. True when that freed something. */
+  over(nodeId: string, jobId: string, epoch: number): boolean;
+}
+
+export interface NodeReturnParts {
+  readonly queue: Queue;
+  readonly placement: Placement;
+  readonly fleet: Fleet;
+  readonly log: Log;
+  readonly refusals: RefusalLog;
+  /** The job's assignment is not on disk yet. */
+  isAssigning(jobId: string): boolean;
+  change(jobId: string, fields: JobChange): void;
+  end(job: JobRecord, end: OwnEnd): Promise<void>;
+}
+
+/** Of an attempt that is unknown here nothing is counted but its devices. */
+const devicesOnly: Demand = { cpuHundredths: 0, memoryBytes: 0, accelerators: null, executor: '' };
+
+export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
+  const { queue, placement, fleet, log, refusals } = parts;
+  /** Attempts (`job.epoch`) that a node holds and that are not active here, by node. */
+  const strangers = new Map<string, Set<string>>();
+
+  function forgetStrangers(nodeId: string): void {
+    for (const name of strangers.get(nodeId) ?? []) placement.release(name);
+    strangers.delete(nodeId);
+  }
+
+  function holdStranger(nodeId: string, { jobId, epoch, phase, devices }: HeldJob): void {
+    if (phase === 'ended' || devices === null || devices.length === 0) return;
+    const name = `${jobId}.${epoch}`;
+    const ofNode = strangers.get(nodeId) ?? new Set();
+    strangers.set(nodeId, ofNode.add(name));
+    placement.hold(name, nodeId, devicesOnly, devices);
+  }
+
+  /** The node's word on what an attempt holds is the truth: the store may be a copy from before. */
+  function believe(job: JobRecord, { phase, devices }: HeldJob, nodeId: string): void {
+    if (phase === 'ended' || devices === null || isSame(devices, job.devices)) return;
+    log.warn(
+      { jobId: job.id, epoch: job.epoch, nodeId, devices },
+      'a job holds other devices than the store knew',
+    );
+    placement.release(job.id);
+    placement.hold(job.id, nodeId, demandOf(job.spec), devices);
+    parts.change(job.id, { devices });
+  }
+
+  async function compare(
+    session: AgentSession,
+    job: JobRecord,
+    held: HeldJob | null,
+    rebooted: boolean,
+  ): Promise<void> {
+    if (parts.isAssigning(job.id)) return;
+    if (held !== null) believe(job, held, session.nodeId);
+    const decision = decideReturn(job, held, { nodeName: fleet.name(session.nodeId), rebooted });
+    switch (decision.kind) {
+      case 'keep':
+        return;
+      case 'resend':
+        session.order({ kind: 'start', job });
+        return;
+      case 'stop':
+        session.order({ kind: 'stop', job, by: job.cancelBy ?? 'scheduler', reason: job.reason });
+        return;
+      case 'cancelled':
+        await parts.end(job, cancelledUnstarted(job, 'before the node took it'));
+        return;
+      case 'lost':
+        await parts.end(job, lost(decision.cause));
+        return;
+    }
+  }
+
+  /** Takes over a job that runs at a later epoch than this store knows. */
+  function adopt(job: JobRecord, held: HeldJob, nodeId: string): void {
+    log.warn(
+      { jobId: job.id, epoch: held.epoch, nodeId },
+      'adopted a job that the store did not know to be ordered',
+    );
+    const devices = held.devices ?? [];
+    placement.remove(job.id);
+    placement.release(job.id);
+    placement.hold(job.id, nodeId, demandOf(job.spec), devices);
+    parts.change(job.id, {
+      state: held.phase === 'accepted' ? 'STARTING' : 'RUNNING',
+      epoch: held.epoch,
+      nodeId,
+      devices,
+      startedAtMs: null,
+      reason: '',
+    });
+  }
+
+  return {
+    async welcomed(session, held, rebooted) {
+      const { nodeId } = session;
+      forgetStrangers(nodeId);
+      const told = new Map(held.map((one) => [`${one.jobId}.${one.epoch}`, one]));
+      const active = [...queue.active(nodeId)];
+      for (const one of held) {
+        const job = queue.job(one.jobId);
+        if (job?.nodeId === nodeId && job.epoch === one.epoch && !isFinalState(job.state)) continue;
+        const decision = decideHeld(job, one);
+        if (decision === 'adopt' && job !== null && !parts.isAssigning(job.id)) adopt(job, one, nodeId);
+        else {
+          holdStranger(nodeId, one);
+          refusals.refused({ nodeId, ...one, decision }, 'a node holds a job that is not active here');
+        }
+      }
+      const compared = active.map(async (job) => {
+        // Adoption may have moved it to another epoch just now.
+        const present = queue.job(job.id);
+        if (present?.nodeId !== nodeId || present.epoch !== job.epoch) return;
+        await compare(session, present, told.get(`${job.id}.${job.epoch}`) ?? null, rebooted);
+      });
+      await Promise.all(compared);
+    },
+    over(nodeId, jobId, epoch) {
+      const name = `${jobId}.${epoch}`;
+      if (strangers.get(nodeId)?.delete(name) !== true) return false;
+      placement.release(name);
+      return true;
+    },
+  };
+}
+
+function isSame(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((one) => b.includes(one));
+}
