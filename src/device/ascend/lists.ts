@@ -114,7 +114,8 @@ export function parseVnpus(tool: string, text: string): Vnpu[] {
     const template = wordsOf(tokensOf(cells[at] ?? '')[0], 64);
     if (number === null || template === null || cells.length !== titles.length)
       throw layoutFault(tool, text, 'a line of the parts');
-    const [, cores, gibibytes] = /^vir(\d{1,2})(?:_\dc)?(?:_(\d{1,3})g)?(?:_[a-z]{1,8})?$/.exec(template) ?? [];
+    const [, cores, gibibytes] =
+      /^vir(\d{1,2})(?:_\dc)?(?:_(\d{1,3})g)?(?:_[a-z]{1,8})?$/.exec(template) ?? [];
     return { number, template, cores: countOf(cores), memoryGibibytes: countOf(gibibytes) };
   });
   if (vnpus.length !== announced || new Set(vnpus.map(({ number }) => number)).size !== announced)
