@@ -87,7 +87,7 @@ static void set_metric(struct nvidia_read *r, int which, const struct nvml_gpm_m
   else if (isnan(metric->value)) sample_absent(r->sample, number, NOT_YET);
   else if (metric->value < 0 || metric->value > most) sample_absent(r->sample, number, ERROR);
   else if (is_pcie) sample_set(r->sample, number, metric->value * 1048576);
-  else sample_set(r->sample, number, metric->value > 100 ? 1 : metric->value * 0.01);
+  else sample_set(r->sample, number, metric->value > 100 ? 1 : metric->value / 100);
 }
 
 static void compute(struct nvidia_read *r, nvml_gpm first, nvml_gpm second) {

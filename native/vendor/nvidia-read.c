@@ -25,13 +25,16 @@ bool nvidia_note(struct nvidia_read *r, const char *where, int code) {
   return r->fatal == NVML_OK;
 }
 
+// A share is divided, not multiplied: 29 % is the double that 0.29 is.
+static double scaled(double value, double scale) { return scale < 1 ? value / round(1 / scale) : value * scale; }
+
 void nvidia_set_u32(struct nvidia_read *r, enum number number, const char *where, int code, uint32_t value,
                     double scale, uint32_t most) {
   nvidia_note(r, where, code);
   if (code != NVML_OK) sample_absent(r->sample, number, nvidia_reason(code));
   else if (value == UINT32_MAX) sample_absent(r->sample, number, UNSUPPORTED);
   else if (value > most) sample_absent(r->sample, number, ERROR);
-  else sample_set(r->sample, number, value * scale);
+  else sample_set(r->sample, number, scaled(value, scale));
 }
 
 void nvidia_set_u64(struct nvidia_read *r, enum number number, const char *where, int code, uint64_t value,
@@ -39,7 +42,7 @@ void nvidia_set_u64(struct nvidia_read *r, enum number number, const char *where
   nvidia_note(r, where, code);
   if (code != NVML_OK) sample_absent(r->sample, number, nvidia_reason(code));
   else if (value == UINT64_MAX || value == UINT32_MAX) sample_absent(r->sample, number, UNSUPPORTED);
-  else sample_set(r->sample, number, (double)value * scale);
+  else sample_set(r->sample, number, scaled((double)value, scale));
 }
 
 // Fields.
@@ -89,7 +92,7 @@ void nvidia_set_field(struct nvidia_read *r, enum number number, const struct nv
   nvidia_note(r, "nvmlDeviceGetFieldValues", field->code);
   if (reason != PRESENT) sample_absent(r->sample, number, reason);
   else if (value < 0 || value > most) sample_absent(r->sample, number, ERROR);
-  else sample_set(r->sample, number, value * scale);
+  else sample_set(r->sample, number, scaled(value, scale));
 }
 
 // What the whole call says counts for every field that it was to answer.
@@ -268,7 +271,7 @@ static void read_energy(struct nvidia_read *r) {
   nvidia_note(r, "nvmlDeviceGetTotalEnergyConsumption", code);
   if (code != NVML_OK) sample_absent(r->sample, NUMBER_ENERGY, nvidia_reason(code));
   else if (millijoules == UINT64_MAX) sample_absent(r->sample, NUMBER_ENERGY, UNSUPPORTED);
-  else sample_set(r->sample, NUMBER_ENERGY, (double)millijoules * 1e-3);
+  else sample_set(r->sample, NUMBER_ENERGY, (double)millijoules / 1000);
 }
 
 static void read_second(struct nvidia_read *r) {

@@ -8,6 +8,7 @@ import { readText } from '../base/text-file.ts';
 import type { Config } from '../config/config.ts';
 import { configKeys } from '../config/keys.ts';
 import { type Address, formatAddress } from '../config/value.ts';
+import { findProgram } from '../device/tool.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { createClient } from './client.ts';
 import type { Context } from './context.ts';
@@ -17,7 +18,6 @@ import { findAccess, readEndpoint } from './endpoint.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { formatBytes } from './text.ts';
-import { findProgram } from './vendor-tool.ts';
 
 export interface Check {
   readonly name: string;

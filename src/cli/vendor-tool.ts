@@ -1,36 +1,12 @@
-// The command-line tools of accelerator vendors, and whether they are here. Reading through them is not built yet.
-import { accessSync, constants, statSync } from 'node:fs';
-import { delimiter, isAbsolute, join } from 'node:path';
+// The command-line tools of accelerator vendors, as their files name them, and whether they are here.
 import type { Environment } from '../config/keys.ts';
+import { findProgram } from '../device/tool.ts';
+import { createVendors } from '../device/vendors.ts';
 
 /** Vendor (its one lowercase spelling) and tools, best first. */
-export const vendorTools: Readonly<Record<string, readonly string[]>> = {
-  nvidia: ['nvidia-smi'],
-  ascend: ['npu-smi'],
-  amd: ['amd-smi', 'rocm-smi'],
-  cambricon: ['cnmon'],
-  hygon: ['hy-smi'],
-  mthreads: ['mthreads-gmi'],
-  iluvatar: ['ixsmi'],
-  metax: ['mx-smi'],
-  enflame: ['efsmi'],
-  intel: ['xpu-smi'],
-};
-
-/** Full path of a program on PATH, or null. */
-export function findProgram(name: string, environment: Environment): string | null {
-  for (const folder of (environment.PATH ?? '').split(delimiter)) {
-    if (!isAbsolute(folder)) continue;
-    const path = join(folder, name);
-    try {
-      accessSync(path, constants.X_OK);
-      if (statSync(path).isFile()) return path;
-    } catch {
-      // Not in this folder.
-    }
-  }
-  return null;
-}
+export const vendorTools: Readonly<Record<string, readonly string[]>> = Object.fromEntries(
+  createVendors().map(({ name, tools }) => [name, tools]),
+);
 
 /** Tools that are here, by vendor. */
 export function findVendorTools(environment: Environment): Map<string, string> {

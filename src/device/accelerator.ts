@@ -159,6 +159,8 @@ export interface ToolRunner {
   run(args: readonly string[]): Promise<ToolOutput>;
   /** As `run`, for a program of Node's own in the package (a path below dist/), with the tool's folder first in PATH. */
   runScript(script: string, args: readonly string[]): Promise<ToolOutput>;
+  /** What the vendor's file remembers from one query of this tool to the next; empty at first. */
+  readonly notes: Map<string, unknown>;
   /** Time left of this query's budget, ms; a vendor's file leaves out what no longer fits. */
   remainingMs(): number;
 }

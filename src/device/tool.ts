@@ -34,6 +34,7 @@ export interface ToolOptions {
 
 export function createTool(options: ToolOptions): Tool {
   const { path, name, clock } = options;
+  const notes = new Map<string, unknown>();
   let running: ChildProcess | null = null;
 
   function run(file: string, args: readonly string[], environment: Environment, deadlineMs: number) {
@@ -103,6 +104,7 @@ export function createTool(options: ToolOptions): Tool {
       return ask({
         path,
         name,
+        notes,
         remainingMs,
         run: (args) => run(path, args, { ...environment, LC_ALL: 'C' }, remainingMs()),
         runScript: (script, args) =>

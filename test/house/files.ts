@@ -125,7 +125,6 @@ export const vendorRule: WordRule = {
       '^src/exporter/(?:dcgm-page|npu-exporter-page|vendor-word|exporter)\\.ts$',
       '^src/device/amd(?:/[a-z-]+)?\\.ts$',
       '^src/device/simulated(?:-model)?\\.ts$',
-      '^src/cli/drain\\.ts$',
       // The bundle leaves the package node-nvidia-smi outside.
       '^src/build\\.mjs$',
     ].join('|'),

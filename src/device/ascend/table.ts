@@ -84,6 +84,8 @@ function readHeading(one: BoxLine | undefined, two: BoxLine | undefined): Headin
     first.includes('Temp(C)') &&
     second.includes('AICore(%)') &&
     second.includes('Memory-Usage(MB)') &&
+    // A column about the memory that computes, in other words, would leave the wrong memory standing for it.
+    second.every((title) => !title.includes('HBM') || title === 'HBM-Usage(MB)') &&
     new Set([...first, ...second]).size === first.length + second.length;
   return isKnown ? { first, second, places } : null;
 }

@@ -18,7 +18,8 @@ export function isList(text: string): boolean {
   return /^GPU \d{1,4}: /.test(text);
 }
 
-function parseList(text: string): Listed[] {
+/** Throws DEVICE_OUTPUT_UNKNOWN. */
+export function parseList(text: string): Listed[] {
   const listed: Listed[] = [];
   for (const line of text.split('\n')) {
     if (line.trim() === '') continue;
@@ -28,9 +29,11 @@ function parseList(text: string): Listed[] {
       listed.push({ index: Number(gpu[1]), name: gpu[2] ?? '', uuid: gpu[3] ?? null, instances: [] });
     else if (mig !== null)
       listed.at(-1)?.instances.push({ index: Number(mig[2]), profile: mig[1] ?? '', uuid: mig[3] ?? '' });
-    else throw layoutFault('nvidia-smi -L', line);
+    // The tool goes on with the others.
+    else if (!/^Unable to determine the device handle for /.test(line))
+      throw layoutFault('nvidia-smi -L', line);
   }
-  if (listed.some(({ index }, at) => index !== at))
+  if (listed.some(({ index }, at) => index <= (listed[at - 1]?.index ?? -1)))
     throw layoutFault('nvidia-smi -L', text, 'devices out of order');
   return listed;
 }
@@ -47,7 +50,7 @@ export function readingsOfList(text: string): ToolReading[] {
         ...emptyReading(one.index, one.uuid),
         parentId: id,
         profile: one.profile,
-        name,
+        name: `${name} MIG ${one.profile}`,
       })),
     ];
   });
@@ -60,11 +63,12 @@ export function withMigList(readings: readonly ToolReading[], text: string): Too
   const devices = readings.filter(({ parentId }) => parentId === null);
   return readings.map((reading) => {
     const device = devices.find(({ id }) => id === reading.parentId);
-    const own = listed
-      .find(({ index }) => index === device?.index)
-      ?.instances.find(({ index }) => index === reading.index);
+    const host =
+      listed.find(({ uuid }) => uuid === device?.id) ?? listed.find(({ index }) => index === device?.index);
+    const own = host?.instances.find(({ index }) => index === reading.index);
     if (own === undefined || seen.has(own.uuid)) return reading;
     seen.add(own.uuid);
-    return { ...reading, id: own.uuid, profile: own.profile };
+    // Named as the driver's library names it.
+    return { ...reading, id: own.uuid, profile: own.profile, name: `${host?.name} MIG ${own.profile}` };
   });
 }

@@ -33,6 +33,7 @@ export function isTopology(text: string): boolean {
 /** Where each device sits, and its paths to the others. Throws DEVICE_OUTPUT_UNKNOWN. */
 export function parseTopology(text: string): Place[] {
   const [head = [], ...below] = tableOf(text);
+  if (!head.includes('CPU Affinity')) throw layoutFault('nvidia-smi topo -m', text);
   const names = head.slice(0, head.indexOf('CPU Affinity'));
   const numaAt = head.indexOf('NUMA Affinity');
   const rows = below.filter(([name = '']) => gpuName.test(name));

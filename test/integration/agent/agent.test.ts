@@ -209,7 +209,7 @@ describe('a job', () => {
     session.socket.terminate();
     const next = await fake.session(1);
     await next.waitFor('hello');
-    expect(next.hello?.jobs).toEqual([{ jobId: 'job-1', epoch: 1, phase: 'running' }]);
+    expect(next.hello?.jobs).toEqual([{ jobId: 'job-1', epoch: 1, phase: 'running', devices: [] }]);
     next.send({ type: 'stop', orderId: 'order-2', jobId: 'job-1', epoch: 1, by: 'user', reason: 'enough' });
     await until(() => fake.results.has('job-1.1'), 'the result');
     expect(fake.results.get('job-1.1')).toMatchObject({ state: 'CANCELLED', stoppedBy: 'user' });

@@ -7,6 +7,7 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import { createExecutors } from '../../../src/job/executor/catalogue.ts';
 import { createJobs } from '../../../src/job/supervisor.ts';
 import { loadNative } from '../../../src/native.ts';
+import { deviceRecord } from '../../fakes/device.ts';
 
 const [folder = '', shimPath = '', addon = '', point = '-', pass = '1'] = process.argv.slice(2);
 const say = (fact: object): void => void process.stdout.write(`${JSON.stringify(fact)}\n`);
@@ -20,6 +21,10 @@ const jobs = await createJobs({
   executors: createExecutors({ shimPath, native: loadNative(addon).native, clock, log }),
   capacity: { cpus: 1000, memoryBytes: 1e12 },
   environment: {},
+  devices: {
+    records: () => [deviceRecord(0), deviceRecord(1)],
+    grant: (ids) => ({ environment: { VISIBLE: ids.join(',') || 'none' }, deviceNodes: [] }),
+  },
   clock,
   log,
   events: {
@@ -40,6 +45,8 @@ createInterface({ input: process.stdin }).on('line', (line) => {
     void jobs.start(order).then((answer) => say({ kind: 'answer', jobId: order.jobId, answer }));
   if (order.type === 'stop')
     void jobs.stop(order).then((answer) => say({ kind: 'stopAnswer', jobId: order.jobId, answer }));
+  if (order.type === 'deviceFailed')
+    jobs.deviceFailed(order.ids, { code: 'xid-79', text: 'it has fallen off the bus' });
   if (order.type === 'acknowledged') {
     jobs.acknowledged(order.jobId, order.epoch);
     jobs.delivered(order.jobId, order.epoch, order.stdoutBytes, 0);

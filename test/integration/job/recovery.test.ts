@@ -72,6 +72,7 @@ const start = (jobId: string, command: string[], more: object = {}) => ({
   orderId: 'order-1',
   jobId,
   epoch: 1,
+  devices: [] as string[],
   spec: specOf({ command, resources: { cpus: 0.1 }, ...more }),
 });
 const resultsOf = (history: Fact[], jobId: string): JobResult[] =>
@@ -115,6 +116,58 @@ describe('an agent killed at', () => {
     second.kill();
     await second.dead;
   });
+});
+
+describe('devices of a job', () => {
+  const onDevice = (jobId: string, effects: string) => ({
+    ...start(jobId, ['sh', '-c', `echo ${jobId} $VISIBLE >> ${effects}; exec sleep 1000`], {
+      environment: { VISIBLE: 'all' },
+      resources: { cpus: 0.1, accelerators: { count: 1 } },
+    }),
+    devices: ['GPU-0'],
+  });
+  const failed = { type: 'deviceFailed', ids: ['GPU-0'] };
+
+  test.each<FaultPoint>(['shim.started', 'stop.written', 'stop.synced', 'stop.told', 'exit.seen'])(
+    'stay with it, and a fault ends it, over a kill -9 at %s',
+    { timeout: 60_000 },
+    async (point) => {
+      const folder = freshFolder();
+      const history: Fact[] = [];
+      const effects = join(folder, 'effects');
+      const first = live(folder, history, point);
+      first.say(onDevice('job-1', effects));
+      if (point !== 'shim.started') {
+        await until(() => existsSync(effects), 'the job runs');
+        first.say(failed);
+      }
+      expect(await first.dead).toBe('SIGKILL');
+      const second = live(folder, history);
+      await until(() => existsSync(effects), 'the job runs');
+      second.say(onDevice('job-2', effects));
+      await until(
+        () => history.some(({ kind, jobId }) => kind === 'answer' && jobId === 'job-2'),
+        'job-2 is answered',
+      );
+      // As the bank does after every start, for a device that is still ill.
+      second.say(failed);
+      await until(() => resultsOf(history, 'job-1').length > 0, 'the job is settled', 20_000);
+      const [result] = resultsOf(history, 'job-1');
+      expect(result).toMatchObject({ state: 'FAILED', endKind: 'deviceFault', stoppedBy: 'node' });
+      expect(result?.cause).toContain('device GPU-0: it has fallen off the bus (xid-79)');
+      const answer = history.find(({ kind, jobId }) => kind === 'answer' && jobId === 'job-2')?.answer;
+      const ran = readFileSync(effects, 'utf8').trim().split('\n');
+      // Refused while job-1 held the device; taken when that had ended before.
+      if (answer?.outcome !== 'accepted') expect(answer?.code).toBe('JOB_DEVICE_BUSY');
+      expect(ran.filter((line) => line === 'job-1 GPU-0')).toHaveLength(1);
+      expect(ran.every((line) => line.endsWith(' GPU-0'))).toBe(true);
+      second.say({ type: 'stop', orderId: 'order-3', jobId: 'job-2', epoch: 1, by: 'alice', reason: 'test' });
+      if (answer?.outcome === 'accepted')
+        await until(() => resultsOf(history, 'job-2').length > 0, 'the second job is settled', 20_000);
+      second.kill();
+      await second.dead;
+    },
+  );
 });
 
 test('300 short jobs over an agent that is killed again and again: each runs once and ends once, with its own code', {

@@ -127,7 +127,9 @@ describe('orders', () => {
     const large = await bed.submit({ resources: { cpus: 64 } });
     expect(large.reason).toBe('waiting: needs 64 CPUs, the largest connected node has 2');
     const devices = await bed.submit({ resources: { accelerators: { count: 2, match: 'nvidia' } } });
-    expect(devices.reason).toBe('waiting: no node has accelerators (asked for 2 × nvidia)');
+    expect(devices.reason).toBe(
+      'waiting: no node has accelerators (asked for 2 × nvidia); join one that has',
+    );
     const small = await bed.submit();
     expect(small.state).toBe('STARTING');
   });

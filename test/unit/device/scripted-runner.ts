@@ -30,6 +30,7 @@ export function createScriptedRunner(
   return {
     path: `/usr/bin/${name}`,
     name,
+    notes: new Map(),
     calls,
     run,
     runScript: (_script, args) => run(args),
