@@ -263,7 +263,8 @@ static void read_links(struct nvidia_read *r) {
     if (nvidia_bus_id(bus_id, sizeof bus_id, code, &pci.it)) nvidia_peer(r->session, bus_id, peer, sizeof peer);
     add_link(r->sample, peer, up);
   }
-  r->sample->signals[SIGNAL_LINKS_DOWN] = links > 0 ? down : NAN;
+  // All of them down: nothing is plugged in.
+  r->sample->signals[SIGNAL_LINKS_DOWN] = down < links ? down : NAN;
 }
 
 void nvidia_read_slow(struct nvidia_read *r) {

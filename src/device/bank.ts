@@ -193,7 +193,7 @@ export function createBank(options: BankOptions): Bank {
       roster.told(
         vendor,
         'cli',
-        answer.readings.map((reading) => ({ reading, unread: null })),
+        answer.readings.map((reading) => ({ reading, unread: isLost(reading) ? 'lost' : null })),
       );
       station.backend = 'cli';
       station.problem = null;
@@ -320,4 +320,10 @@ function memoryPlaces(columns: readonly Column[]): (readonly [number, number])[]
   return columns.flatMap(({ family, owner }, at) =>
     family === 'accelerator.memoryTotalBytes' && owner !== 'host' ? [[owner, at] as const] : [],
   );
+}
+
+/** The tool still lists the device, and has nothing to tell of it. */
+function isLost({ numbers }: ToolReading): boolean {
+  const values = Object.values(numbers.values);
+  return values.length > 0 && values.every((value) => value === 'lost');
 }

@@ -5,7 +5,7 @@ import type { Finding } from '../accelerator.ts';
 export type Signals = Readonly<Record<string, number>>;
 
 /** nvmlDeviceGpuRecoveryAction_t. */
-export const recoveryActions = ['None', 'Reset', 'Reboot', 'Drain P2P', 'Drain and Reset'] as const;
+export const recoveryActions: readonly string[] = ['None', 'Reset', 'Reboot', 'Drain P2P', 'Drain and Reset'];
 /** nvmlClocksEventReason…: bits that say that something is wrong, not that the clock is merely set. */
 export const slowdown = { hwSlowdown: 0x8, hwThermal: 0x40, powerBrake: 0x80 } as const;
 const FABRIC_NOT_STARTED = 1;
@@ -54,6 +54,9 @@ export function judgeSignals(signals: Signals): Finding[] {
       'warn',
       'The hardware holds the clock back for heat; check cooling and air flow',
     );
+  // Drivers that tell no more than this have no bit for the cause.
+  if ((throttle & slowdown.hwSlowdown) !== 0 && (throttle & (slowdown.hwThermal | slowdown.powerBrake)) === 0)
+    add('throttled-hardware', 'warn', 'The hardware holds the clock back; check cooling and power supply');
   if ((throttle & slowdown.powerBrake) !== 0)
     add(
       'throttled-power-brake',
@@ -88,4 +91,10 @@ function addRecovery(action: number, add: (code: string, rung: Finding['rung'], 
     add('recovery-drain', 'noNewJobs', 'The driver asks to drain peer-to-peer work from the GPU');
   if (action === 4)
     add('recovery-drain-reset', 'noNewJobs', 'The driver asks to drain the GPU and to reset it then');
+  if (action > 4)
+    add(
+      'recovery-other',
+      'warn',
+      'The driver asks for an action that is not in our table; see "nvidia-smi -q"',
+    );
 }

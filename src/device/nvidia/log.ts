@@ -186,10 +186,10 @@ function signalsOf(tree: Tree): Signals {
     'double_bit',
   );
   if (typeof volatile === 'number') signals.eccUncorrectedVolatile = volatile;
-  const action = recoveryActions.indexOf(
-    textAt(tree, 'gpu_recovery_action') as (typeof recoveryActions)[number],
-  );
-  if (action >= 0) signals.recoveryAction = action;
+  const action = textAt(tree, 'gpu_recovery_action');
+  const known = recoveryActions.indexOf(action ?? '');
+  if (known >= 0) signals.recoveryAction = known;
+  else if (word(action) !== null) signals.recoveryAction = recoveryActions.length;
   const throttled = throttlesOf(tree);
   if (Object.keys(throttled).length > 0)
     signals.throttleReasons = Object.entries(slowdown).reduce(

@@ -9,6 +9,7 @@ import type { ToolRunner, Vendor } from '../../../src/device/accelerator.ts';
 import { createBank } from '../../../src/device/bank.ts';
 import { createLadder } from '../../../src/device/health.ts';
 import { emptyReading } from '../../../src/device/reading.ts';
+import type { Window } from '../../../src/protocol/columns.ts';
 import type { FlopsByPrecision } from '../../../src/protocol/device.ts';
 import { createSlowRow } from '../../../src/telemetry/slow-row.ts';
 import { type Behaviour, createFakeTool, type FakeTool } from '../../fakes/tool.ts';
@@ -24,7 +25,7 @@ const noPeaks: FlopsByPrecision = {
   int8: null,
 };
 
-/** Reads lines of `id watts`. */
+/** Reads lines of `id watts`, or `id lost`. */
 const acme: Vendor = {
   name: 'acme',
   title: 'Acme',
@@ -38,7 +39,9 @@ const acme: Vendor = {
       .filter((line) => line !== '')
       .map((line, index) => {
         const [id = '', watts] = line.split(' ');
-        return emptyReading(index, id, { values: { powerWatts: Number(watts) } });
+        return emptyReading(index, id, {
+          values: { powerWatts: watts === 'lost' ? watts : Number(watts) },
+        });
       });
   },
   grant: () => ({ environment: {}, deviceNodes: [] }),
@@ -84,6 +87,17 @@ function bed(tool: FakeTool) {
   return { bank, row, watts };
 }
 
+const noWindow: Window = {
+  generation: 1,
+  columns: [],
+  sequence: 1,
+  endMs: 0,
+  durationMs: 1,
+  ticks: 1,
+  values: new Float64Array(0),
+  reasons: new Uint8Array(0),
+};
+
 const LOST = 3;
 const LATE = 4;
 const ERROR = 5;
@@ -115,16 +129,7 @@ describe('a bank over a tool', () => {
       tool.behave('answer');
       await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
       await vi.waitFor(() => {
-        bank.window({
-          generation: 1,
-          columns: [],
-          sequence: 1,
-          endMs: 0,
-          durationMs: 1,
-          ticks: 1,
-          values: new Float64Array(0),
-          reasons: new Uint8Array(0),
-        });
+        bank.window(noWindow);
         expect(bank.records()[0]).toMatchObject({ rung: 'ok', problem: null });
       }, 4000);
     } finally {
@@ -146,6 +151,26 @@ describe('a bank over a tool', () => {
       expect(bank.problems()[0]).toMatch(/acme-smi is gone/);
       tool.restore();
       await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+    } finally {
+      row.close();
+      bank.close();
+    }
+  });
+
+  it('takes a device that is listed without a number for lost, and for reset when it is back', async () => {
+    const { bank, row, watts } = bed(tool);
+    try {
+      await vi.waitFor(() => expect(watts()).toEqual([100, 200]), 4000);
+      tool.answer([{ args: '', stdout: 'A 110\nB lost\n' }]);
+      await vi.waitFor(() => expect(watts()).toEqual([110, LOST]), 4000);
+      expect(bank.records().map(({ rung }) => rung)).toEqual(['ok', 'resetNeeded']);
+      tool.answer([{ args: '', stdout: 'A 110\nB 210\n' }]);
+      await vi.waitFor(() => expect(watts()).toEqual([110, 210]), 4000);
+      await vi.waitFor(() => {
+        bank.refresh();
+        bank.window(noWindow);
+        expect(bank.records()[1]).toMatchObject({ rung: 'ok', health: 'unknown' });
+      }, 6000);
     } finally {
       row.close();
       bank.close();

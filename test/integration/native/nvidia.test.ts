@@ -72,6 +72,13 @@ describe.skipIf(!hasAsan)(hasAsan ? 'nvidia' : 'nvidia (skipped: no libasan)', {
     ]);
   });
 
+  it('does not take a card for broken whose links nobody plugged anything into', () => {
+    const bare = machine.filter((line) => !line.includes(' link.'));
+    const { signals, links } = readOnce([...bare, 'device 0 link.0 0', 'device 0 link.1 0']);
+    expect(signals).not.toHaveProperty('linksDown');
+    expect(links).toEqual([['nvlink', '', 2, 0]]);
+  });
+
   it('leaves out nothing but the number whose function is missing', () => {
     const whole = readOnce(machine).values;
     const cases: Record<string, readonly string[]> = {
