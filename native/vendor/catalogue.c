@@ -2,9 +2,7 @@
 #include "nvidia-xid.h"
 #include "vendor.h"
 
-// Stands in where a vendor's file is not part of the build: without `open` there is no such library.
-__attribute__((weak)) const struct vendor nvidia_vendor = {.name = "nvidia"};
-__attribute__((weak)) const struct vendor ascend_vendor = {.name = "ascend"};
+extern const struct vendor nvidia_vendor, ascend_vendor;
 
 const struct vendor *const vendors[] = {&nvidia_vendor, &ascend_vendor, NULL};
 

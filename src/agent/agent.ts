@@ -134,7 +134,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
         if (order.type === 'stop') return jobs.stop(order);
         const answer = await jobs.start(order);
         if (answer.outcome === 'accepted')
-          energy.granted(order.jobId, order.epoch, order.spec.resources.cpus);
+          energy.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
         return answer;
       },
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
@@ -173,6 +173,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     log: deviceLog,
     onChange(records) {
       figures.update(records);
+      energy.devices(records);
       link.devices(records);
       keeper.look();
     },

@@ -26,6 +26,7 @@ const keys = [
   'node.name',
   'node.cpus',
   'node.memoryBytes',
+  'node.peakFlops',
   'telemetry.periodMs',
   'telemetry.windowMs',
   'simulate',

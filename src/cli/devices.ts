@@ -35,7 +35,14 @@ export function define(command: Command, context: Context, finish: (code: number
   command.option('--node <NODE>', 'ask the scheduler for the devices of this node instead');
   addWatchFlag(
     addOutputFlag(
-      addConfigFlags(command, ['stateDir', 'scheduler', 'tokenFile', 'devices.backend', 'simulate']),
+      addConfigFlags(command, [
+        'stateDir',
+        'scheduler',
+        'tokenFile',
+        'devices.backend',
+        'simulate',
+        'node.peakFlops',
+      ]),
     ),
   ).addHelpText(
     'after',

@@ -41,9 +41,14 @@ export function describeUsage(job: JobView): string {
   const usage = job.result?.usage;
   if (usage === undefined) return 'usage unknown';
   const parts = [usage.durationMs === null ? 'duration unknown' : formatSeconds(usage.durationMs / 1000)];
+  if (usage.deviceSeconds !== null && usage.deviceSeconds > 0)
+    parts.push(`${formatSeconds(usage.deviceSeconds)} of devices`);
   if (usage.flop !== null) {
     parts.push(`${formatDecimal(usage.flop, 'FLOP')} done`);
-    const counter = usage.flopMethod === 'job' ? 'counted by the job' : 'method unknown';
+    const counter =
+      usage.flopMethod === 'job'
+        ? 'counted by the job'
+        : `by its devices, ${usage.flopMethod ?? 'method unknown'}`;
     parts.push(
       usage.achievedFlops === null
         ? 'FLOPS unknown'

@@ -30,7 +30,7 @@ export function define(command: Command, context: Context, finish: (code: number
   command
     .option('--once', 'print one frame and leave')
     .option('--interval <DURATION>', 'time between frames', '1s');
-  addConfigFlags(command, [...clientKeys, 'devices.backend', 'simulate']).addHelpText(
+  addConfigFlags(command, [...clientKeys, 'devices.backend', 'simulate', 'node.peakFlops']).addHelpText(
     'after',
     '\nKeys: q or Ctrl-C ends.',
   );

@@ -24,7 +24,7 @@ const RANGE = { min: 1e6, max: 1e20 };
 const MAX_DEVICES = 1024;
 const MAX_NAME = 128;
 const REMEDY =
-  'write NAME=PRECISION:AMOUNT,… with a semicolon between devices, for example "NVIDIA H20=bf16:148T,fp8:296T", or in the file a section per device';
+  'write NAME=PRECISION:AMOUNT,… with a semicolon between devices, for example "NAME=bf16:148T,fp8:296T", or in the file a section per device';
 
 export function parsePeakFlops(value: unknown): PeakFlops {
   if (typeof value === 'string') return collect(value.split(';').map(parseDevice));

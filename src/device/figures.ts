@@ -50,13 +50,33 @@ export function createFigures({ overrides, meter, clock, windowMs }: FiguresOpti
   };
 }
 
-/** Meters that start at nothing, for a process that keeps no state. */
+/**
+ * Meters for a process that keeps no state and looks once: the device's own counter as it stands, and where there is
+ * none the integral since the process began to look.
+ */
 export function createMeters(): (record: DeviceRecord) => EnergyMeter {
   const meters = new Map<string, EnergyMeter>();
   return ({ vendor, id }) => {
     const key = `${vendor}/${id}`;
-    const known = meters.get(key) ?? createEnergyMeter(null);
+    const known = meters.get(key) ?? createPlainMeter();
     meters.set(key, known);
     return known;
+  };
+}
+
+function createPlainMeter(): EnergyMeter {
+  const meter = createEnergyMeter(null);
+  let counter = Number.NaN;
+  return {
+    ...meter,
+    observe(durationMs, counterJoules, watts, hasCounter) {
+      meter.observe(durationMs, counterJoules, watts, hasCounter);
+      counter = hasCounter ? counterJoules : Number.NaN;
+    },
+    joules() {
+      if (!Number.isNaN(counter)) return counter;
+      // Nothing has been measured over no time.
+      return Number.isNaN(meter.measuredRatio()) ? Number.NaN : meter.joules();
+    },
   };
 }

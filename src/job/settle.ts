@@ -18,7 +18,15 @@ const CAUSE_CHARACTERS_MAX = 1000;
 const NAME_CHARACTERS_MAX = 200;
 
 /** Energy attributed to a job, in joules, or why nobody knows it. */
-export type EnergyAnswer = { readonly joules: number } | { readonly absent: string };
+export type EnergyAnswer = (
+  | { readonly joules: number; readonly method?: string | undefined }
+  | { readonly absent: string }
+) & {
+  /** What its devices did, for a job that does not count itself; absent for one without devices. */
+  readonly devices?:
+    | { readonly flop: number; readonly method: Usage['flopMethod'] }
+    | { readonly absent: string };
+};
 
 export interface SettleFacts {
   readonly jobId: string;
@@ -175,7 +183,7 @@ function decideVerdict({ end, order, stop }: SettleFacts): Verdict {
   return { state, endKind: end.kind, stoppedBy: null, cause: `${ownEndText(end)}${detail}` };
 }
 
-function usageOf({ end, meter, energy }: SettleFacts): Usage {
+function usageOf({ end, order, meter, energy }: SettleFacts): Usage {
   const absent: Record<string, string> = {};
   const ran = end.kind !== 'failedToStart';
   const unknown = ran ? 'lost: the shim did not live to measure it' : 'no program ran';
@@ -185,15 +193,26 @@ function usageOf({ end, meter, energy }: SettleFacts): Usage {
   };
   const durationMs = known('durationMs', end.durationMs);
   const reading = typeof meter === 'object' ? meter : null;
-  const flop = reading?.flop ?? null;
-  if (flop === null)
+  const devices = ran ? (energy.devices ?? null) : null;
+  const byDevices = reading?.flop == null && devices !== null && 'flop' in devices ? devices : null;
+  const flop = reading?.flop ?? byDevices?.flop ?? null;
+  if (flop === null) {
+    const unreported = devices !== null && 'absent' in devices ? `, and ${devices.absent}` : '';
     absent.flop =
-      typeof meter === 'string' ? meter : (reading?.problem ?? (ran ? 'not reported by the job' : unknown));
-  else if (reading !== null && reading.problem !== null) absent.meter = clip(reading.problem, 250);
+      typeof meter === 'string'
+        ? meter
+        : (reading?.problem ?? (ran ? `not reported by the job${unreported}` : unknown));
+  }
+  if (reading !== null && reading.flop !== null && reading.problem !== null)
+    absent.meter = clip(reading.problem, 250);
   const seconds = reading?.seconds ?? (durationMs === null ? null : durationMs / 1000);
   const ratio = flop === null || seconds === null || seconds <= 0 ? Number.NaN : flop / seconds;
   if (!Number.isFinite(ratio))
     absent.achievedFlops = flop === null ? (absent.flop ?? unknown) : 'its compute time is not known';
+  const held = order?.devices.length ?? null;
+  const deviceSeconds =
+    held === 0 ? 0 : held === null || durationMs === null ? null : (held * durationMs) / 1000;
+  if (deviceSeconds === null) absent.deviceSeconds = unknown;
   const joules = 'joules' in energy ? energy.joules : null;
   if ('absent' in energy) absent.energyJoules = energy.absent;
   for (const key of Object.keys(absent)) absent[key] = clip(absent[key] ?? '', 250);
@@ -202,10 +221,12 @@ function usageOf({ end, meter, energy }: SettleFacts): Usage {
     cpuUserSeconds: known('cpuUserSeconds', end.cpuUserSeconds),
     cpuSystemSeconds: known('cpuSystemSeconds', end.cpuSystemSeconds),
     maxResidentBytes: known('maxResidentBytes', end.maxResidentBytes),
+    deviceSeconds,
     energyJoules: joules,
+    energyMethod: 'joules' in energy ? (energy.method ?? null) : null,
     flop,
     achievedFlops: Number.isFinite(ratio) ? ratio : null,
-    flopMethod: flop === null ? null : 'job',
+    flopMethod: flop === null ? null : byDevices === null ? 'job' : byDevices.method,
     absent,
   };
 }

@@ -24,6 +24,12 @@ export function isFinalState(state: JobState): state is FinalState {
   return (finalStates as readonly JobState[]).includes(state);
 }
 
+/**
+ * `job`: itself · else the rate of its devices over time, by their method (`DeviceRecord.achievedMethod`); `estimate` is
+ * one · `mixed`: devices of several methods.
+ */
+export const flopMethods = ['job', 'gpm', 'aicube', 'aicore', 'estimate', 'mixed'] as const;
+
 /** What a job used. `null` is unknown; `absent` says why for each. */
 export const usageSchema = z.strictObject({
   /** From the start of the process to the end of its last child, by the shim's monotonic clock. */
@@ -31,14 +37,18 @@ export const usageSchema = z.strictObject({
   cpuUserSeconds: z.number().nonnegative().nullable(),
   cpuSystemSeconds: z.number().nonnegative().nullable(),
   maxResidentBytes: z.number().nonnegative().nullable(),
+  /** Time that the job held devices for, times their number. */
+  deviceSeconds: z.number().nonnegative().nullable().default(null),
   /** Energy attributed to the job. */
   energyJoules: z.number().nonnegative().nullable(),
-  /** Floating-point operations that the job itself reported (FLOPD_METER_FILE). */
+  /** What that is the sum of, and what was divided how, in words. */
+  energyMethod: z.string().max(256).nullable().default(null),
+  /** Floating-point operations: as the job itself reported (FLOPD_METER_FILE), else as its devices achieved. */
   flop: z.number().nonnegative().nullable(),
   /** flop / durationMs where the job did not report its own compute time. */
   achievedFlops: z.number().nonnegative().nullable(),
-  /** Who counted: only `job` (self-reported) so far. */
-  flopMethod: z.enum(['job']).nullable(),
+  /** Who counted. */
+  flopMethod: z.enum(flopMethods).nullable(),
   absent: z.record(z.string().max(64), z.string().max(256)),
 });
 export type Usage = z.output<typeof usageSchema>;

@@ -72,7 +72,8 @@ export function judgeSignals(signals: Signals): Finding[] {
       'noNewJobs',
       `The NVLink fabric reports error ${fabricStatus}; check the fabric manager`,
     );
-  if (isSet('linksDown')) add('nvlink-down', 'warn', `${signals.linksDown} NVLink connections are down`);
+  // Links that nothing is wired to are down as well, so this is told and changes nothing.
+  if (isSet('linksDown')) add('nvlink-down', 'observe', `${signals.linksDown} NVLink connections are down`);
   const { pcieWidth, pcieWidthMax } = signals;
   if (pcieWidth !== undefined && pcieWidthMax !== undefined && pcieWidth > 0 && pcieWidth < pcieWidthMax)
     add(

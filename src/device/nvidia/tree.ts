@@ -53,7 +53,8 @@ export function treeOfXml(value: unknown, depth = 0): Tree {
         : [];
     return (Array.isArray(child) ? child : [child]).map((one: unknown) => ({
       key: key.toLowerCase(),
-      value: typeof one === 'string' ? one : null,
+      // What is empty keeps its line break.
+      value: typeof one === 'string' ? one.trim() : null,
       tree: treeOfXml(one, depth + 1),
     }));
   });

@@ -205,7 +205,8 @@ describe('settle', () => {
     });
     expect(exitCode).toBeNull();
     for (const [key, value] of Object.entries(usage)) {
-      if (key === 'absent' || key === 'flopMethod') continue;
+      // Methods have the reason of their numbers, and a job that was given no devices held none.
+      if (['absent', 'flopMethod', 'energyMethod', 'deviceSeconds'].includes(key)) continue;
       expect(value).toBeNull();
       expect(usage.absent[key]).toMatch(/\w/);
     }
@@ -227,6 +228,22 @@ describe('settle', () => {
     });
     expect(settle({}, { meter: 'the meter file cannot be read (ELOOP)' }).usage.absent.flop).toContain(
       'ELOOP',
+    );
+    const devices = { flop: 6e12, method: 'gpm' } as const;
+    expect(settle({}, { energy: { joules: 12, method: 'sum', devices } }).usage).toMatchObject({
+      energyJoules: 12,
+      energyMethod: 'sum',
+      flop: 6e12,
+      flopMethod: 'gpm',
+    });
+    // What the job counts itself goes before what its devices seem to have done.
+    const own = { flop: 1e9, seconds: 0.5, problem: null };
+    expect(settle({}, { meter: own, energy: { joules: 1, devices } }).usage).toMatchObject({
+      flop: 1e9,
+      flopMethod: 'job',
+    });
+    expect(settle({}, { energy: { joules: 1, devices: { absent: 'no rate' } } }).usage.absent.flop).toBe(
+      'not reported by the job, and no rate',
     );
     expect(settle({}, { energy: { joules: 12 } }).usage).toMatchObject({ energyJoules: 12 });
     expect(settle({}, { meter: { flop: 1, seconds: 1, problem: '3 lines' } }).usage.absent.meter).toBe(
