@@ -20,7 +20,7 @@ const RARE_MS = 3000;
 interface Answer {
   readonly exitCode: number;
   readonly stderr: string;
-  /** What it printed before the XML, or in its place. */
+  /** What it printed beside the XML, or in its place. */
   readonly raw: string;
   /** The XML as an object, or null. */
   readonly data: unknown;

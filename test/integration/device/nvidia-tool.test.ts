@@ -68,7 +68,8 @@ describe('nvidia-smi through the package', () => {
       expect((await ask()).map(({ id }) => id)).toEqual(ids);
     }
     fake.behave('answer');
-    fake.answer(answers({ exitCode: 14, stderr: 'WARNING: infoROM is corrupted at gpu 0000:17:00.0\n' }));
+    const warning = 'WARNING: infoROM is corrupted at gpu 0000:17:00.0\n';
+    fake.answer(answers({ exitCode: 14, stdout: xml + warning, stderr: warning }));
     expect((await ask()).map(({ id }) => id)).toEqual(ids);
   });
 
@@ -134,6 +135,20 @@ describe('nvidia-smi through the package', () => {
     await expect(ask()).rejects.toMatchObject({ code: 'DEVICE_TOOL_MISSING' });
     fake.restore();
     expect((await ask()).map(({ id }) => id)).toEqual(ids);
+  });
+
+  it.each([
+    ['two outputs in one', xml + xml],
+    ['a second document behind the end', `${xml}<?xml version="1.0"?><nvidia_smi_log/>`],
+    ['a document without its end', xml.replace('</nvidia_smi_log>', '')],
+    ['a number in two parts', xml.replace('211.55', '2<!-- -->11.55')],
+    ['XML of something else', '<?xml version="1.0"?>\n<html><body/></html>\n'],
+    ['keys that are no names', '<?xml version="1.0"?>\n<__proto__><gpu>1</gpu></__proto__>\n'],
+    ['a hundred thousand levels', `<?xml version="1.0"?>\n${'<a>'.repeat(100_000)}`],
+    ['the same, closed', `<?xml version="1.0"?>\n${'<a>'.repeat(100_000)}${'</a>'.repeat(100_000)}`],
+  ])('refuses %s', async (_, stdout) => {
+    fake.answer(answers({ stdout }));
+    await expect(ask()).rejects.toMatchObject({ code: expect.stringMatching(/OUTPUT_UNKNOWN|FAILED/) });
   });
 
   it('says that the driver is not loaded, and that it was replaced', async () => {

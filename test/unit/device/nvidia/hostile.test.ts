@@ -1,10 +1,14 @@
 // Output that was cut, doubled, garbled or is somebody else's: a clear refusal or true readings, never a number that is
 // not in the text.
+import { createRequire } from 'node:module';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { isFault } from '../../../../src/base/fault.ts';
 import type { ToolReading } from '../../../../src/device/accelerator.ts';
+import { readingsOfLog } from '../../../../src/device/nvidia/log.ts';
 import { parseNvidiaText } from '../../../../src/device/nvidia/text.ts';
+import { treeAt, treeOfXml } from '../../../../src/device/nvidia/tree.ts';
+import { fixture } from '../scripted-runner.ts';
 import * as texts from './texts.ts';
 
 const forms: Readonly<Record<string, string>> = texts;
@@ -23,9 +27,29 @@ function numbersIn(text: string): Set<string> {
   return found;
 }
 
-function read(text: string): readonly ToolReading[] {
+type Parse = (text: string, options: object, done: (error: Error | null, data: unknown) => void) => void;
+const { parseString } = createRequire(import.meta.url)('xml2js') as { parseString: Parse };
+
+/** As src/bin/nvidia-query.ts has it read; what its parser refuses has no devices. */
+function readXml(text: string): readonly ToolReading[] {
+  if (/<!--|<!\[CDATA\[|<!ENTITY/.test(text)) return [];
+  let data: unknown = null;
+  let isBroken = false;
   try {
-    return parseNvidiaText(text);
+    parseString(text, { explicitArray: false, trim: true, async: false }, (error, parsed) => {
+      isBroken ||= error !== null;
+      data = parsed;
+    });
+  } catch {
+    isBroken = true;
+  }
+  const tree = treeOfXml(isBroken ? null : JSON.parse(JSON.stringify(data ?? null)));
+  return tree[0]?.key === 'nvidia_smi_log' ? readingsOfLog(treeAt(tree, 'nvidia_smi_log'), text) : [];
+}
+
+function read(text: string, parse = parseNvidiaText as (text: string) => readonly ToolReading[]) {
+  try {
+    return parse(text);
   } catch (error) {
     expect(isFault(error)).toBe(true);
     return [];
@@ -33,8 +57,8 @@ function read(text: string): readonly ToolReading[] {
 }
 
 /** Throws where a reading has what the text has not. Without `expect` per value: there are millions of them. */
-function expectTrue(text: string): void {
-  const readings = read(text);
+function expectTrue(text: string, parse?: (text: string) => readonly ToolReading[]): void {
+  const readings = read(text, parse);
   if (readings.length === 0) return;
   const known = numbersIn(text);
   for (const { numbers, id, processes, links } of readings) {
@@ -82,6 +106,55 @@ describe.each(Object.entries(forms))('the %s form', (name, text) => {
     const twice = `${text}\n${text}`;
     if (repeatable.includes(name)) expect(parseNvidiaText(twice)).toEqual(parseNvidiaText(text));
     else expect(() => parseNvidiaText(twice)).toThrowError(/not one that this build can read/);
+  });
+});
+
+describe('the XML', () => {
+  const xml = fixture('nvidia/query.xml');
+
+  it('is read', () => {
+    expect(readXml(xml)).toHaveLength(4);
+    expectTrue(xml, readXml);
+  });
+
+  it('cut anywhere: nothing', () => {
+    fc.assert(
+      fc.property(fc.nat(xml.trimEnd().length - 1), (at) => {
+        expect(read(xml.slice(0, at), readXml)).toEqual([]);
+      }),
+      { numRuns: 400 },
+    );
+  });
+
+  it('with a part taken out, or bytes changed: no false number', () => {
+    const put = fc.oneof(
+      fc.string({ maxLength: 12 }),
+      fc.constantFrom(
+        '<gpu>',
+        '</gpu>',
+        '<__proto__>7 W</__proto__>',
+        '&amp;',
+        '<![CDATA[9]]>',
+        'GPU is lost',
+      ),
+    );
+    fc.assert(
+      fc.property(fc.nat(xml.length), fc.nat(200), put, (at, length, text) =>
+        expectTrue(xml.slice(0, at) + text + xml.slice(at + length), readXml),
+      ),
+      { numRuns: 1000 },
+    );
+  });
+
+  it('with lines moved: no false number', () => {
+    const lines = xml.split('\n');
+    fc.assert(
+      fc.property(fc.nat(lines.length), fc.nat(lines.length), (from, to) => {
+        const moved = lines.toSpliced(from, 1).toSpliced(to, 0, lines[from] ?? '');
+        expectTrue(moved.join('\n'), readXml);
+      }),
+      { numRuns: 400 },
+    );
   });
 });
 
