@@ -1,5 +1,5 @@
 // What a device is: a source of numbers in fixed columns. A device never throws, logs or allocates in a tick; what
-// it cannot read is absent (NaN) with a reason. Accelerators arrive here later; the host parts are read by the
+// it cannot read is absent (NaN) with a reason. Accelerators come through the bank (bank.ts); the host parts are read by the
 // native reader in one crossing, and describe only their static facts and the few slow columns of their own.
 import type { AbsentReason, Column } from '../protocol/columns.ts';
 

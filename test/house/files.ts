@@ -121,7 +121,7 @@ export const vendorRule: WordRule = {
       // Where users meet vendors: the list of their tools, and examples in help.
       '^src/cli/(?:run|drain|devices|doctor-check)\\.ts$',
       // What other exporters call things, and products that can be simulated.
-      '^src/(?:config/keys|cli/up)\\.ts$',
+      '^src/(?:config/(?:keys|peak-flops)|cli/up)\\.ts$',
       '^src/exporter/(?:dcgm-page|npu-exporter-page|vendor-word|exporter)\\.ts$',
       '^src/device/amd(?:/[a-z-]+)?\\.ts$',
       '^src/device/simulated(?:-model)?\\.ts$',

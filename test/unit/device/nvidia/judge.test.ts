@@ -99,7 +99,7 @@ describe('both backends judge alike', () => {
   it('what only the library tells', () => {
     expect(nvidia.judgeSignals?.({ resetRequired: 1, linksDown: 2 }, [])).toMatchObject([
       { code: 'reset-required', rung: 'resetNeeded' },
-      { code: 'nvlink-down', rung: 'warn', text: '2 NVLink connections are down' },
+      { code: 'nvlink-down', rung: 'observe', text: '2 NVLink connections are down' },
     ]);
   });
 });

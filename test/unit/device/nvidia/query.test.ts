@@ -102,7 +102,7 @@ describe('nvidia-smi is asked', () => {
           { code: 'ecc-uncorrected' },
           { code: 'throttled-thermal' },
           { code: 'pcie-width' },
-          { code: 'nvlink-down', rung: 'warn' },
+          { code: 'nvlink-down', rung: 'observe' },
         ],
       },
     ]);

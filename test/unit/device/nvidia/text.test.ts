@@ -153,7 +153,7 @@ describe('the forms without identity', () => {
       [1, false],
     ]);
     expect(readings.map(({ conditions }) => conditions.map(({ code, rung }) => [code, rung]))).toEqual([
-      [['nvlink-down', 'warn']],
+      [['nvlink-down', 'observe']],
       [],
       [],
     ]);
