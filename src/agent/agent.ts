@@ -122,7 +122,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     log,
   });
 
-  const energy = createJobEnergy(capacity.cpus, clock);
+  const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const link = createLink({
     url,
     hello: async (challenge) => {

@@ -32,10 +32,14 @@ interface Account {
   joules: number;
 }
 
-/** `capacityCpus` is what jobs may use together. */
-export function createJobEnergy(capacityCpus: number, clock: Clock): JobEnergy {
+/** `capacityCpus` is what jobs may use together, `meterOf` the energy meter of a device. */
+export function createJobEnergy(
+  capacityCpus: number,
+  clock: Clock,
+  meterOf: Parameters<typeof createJobDevices>[1],
+): JobEnergy {
   const accounts = new Map<string, Account>();
-  const jobDevices = createJobDevices(clock);
+  const jobDevices = createJobDevices(clock, meterOf);
   let columns: readonly Column[] | null = null;
   let hasPower = false;
   let last: { joules: number; atMs: number } | null = null;

@@ -1,10 +1,11 @@
-// What a job's devices used and did while it held them: joules from their energy columns, FLOP from their achieved
+// What a job's devices used and did while it held them: joules from their energy meters, FLOP from their achieved
 // rates, both over the time from the job's start to its end. A device that several running jobs hold is divided
 // equally between them, and the answer says so. A partition without energy of its own answers for its share of the
 // device by peak.
 //
-// Per device the columns tell totals up to a window; a delta belongs to the jobs by how much of its time they ran.
+// Per device the meter tells totals up to a window; a delta belongs to the jobs by how much of its time they ran.
 import type { Clock } from '../base/clock.ts';
+import type { EnergyMeter } from '../device/energy.ts';
 import { type Column, statistic, type Window, windowStatistics } from '../protocol/columns.ts';
 import { type DeviceRecord, precisions } from '../protocol/device.ts';
 import { flopMethods, type Usage } from '../protocol/result.ts';
@@ -42,13 +43,17 @@ interface Account {
   readonly methods: Set<string>;
 }
 
+/** What is asked of a device's energy meter. */
+type Measured = Pick<EnergyMeter, 'measuredJoules' | 'measuredMs'>;
+
 interface Track {
   record: DeviceRecord;
-  /** Where its energy stands: its own slot, or that of the device that it is cut from, of which it has a share. */
-  energyAt: number;
+  /** Its own, or that of the device that it is cut from, of whose energy it has a share. */
+  meter: Measured | null;
   energyShare: number;
   rateAt: number;
   lastJoules: number;
+  lastMeasuredMs: number;
   /** Up to when the energy has been divided. */
   lastMs: number;
   watts: number;
@@ -59,7 +64,8 @@ interface Track {
 const LEAST_SHARE = 0.9;
 const PRESENT = 0;
 
-export function createJobDevices(clock: Clock): JobDevices {
+/** `meterOf`: the energy meter of a device. */
+export function createJobDevices(clock: Clock, meterOf: (record: DeviceRecord) => Measured): JobDevices {
   const accounts = new Map<string, Account>();
   const tracks = new Map<string, Track>();
   let columns: readonly Column[] | null = null;
@@ -76,21 +82,20 @@ export function createJobDevices(clock: Clock): JobDevices {
     });
     for (const track of tracks.values()) {
       const { slot, parentSlot } = track.record;
-      const place = (owner: number, family: string): number =>
-        places.get(`${owner} accelerator.${family}`) ?? -1;
-      track.energyAt = place(slot, 'energyJoulesTotal');
-      track.energyShare = 1;
-      if (parentSlot !== null) {
-        track.energyAt = place(parentSlot, 'energyJoulesTotal');
-        track.energyShare = shareOf(track.record, parentSlot);
-      }
-      track.rateAt = place(slot, 'achievedFlops');
+      const whole = parentSlot === null ? track.record : recordAt(parentSlot);
+      track.meter = whole === null ? null : meterOf(whole);
+      track.energyShare = parentSlot === null ? 1 : shareOf(track.record, whole);
+      track.rateAt = places.get(`${slot} accelerator.achievedFlops`) ?? -1;
     }
   }
 
+  function recordAt(slot: number): DeviceRecord | null {
+    return [...tracks.values()].find(({ record }) => record.slot === slot)?.record ?? null;
+  }
+
   /** Of a partition's peak in its device's; NaN where either is unknown. */
-  function shareOf({ peakFlops }: DeviceRecord, parentSlot: number): number {
-    const whole = [...tracks.values()].find(({ record }) => record.slot === parentSlot)?.record.peakFlops;
+  function shareOf({ peakFlops }: DeviceRecord, device: DeviceRecord | null): number {
+    const whole = device?.peakFlops;
     for (const each of precisions) {
       const [part, all] = [peakFlops[each], whole?.[each] ?? null];
       if (part !== null && all !== null && all > 0) return Math.min(1, part / all);
@@ -106,6 +111,8 @@ export function createJobDevices(clock: Clock): JobDevices {
     joules: number,
     rate: number,
     rateFromMs: number,
+    /** Share of the time that the joules were measured in. */
+    toldShare: number,
   ): void {
     const holders = running(track.record.id);
     for (const account of holders) {
@@ -116,7 +123,7 @@ export function createJobDevices(clock: Clock): JobDevices {
       const ranMs = toMs - Math.max(startedMs, fromMs);
       if (ranMs > 0 && Number.isFinite(joules * part) && toMs > fromMs) {
         account.joules += (joules * part * ranMs) / (toMs - fromMs);
-        account.energyMs += ranMs;
+        account.energyMs += ranMs * toldShare;
       }
       const didMs = toMs - Math.max(startedMs, rateFromMs);
       if (didMs > 0 && Number.isFinite(rate)) {
@@ -142,10 +149,11 @@ export function createJobDevices(clock: Clock): JobDevices {
         else
           tracks.set(record.id, {
             record,
-            energyAt: -1,
+            meter: null,
             energyShare: 1,
             rateAt: -1,
             lastJoules: Number.NaN,
+            lastMeasuredMs: 0,
             lastMs: clock.monotonicMs(),
             watts: Number.NaN,
             rate: Number.NaN,
@@ -159,15 +167,20 @@ export function createJobDevices(clock: Clock): JobDevices {
       if (window.columns !== columns) bind(window.columns);
       const nowMs = clock.monotonicMs();
       for (const track of tracks.values()) {
-        const joules = read(window, track.energyAt, statistic.last);
+        const joules = track.meter?.measuredJoules() ?? Number.NaN;
+        const measuredMs = track.meter?.measuredMs() ?? 0;
         const rate = read(window, track.rateAt, statistic.mean);
         const delta = joules - track.lastJoules;
-        const isTold = delta >= 0 && nowMs > track.lastMs;
-        track.watts = isTold ? (delta * 1000) / (nowMs - track.lastMs) : Number.NaN;
-        divide(track, track.lastMs, nowMs, isTold ? delta : Number.NaN, rate, lastWindowMs);
+        // While nothing is measured the total stands; that is not a device which uses nothing.
+        const isTold = delta >= 0 && measuredMs > track.lastMeasuredMs && nowMs > track.lastMs;
+        const toldMs = measuredMs - track.lastMeasuredMs;
+        track.watts = isTold ? (delta * 1000) / toldMs : Number.NaN;
+        const toldShare = Math.min(1, toldMs / (nowMs - track.lastMs));
+        divide(track, track.lastMs, nowMs, isTold ? delta : Number.NaN, rate, lastWindowMs, toldShare);
         track.rate = rate;
-        if (Number.isNaN(joules)) continue;
+        if (!isTold && !Number.isNaN(track.lastJoules)) continue;
         track.lastJoules = joules;
+        track.lastMeasuredMs = measuredMs;
         track.lastMs = nowMs;
       }
       lastWindowMs = nowMs;

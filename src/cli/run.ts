@@ -402,7 +402,9 @@ async function cancelUntilDone(
 }
 
 function reportEnd(context: Context, job: JobView, signal: StopSignal | null, flags: RunFlags): number {
-  const quietEnd = job.state === 'COMPLETED' || job.state === 'FAILED';
+  // What a job does by itself needs no word of ours; that its device failed does.
+  const isOwn = job.state === 'COMPLETED' || job.state === 'FAILED';
+  const quietEnd = isOwn && job.result?.endKind !== 'deviceFault';
   if (!quietEnd || signal !== null) say(context.stderr, describeEnd(job));
   else if (flags.verbose === true) say(context.stderr, `${describeEnd(job)} (${describeUsage(job)})`);
   return signal === null ? jobExitCode(job) : signalExitCode(signal);

@@ -34,6 +34,10 @@ export interface EnergyMeter {
   /** NaN until it is known. */
   joules(): number;
   measuredRatio(): number;
+  /** What was measured, without what is only shown so as not to go back; moves whenever `measuredMs` does. */
+  measuredJoules(): number;
+  /** For how long. */
+  measuredMs(): number;
   method(): 'counter' | 'integral' | null;
   /** `intervalMs`: how long it will stand before the next is kept; 0 for the last one. */
   state(intervalMs: number): EnergyState;
@@ -184,6 +188,8 @@ export function createEnergyMeter(resumed: Resumed | null): EnergyMeter {
     },
     joules: () => (isNew || waits ? Number.NaN : Math.max(joules, floor)),
     measuredRatio: () => (elapsedMs > 0 ? Math.min(1, measuredMs / elapsedMs) : Number.NaN),
+    measuredJoules: () => joules,
+    measuredMs: () => measuredMs,
     method: () => (isStuck ? 'integral' : method),
     state(intervalMs) {
       isUrgent = false;

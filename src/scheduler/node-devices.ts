@@ -3,7 +3,13 @@
 import { Fault } from '../base/fault.ts';
 import type { NodeDeviceView } from '../protocol/api.ts';
 import type { Window } from '../protocol/columns.ts';
-import { type Cordon, type DeviceRecord, isRungAtLeast } from '../protocol/device.ts';
+import {
+  type Cordon,
+  type DeviceRecord,
+  type FlopsByPrecision,
+  isRungAtLeast,
+  precisions,
+} from '../protocol/device.ts';
 import { type DeviceView, deviceViews } from '../protocol/device-view.ts';
 import { deviceWords, type PlacementDevice } from './device-choice.ts';
 import type { NodeRecord } from './queue/queue.ts';
@@ -105,6 +111,8 @@ export function nodeDeviceViews(
       ...view,
       cordon,
       takesJobs,
+      // What nobody may use is not on offer, whatever the node says of it.
+      availableFlops: takesJobs ? view.availableFlops : withheld(view.availableFlops),
       heldBy: holders(view.id),
       partitions: view.partitions.map((partition) => viewOf(partition, takesJobs)),
     };
@@ -138,4 +146,10 @@ export function findDevice(records: readonly DeviceRecord[], text: string, nodeN
 
 function printable(text: string): string {
   return text.slice(0, 96).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '?');
+}
+
+function withheld(flops: FlopsByPrecision): FlopsByPrecision {
+  return Object.fromEntries(
+    precisions.map((each) => [each, flops[each] === null ? null : 0]),
+  ) as FlopsByPrecision;
 }

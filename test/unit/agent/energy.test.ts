@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createJobEnergy } from '../../../src/agent/energy.ts';
+import { createEnergyMeter } from '../../../src/device/energy.ts';
 import { absentReasons, type Column, type Window } from '../../../src/protocol/columns.ts';
 import { createHandClock, windowOf } from '../link/parts.ts';
 
@@ -9,7 +10,7 @@ const columns: readonly Column[] = [
 
 function bench() {
   const clock = createHandClock();
-  const energy = createJobEnergy(4, clock);
+  const energy = createJobEnergy(4, clock, () => createEnergyMeter(null));
   let joules = 1000;
   return {
     clock,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { createJobDevices } from '../../../src/agent/job-devices.ts';
+import { createEnergyMeter, type EnergyMeter } from '../../../src/device/energy.ts';
 import { noFlops } from '../../../src/device/peak/peak.ts';
 import { absentReasons, type Column, type Window, windowStatistics } from '../../../src/protocol/columns.ts';
 import type { DeviceRecord } from '../../../src/protocol/device.ts';
@@ -40,13 +41,13 @@ const recordOf = (slot: number, more: Partial<DeviceRecord> = {}): DeviceRecord 
 /** Devices whose power and rate the test sets; a second at a time. */
 function bench(records: readonly DeviceRecord[]) {
   const clock = createFakeClock();
-  const devices = createJobDevices(clock);
+  const meters = records.map(() => createEnergyMeter(null));
+  const meterOf = ({ slot }: DeviceRecord): EnergyMeter => meters[slot] ?? createEnergyMeter(null);
+  const devices = createJobDevices(clock, meterOf);
   devices.update(records);
-  const columns: Column[] = records.flatMap(({ slot }): Column[] => [
-    { family: 'accelerator.energyJoulesTotal', owner: slot, label: null },
-    { family: 'accelerator.achievedFlops', owner: slot, label: null },
-  ]);
-  const joules = records.map(() => 1000);
+  const columns = records.map(
+    ({ slot }): Column => ({ family: 'accelerator.achievedFlops', owner: slot, label: null }),
+  );
   const window: Window = {
     generation: 1,
     columns,
@@ -57,6 +58,7 @@ function bench(records: readonly DeviceRecord[]) {
     values: new Float64Array(columns.length * windowStatistics),
     reasons: new Uint8Array(columns.length),
   };
+  let lastMs = clock.monotonicMs();
   return {
     clock,
     devices,
@@ -68,12 +70,11 @@ function bench(records: readonly DeviceRecord[]) {
         window.reasons[at] = absentReasons.indexOf(Number.isNaN(value) ? 'late' : 'present');
       };
       records.forEach((_, at) => {
-        joules[at] = (joules[at] ?? 0) + (watts[at] ?? 0);
-        put(2 * at, joules[at] ?? Number.NaN);
-        put(2 * at + 1, rates[at] ?? Number.NaN);
-        if (Number.isNaN(joules[at] ?? 0)) joules[at] = 1e6;
+        meters[at]?.observe(clock.monotonicMs() - lastMs, Number.NaN, watts[at] ?? Number.NaN, false);
+        put(at, rates[at] ?? Number.NaN);
       });
       devices.window(window);
+      lastMs = clock.monotonicMs();
     },
   };
 }
@@ -86,11 +87,10 @@ describe('what the devices of a job used and did', () => {
     devices.granted('a.1', ['card-0', 'card-2']);
     clock.advance(500);
     devices.started('a.1');
-    clock.advance(-500 + 500);
     for (let at = 0; at < 9; at += 1) second([300, 500, 200], [2e12, 9e12, 3e12]);
     const answer = devices.settle('a.1');
     // 9 windows; the first is 1.5 s long, of which the job ran for the last second.
-    expect(answer?.joules).toBeCloseTo(500 * (8 + 1 / 1.5), 6);
+    expect(answer?.joules).toBeCloseTo(500 * 9, 6);
     expect(answer?.flop).toBeCloseTo(5e12 * 9, -3);
     expect([answer?.flopMethod, answer?.method]).toEqual(['gpm', 'sum of its devices']);
     expect(devices.settle('a.1')).toBeNull();
@@ -147,6 +147,18 @@ describe('what the devices of a job used and did', () => {
     const answer = devices.settle('a.1');
     expect([answer?.joules, answer?.flop, answer?.flopMethod]).toEqual([1000, null, null]);
     expect(answer?.absent.flop).toMatch(/achieved rate of its devices was told for 50 %/);
+  });
+
+  test('is not taken for nothing while its energy is not told', () => {
+    const { devices, second } = bench([recordOf(0)]);
+    second([100]);
+    second([100]);
+    devices.granted('a.1', ['card-0']);
+    devices.started('a.1');
+    for (let at = 0; at < 10; at += 1) second([at < 4 || at === 9 ? 100 : Number.NaN]);
+    const answer = devices.settle('a.1');
+    expect(answer?.joules).toBeNull();
+    expect(answer?.absent.joules).toMatch(/energy of its devices was told for 50 %/);
   });
 
   test('is nothing for a job without devices, and of one that never ran unknown', () => {
