@@ -5,7 +5,7 @@ import { parseAmdSmi, readAmdSmi } from './amd/amd-smi.ts';
 import { parseRocmSmi } from './amd/rocm-smi.ts';
 import { layoutFault } from './reading.ts';
 import { readRenderNode } from './render-node.ts';
-import { refusalFault } from './tool-text.ts';
+import { askText, refusalFault } from './tool-text.ts';
 import { hiddenBy } from './vendor-grant.ts';
 
 /** What rocm-smi is asked for; versions that lack one of these ignore it or say so beside the JSON. */
@@ -62,8 +62,7 @@ export function createRocmQuestion(flags: readonly string[]): (tool: ToolRunner)
 
 async function askAmdSmi(tool: ToolRunner): Promise<ToolReading[]> {
   const ask = async (what: string) => {
-    const { stdout, stderr, exitCode } = await tool.run([what, '--json']);
-    if (stdout.trim() === '') throw refusalFault(tool.name, stderr, exitCode);
+    const stdout = await askText(tool, [what, '--json']);
     return parseAmdSmi(tool.name, stdout);
   };
   const metric = await ask('metric');

@@ -1,5 +1,6 @@
 // Tables that tools draw with bars and dashes. Every line between two bars must be whole: a table that was cut, or that
 // has a line nobody knows, is refused by the vendor's parser rather than read in part.
+import type { ToolReading } from './accelerator.ts';
 import { layoutFault, refuseFlood } from './reading.ts';
 
 /** Longest text that is looked at line by line. */
@@ -51,4 +52,24 @@ export function pairOf(cell: string | undefined): readonly [string, string] | nu
   const sides = (cell ?? '').replace(/\bN\/A\b/gi, 'NA').split('/');
   const [one, two] = sides;
   return sides.length === 2 && one !== undefined && two !== undefined ? [one.trim(), two.trim()] : null;
+}
+
+type Cells = readonly string[] | undefined;
+
+/** Devices of a table that gives each of them two lines; `what` is its word for one. A device twice is refused. */
+export function readPairs(
+  rows: readonly (readonly string[])[],
+  what: string,
+  read: (one: Cells, two: Cells) => ToolReading | null,
+  refuse: (detail: string) => Error,
+): ToolReading[] {
+  const readings: ToolReading[] = [];
+  for (let line = 0; line < rows.length; line += 2) {
+    const reading = read(rows[line], rows[line + 1]);
+    if (reading === null) throw refuse(`${what} ${readings.length + 1} of the table`);
+    if (readings.some(({ index }) => index === reading.index))
+      throw refuse(`${what} ${reading.index} stands there twice`);
+    readings.push(reading);
+  }
+  return readings;
 }

@@ -4,19 +4,19 @@
 //   | Fan   Temp      Pwr:Usage/Cap |         Memory-Usage | SR-IOV   Compute-Mode |
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
-import { pairOf, readBoxLines, tokensOf } from './box-table.ts';
+import { pairOf, readBoxLines, readPairs, tokensOf } from './box-table.ts';
 import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
 import {
+  askText,
   busIdOf,
   countOf,
   MEBIBYTE,
   measure,
   measureCelsius,
   measurePercent,
-  refusalFault,
   wordsOf,
 } from './tool-text.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'cnmon';
 const variables = ['MLU_VISIBLE_DEVICES'];
@@ -28,17 +28,10 @@ export const cambricon: Vendor = {
   level: 'captures',
   tools: [TOOL],
   async query(tool) {
-    const { stdout, stderr, exitCode } = await tool.run([]);
-    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    const stdout = await askText(tool, []);
     return refuseTwins(TOOL, stdout, parseCnmon(stdout));
   },
-  grant: (devices) =>
-    grantByIndex(devices, {
-      variables,
-      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/cambricon_dev${nodeNumber}`),
-      controlNodes: ['/dev/cambricon_ctl'],
-    }),
-  hidden: hiddenBy(variables),
+  ...indexGrants({ variables, nodePrefix: '/dev/cambricon_dev', controlNodes: ['/dev/cambricon_ctl'] }),
 };
 
 export function parseCnmon(text: string): ToolReading[] {
@@ -57,15 +50,7 @@ export function parseCnmon(text: string): ToolReading[] {
   const cardRows = at === -1 ? rows : rows.slice(0, at);
   const processes =
     at === -1 ? null : rows.slice(at + 1).flatMap((cells, index) => readProcess(cells, index, refuse));
-  const readings: ToolReading[] = [];
-  for (let line = 0; line < cardRows.length; line += 2) {
-    const reading = readCard(cardRows[line], cardRows[line + 1], version, processes);
-    if (reading === null) throw refuse(`card ${readings.length + 1} of the table`);
-    if (readings.some(({ index }) => index === reading.index))
-      throw refuse(`card ${reading.index} stands there twice`);
-    readings.push(reading);
-  }
-  return readings;
+  return readPairs(cardRows, 'card', (one, two) => readCard(one, two, version, processes), refuse);
 }
 
 type Owned = DeviceProcess & { readonly card: number };

@@ -3,18 +3,10 @@
 //   | DEV    NAME                | FW VER          | BUS-ID      ECC           |
 //   | TEMP   Dpm   Pwr(Usage/Cap)| Mem     GCU Virt| DUsed       SN            |
 import type { ToolReading, Vendor } from './accelerator.ts';
-import { readBoxLines } from './box-table.ts';
+import { readBoxLines, readPairs } from './box-table.ts';
 import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
-import {
-  busIdOf,
-  MEBIBYTE,
-  measure,
-  measureCelsius,
-  measurePercent,
-  refusalFault,
-  wordsOf,
-} from './tool-text.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { askText, busIdOf, MEBIBYTE, measure, measureCelsius, measurePercent, wordsOf } from './tool-text.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'efsmi';
 const variables = ['TOPS_VISIBLE_DEVICES', 'ENFLAME_VISIBLE_DEVICES'];
@@ -25,17 +17,10 @@ export const enflame: Vendor = {
   level: 'captures',
   tools: [TOOL],
   async query(tool) {
-    const { stdout, stderr, exitCode } = await tool.run([]);
-    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    const stdout = await askText(tool, []);
     return refuseTwins(TOOL, stdout, parseEfsmi(stdout));
   },
-  grant: (devices) =>
-    grantByIndex(devices, {
-      variables,
-      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/gcu${nodeNumber}`),
-      controlNodes: ['/dev/gcuctl'],
-    }),
-  hidden: hiddenBy(variables),
+  ...indexGrants({ variables, nodePrefix: '/dev/gcu', controlNodes: ['/dev/gcuctl'] }),
 };
 
 export function parseEfsmi(text: string): ToolReading[] {
@@ -51,15 +36,7 @@ export function parseEfsmi(text: string): ToolReading[] {
     /^Mem\s+GCU Virt$/.test(two?.[1] ?? '') &&
     /^DUsed\s+SN$/.test(two?.[2] ?? '');
   if (version === undefined || !isKnown) throw refuse('its heading');
-  const readings: ToolReading[] = [];
-  for (let line = 0; line < rows.length; line += 2) {
-    const reading = readCard(rows[line], rows[line + 1], version);
-    if (reading === null) throw refuse(`card ${readings.length + 1} of the table`);
-    if (readings.some(({ index }) => index === reading.index))
-      throw refuse(`card ${reading.index} stands there twice`);
-    readings.push(reading);
-  }
-  return readings;
+  return readPairs(rows, 'card', (one, two) => readCard(one, two, version), refuse);
 }
 
 function readCard(

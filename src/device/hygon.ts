@@ -2,7 +2,7 @@
 import type { Vendor } from './accelerator.ts';
 import { createRocmQuestion } from './amd.ts';
 import { readRenderNode } from './render-node.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 // biome-ignore format: a list to read, not a column
 const flags = [
@@ -22,12 +22,6 @@ export function createHygon(devRoot = '/dev'): Vendor {
       const readings = await ask(tool);
       return readings.map((reading) => ({ ...reading, nodeNumber: readRenderNode(devRoot, reading.busId) }));
     },
-    grant: (devices) =>
-      grantByIndex(devices, {
-        variables,
-        node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/dri/renderD${nodeNumber}`),
-        controlNodes: ['/dev/kfd', '/dev/mkfd'],
-      }),
-    hidden: hiddenBy(variables),
+    ...indexGrants({ variables, nodePrefix: '/dev/dri/renderD', controlNodes: ['/dev/kfd', '/dev/mkfd'] }),
   };
 }

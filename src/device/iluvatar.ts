@@ -4,9 +4,10 @@
 //   | Fan  Temp  Perf  Pwr:Usage/Cap|      Memory-Usage    | GPU-Util  Compute M. |
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
-import { pairOf, readBoxLines } from './box-table.ts';
+import { pairOf, readBoxLines, readPairs } from './box-table.ts';
 import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
 import {
+  askText,
   busIdOf,
   countOf,
   MEBIBYTE,
@@ -14,10 +15,9 @@ import {
   measure,
   measureCelsius,
   measurePercent,
-  refusalFault,
   wordsOf,
 } from './tool-text.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'ixsmi';
 // Its runtime stands in for another vendor's and takes that one's variable.
@@ -30,16 +30,10 @@ export const iluvatar: Vendor = {
   level: 'captures',
   tools: [TOOL],
   async query(tool) {
-    const { stdout, stderr, exitCode } = await tool.run([]);
-    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    const stdout = await askText(tool, []);
     return refuseTwins(TOOL, stdout, parseIxsmi(stdout));
   },
-  grant: (devices) =>
-    grantByIndex(devices, {
-      variables,
-      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/iluvatar${nodeNumber}`),
-    }),
-  hidden: hiddenBy(variables),
+  ...indexGrants({ variables, nodePrefix: '/dev/iluvatar' }),
 };
 
 type Owned = DeviceProcess & { readonly gpu: number };
@@ -61,15 +55,7 @@ export function parseIxsmi(text: string): ToolReading[] {
   const gpuRows = at === -1 ? rows : rows.slice(0, at);
   const processes =
     at === -1 ? null : rows.slice(at + 1).flatMap((cells, index) => readProcess(cells, index, refuse));
-  const readings: ToolReading[] = [];
-  for (let line = 0; line < gpuRows.length; line += 2) {
-    const reading = readGpu(gpuRows[line], gpuRows[line + 1], version, processes);
-    if (reading === null) throw refuse(`GPU ${readings.length + 1} of the table`);
-    if (readings.some(({ index }) => index === reading.index))
-      throw refuse(`GPU ${reading.index} stands there twice`);
-    readings.push(reading);
-  }
-  return readings;
+  return readPairs(gpuRows, 'GPU', (one, two) => readGpu(one, two, version, processes), refuse);
 }
 
 function readGpu(

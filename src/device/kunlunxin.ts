@@ -6,8 +6,8 @@ import type { DeviceProcess } from '../protocol/device.ts';
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
 import { pairOf, readBoxLines } from './box-table.ts';
 import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
-import { busIdOf, countOf, MEBIBYTE, measure, measurePercent, refusalFault, wordsOf } from './tool-text.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { askText, busIdOf, countOf, MEBIBYTE, measure, measurePercent, wordsOf } from './tool-text.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'xpu_smi';
 const variables = ['XPU_VISIBLE_DEVICES', 'CUDA_VISIBLE_DEVICES'];
@@ -18,17 +18,10 @@ export const kunlunxin: Vendor = {
   level: 'captures',
   tools: [TOOL, 'xpu-smi'],
   async query(tool) {
-    const { stdout, stderr, exitCode } = await tool.run([]);
-    if (stdout.trim() === '') throw refusalFault(tool.name, stderr, exitCode);
+    const stdout = await askText(tool, []);
     return refuseTwins(TOOL, stdout, parseXpuSmi(stdout));
   },
-  grant: (devices) =>
-    grantByIndex(devices, {
-      variables,
-      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/xpu${nodeNumber}`),
-      controlNodes: ['/dev/xpuctrl'],
-    }),
-  hidden: hiddenBy(variables),
+  ...indexGrants({ variables, nodePrefix: '/dev/xpu', controlNodes: ['/dev/xpuctrl'] }),
 };
 
 const deviceTitles = 'DevID|PCI Addr|Model|SN|INODE|UseRate|L3|Memory';

@@ -5,20 +5,20 @@
 import { isFault } from '../base/fault.ts';
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
-import { pairOf, readBoxLines } from './box-table.ts';
+import { pairOf, readBoxLines, readPairs } from './box-table.ts';
 import { emptyReading, layoutFault, refuseFlood, refuseTwins } from './reading.ts';
 import { readRenderNode } from './render-node.ts';
 import {
+  askText,
   busIdOf,
   countOf,
   MEBIBYTE,
   measure,
   measureCelsius,
   measurePercent,
-  refusalFault,
   wordsOf,
 } from './tool-text.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'mx-smi';
 // Its runtime stands in for another vendor's and takes that one's variable.
@@ -33,8 +33,7 @@ export function createMetax(devRoot = '/dev'): Vendor {
     level: 'captures',
     tools: [TOOL],
     async query(tool) {
-      const { stdout, stderr, exitCode } = await tool.run([]);
-      if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+      const stdout = await askText(tool, []);
       const readings = refuseTwins(TOOL, stdout, parseMxSmi(stdout));
       if (links?.length !== readings.length && !isWithoutLinks && tool.remainingMs() > 500) {
         try {
@@ -57,13 +56,7 @@ export function createMetax(devRoot = '/dev'): Vendor {
         };
       });
     },
-    grant: (devices) =>
-      grantByIndex(devices, {
-        variables,
-        node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/dri/renderD${nodeNumber}`),
-        controlNodes: ['/dev/mxcd'],
-      }),
-    hidden: hiddenBy(variables),
+    ...indexGrants({ variables, nodePrefix: '/dev/dri/renderD', controlNodes: ['/dev/mxcd'] }),
   };
 }
 
@@ -91,14 +84,10 @@ export function parseMxSmi(text: string): ToolReading[] {
   const gpuRows = at === -1 ? body : body.slice(0, at);
   const processes =
     at === -1 ? null : body.slice(at + 1).flatMap((cells, index) => readProcess(cells, index, refuse));
-  const readings: ToolReading[] = [];
-  for (let line = 0; line < gpuRows.length; line += 2) {
-    const reading = readGpu(gpuRows[line], gpuRows[line + 1], version, processes);
-    if (reading === null) throw refuse(`GPU ${readings.length + 1} of the table`);
-    if (readings.some(({ index }) => index === reading.index))
-      throw refuse(`GPU ${reading.index} stands there twice`);
-    readings.push({ ...reading, firmwareVersion: wordsOf(bios, 64) });
-  }
+  const firmwareVersion = wordsOf(bios, 64);
+  const readings = readPairs(gpuRows, 'GPU', (one, two) => readGpu(one, two, version, processes), refuse).map(
+    (reading) => ({ ...reading, firmwareVersion }),
+  );
   const attached = countOf(/^Attached GPUs\s*:\s*(\d{1,4})\s*$/m.exec(text)?.[1]);
   if (attached !== null && attached !== readings.length)
     throw refuse(`${attached} GPUs announced, ${readings.length} listed`);

@@ -8,16 +8,16 @@ import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
 import { emptyReading, layoutFault, refuseFlood, refuseTwins } from './reading.ts';
 import {
+  askText,
   busIdOf,
   countOf,
   MEBIBYTE,
   measure,
   measureCelsius,
   measurePercent,
-  refusalFault,
   wordsOf,
 } from './tool-text.ts';
-import { grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'mthreads-gmi';
 const variables = ['MUSA_VISIBLE_DEVICES', 'MTHREADS_VISIBLE_DEVICES'];
@@ -29,16 +29,10 @@ export const mthreads: Vendor = {
   level: 'bestEffort',
   tools: [TOOL],
   async query(tool) {
-    const { stdout, stderr, exitCode } = await tool.run([]);
-    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    const stdout = await askText(tool, []);
     return refuseTwins(TOOL, stdout, parseMthreadsGmi(stdout));
   },
-  grant: (devices) =>
-    grantByIndex(devices, {
-      variables,
-      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/mtgpu.${nodeNumber}`),
-    }),
-  hidden: hiddenBy(variables),
+  ...indexGrants({ variables, nodePrefix: '/dev/mtgpu.' }),
 };
 
 const isFrame = (line: string): boolean => /^\+?-{20,300}\+?$/.test(line);

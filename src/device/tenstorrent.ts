@@ -1,8 +1,8 @@
 // Tenstorrent: the snapshot that `tt-smi -s` prints as JSON. It tells neither load nor memory, nor processes.
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
 import { emptyReading, layoutFault, refuseFlood } from './reading.ts';
-import { busIdOf, MEGAHERTZ, measure, measureCelsius, refusalFault, wordsOf } from './tool-text.ts';
-import { distinctIds, grantByIndex, hiddenBy } from './vendor-grant.ts';
+import { askText, busIdOf, MEGAHERTZ, measure, measureCelsius, wordsOf } from './tool-text.ts';
+import { distinctIds, indexGrants } from './vendor-grant.ts';
 
 const TOOL = 'tt-smi';
 const variables = ['TT_VISIBLE_DEVICES'];
@@ -13,16 +13,10 @@ export const tenstorrent: Vendor = {
   level: 'captures',
   tools: [TOOL],
   async query(tool) {
-    const { stdout, stderr, exitCode } = await tool.run(['-s']);
-    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    const stdout = await askText(tool, ['-s']);
     return parseTtSmi(stdout);
   },
-  grant: (devices) =>
-    grantByIndex(devices, {
-      variables,
-      node: ({ nodeNumber }) => (nodeNumber === null ? null : `/dev/tenstorrent/${nodeNumber}`),
-    }),
-  hidden: hiddenBy(variables),
+  ...indexGrants({ variables, nodePrefix: '/dev/tenstorrent/' }),
 };
 
 type Part = Readonly<Record<string, unknown>>;

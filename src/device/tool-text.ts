@@ -1,7 +1,7 @@
 // Words and numbers out of the text of vendors' tools. A number is taken only where the whole cell is a number with
 // the unit that was asked for; what tools print in place of one becomes a reason, and anything else is an error.
 import { Fault } from '../base/fault.ts';
-import type { Measured } from './accelerator.ts';
+import type { Measured, ToolRunner } from './accelerator.ts';
 
 export const MEBIBYTE = 1024 * 1024;
 export const MEGAHERTZ = 1e6;
@@ -71,6 +71,13 @@ export function countOf(text: string | undefined): number | null {
 export function busIdOf(text: string | null | undefined): string | null {
   const cell = text?.trim() ?? '';
   return /^(?:[0-9a-f]{2,8}:)?[0-9a-f]{2}:[0-9a-f]{2}\.[0-9a-f]$/i.test(cell) ? cell : null;
+}
+
+/** What the tool prints; throws its refusal where it prints nothing. */
+export async function askText(tool: ToolRunner, args: readonly string[]): Promise<string> {
+  const { stdout, stderr, exitCode } = await tool.run(args);
+  if (stdout.trim() === '') throw refusalFault(tool.name, stderr, exitCode);
+  return stdout;
 }
 
 /** The tool ran and said that it could not: in its own words, cut to a line. */

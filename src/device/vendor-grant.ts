@@ -1,18 +1,26 @@
 // The grants that most vendors share: visible devices by index, and one node per device beside the control nodes.
-import type { DeviceGrant, DeviceReading } from './accelerator.ts';
+import type { DeviceGrant, DeviceReading, Vendor } from './accelerator.ts';
 
 export interface GrantRule {
   /** Variables that take indexes, parted by commas. */
   readonly variables: readonly string[];
-  /** Node of device N, or null where its number is not known. */
-  readonly node: (device: DeviceReading) => string | null;
+  /** What stands before N in the path of device N's node. */
+  readonly nodePrefix: string;
   /** Nodes that every job needs beside them. */
   readonly controlNodes?: readonly string[];
 }
 
-export function grantByIndex(devices: readonly DeviceReading[], rule: GrantRule): DeviceGrant {
+/** What a vendor of this kind gives and hides. */
+export function indexGrants(rule: GrantRule): Pick<Vendor, 'grant' | 'hidden'> {
+  return { grant: (devices) => grantByIndex(devices, rule), hidden: hiddenBy(rule.variables) };
+}
+
+function grantByIndex(devices: readonly DeviceReading[], rule: GrantRule): DeviceGrant {
   const indexes = devices.map(({ index }) => index).join(',');
-  const nodes = devices.flatMap((device) => rule.node(device) ?? []);
+  // A device whose number is not known has no node to name.
+  const nodes = devices.flatMap(({ nodeNumber }) =>
+    nodeNumber === null ? [] : [`${rule.nodePrefix}${nodeNumber}`],
+  );
   return {
     environment: Object.fromEntries(
       rule.variables.map((name) => [name, devices.length === 0 ? '-1' : indexes]),

@@ -7,7 +7,7 @@
 import { isFault } from '../../base/fault.ts';
 import type { ToolRunner } from '../accelerator.ts';
 import { layoutFault } from '../reading.ts';
-import { refusalFault } from '../tool-text.ts';
+import { askText } from '../tool-text.ts';
 import { blockOf, type FieldBlock } from './fields.ts';
 import type { ChipPlace, Topology, Vnpu } from './lists.ts';
 import { type NpuSmiOutput, parseNpuSmi, TOOL } from './npu-smi.ts';
@@ -101,8 +101,7 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
       }
     }
 
-    const { stdout, stderr, exitCode } = await tool.run(['info']);
-    if (stdout.trim() === '') throw refusalFault(TOOL, stderr, exitCode);
+    const stdout = await askText(tool, ['info']);
     const table = parseNpuSmi(stdout);
     if (table.kind !== 'table') throw layoutFault(TOOL, stdout, 'not the table of chips');
 
