@@ -144,7 +144,7 @@ async function showNode(
 
 /** What was looked for, and what to do. */
 function nothingFound(): string {
-  const tools = Object.values(vendorTools).flat().join(', ');
+  const tools = vendorTools().join(', ');
   return `no accelerators on this host: neither a vendor's library nor one of its tools (${tools}) was found; install the driver, or put its tool on PATH; "flopd devices --simulate 8xH100" shows what it would look like`;
 }
 

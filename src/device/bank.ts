@@ -22,6 +22,7 @@ import {
   parseNativeEvents,
 } from './native-readings.ts';
 import { type Backend, createRoster, keyOf, type Member } from './roster.ts';
+import type { Simulated } from './simulated.ts';
 import { toolColumns } from './tool-columns.ts';
 import { createToolSource, type ToolSource } from './tool-source.ts';
 
@@ -32,12 +33,6 @@ const BUDGET_SHARE = 0.8;
 const SIMULATED_PERIOD_MS = 1000;
 const SETTLE_PERIOD_MS = 20;
 const LIBRARY_WAIT_MS = 2000;
-
-/** Devices that are not there, for demonstrations. */
-export interface Simulated {
-  /** `held`: ids of those that jobs hold. */
-  read(nowMs: number, held: ReadonlySet<string>): readonly (ToolReading & { readonly vendor: string })[];
-}
 
 export interface BankOptions {
   /** Null where the addon is missing: then tools alone. */

@@ -32,7 +32,6 @@ export interface Roster {
   /** By vendor, index and parents before their partitions. */
   members(): readonly Member[];
   ofVendor(vendor: Vendor): readonly Member[];
-  byId(id: string): Member | null;
   /** The slot of a key, given now if it has none. */
   slotFor(key: string): number;
 }
@@ -116,7 +115,6 @@ export function createRoster(): Roster {
       return sorted;
     },
     ofVendor: (vendor) => ofVendor(vendor),
-    byId: (id) => [...members.values()].find(({ reading }) => reading.id === id) ?? null,
     slotFor,
   };
 }
@@ -124,6 +122,13 @@ export function createRoster(): Roster {
 export function keyOf(vendor: Vendor, id: string): string {
   return `${vendor.name}/${id}`;
 }
+
+/** Of a device that is gone, whoever found that out. */
+export const deviceLost: Finding = {
+  code: 'device-lost',
+  rung: 'resetNeeded',
+  text: 'The device fell off the bus or its driver no longer lists it; reset it or boot the host',
+};
 
 /** What being unreadable means for jobs; null where it means nothing by itself. */
 export function findingOf({ reason, problem, scope }: Unread): Finding | null {
@@ -134,12 +139,7 @@ export function findingOf({ reason, problem, scope }: Unread): Finding | null {
       rung: 'noNewJobs',
       text: 'The driver of the device is not loaded or was replaced; load it again, or boot the host',
     };
-  if (reason === 'lost')
-    return {
-      code: 'device-lost',
-      rung: 'resetNeeded',
-      text: 'The device fell off the bus or its driver no longer lists it; reset it or boot the host',
-    };
+  if (reason === 'lost') return deviceLost;
   if (reason === 'late')
     return {
       code: 'device-late',

@@ -3,10 +3,10 @@
 import type { DeviceProcess } from '../../protocol/device.ts';
 import type { ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault } from '../reading.ts';
+import { MEBIBYTE } from '../tool-text.ts';
 import { deviceIds } from './identity.ts';
 import { measure, whole, word } from './value.ts';
 
-const MIB = 1024 * 1024;
 const own = /(^|, )(pid|retired_pages\.address)(,|\s*$)/;
 
 export function isAppList(text: string): boolean {
@@ -37,7 +37,7 @@ export function readingsOfApps(text: string): ToolReading[] {
     devices.set(key, device);
     const pid = whole(cell('pid'));
     if (!isRunning || pid === null) continue;
-    const bytes = measure(cell('used_gpu_memory') ?? cell('used_memory'), 'MiB|', MIB);
+    const bytes = measure(cell('used_gpu_memory') ?? cell('used_memory'), 'MiB|', MEBIBYTE);
     const memoryBytes = typeof bytes === 'number' ? bytes : null;
     device.processes.push({ pid, memoryBytes, name: word(cell('process_name')) });
   }

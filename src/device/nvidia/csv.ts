@@ -2,11 +2,10 @@
 // has one; values with or without units. Only the fields that are there are told.
 import type { Measured, ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
+import { MEBIBYTE } from '../tool-text.ts';
 import { deviceIds } from './identity.ts';
 import { judgeSignals, slowdown } from './judge.ts';
 import { measure, percent, whole, word } from './value.ts';
-
-const MIB = 1024 * 1024;
 
 export function isCsv(text: string): boolean {
   const [header = ''] = text.split('\n', 1);
@@ -64,8 +63,8 @@ function readingOf(
   return {
     ...emptyReading(whole(cell('index')) ?? at, id, {
       values: {
-        memoryTotalBytes: number('MiB', MIB, 'memory.total'),
-        memoryUsedBytes: number('MiB', MIB, 'memory.used'),
+        memoryTotalBytes: number('MiB', MEBIBYTE, 'memory.total'),
+        memoryUsedBytes: number('MiB', MEBIBYTE, 'memory.used'),
         busyRatio: share('utilization.gpu'),
         memoryBusyRatio: share('utilization.memory'),
         powerWatts: number('W', 1, 'power.draw', 'power.draw.instant', 'power.draw.average'),

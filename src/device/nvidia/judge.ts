@@ -11,13 +11,6 @@ export const slowdown = { hwSlowdown: 0x8, hwThermal: 0x40, powerBrake: 0x80 } a
 const FABRIC_NOT_STARTED = 1;
 const FABRIC_IN_PROGRESS = 2;
 
-/** As the roster says it of a device that the native reader has lost. */
-export const deviceLost: Finding = {
-  code: 'device-lost',
-  rung: 'resetNeeded',
-  text: 'The device fell off the bus or its driver no longer lists it; reset it or boot the host',
-};
-
 export function judgeSignals(signals: Signals): Finding[] {
   const findings: Finding[] = [];
   const add = (code: string, rung: Finding['rung'], text: string): void => {

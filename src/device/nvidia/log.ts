@@ -3,12 +3,13 @@
 import type { DeviceProcess } from '../../protocol/device.ts';
 import { type DeviceNumbers, deviceNumbers, type Measured, type ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
+import { deviceLost } from '../roster.ts';
+import { MEBIBYTE } from '../tool-text.ts';
 import { deviceIds } from './identity.ts';
-import { deviceLost, judgeSignals, recoveryActions, type Signals, slowdown } from './judge.ts';
+import { judgeSignals, recoveryActions, type Signals, slowdown } from './judge.ts';
 import { type Entry, entriesAt, type Tree, textAt, treeAt } from './tree.ts';
 import { measure, percent, whole, word } from './value.ts';
 
-const MIB = 1024 * 1024;
 const MAX_DEVICES = 1024;
 /** As the native reader takes it: the tool passes on what the library says. */
 const KILOBYTE = 1024;
@@ -73,8 +74,8 @@ function numbersOf(tree: Tree): DeviceNumbers {
   const pci = treeAt(tree, 'pci');
   const ecc = treeAt(tree, 'ecc_errors.aggregate');
   const values: Record<string, Measured> = {
-    memoryTotalBytes: measure(textAt(memory, 'total'), 'MiB|MB', MIB),
-    memoryUsedBytes: measure(textAt(memory, 'used'), 'MiB|MB', MIB),
+    memoryTotalBytes: measure(textAt(memory, 'total'), 'MiB|MB', MEBIBYTE),
+    memoryUsedBytes: measure(textAt(memory, 'used'), 'MiB|MB', MEBIBYTE),
     busyRatio: percent(textAt(use, 'gpu_util', 'gpu')),
     memoryBusyRatio: percent(textAt(use, 'memory_util', 'memory')),
     powerWatts: firstKnown(
@@ -222,7 +223,7 @@ function processesOf(tree: Tree): DeviceProcess[] | null {
   const blocks = entriesAt(list.tree, 'process_info').map(({ tree: fields }) => fields);
   return (blocks.length > 0 ? blocks : blocksOf(list.tree)).flatMap((fields): DeviceProcess[] => {
     const pid = whole(textAt(fields, 'pid', 'process_id'));
-    const bytes = measure(textAt(fields, 'used_memory', 'used_gpu_memory'), 'MiB|MB', MIB);
+    const bytes = measure(textAt(fields, 'used_memory', 'used_gpu_memory'), 'MiB|MB', MEBIBYTE);
     if (pid === null) return [];
     const name = word(textAt(fields, 'process_name', 'name'));
     return [{ pid, memoryBytes: typeof bytes === 'number' ? bytes : null, name }];
@@ -250,8 +251,8 @@ function migReadings(tree: Tree, device: ToolReading): ToolReading[] {
     return {
       ...emptyReading(index, `MIG-${device.id}/${gi ?? `i${index}`}/${ci ?? 0}`, {
         values: {
-          memoryTotalBytes: measure(textAt(memory, 'total'), 'MiB|MB', MIB),
-          memoryUsedBytes: measure(textAt(memory, 'used'), 'MiB|MB', MIB),
+          memoryTotalBytes: measure(textAt(memory, 'total'), 'MiB|MB', MEBIBYTE),
+          memoryUsedBytes: measure(textAt(memory, 'used'), 'MiB|MB', MEBIBYTE),
         },
       }),
       parentId: device.id,

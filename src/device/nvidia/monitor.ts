@@ -3,9 +3,9 @@
 import type { DeviceProcess } from '../../protocol/device.ts';
 import type { Measured, ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault } from '../reading.ts';
+import { MEBIBYTE } from '../tool-text.ts';
 import { measure, percent, whole } from './value.ts';
 
-const MIB = 1024 * 1024;
 const MAX_CELLS = 64;
 /** Names of our numbers by the tool's; each with its unit there and the base units in one of it. */
 const columns = {
@@ -16,7 +16,7 @@ const columns = {
   mem: ['memoryBusyRatio', '%', 0.01],
   pclk: ['clockHertz', 'MHz', 1e6],
   mclk: ['memoryClockHertz', 'MHz', 1e6],
-  fb: ['memoryUsedBytes', 'MB', MIB],
+  fb: ['memoryUsedBytes', 'MB', MEBIBYTE],
 } as const;
 const engines = { enc: 'encoder', dec: 'decoder', jpg: 'jpeg', ofa: 'ofa' } as const;
 

@@ -3,10 +3,10 @@
 import type { DeviceProcess } from '../../protocol/device.ts';
 import type { ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
+import { MEBIBYTE } from '../tool-text.ts';
 import { judgeSignals } from './judge.ts';
 import { absenceOf, measure, percent, whole, word } from './value.ts';
 
-const MIB = 1024 * 1024;
 const banner = /^\|\s*NVIDIA-SMI\s+(\S+)\s+(?:Driver Version|KMD Version):\s*(\S+)/;
 const firstLine =
   /^\|\s*(\d{1,4})\s+(\S.*?)\s+(?:On|Off|N\/A|WDDM|TCC|MCDM|ERR!)\s*\|\s*([0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f])\s+\S+\s*\|\s*(\S+)\s*\|$/;
@@ -59,8 +59,8 @@ function readLine(line: string, next: string, driverVersion: string | null, foun
     found.readings.push({
       ...emptyReading(Number(index), `MIG-${parent.id}/${gi}/${ci}`, {
         values: {
-          memoryTotalBytes: measure(total, 'MiB', MIB),
-          memoryUsedBytes: measure(used, 'MiB', MIB),
+          memoryTotalBytes: measure(total, 'MiB', MEBIBYTE),
+          memoryUsedBytes: measure(used, 'MiB', MEBIBYTE),
         },
       }),
       parentId: parent.id,
@@ -76,7 +76,7 @@ function readLine(line: string, next: string, driverVersion: string | null, foun
   const process = found.hasProcessList ? processLine.exec(line) : null;
   if (process === null) return;
   const [, gpu, , , pid, , name, used] = process;
-  const bytes = measure(used, 'MiB', MIB);
+  const bytes = measure(used, 'MiB', MEBIBYTE);
   const list = found.processes.get(Number(gpu)) ?? [];
   list.push({
     pid: Number(pid),
@@ -103,8 +103,8 @@ function deviceOf([, index, name, busId, ecc]: RegExpExecArray, next: string, dr
   return {
     ...emptyReading(Number(index), busId ?? '', {
       values: {
-        memoryTotalBytes: measure(total, 'MiB', MIB),
-        memoryUsedBytes: measure(used, 'MiB', MIB),
+        memoryTotalBytes: measure(total, 'MiB', MEBIBYTE),
+        memoryUsedBytes: measure(used, 'MiB', MEBIBYTE),
         busyRatio: percent(busy),
         powerWatts: measure(usage, 'W'),
         powerLimitWatts: measure(cap, 'W'),
