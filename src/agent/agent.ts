@@ -19,6 +19,7 @@ import type { Jobs } from '../job/job.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import type { HeldJob } from '../protocol/control.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
@@ -262,11 +263,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     listen: options.metricsListen,
     latest: () => sampler.latest(),
     inventory: () => facts.inventory(),
-    devices: () => ({
-      records: bank.records(),
-      heldBy: (id) =>
-        jobs.held().flatMap(({ jobId, devices }) => (devices?.includes(id) === true ? [jobId] : [])),
-    }),
+    devices: () => ({ records: bank.records(), heldBy: holdersOf(jobs.held()) }),
     version,
     windowMs: config.telemetry.windowMs,
     health: () => vitals.health(),
@@ -298,6 +295,14 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     connected: (timeoutMs) => link.connected(timeoutMs),
     close: () => lifecycle.stop(),
   };
+}
+
+/** Jobs by the device that they hold: looked up once per device of a page. */
+function holdersOf(held: readonly HeldJob[]): (id: string) => readonly string[] {
+  const holders = new Map<string, string[]>();
+  for (const { jobId, devices } of held)
+    for (const id of devices ?? []) holders.set(id, [...(holders.get(id) ?? []), jobId]);
+  return (id) => holders.get(id) ?? [];
 }
 
 function presentHost(): Host {

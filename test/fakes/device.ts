@@ -1,12 +1,7 @@
 // Device records as an agent tells them.
-import {
-  type DeviceRecord,
-  deviceRecordSchema,
-  type FlopsByPrecision,
-  precisions,
-} from '../../src/protocol/device.ts';
+import { noFlops } from '../../src/device/peak/peak.ts';
+import { type DeviceRecord, deviceRecordSchema } from '../../src/protocol/device.ts';
 
-const noPeak = Object.fromEntries(precisions.map((each) => [each, null])) as FlopsByPrecision;
 export const GIB = 1024 ** 3;
 
 export function deviceRecord(slot: number, change: Partial<DeviceRecord> = {}): DeviceRecord {
@@ -26,7 +21,7 @@ export function deviceRecord(slot: number, change: Partial<DeviceRecord> = {}): 
     backend: 'native',
     level: 'captures',
     memoryTotalBytes: 80 * GIB,
-    peakFlops: noPeak,
+    peakFlops: noFlops,
     peakMethod: null,
     peakSource: 'none known',
     achievedMethod: null,

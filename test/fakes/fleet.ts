@@ -1,6 +1,7 @@
 // Records and a window of a fleet as the agent would have them, built from simulated readings: for tests of all that
 // shows devices. Peaks are the published figures of a few models, so that sums can be checked by hand.
 import type { ToolReading } from '../../src/device/accelerator.ts';
+import { noFlops } from '../../src/device/peak/peak.ts';
 import { createSimulated, parseSimulated } from '../../src/device/simulated.ts';
 import {
   absentReasons,
@@ -15,16 +16,6 @@ import type { DeviceFault, DeviceRecord, FlopsByPrecision } from '../../src/prot
 
 export const FLEET_MS = Date.parse('2026-11-25T08:00:00Z');
 
-export const unknownPeak: FlopsByPrecision = {
-  fp64: null,
-  fp32: null,
-  tf32: null,
-  bf16: null,
-  fp16: null,
-  fp8: null,
-  int8: null,
-};
-
 const T = 1e12;
 const peaks: Readonly<Record<string, FlopsByPrecision>> = {
   'NVIDIA H100 80GB HBM3': {
@@ -36,7 +27,7 @@ const peaks: Readonly<Record<string, FlopsByPrecision>> = {
     fp8: 1978.9 * T,
     int8: 1978.9 * T,
   },
-  '910B3': { ...unknownPeak, bf16: 294.9 * T, fp16: 294.9 * T, fp32: 83 * T, int8: 626 * T },
+  '910B3': { ...noFlops, bf16: 294.9 * T, fp16: 294.9 * T, fp32: 83 * T, int8: 626 * T },
 };
 
 export interface Fleet {
@@ -132,7 +123,7 @@ function recordOf(reading: ToolReading & { readonly vendor: string }, slot: numb
       typeof reading.numbers.values.memoryTotalBytes === 'number'
         ? reading.numbers.values.memoryTotalBytes
         : null,
-    peakFlops: peak ?? unknownPeak,
+    peakFlops: peak ?? noFlops,
     peakMethod: peak === null ? null : 'table',
     peakSource: peak === null ? 'no figure is known for this model' : 'published figure',
     achievedMethod: peak === null ? null : 'estimate',

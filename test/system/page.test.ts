@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { quietFlags } from '../fakes/browser.ts';
 import { type Bed, createBed, type Daemon } from './bed.ts';
 
 const chromium = spawnSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).stdout.trim();
@@ -21,20 +22,8 @@ function open(url: string): { dom: string; complaints: string } {
   const { stdout, stderr, status } = spawnSync(
     chromium,
     [
-      ...[
-        '--headless',
-        '--no-sandbox',
-        '--disable-gpu',
-        '--disable-quic',
-        '--no-first-run',
-        '--disable-dev-shm-usage',
-      ],
-      ...[
-        '--disable-background-networking',
-        '--disable-component-update',
-        '--disable-sync',
-        `--user-data-dir=${join(bed.folder, 'browser')}`,
-      ],
+      ...quietFlags,
+      ...[`--user-data-dir=${join(bed.folder, 'browser')}`],
       ...['--enable-logging=stderr', '--virtual-time-budget=6000', '--dump-dom', url],
     ],
     {

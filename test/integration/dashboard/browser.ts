@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import type { NodeView } from '../../../src/protocol/api.ts';
 import { totalsOfNodes } from '../../../src/scheduler/fleet-totals.ts';
 import { answerJson, answerPage, pages } from '../../../src/scheduler/http.ts';
+import { quietFlags } from '../../fakes/browser.ts';
 import { sampleOverview } from '../../fakes/nodes.ts';
 
 const dashboard = fileURLToPath(new URL('../../../src/dashboard', import.meta.url));
@@ -63,15 +64,7 @@ function browse(
   { language = 'en-US', picture, size = '1440,1000' }: { language?: string; picture?: string; size?: string },
 ): Promise<Shown> {
   const flags = [
-    '--headless',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-dev-shm-usage',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
+    ...quietFlags,
     '--hide-scrollbars',
     `--user-data-dir=${folder}`,
     `--lang=${language}`,

@@ -8,22 +8,13 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import type { ToolRunner, Vendor } from '../../../src/device/accelerator.ts';
 import { createBank } from '../../../src/device/bank.ts';
 import { createLadder } from '../../../src/device/health.ts';
+import { noFlops } from '../../../src/device/peak/peak.ts';
 import { emptyReading } from '../../../src/device/reading.ts';
 import type { Window } from '../../../src/protocol/columns.ts';
-import type { FlopsByPrecision } from '../../../src/protocol/device.ts';
 import { createSlowRow } from '../../../src/telemetry/slow-row.ts';
 import { type Behaviour, createFakeTool, type FakeTool } from '../../fakes/tool.ts';
 
 const PERIOD_MS = 1000;
-const noPeaks: FlopsByPrecision = {
-  fp64: null,
-  fp32: null,
-  tf32: null,
-  bf16: null,
-  fp16: null,
-  fp8: null,
-  int8: null,
-};
 
 /** Reads lines of `id watts`, or `id lost`. */
 const acme: Vendor = {
@@ -57,7 +48,7 @@ function bed(tool: FakeTool) {
     backend: 'auto',
     ladder: createLadder({ clock, retestMs: 100, bootId: 'boot', saved: null }),
     rate: () => ({
-      peakFlops: noPeaks,
+      peakFlops: noFlops,
       peakMethod: null,
       peakSource: 'none',
       achievedMethod: null,

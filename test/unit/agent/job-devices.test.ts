@@ -4,39 +4,22 @@ import { createEnergyMeter, type EnergyMeter } from '../../../src/device/energy.
 import { noFlops } from '../../../src/device/peak/peak.ts';
 import { absentReasons, type Column, type Window, windowStatistics } from '../../../src/protocol/columns.ts';
 import type { DeviceRecord } from '../../../src/protocol/device.ts';
+import { deviceRecord } from '../../fakes/device.ts';
 import { createFakeClock } from '../telemetry/fake-clock.ts';
 
-const recordOf = (slot: number, more: Partial<DeviceRecord> = {}): DeviceRecord => ({
-  slot,
-  parentSlot: null,
-  vendor: 'some',
-  index: slot,
-  id: `card-${slot}`,
-  profile: null,
-  name: 'card',
-  busId: null,
-  serial: null,
-  driverVersion: null,
-  firmwareVersion: null,
-  numaNode: null,
-  backend: 'native',
-  level: 'captures',
-  memoryTotalBytes: null,
-  peakFlops: { ...noFlops, fp16: 100e12 },
-  peakMethod: 'table',
-  peakSource: '',
-  achievedMethod: 'gpm',
-  energyMethod: 'counter',
-  health: 'ok',
-  rung: 'ok',
-  faults: [],
-  cordon: null,
-  processes: [],
-  links: [],
-  absent: {},
-  problem: null,
-  ...more,
-});
+const recordOf = (slot: number, more: Partial<DeviceRecord> = {}): DeviceRecord =>
+  deviceRecord(slot, {
+    vendor: 'some',
+    id: `card-${slot}`,
+    name: 'card',
+    memoryTotalBytes: null,
+    peakFlops: { ...noFlops, fp16: 100e12 },
+    peakMethod: 'table',
+    peakSource: '',
+    achievedMethod: 'gpm',
+    energyMethod: 'counter',
+    ...more,
+  });
 
 /** Devices whose power and rate the test sets; a second at a time. */
 function bench(records: readonly DeviceRecord[]) {

@@ -3,21 +3,13 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import type { Vendor } from '../../../src/device/accelerator.ts';
 import { createBank } from '../../../src/device/bank.ts';
 import { createLadder } from '../../../src/device/health.ts';
+import { noFlops } from '../../../src/device/peak/peak.ts';
 import type { Native, NativeDevice, NativeDevices, NativeEvent } from '../../../src/native.ts';
 import type { Window } from '../../../src/protocol/columns.ts';
-import type { DeviceRecord, FlopsByPrecision } from '../../../src/protocol/device.ts';
+import type { DeviceRecord } from '../../../src/protocol/device.ts';
 import { createFakeClock } from '../telemetry/fake-clock.ts';
 
 const RETEST_MS = 60_000;
-const none: FlopsByPrecision = {
-  fp64: null,
-  fp32: null,
-  tf32: null,
-  bf16: null,
-  fp16: null,
-  fp8: null,
-  int8: null,
-};
 
 /** A vendor whose signals are their own findings, for what the bank does with any vendor. */
 const acme: Vendor = {
@@ -92,7 +84,7 @@ function bed(vendors: readonly Vendor[] = [acme]) {
     backend: 'native',
     ladder: createLadder({ clock, retestMs: RETEST_MS, bootId: 'boot', saved: null }),
     rate: () => ({
-      peakFlops: none,
+      peakFlops: noFlops,
       peakMethod: null,
       peakSource: 'none',
       achievedMethod: null,
