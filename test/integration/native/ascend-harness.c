@@ -150,17 +150,32 @@ static void read_device(const char *arguments) {
   printf("]}\n");
 }
 
+static void put_event(const struct vendor_event *event) {
+  printf("{");
+  put_text("id", event->id);
+  put_text("detail", event->detail);
+  printf("\"kind\":%d,\"code\":%u,\"count\":%u}", (int)event->kind, event->code, event->count);
+}
+
 static void wait_event(const char *arguments) {
   struct vendor_event event = {0};
   int got = vendor->wait(session, atoi(arguments), &event);
-  if (got <= 0) {
-    printf(got == 0 ? "null\n" : "\"none\"\n");
-    return;
+  if (got > 0) put_event(&event);
+  else printf(got == 0 ? "null" : "\"none\"");
+  printf("\n");
+}
+
+// Every event until none came for so many milliseconds: in how many pieces
+// a storm comes is the machine's affair.
+static void gather_events(const char *arguments) {
+  struct vendor_event event = {0};
+  printf("[");
+  for (bool is_first = true; vendor->wait(session, atoi(arguments), &event) > 0; is_first = false) {
+    if (!is_first) printf(",");
+    put_event(&event);
+    memset(&event, 0, sizeof event);
   }
-  printf("{");
-  put_text("id", event.id);
-  put_text("detail", event.detail);
-  printf("\"kind\":%d,\"code\":%u,\"count\":%u}\n", (int)event.kind, event.code, event.count);
+  printf("]\n");
 }
 
 static void close_library(void) {
@@ -180,6 +195,7 @@ int main(void) {
     else if (strcmp(line, "list") == 0) list();
     else if (strcmp(line, "read") == 0) read_device(arguments);
     else if (strcmp(line, "wait") == 0) wait_event(arguments);
+    else if (strcmp(line, "gather") == 0) gather_events(arguments);
     else if (strcmp(line, "close") == 0) {
       close_library();
       printf("true\n");
