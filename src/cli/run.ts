@@ -3,7 +3,6 @@
 import type { Command } from 'commander';
 import { describeError, Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
-import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } from '../config/value.ts';
 import type { JobView } from '../protocol/api.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
@@ -13,65 +12,24 @@ import { findAccess } from './endpoint.ts';
 import { errorExitCode, exitCode, jobExitCode, signalExitCode } from './exit-code.ts';
 import { addConfigFlags, clientKeys, readConfig } from './flags.ts';
 import { followJob } from './follow.ts';
+import { addJobOptions, checkSpec, type JobFlags, readSpec } from './job-options.ts';
 import { describeEnd, describeUsage, say } from './message.ts';
 import { pause, writeOut } from './output.ts';
-import { usageFault } from './usage.ts';
-
-type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
 
 /** A job that waits longer than this says why. */
 const WAIT_NOTICE_MS = 2000;
 const CANCEL_RETRY_MS = 1000;
 /** Two signals within this time are one wish. */
 const REPEATED_SIGNAL_MS = 500;
-const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
-const MAX_MS = 366 * 24 * 3_600_000;
 
-interface RunFlags {
-  readonly accelerators?: string;
-  readonly acceleratorMemory?: string;
-  readonly acceleratorPartition?: string;
-  readonly acceleratorShare?: boolean;
-  readonly cpus?: string;
-  readonly memory?: string;
-  readonly timeLimit?: string;
-  readonly env: readonly string[];
-  readonly name?: string;
-  readonly workdir?: string;
-  readonly priority?: string;
-  readonly grace?: string;
+interface RunFlags extends JobFlags {
   readonly detach?: boolean;
   readonly quiet?: boolean;
   readonly verbose?: boolean;
 }
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  command
-    .argument('<command...>', 'program and its arguments')
-    .passThroughOptions()
-    .option(
-      '--accelerators <N[:MATCH]>',
-      'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
-    )
-    .option('--accelerator-memory <SIZE>', 'least memory of each of them: 40GiB')
-    .option(
-      '--accelerator-partition <KIND>',
-      'partitions of this kind instead of whole ones: 1g.10gb, vir04, any',
-    )
-    .option('--accelerator-share', 'may stand on them together with other jobs that say so too')
-    .option('--cpus <N>', 'CPU cores (default 1)')
-    .option('--memory <SIZE>', 'memory that is reserved on the node: 4GiB')
-    .option('--time-limit <DURATION>', 'longest run time: 90s, 5m, 2h, 1d')
-    .option(
-      '--env <K=V>',
-      'environment of the job; K alone takes the value from here (repeatable)',
-      collect,
-      [],
-    )
-    .option('--name <NAME>', 'name of the job')
-    .option('--workdir <DIR>', "folder on the node (default: the job's own empty workspace)")
-    .option('--priority <N>', '-1000 to 1000, higher runs first (default 0)')
-    .option('--grace <DURATION>', 'time between SIGTERM and SIGKILL when it is stopped (default 10s)')
+  addJobOptions(command.argument('<command...>', 'program and its arguments').passThroughOptions())
     .option('-d, --detach', 'print the id and leave; the job goes on')
     .option('-q, --quiet', 'say nothing about waiting and broken links')
     .option('-v, --verbose', 'say the id, the states and the usage');
@@ -95,163 +53,6 @@ Examples:
   flopd run --accelerators 2:ascend --accelerator-memory 60GiB -- python train.py
   flopd run --cpus 4 --memory 8GiB --time-limit 2h --name train -- ./train.sh --epochs 3
   id=$(flopd run --detach -- make -j8); flopd logs -f "$id"`;
-
-function collect(value: string, before: readonly string[]): string[] {
-  return [...before, value];
-}
-
-/** The specification that the flags ask for. Throws usage faults that name the flag. */
-export function readSpec(
-  words: readonly string[],
-  flags: RunFlags,
-  context: Pick<Context, 'environment'>,
-): JobSpecInput {
-  const read = <T>(flag: string, text: string | undefined, parse: (text: string) => T): T | undefined => {
-    if (text === undefined) return undefined;
-    try {
-      return parse(text);
-    } catch (error) {
-      if (!(error instanceof ValueProblem)) throw error;
-      throw usageFault(`${flag}: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-    }
-  };
-  const cpus = read('--cpus', flags.cpus, (text) => parseNumber(text, { min: 0.01, max: 4096 }, '2 or 0.5'));
-  const memoryBytes = read('--memory', flags.memory, (text) => parseBytes(text));
-  const accelerators = readAccelerators(flags, read);
-  const timeLimitMs = read('--time-limit', flags.timeLimit, (text) =>
-    parseDurationMs(text, { min: 1, max: MAX_MS }, false),
-  );
-  const graceMs = read('--grace', flags.grace, (text) =>
-    parseDurationMs(text, { min: 0, max: 3_600_000 }, false),
-  );
-  const priority = read('--priority', flags.priority, (text) =>
-    parseInteger(text, { min: -1000, max: 1000 }, '10'),
-  );
-  return {
-    version: 1,
-    command: [...words],
-    environment: readEnvironment(flags.env, context),
-    resources: {
-      ...(cpus === undefined ? {} : { cpus }),
-      ...(memoryBytes === undefined ? {} : { memoryBytes }),
-      ...(accelerators === undefined ? {} : { accelerators }),
-    },
-    ...(flags.name === undefined ? {} : { name: flags.name }),
-    ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
-    ...(timeLimitMs === undefined ? {} : { timeLimitMs }),
-    ...(graceMs === undefined ? {} : { graceMs }),
-    ...(priority === undefined ? {} : { priority }),
-  };
-}
-
-type Read = <T>(flag: string, text: string | undefined, parse: (text: string) => T) => T | undefined;
-
-function readAccelerators(flags: RunFlags, read: Read): AcceleratorInput | undefined {
-  const asked = read('--accelerators', flags.accelerators, parseAccelerators);
-  const memoryBytes = read('--accelerator-memory', flags.acceleratorMemory, (text) => parseBytes(text));
-  const partition = read('--accelerator-partition', flags.acceleratorPartition, parsePartition);
-  const shared = flags.acceleratorShare === true ? true : undefined;
-  if (asked === undefined) {
-    const [more] = Object.entries({
-      '--accelerator-memory': memoryBytes,
-      '--accelerator-partition': partition,
-      '--accelerator-share': shared,
-    }).flatMap(([flag, value]) => (value === undefined ? [] : flag));
-    if (more !== undefined)
-      throw usageFault(
-        `${more}: no accelerators are asked for`,
-        'say how many with --accelerators N[:MATCH]',
-      );
-    return undefined;
-  }
-  return {
-    ...asked,
-    ...(memoryBytes === undefined ? {} : { memoryBytes }),
-    ...(partition === undefined ? {} : { partition }),
-    ...(shared === undefined ? {} : { shared }),
-  };
-}
-
-function parsePartition(text: string): string {
-  if (/^[\p{L}\p{N}][\p{L}\p{N}.+_-]*$/u.test(text)) return text;
-  throw new ValueProblem(
-    'not a kind of partition',
-    'write one as "flopd devices" shows it, for example 1g.10gb or vir04, or any',
-  );
-}
-
-function parseAccelerators(text: string): { count: number; match: string | null } {
-  const match = /^(\d+)(?::(.+))?$/s.exec(text);
-  const count = Number(match?.[1]);
-  const name = match?.[2] ?? null;
-  if (match === null || count < 1 || count > 1024 || (name !== null && !/[\p{L}\p{N}]/u.test(name))) {
-    throw new ValueProblem(
-      'not N or N:MATCH with N from 1 to 1024',
-      'write for example 2, 1:nvidia or 8:H200',
-    );
-  }
-  return { count, match: name };
-}
-
-function readEnvironment(
-  entries: readonly string[],
-  { environment }: Pick<Context, 'environment'>,
-): Record<string, string> {
-  const found = new Map<string, string>();
-  for (const entry of entries) {
-    const at = entry.indexOf('=');
-    const name = at < 0 ? entry : entry.slice(0, at);
-    if (!ENVIRONMENT_NAME.test(name))
-      throw usageFault(
-        `--env: ${JSON.stringify(name)} is no name of a variable`,
-        'write NAME=VALUE, the name of letters, digits and underscores, not starting with a digit',
-      );
-    if (name.startsWith('FLOPD_'))
-      throw usageFault(
-        `--env: ${JSON.stringify(name)} is set by flopd itself`,
-        'choose a name that does not start with FLOPD_',
-      );
-    const value = at < 0 ? environment[name] : entry.slice(at + 1);
-    if (value === undefined)
-      throw usageFault(
-        `--env: ${JSON.stringify(name)} is not set here`,
-        `write --env ${name}=VALUE, or leave it out`,
-      );
-    found.set(name, value);
-  }
-  return Object.fromEntries(found);
-}
-
-/** Checks here what the scheduler would refuse anyway, so that a mistake is exit code 2 and names the flag. */
-async function checkSpec(spec: JobSpecInput): Promise<JobSpecInput> {
-  const { jobSpecSchema } = await import('../protocol/spec.ts');
-  const parsed = jobSpecSchema.safeParse(spec);
-  if (parsed.success) return spec;
-  const issue = parsed.error.issues[0];
-  const path = issue?.path.map(String) ?? [];
-  const flag =
-    specFlags[path.slice(0, 3).join('.')] ??
-    specFlags[path.slice(0, 2).join('.')] ??
-    specFlags[path[0] ?? ''] ??
-    path.join('.');
-  const what = path[0] === 'environment' && path[1] !== undefined ? ` ${JSON.stringify(path[1])}` : '';
-  throw usageFault(`${flag}:${what} ${issue?.message ?? 'is not valid'}`, 'see "flopd run --help"');
-}
-
-const specFlags: Readonly<Record<string, string>> = {
-  command: 'command',
-  environment: '--env',
-  name: '--name',
-  workingDirectory: '--workdir',
-  timeLimitMs: '--time-limit',
-  graceMs: '--grace',
-  priority: '--priority',
-  'resources.cpus': '--cpus',
-  'resources.memoryBytes': '--memory',
-  'resources.accelerators': '--accelerators',
-  'resources.accelerators.memoryBytes': '--accelerator-memory',
-  'resources.accelerators.partition': '--accelerator-partition',
-};
 
 /** What Ctrl-C has done so far. */
 interface StopState {

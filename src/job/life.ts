@@ -12,6 +12,7 @@ import {
   type ExecutionEvents,
   type Executor,
   jobFile,
+  noContainment,
   type ProcessEnd,
   type StartRequest,
   unknownEnd,
@@ -160,7 +161,20 @@ export function createLife(options: LifeOptions): Life {
     );
     const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
     const deviceNodes = granted?.deviceNodes ?? [];
-    return { jobId, epoch, spec: order.spec, folder, environment, workingDirectory, deviceNodes, bootId };
+    const { disconnect, outputQuotaBytes } = order.spec;
+    return {
+      jobId,
+      epoch,
+      spec: order.spec,
+      folder,
+      environment,
+      workingDirectory,
+      deviceNodes,
+      bootId,
+      containment: noContainment,
+      outputQuotaBytes,
+      leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+    };
   }
 
   function prepare(attempt: Attempt): void {

@@ -192,6 +192,10 @@ function usageOf({ end, order, meter, energy }: SettleFacts): Usage {
     return value;
   };
   const durationMs = known('durationMs', end.durationMs);
+  const counted = (key: string, value: number | null): number | null => {
+    if (value === null) absent[key] = ran ? 'no control group counted it' : unknown;
+    return value;
+  };
   const reading = typeof meter === 'object' ? meter : null;
   const devices = ran ? (energy.devices ?? null) : null;
   const byDevices = reading?.flop == null && devices !== null && 'flop' in devices ? devices : null;
@@ -221,6 +225,8 @@ function usageOf({ end, order, meter, energy }: SettleFacts): Usage {
     cpuUserSeconds: known('cpuUserSeconds', end.cpuUserSeconds),
     cpuSystemSeconds: known('cpuSystemSeconds', end.cpuSystemSeconds),
     maxResidentBytes: known('maxResidentBytes', end.maxResidentBytes),
+    memoryPeakBytes: counted('memoryPeakBytes', end.memoryPeakBytes),
+    processesPeak: counted('processesPeak', end.processesPeak),
     deviceSeconds,
     energyJoules: joules,
     energyMethod: 'joules' in energy ? (energy.method ?? null) : null,
@@ -250,6 +256,10 @@ export function settleJob(facts: SettleFacts): JobResult {
     endedAtMs: end.endedAtMs,
     usage: usageOf(facts),
     limits,
+    isolation: {},
+    outOfMemory: end.outOfMemory,
+    gaps: [...end.gaps],
+    outputs: [],
     stdoutBytes: end.stdoutBytes,
     stderrBytes: end.stderrBytes,
   };

@@ -151,6 +151,8 @@ export const startOrderSchema = z.strictObject({
   jobId: id,
   epoch,
   spec: jobSpecSchema,
+  /** Which of its array it is; null for a job of its own. */
+  array: z.strictObject({ id, index: count, size: count }).nullable().default(null),
   /** Ids of the devices or partitions that the job is granted, as many as its specification asks for. */
   devices: z.array(z.string().min(1).max(96)).max(1024).default([]),
 });

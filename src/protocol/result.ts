@@ -37,6 +37,9 @@ export const usageSchema = z.strictObject({
   cpuUserSeconds: z.number().nonnegative().nullable(),
   cpuSystemSeconds: z.number().nonnegative().nullable(),
   maxResidentBytes: z.number().nonnegative().nullable(),
+  /** Most memory and most processes that all of the job had at one time, by its control group. */
+  memoryPeakBytes: z.number().nonnegative().nullable().default(null),
+  processesPeak: z.number().int().nonnegative().nullable().default(null),
   /** Time that the job held devices for, times their number. */
   deviceSeconds: z.number().nonnegative().nullable().default(null),
   /** Energy attributed to the job. */
@@ -63,7 +66,36 @@ export const endKinds = [
   'lost',
   'refused',
   'deviceFault',
+  'disconnected',
 ] as const;
+
+/** Bytes of a stream that the job wrote and that are not kept: from and to are offsets in what it wrote. */
+export const outputGapSchema = z.strictObject({
+  stream: z.enum(['stdout', 'stderr']),
+  fromByte: z.number().int().nonnegative(),
+  toByte: z.number().int().nonnegative(),
+  /** quota: more than the job may keep · disk: the disk refused them · lost: read by a shim that was killed */
+  reason: z.enum(['quota', 'disk', 'lost']),
+});
+export type OutputGap = z.output<typeof outputGapSchema>;
+
+/** A file or folder of the workspace that was kept, or why it could not be. */
+export const keptOutputSchema = z.strictObject({
+  path: z.string().max(1024),
+  kind: z.enum(['file', 'tree']).nullable(),
+  digest: z.string().max(64).nullable(),
+  sizeBytes: z.number().int().nonnegative().nullable(),
+  problem: z.string().max(256).nullable(),
+});
+export type KeptOutput = z.output<typeof keptOutputSchema>;
+
+/** What the kernel said of the job's memory; null where nothing counted it. */
+export const outOfMemorySchema = z.strictObject({
+  /** Processes of the job that the kernel killed for its memory. */
+  kills: z.number().int().nonnegative(),
+  /** When the first was noticed. */
+  firstAtMs: z.number().nullable(),
+});
 
 export const jobResultSchema = z.strictObject({
   version: z.literal(1),
@@ -86,6 +118,12 @@ export const jobResultSchema = z.strictObject({
   usage: usageSchema,
   /** Which mechanism held each limit, e.g. `{timeLimit: "shim", memory: "none"}`. */
   limits: z.record(z.string().max(32), z.string().max(64)),
+  /** Which wall stood where, or why none did, e.g. `{sandbox: "bubblewrap", user: "uid 700003", devices: "nodes"}`. */
+  isolation: z.record(z.string().max(32), z.string().max(256)).default({}),
+  outOfMemory: outOfMemorySchema.nullable().default(null),
+  /** What of the output was not kept; offsets of what is kept count on without them. */
+  gaps: z.array(outputGapSchema).max(64).default([]),
+  outputs: z.array(keptOutputSchema).max(64).default([]),
   stdoutBytes: z.number().int().nonnegative(),
   stderrBytes: z.number().int().nonnegative(),
 });

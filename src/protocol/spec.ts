@@ -49,20 +49,105 @@ export const acceleratorRequestSchema = z.strictObject({
 });
 export type AcceleratorRequest = z.output<typeof acceleratorRequestSchema>;
 
+const bytesPerSecond = z.number().int().min(1024).max(Number.MAX_SAFE_INTEGER).nullable().default(null);
+
 export const resourcesSchema = z.strictObject({
   /** CPU cores, in hundredths of a core. */
   cpus: z.number().min(0.01).max(4096).multipleOf(0.01).default(1),
-  /** Memory that placement reserves on the node; null reserves nothing. */
+  /** Memory that placement reserves on the node, and that the job cannot exceed; null reserves and limits nothing. */
   memoryBytes: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER).nullable().default(null),
   accelerators: acceleratorRequestSchema.nullable().default(null),
+  /** Processes and threads at the same time; null for the node's own limit. */
+  processes: z.number().int().min(1).max(4_194_304).nullable().default(null),
+  /** Throughput of the disk that holds the workspace; null for no limit. */
+  diskReadBytesPerSecond: bytesPerSecond,
+  diskWriteBytesPerSecond: bytesPerSecond,
 });
+
+/** Path below the workspace: relative, without empty, `.` or `..` steps. */
+export const workspacePathSchema = text(1024)
+  .regex(/^[^/]/, 'must be a path below the workspace')
+  .refine(
+    (path) => path.split('/').every((step) => step !== '' && step !== '.' && step !== '..'),
+    'must not have empty steps, "." or ".."',
+  );
+
+export const digestSchema = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in lower-case hexadecimal');
+
+/** A file, or a folder with all below it, that lies in the workspace before the program starts. */
+export const inputSchema = z.strictObject({
+  path: workspacePathSchema,
+  /** `tree`: the digest is that of its list of files (protocol/files.ts). */
+  kind: z.enum(['file', 'tree']),
+  digest: digestSchema,
+  sizeBytes: z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER),
+  executable: z.boolean().default(false),
+});
+
+/** What happens to a running job whose node has lost its scheduler. */
+export const disconnectSchema = z.discriminatedUnion('policy', [
+  /** It goes on; its result is told when the link is back. */
+  z.strictObject({ policy: z.literal('keep') }),
+  /** It is stopped when the scheduler has not been heard for so long; 0: at once. */
+  z.strictObject({
+    policy: z.literal('stop'),
+    afterMs: z
+      .number()
+      .int()
+      .min(0)
+      .max(7 * 24 * 3600 * 1000),
+  }),
+]);
+
+/** Ends after which a job may be started again, at the next epoch. */
+export const retryCauses = [
+  'failed',
+  'failedToStart',
+  'timeLimit',
+  'outOfMemory',
+  'deviceFault',
+  'disconnected',
+  'lost',
+] as const;
+
+export const retrySchema = z.strictObject({
+  /** How often it is started again at most, after the first time. */
+  times: z.number().int().min(0).max(100).default(0),
+  on: z.array(z.enum(retryCauses)).default(['deviceFault', 'disconnected', 'lost']),
+  /** Wait before the first; doubled for each further one, at most an hour. */
+  delayMs: z.number().int().min(0).max(3600_000).default(1000),
+});
+
+export const dependencySchema = z.strictObject({
+  /** A job, or an array of jobs: then all of them. */
+  job: z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/, 'must be the id of a job or array'),
+  /** completed: with exit code 0 · failed: in any other way · ended: in any way */
+  condition: z.enum(['completed', 'failed', 'ended']).default('completed'),
+});
+
+export const MAX_ARRAY_JOBS = 10_000;
+export const arraySchema = z.strictObject({
+  first: z.number().int().min(0).max(1_000_000),
+  last: z.number().int().min(0).max(1_000_000),
+  /** How many of them may be with nodes at the same time; null for no limit. */
+  maxRunning: z.number().int().min(1).max(MAX_ARRAY_JOBS).nullable().default(null),
+});
+
+export const checkpointSignals = ['SIGUSR1', 'SIGUSR2', 'SIGHUP', 'SIGINT', 'SIGTERM', 'SIGCONT'] as const;
 
 export const jobSpecSchema = z
   .strictObject({
     version: z.literal(1),
     name: nameSchema.nullable().default(null),
     /** Which executor carries it out; a node offers those in its hello. */
-    executor: z.enum(['process']).default('process'),
+    executor: z.enum(['process', 'container']).default('process'),
+    /** Image of the container executor: a name that its runtime knows, `registry/name:tag` or `name@digest`. */
+    image: z
+      .string()
+      .max(512)
+      .regex(/^[A-Za-z0-9][\w./:@-]*$/, 'must be the name of an image')
+      .nullable()
+      .default(null),
     command: z
       .array(text(MAX_COMMAND_BYTES))
       .min(1, 'must name a program')
@@ -73,7 +158,38 @@ export const jobSpecSchema = z
     environment: z.record(environmentNameSchema, text(MAX_COMMAND_BYTES)).default({}),
     /** Absolute folder on the node; null for the job's own empty workspace. */
     workingDirectory: text(4096).regex(/^\//, 'must be an absolute path').nullable().default(null),
-    resources: resourcesSchema.default({ cpus: 1, memoryBytes: null, accelerators: null }),
+    resources: resourcesSchema.default(() => resourcesSchema.parse({})),
+    /** none: no network at all, not even the host's loopback. */
+    network: z.enum(['host', 'none']).default('host'),
+    inputs: z.array(inputSchema).max(64).default([]),
+    /** What is kept of the workspace when the job has ended: files, or folders with all below them. */
+    outputs: z.array(workspacePathSchema).max(64).default([]),
+    /** Whether and how long the workspace stays on the node after the end. */
+    keepWorkspace: z
+      .strictObject({
+        when: z.enum(['never', 'failed', 'always']),
+        forMs: z
+          .number()
+          .int()
+          .min(0)
+          .max(30 * 24 * 3600 * 1000),
+      })
+      .default({ when: 'never', forMs: 0 }),
+    /** Most bytes of each output stream that are kept; null for the node's own limit. What is cut is told as a gap. */
+    outputQuotaBytes: z.number().int().min(4096).max(Number.MAX_SAFE_INTEGER).nullable().default(null),
+    /** Sent to the job's main process so long before its time limit, once. */
+    checkpoint: z
+      .strictObject({
+        signal: z.enum(checkpointSignals),
+        beforeMs: z.number().int().min(1).max(MAX_TIME_LIMIT_MS),
+      })
+      .nullable()
+      .default(null),
+    disconnect: disconnectSchema.default({ policy: 'keep' }),
+    retry: retrySchema.default(() => retrySchema.parse({})),
+    dependencies: z.array(dependencySchema).max(64).default([]),
+    /** Submits one job for each index; each of them carries the whole. */
+    array: arraySchema.nullable().default(null),
     /** Longest run time, from the start of the process; null for none. */
     timeLimitMs: z.number().int().min(1).max(MAX_TIME_LIMIT_MS).nullable().default(null),
     /** Time between SIGTERM and SIGKILL when the job is stopped. */
@@ -81,6 +197,21 @@ export const jobSpecSchema = z
     /** Higher runs first; equal priorities in order of submission. */
     priority: z.number().int().min(-1000).max(1000).default(0),
   })
+  .refine((spec) => (spec.image !== null) === (spec.executor === 'container'), {
+    path: ['image'],
+    message: 'goes with the executor "container", and that one needs it',
+  })
+  .refine((spec) => spec.checkpoint === null || spec.checkpoint.beforeMs < (spec.timeLimitMs ?? 0), {
+    path: ['checkpoint'],
+    message: 'needs a time limit that is longer',
+  })
+  .refine(
+    ({ array }) => array === null || (array.last >= array.first && array.last - array.first < MAX_ARRAY_JOBS),
+    {
+      path: ['array'],
+      message: `must go from a smaller to a larger index, over at most ${MAX_ARRAY_JOBS} jobs`,
+    },
+  )
   .refine((spec) => spec.command[0] !== '', { path: ['command', 0], message: 'must name a program' })
   .refine((spec) => commandBytes(spec) <= MAX_COMMAND_BYTES, {
     path: ['command'],

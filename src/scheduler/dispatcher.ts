@@ -255,6 +255,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const job: JobRecord = {
         id,
         spec,
+        array: null,
         state: 'PENDING',
         submittedAtMs: clock.wallMs(),
         epoch: 0,
@@ -262,6 +263,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         devices: [],
         startedAtMs: null,
         endedAtMs: null,
+        retries: 0,
+        notBeforeMs: null,
         cancelBy: null,
         result: null,
         reason: '',

@@ -226,9 +226,10 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
 
   function order(order: Order): void {
     const orderId = createId('order');
-    const { id: jobId, epoch, spec, devices } = order.job;
+    const { id: jobId, epoch, spec, array, devices } = order.job;
     orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
-    if (order.kind === 'start') send({ type: 'start', orderId, jobId, epoch, spec, devices: [...devices] });
+    if (order.kind === 'start')
+      send({ type: 'start', orderId, jobId, epoch, spec, array, devices: [...devices] });
     else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
   }
 

@@ -1,6 +1,49 @@
 // What an executor is: it turns a granted start order into a running job that outlives this process, and finds it
 // again. It decides no policy, retries nothing and parses no wire bytes. Facts about an end come only from here.
+import type { OutputGap } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
+
+/** A control group for one attempt: made by its shim, which puts the job in, reads its counters and removes it. */
+export interface CgroupPlan {
+  /** Absolute; the folder above it exists. */
+  readonly folder: string;
+  readonly version: 1 | 2;
+  /** Controllers that act in it, by their kernel names: `memory`, `pids`, `cpu`, `cpuacct`, `io`, `blkio`, … */
+  readonly controllers: readonly string[];
+  /** Files in it and what is written to each, in this order, before the job is put in. */
+  readonly settings: readonly (readonly [file: string, value: string])[];
+}
+
+/** How a job is walled in and limited. Data: decided before the start (job/containment/), carried out by the shim. */
+export interface Containment {
+  /** User that the job runs as; null for the agent's own. */
+  readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] } | null;
+  /** Sandbox program and arguments that the job is started through, up to and including `--`; empty for none. */
+  readonly wrap: readonly string[];
+  readonly cgroups: readonly CgroupPlan[];
+  /** By name without RLIMIT_ (`NOFILE`), hard and soft alike, in the kernel's units. */
+  readonly rlimits: Readonly<Record<string, number>>;
+  /** Which mechanism holds which limit and which wall, for the result (`JobResult.limits`, `.isolation`). */
+  readonly limits: Readonly<Record<string, string>>;
+  readonly isolation: Readonly<Record<string, string>>;
+}
+
+export const noContainment: Containment = {
+  user: null,
+  wrap: [],
+  cgroups: [],
+  rlimits: {},
+  limits: {},
+  isolation: {},
+};
+
+/** A program that the shim runs, as the agent's user, when the job has ended and before the end is recorded. */
+export interface AfterCommand {
+  readonly command: readonly string[];
+  /** File of the attempt's folder that takes its standard output; null to drop it. */
+  readonly outputFile: string | null;
+  readonly timeoutMs: number;
+}
 
 /** A granted order, ready to start. */
 export interface StartRequest {
@@ -16,6 +59,11 @@ export interface StartRequest {
   readonly deviceNodes: readonly string[];
   /** The kernel's boot id at present. */
   readonly bootId: string;
+  readonly containment: Containment;
+  /** Most bytes of each stream that are kept; null for no limit. */
+  readonly outputQuotaBytes: number | null;
+  /** The job is stopped when nobody renews its lease for so long; null: it needs none. */
+  readonly leaseMs: number | null;
 }
 
 /** An attempt that an earlier agent process took on. */
@@ -35,8 +83,8 @@ export interface ProcessEnd {
   readonly kind: 'exited' | 'signalled' | 'failedToStart' | 'lost';
   readonly exitCode: number | null;
   readonly signal: number | null;
-  /** Why the executor stopped it, if it did: its time limit, or `stop`. */
-  readonly stopped: 'timeLimit' | 'stop' | null;
+  /** Why the executor stopped it, if it did: its time limit, a lease that ran out, or `stop`. */
+  readonly stopped: 'timeLimit' | 'lease' | 'stop' | null;
   /** True when SIGTERM was not enough. */
   readonly killed: boolean;
   /** Of a failed start: which step (`chdir`, `exec`, …; `claim` when it was never begun) and errno name (`ENOENT`). */
@@ -48,6 +96,13 @@ export interface ProcessEnd {
   readonly cpuUserSeconds: number | null;
   readonly cpuSystemSeconds: number | null;
   readonly maxResidentBytes: number | null;
+  /** By the job's control groups; null where there were none. */
+  readonly memoryPeakBytes: number | null;
+  readonly processesPeak: number | null;
+  readonly outOfMemory: { readonly kills: number; readonly firstAtMs: number | null } | null;
+  /** Settings of control groups and limits that the kernel refused, in words: those limits did not hold. */
+  readonly refusedLimits: readonly string[];
+  readonly gaps: readonly OutputGap[];
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
   /** What else a person must know, a clause: why it is lost, output that a full disk refused, processes left over. */
@@ -68,6 +123,11 @@ export const unknownEnd: Omit<ProcessEnd, 'endedAtMs'> = {
   cpuUserSeconds: null,
   cpuSystemSeconds: null,
   maxResidentBytes: null,
+  memoryPeakBytes: null,
+  processesPeak: null,
+  outOfMemory: null,
+  refusedLimits: [],
+  gaps: [],
   stdoutBytes: 0,
   stderrBytes: 0,
   detail: null,
@@ -86,6 +146,8 @@ export interface ExecutionEvents {
 export interface Execution {
   /** Asks the job to end: SIGTERM, after `graceMs` SIGKILL to all that is left. Safe to repeat; never throws. */
   stop(graceMs: number): void;
+  /** Prolongs the lease: the job is stopped when this much time passes without another renewal. Never throws. */
+  renew(leaseMs: number): void;
   /** Forgets the job without touching it, when the agent itself stops. */
   detach(): void;
 }

@@ -95,6 +95,9 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
         attempt.stopGraceMs = graceMs;
         if (attempt.phase === 'attached') attempt.socket?.write(`stop ${graceMs}\n`);
       },
+      renew(leaseMs) {
+        if (attempt.phase === 'attached') attempt.socket?.write(`lease ${leaseMs}\n`);
+      },
       detach() {
         if (attempt.phase === 'ended') return;
         attempt.phase = 'detached';

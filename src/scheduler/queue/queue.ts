@@ -14,6 +14,8 @@ import type { JobSpec } from '../../protocol/spec.ts';
 export interface JobRecord {
   readonly id: string;
   readonly spec: JobSpec;
+  /** Which of its array it is; null for a job of its own. */
+  readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   readonly state: JobState;
   readonly submittedAtMs: number;
   /** Attempt that is (or was last) ordered; 0 before the first. */
@@ -23,6 +25,10 @@ export interface JobRecord {
   readonly devices: readonly string[];
   readonly startedAtMs: number | null;
   readonly endedAtMs: number | null;
+  /** How often it has been started again after an end that its retry policy names. */
+  readonly retries: number;
+  /** It waits at least until then (wall clock); null where nothing holds it back. */
+  readonly notBeforeMs: number | null;
   /** Who asked for cancellation, or null. */
   readonly cancelBy: string | null;
   readonly result: JobResult | null;
@@ -30,7 +36,7 @@ export interface JobRecord {
   readonly reason: string;
 }
 
-export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'submittedAtMs'>>;
+export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'array' | 'submittedAtMs'>>;
 
 export interface NodeRecord {
   readonly id: string;

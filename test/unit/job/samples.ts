@@ -11,6 +11,7 @@ export function startOrder(jobId: string, epoch = 1, spec: Partial<JobSpecInput>
     jobId,
     epoch,
     spec: jobSpecSchema.parse({ version: 1, command: ['true'], ...spec }),
+    array: null,
     devices: [],
   };
 }
@@ -37,6 +38,11 @@ export function processEnd(change: Partial<ProcessEnd> = {}): ProcessEnd {
     stdoutBytes: 0,
     stderrBytes: 0,
     detail: null,
+    memoryPeakBytes: null,
+    processesPeak: null,
+    outOfMemory: null,
+    refusedLimits: [],
+    gaps: [],
     ...change,
   };
 }

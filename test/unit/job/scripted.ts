@@ -38,6 +38,7 @@ export function createScriptedExecutor() {
     runs.push(run);
     return {
       stop: (graceMs: number) => void run.stops.push(graceMs),
+      renew() {},
       detach() {
         run.detached = true;
       },

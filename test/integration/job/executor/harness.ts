@@ -4,12 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { onTestFinished } from 'vitest';
-import type {
-  Execution,
-  ExecutionEvents,
-  Executor,
-  ProcessEnd,
-  StartRequest,
+import {
+  type Execution,
+  type ExecutionEvents,
+  type Executor,
+  noContainment,
+  type ProcessEnd,
+  type StartRequest,
 } from '../../../../src/job/executor/executor.ts';
 import { nativePaths } from '../../../../src/native.ts';
 import { type JobSpec, type JobSpecInput, jobSpecSchema } from '../../../../src/protocol/spec.ts';
@@ -57,6 +58,9 @@ export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version
     workingDirectory: spec.workingDirectory ?? join(folder, 'workspace'),
     deviceNodes: [],
     bootId,
+    containment: noContainment,
+    outputQuotaBytes: null,
+    leaseMs: null,
   };
 }
 

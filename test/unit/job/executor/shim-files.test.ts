@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { StartRequest } from '../../../../src/job/executor/executor.ts';
+import { noContainment, type StartRequest } from '../../../../src/job/executor/executor.ts';
 import { encodeSpec, parseEnd, parseStarted } from '../../../../src/job/executor/shim-files.ts';
 import { parseShimLine } from '../../../../src/job/executor/shim-link.ts';
 import { startOrder } from '../samples.ts';
@@ -44,6 +44,11 @@ describe('end record', () => {
       cpuUserSeconds: 0.25,
       cpuSystemSeconds: 0.5,
       maxResidentBytes: 4096,
+      memoryPeakBytes: null,
+      processesPeak: null,
+      outOfMemory: null,
+      refusedLimits: [],
+      gaps: [],
       stdoutBytes: 3,
       stderrBytes: 4,
       detail: null,
@@ -111,6 +116,9 @@ test('an order holds its fields between NULs, whatever is in them', () => {
         workingDirectory: '/w',
         deviceNodes: [],
         bootId: 'b',
+        containment: noContainment,
+        outputQuotaBytes: null,
+        leaseMs: null,
       };
       const fields = encodeSpec('job-1.1', '../announce', request).toString().split('\0');
       const wellFormed = (text: string) => Buffer.from(text).toString();

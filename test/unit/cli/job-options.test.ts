@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../../src/base/fault.ts';
-import { readSpec } from '../../../src/cli/run.ts';
+import { readSpec } from '../../../src/cli/job-options.ts';
 import { jobSpecSchema } from '../../../src/protocol/spec.ts';
 
 const environment = { HERE: 'value', EMPTY: '' };
