@@ -119,7 +119,7 @@ export const vendorRule: WordRule = {
       '^src/device/(?:(?:peak/)?catalogue|vendors)\\.ts$',
       '^native/vendor/(?:catalogue\\.c|kernel-log\\.h)$',
       // Where users meet vendors: the list of their tools, and examples in help.
-      '^src/cli/(?:job-options|drain|devices|doctor-check)\\.ts$',
+      '^src/cli/(?:run|job-options|drain|devices|doctor-check)\\.ts$',
       // What other exporters call things, and products that can be simulated.
       '^src/(?:config/(?:keys|peak-flops)|cli/up)\\.ts$',
       '^src/exporter/(?:dcgm-page|npu-exporter-page|vendor-word|exporter)\\.ts$',
