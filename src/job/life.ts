@@ -1,9 +1,7 @@
 // The life of one attempt after its order was accepted: start or recovery, the facts that its executor tells, the one
 // result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError, errnoOf } from '../base/fault.ts';
-import { makeFolder } from '../base/folder.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
@@ -18,8 +16,8 @@ import {
   unknownEnd,
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import type { JobFolders } from './folders.ts';
 import type { Journal } from './journal.ts';
-import { readMeter, removeFolder } from './output.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
 
@@ -55,10 +53,11 @@ export interface LifeOptions extends JobsOptions {
   readonly book: Book;
   readonly journal: () => Journal;
   readonly hit: Hit;
+  readonly folders: JobFolders;
 }
 
 export function createLife(options: LifeOptions): Life {
-  const { book, journal, events, hit, clock, log, nodeId, bootId } = options;
+  const { book, journal, events, hit, folders, clock, log, nodeId, bootId } = options;
   const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.name, executor]));
   const underWay = new Set<Promise<void>>();
   const removals: Attempt[] = [];
@@ -110,7 +109,7 @@ export function createLife(options: LifeOptions): Life {
   async function settle(attempt: Attempt, end: ProcessEnd): Promise<void> {
     hit('exit.seen');
     attempt.execution = null;
-    const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
+    const meter = end.kind === 'failedToStart' ? null : await folders.readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted } = attempt;
@@ -178,8 +177,7 @@ export function createLife(options: LifeOptions): Life {
   }
 
   function prepare(attempt: Attempt): void {
-    const folder = folderOf(attempt);
-    mkdirSync(folder, { mode: 0o700 });
+    folders.make(folderOf(attempt));
     hit('folder.made');
   }
 
@@ -187,7 +185,7 @@ export function createLife(options: LifeOptions): Life {
   function prepareWorkspace(attempt: Attempt): void {
     const { jobId, epoch } = attempt;
     try {
-      mkdirSync(join(folderOf(attempt), jobFile.workspace), { mode: 0o700 });
+      folders.makeWorkspace(folderOf(attempt), false);
     } catch (error) {
       log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the workspace of a job cannot be made');
     }
@@ -206,7 +204,7 @@ export function createLife(options: LifeOptions): Life {
       const { jobId, epoch } = attempt;
       hit('cleanup.begun');
       try {
-        await removeFolder(folderOf(attempt), options.native ?? null);
+        await folders.remove(folderOf(attempt));
       } catch (error) {
         log.warn(
           { err: error, jobId, epoch },
@@ -256,7 +254,7 @@ export function createLife(options: LifeOptions): Life {
       const folder = folderOf(attempt);
       const { jobId, epoch, stop } = attempt;
       try {
-        makeFolder(join(folder, jobFile.workspace));
+        folders.makeWorkspace(folder, true);
       } catch (error) {
         log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
       }

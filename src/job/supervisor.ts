@@ -13,11 +13,9 @@
 // - A refusal is an answer for good: the same (job, epoch) gets it again, so a late copy of an order starts nothing.
 // - One result per attempt, written once; it is told when it is on disk, again after each restart until it is
 //   acknowledged. Only a broken disk lets it be told earlier; it would be made again from the same facts.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
-import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
@@ -43,11 +41,11 @@ import {
 } from './device-admission.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife, type Life } from './life.ts';
-import { readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
 import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
@@ -82,6 +80,8 @@ export interface JobsOptions {
   readonly random?: () => number;
   readonly hit?: Hit;
   readonly disk?: JournalDisk;
+  /** Where attempts have their folders; without it, on the disk below `folder`. */
+  readonly folders?: JobFolders;
 }
 
 const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
@@ -94,7 +94,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   const { clock, log, bootId } = options;
   const hit = options.hit ?? (() => {});
   const jobsFolder = join(options.folder, 'jobs');
-  makeFolder(jobsFolder);
+  const folders = options.folders ?? createJobFolders(options.native ?? null);
+  const found = folders.open(jobsFolder);
 
   const book = createBook();
   const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));
@@ -108,7 +109,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   for (const record of read.records)
     if (!book.replay(record))
       log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
-  const life = createLife({ ...options, hit, book, journal: () => journal });
+  const life = createLife({ ...options, hit, folders, book, journal: () => journal });
 
   const retention = every(clock, SWEEP_PERIOD_MS, () => {
     for (const attempt of book.ended()) {
@@ -227,7 +228,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     life.prepareWorkspace(attempt);
     if (!(await attempt.durable)) {
       life.release(attempt);
-      await removeFolder(life.folderOf(attempt), options.native ?? null).catch(() => {});
+      await folders.remove(life.folderOf(attempt)).catch(() => {});
       return refuse(
         jobId,
         epoch,
@@ -299,7 +300,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
-  recoverAll(book, life, jobsFolder, options.native ?? null, log);
+  recoverAll({ book, life, folders, jobsFolder, found, log });
 
   return {
     start,
@@ -352,7 +353,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async readOutput(jobId, epoch, stream, offset, limit) {
       const attempt = book.find(jobId, epoch);
-      return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
+      return attempt === null ? null : folders.readOutput(life.folderOf(attempt), stream, offset, limit);
     },
 
     runningCount() {
@@ -371,22 +372,33 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   };
 }
 
+interface Left {
+  readonly book: Book;
+  readonly life: Life;
+  readonly folders: JobFolders;
+  readonly jobsFolder: string;
+  /** Names in that folder. */
+  readonly found: readonly string[];
+  readonly log: Log;
+}
+
 /** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native | null, log: Log): void {
-  for (const entry of readdirSync(jobsFolder)) {
+function recoverAll({ book, life, folders, jobsFolder, found, log }: Left): void {
+  for (const entry of found) {
     const match = ATTEMPT_FOLDER.exec(entry);
     if (match === null) continue;
     const jobId = match[1] ?? '';
     const epoch = Number(match[2]);
     if (book.find(jobId, epoch) !== null) continue;
-    if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
+    // Made for an order whose intent never reached the disk.
+    if (folders.removeIfEmpty(join(jobsFolder, entry))) continue;
     if (book.closed(jobId, epoch) === null) {
       log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
       book.add({ jobId, epoch, order: null, bootId: null, granted: null });
     } else
-      void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
-        log.warn({ err: error }, 'old folder stays'),
-      );
+      void folders
+        .remove(join(jobsFolder, entry))
+        .catch((error: unknown) => log.warn({ err: error }, 'old folder stays'));
   }
   for (const attempt of [...book.attempts()]) {
     if (attempt.result === null) life.recover(attempt);

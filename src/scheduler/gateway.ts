@@ -23,7 +23,7 @@ import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { Refusal, type ServerSession, startServerSession } from './session.ts';
+import { Refusal, type ServerSession, type ServerSocket, startServerSession } from './session.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
@@ -37,6 +37,8 @@ const LENGTHS_AT_ONCE = 32;
 
 export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. */
+  accept(connection: ServerSocket, known: () => void): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -122,28 +124,30 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    sockets.handleUpgrade(request, socket, head, (connection) => {
-      const session = startServerSession(connection, {
-        schedulerId: options.schedulerId,
-        heartbeatMs: HEARTBEAT_MS,
-        telemetryMs: TELEMETRY_MS,
-        clock,
-        log,
-        refusals,
-        fleet,
-        output,
-        dispatcher: options.dispatcher,
-        admit,
-        outputsOf,
-        remember,
-        authenticated: known,
-        received: options.received,
-        ended(ended) {
-          sessions.delete(ended);
-        },
-      });
-      sessions.add(session);
+    sockets.handleUpgrade(request, socket, head, (connection) => accept(connection, known));
+  }
+
+  function accept(connection: ServerSocket, known: () => void): void {
+    const session = startServerSession(connection, {
+      schedulerId: options.schedulerId,
+      heartbeatMs: HEARTBEAT_MS,
+      telemetryMs: TELEMETRY_MS,
+      clock,
+      log,
+      refusals,
+      fleet,
+      output,
+      dispatcher: options.dispatcher,
+      admit,
+      outputsOf,
+      remember,
+      authenticated: known,
+      received: options.received,
+      ended(ended) {
+        sessions.delete(ended);
+      },
     });
+    sessions.add(session);
   }
 
   function admit(hello: Hello, challenge: Challenge): { rebooted: boolean } {
@@ -202,6 +206,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   return {
     upgrade,
+    accept,
     async close() {
       closing = true;
       sweeper.cancel();

@@ -7,13 +7,12 @@
 // The agent may delete what has been acknowledged, so only synced lengths are acknowledged. While the disk is full,
 // chunks wait here within a bound and are tried again; the rest is dropped, and the agent, which has no
 // acknowledgement for it, sends it again.
-import { constants, statSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
+import { createOutputDisk, type OutputDisk } from './output-disk.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 
@@ -99,30 +98,16 @@ export function createOutputStore(options: {
   readonly clock: Clock;
   readonly log: Log;
   readonly events: OutputEvents;
+  readonly disk?: OutputDisk;
 }): OutputStore {
   const { folder, clock, log, events } = options;
-  const handles = createHandleCache(openFile);
+  const disk = options.disk ?? createOutputDisk();
+  const handles = createHandleCache(disk.open);
   const outputs = new Map<string, Promise<JobOutput>>();
   let closed = false;
   /** Streams whose writes found no space, each with what ends its wait for the next try. */
   const full = new Map<StreamState, () => void>();
   let heldBytes = 0;
-
-  /** Opens for reading and writing; creates the file, and makes its name durable, when it is to be written. */
-  async function openFile(path: string, create: boolean): Promise<FileHandle> {
-    const flags = constants.O_RDWR | constants.O_NOFOLLOW | (create ? constants.O_CREAT : 0);
-    const handle = await open(path, flags, 0o600);
-    if (create) {
-      try {
-        const folderHandle = await open(folder, 'r');
-        await folderHandle.datasync().finally(() => folderHandle.close());
-      } catch (error) {
-        await handle.close();
-        throw error;
-      }
-    }
-    return handle;
-  }
 
   function load(jobId: string, epoch: number): Promise<JobOutput> {
     const key = `${jobId}.${epoch}`;
@@ -146,8 +131,7 @@ export function createOutputStore(options: {
 
   function streamState(name: string): StreamState {
     const path = join(folder, name);
-    // Asked once for every new job, of a file that is not there yet: much dearer through the thread pool.
-    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const size = disk.sizeBytes(path);
     // What an earlier process wrote may not be synced.
     return { path, writtenBytes: size, syncedBytes: 0, queue: [], pump: null };
   }

@@ -14,18 +14,11 @@ import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { createDrains } from './drain.ts';
-import { createFleet } from './fleet.ts';
-import { createGateway } from './gateway.ts';
+import { createCore } from './core.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
-import { createOutputStore } from './output.ts';
-import { createPlacement } from './placement.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
-import { createRefusalLog } from './refusal-log.ts';
 import { openSecret } from './secrets.ts';
-import { createWatchers } from './watchers.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
@@ -73,48 +66,19 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const placement = createPlacement();
-  const fleet = createFleet({ queue, placement, clock, freed: () => place() });
-  metrics.watch(queue, fleet);
-  const refusals = createRefusalLog(log, clock);
-  const watchers = createWatchers();
-  const output = createOutputStore({
-    folder: join(folder, 'output'),
-    clock,
-    log,
-    events: {
-      grew: (jobId) => watchers.grew(jobId),
-      synced(jobId, epoch, lengths) {
-        const nodeId = queue.job(jobId)?.nodeId ?? null;
-        if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
-      },
-    },
-  });
   const { schedulerId, token, joinToken } = files;
-  const dispatcher = createDispatcher({
-    queue,
-    placement,
-    fleet,
-    output,
-    clock,
-    log,
-    refusals,
-    changed: watchers.changed,
-  });
-  place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const gateway = createGateway({
+  const core = createCore({
     schedulerId,
     listenHost: listen.host,
     queue,
-    fleet,
-    output,
-    dispatcher,
+    outputFolder: join(folder, 'output'),
     clock,
     log,
-    refusals,
     received: metrics.received,
   });
+  const { placement, fleet, refusals, watchers, output, dispatcher, drains, gateway } = core;
+  place = dispatcher.place;
+  metrics.watch(queue, fleet);
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
@@ -141,8 +105,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
 
   async function closeParts(): Promise<void> {
-    await gateway.close();
-    await output.close();
+    await core.close();
     await queue.close();
   }
 

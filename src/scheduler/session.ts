@@ -47,6 +47,12 @@ const INTERNAL = 'LINK_INTERNAL';
 const INTERNAL_ERROR = 1011;
 const TRY_AGAIN_LATER = 1013;
 
+/** What a session uses of a WebSocket. */
+export type ServerSocket = Pick<
+  WebSocket,
+  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
+>;
+
 export interface SessionParts {
   readonly schedulerId: string;
   readonly heartbeatMs: number;
@@ -92,7 +98,7 @@ interface SentOrder {
   readonly sentMs: number;
 }
 
-export function startServerSession(socket: WebSocket, parts: SessionParts): ServerSession {
+export function startServerSession(socket: ServerSocket, parts: SessionParts): ServerSession {
   const { clock, fleet, dispatcher, output, refusals } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;

@@ -15,7 +15,8 @@ import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writ
 
 export const SCHEMA_VERSION = 1;
 
-interface JobRow {
+/** A job as it lies on disk. */
+export interface JobRow {
   readonly sequence: number;
   readonly id: string;
   readonly record: string;
@@ -92,10 +93,17 @@ export function openStore(Libsql: DatabaseClass, path: string): Database {
   }
 }
 
-export type StoreReader = ReturnType<typeof createReader>;
+/** Reads what is on disk. */
+export interface StoreReader {
+  job(id: string): Indexed | null;
+  byPrefix(prefix: string, limit: number): readonly Indexed[];
+  newest(state: JobState | undefined, limit: number): readonly Indexed[];
+  /** Fills memory from disk; returns the next sequence. */
+  load(index: JobIndex, nodes: Map<string, NodeRecord>, finishedInMemory: number): number;
+}
 
-/** Reads what is on disk. `all` runs a statement to its end: one left open would keep the log from starting over. */
-export function createReader(store: Database) {
+/** `all` runs a statement to its end: one left open would keep the log from starting over. */
+export function createReader(store: Database): StoreReader {
   const select = 'SELECT job.sequence AS sequence, id, record, spec FROM job JOIN spec USING (sequence)';
   const unfinishedStates = "('PENDING', 'STARTING', 'RUNNING')";
   const jobById = store.prepare(`${select} WHERE id = ?`);
@@ -104,13 +112,11 @@ export function createReader(store: Database) {
   const newestOfState = store.prepare(`${select} WHERE state = ? ORDER BY job.sequence DESC LIMIT ?`);
   const read = (rows: readonly unknown[]): Indexed[] => (rows as JobRow[]).map(parseJob);
   return {
-    job: (id: string): Indexed | null => read(jobById.all(id))[0] ?? null,
+    job: (id) => read(jobById.all(id))[0] ?? null,
     // Ids are lower-case ASCII, so that `~` is after every one of them.
-    byPrefix: (prefix: string, limit: number) => read(jobsByPrefix.all(prefix, `${prefix}~`, limit)),
-    newest: (state: JobState | undefined, limit: number) =>
-      read(state === undefined ? newest.all(limit) : newestOfState.all(state, limit)),
-    /** Fills memory from disk; returns the next sequence. */
-    load(index: JobIndex, nodes: Map<string, NodeRecord>, finishedInMemory: number): number {
+    byPrefix: (prefix, limit) => read(jobsByPrefix.all(prefix, `${prefix}~`, limit)),
+    newest: (state, limit) => read(state === undefined ? newest.all(limit) : newestOfState.all(state, limit)),
+    load(index, nodes, finishedInMemory) {
       const finished = store
         .prepare(`${select} WHERE state NOT IN ${unfinishedStates} ORDER BY job.sequence DESC LIMIT ?`)
         .all(finishedInMemory);
@@ -134,7 +140,7 @@ export function createReader(store: Database) {
 
 type StoredJob = Omit<JobRecord, 'id' | 'spec' | 'devices'> & Partial<Pick<JobRecord, 'devices'>>;
 
-function parseJob(row: JobRow): Indexed {
+export function parseJob(row: JobRow): Indexed {
   const { devices = [], ...record } = JSON.parse(row.record) as StoredJob;
   const spec = JSON.parse(row.spec) as JobSpec;
   const { accelerators } = spec.resources;
