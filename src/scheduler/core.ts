@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway } from './gateway.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
@@ -24,6 +25,7 @@ export interface CoreOptions {
   readonly log: Log;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
+  readonly hit?: SchedulerHit;
 }
 
 export interface Core {
@@ -42,6 +44,7 @@ export interface Core {
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, listenHost, queue, clock, log } = options;
+  const hit = options.hit ?? (() => {});
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const refusals = createRefusalLog(log, clock);
@@ -68,6 +71,7 @@ export function createCore(options: CoreOptions): Core {
     log,
     refusals,
     changed: watchers.changed,
+    hit,
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
@@ -83,6 +87,7 @@ export function createCore(options: CoreOptions): Core {
     log,
     refusals,
     received,
+    hit,
   });
   return {
     placement,

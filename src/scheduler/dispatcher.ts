@@ -13,6 +13,7 @@ import type { HeldJob, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import { demandOf } from './demand.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createNodePauses } from './node-pauses.ts';
 import { createNodeReturns } from './node-return.ts';
@@ -69,11 +70,13 @@ export interface DispatcherOptions {
   readonly refusals: RefusalLog;
   /** A job's record has changed, on disk. */
   readonly changed: (job: JobRecord) => void;
+  readonly hit?: SchedulerHit;
 }
 
 /** Takes up the jobs in the queue. Call `place` when nodes may connect. */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { queue, placement, fleet, output, clock, log, refusals } = options;
+  const hit = options.hit ?? (() => {});
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
@@ -155,8 +158,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
     const epoch = job.epoch + 1;
     assigning.add(jobId);
+    hit('order.decided');
     try {
-      await change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      hit('order.asked');
+      await stored;
+      hit('order.stored');
     } catch (error) {
       placement.release(jobId);
       const back = queue.job(jobId);
@@ -178,6 +185,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
     const session = fleet.session(job.nodeId);
     session?.order({ kind: 'start', job });
+    hit('order.sent');
   }
 
   /** Waits for a change, but no longer than the answer to a client may take. */
@@ -226,10 +234,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       result,
       reason: '',
     });
+    hit('result.asked');
     // In the same turn, so that the next assignment shares the commit. A change that was refused changes nothing.
     const present = queue.job(job.id);
     if (present === null || isFinalState(present.state)) leave(job.id);
     await stored;
+    hit('result.stored');
   }
 
   /** Logs what is not believed; true when the agent may settle it all the same. */
@@ -243,6 +253,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   return {
     async submit(spec) {
+      hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
       if (placement.waiting >= MAX_WAITING_JOBS) {
@@ -280,12 +291,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         placement.remove(id);
         throw error;
       }
+      hit('submit.stored');
       return queue.job(id) ?? job;
     },
 
     async cancel(jobId, by, reason) {
       const job = queue.job(jobId);
       if (job === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${jobId}`);
+      hit('cancel.received');
       if (isFinalState(job.state) || job.cancelBy !== null) return job;
       if (job.state === 'PENDING') {
         const words = reason === '' ? '' : `: ${reason}`;
@@ -297,17 +310,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         });
         leave(jobId);
         await withinBound(stored);
+        hit('cancel.stored');
         return queue.job(jobId) ?? job;
       }
       const session = job.nodeId === null || assigning.has(jobId) ? null : fleet.session(job.nodeId);
       session?.order({ kind: 'stop', job, by, reason });
       await withinBound(change(jobId, { cancelBy: by, reason }));
+      hit('cancel.stored');
       return queue.job(jobId) ?? job;
     },
 
     welcomed: returns.welcomed,
 
     async started(session, message) {
+      hit('started.received');
       const job = queue.job(message.jobId);
       const verdict = decideStarted(job, message.epoch, session.nodeId);
       if (verdict === 'repeat') {
@@ -319,10 +335,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
       pauses.worked(session.nodeId);
       await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
+      hit('started.stored');
       return true;
     },
 
     async ended(session, result) {
+      hit('result.received');
       const job = queue.job(result.jobId);
       const verdict = decideResult(job, result, session.nodeId);
       if (verdict === 'repeat') {

@@ -19,6 +19,7 @@ import {
 } from '../protocol/control.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
@@ -54,6 +55,7 @@ export interface GatewayOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
+  readonly hit?: SchedulerHit;
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
@@ -143,6 +145,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       remember,
       authenticated: known,
       received: options.received,
+      hit: options.hit ?? (() => {}),
       ended(ended) {
         sessions.delete(ended);
       },

@@ -15,6 +15,7 @@ import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
@@ -36,6 +37,7 @@ export interface SchedulerOptions {
   readonly writerScript?: URL | null;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
+  readonly hit?: SchedulerHit;
 }
 
 export interface Scheduler {
@@ -75,6 +77,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     received: metrics.received,
+    ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, refusals, watchers, output, dispatcher, drains, gateway } = core;
   place = dispatcher.place;

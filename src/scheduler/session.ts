@@ -25,6 +25,7 @@ import {
 } from '../protocol/control.ts';
 import { decodeOutputChunk, frameKind } from '../protocol/frame.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
 import { parseJson } from './json.ts';
 import type { OutputStore } from './output.ts';
@@ -72,6 +73,7 @@ export interface SessionParts {
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;
+  readonly hit: SchedulerHit;
   /** Called once. */
   ended(session: ServerSession): void;
 }
@@ -99,7 +101,7 @@ interface SentOrder {
 }
 
 export function startServerSession(socket: ServerSocket, parts: SessionParts): ServerSession {
-  const { clock, fleet, dispatcher, output, refusals } = parts;
+  const { clock, fleet, dispatcher, output, refusals, hit } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
   let log = parts.log;
@@ -188,6 +190,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   }
 
   async function hello(message: Hello): Promise<void> {
+    hit('hello.received');
     const { rebooted } = parts.admit(message, challenge);
     state = 'greeting';
     deadline.cancel();
@@ -197,6 +200,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       nodeId: message.nodeId,
       order,
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
+        hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
       close: end,
@@ -216,6 +220,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       telemetryMs: parts.telemetryMs,
       outputs,
     });
+    hit('welcome.sent');
     fleet.welcomed(session);
     log.info(
       { name: message.name, agentVersion: message.agentVersion, held: message.jobs.length, rebooted },
@@ -224,6 +229,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     // The new boot id is written down after the losses that it explains: a crash between them repeats both. The
     // queue keeps the order, so that no assignment from here on is on disk before it.
     await dispatcher.welcomed(session, message.jobs, rebooted);
+    hit('return.compared');
     const remembered = parts.remember(message);
     fleet.ready(session);
     dispatcher.place();
@@ -243,6 +249,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     const order = orders.get(message.orderId);
     if (order === undefined) return;
     orders.delete(message.orderId);
+    hit('order.acknowledged');
     if (message.outcome !== 'refused') return;
     const { kind, jobId, epoch } = order;
     dispatcher.refused(session, {
@@ -258,8 +265,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   function settle(sequence: number, settled: Promise<boolean>): void {
     settled.then(
       (acknowledge) => {
-        if (acknowledge) send({ type: 'ack', sequence });
-        else
+        if (acknowledge) {
+          send({ type: 'ack', sequence });
+          hit('fact.acknowledged');
+        } else
           send({
             type: 'error',
             code: 'LINK_FACT_REFUSED',
@@ -295,6 +304,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       );
       return;
     }
+    hit('output.received');
     pendingOutputBytes += frame.length;
     if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
       paused = true;
