@@ -1,0 +1,59 @@
+// One run of a scheduler in the simulation: its real core over a disk and a network of the simulation.
+import { createSilentLog, type Log } from '../../src/base/log.ts';
+import { type Core, createCore } from '../../src/scheduler/core.ts';
+import type { SchedulerHit } from '../../src/scheduler/fault-points.ts';
+import { createQueue } from '../../src/scheduler/queue/embedded.ts';
+import type { Queue } from '../../src/scheduler/queue/queue.ts';
+import type { OutputFiles, QueueRows } from './disks.ts';
+import type { Network } from './network.ts';
+import type { Life } from './time.ts';
+
+export const OUTPUT_FOLDER = '/scheduler/output';
+
+export interface SchedulerParts {
+  readonly life: Life;
+  readonly rows: QueueRows;
+  readonly files: OutputFiles;
+  readonly network: Network;
+  readonly hit: SchedulerHit;
+  readonly log?: Log;
+}
+
+export interface SchedulerLife {
+  readonly life: Life;
+  readonly queue: Queue;
+  readonly core: Core;
+}
+
+export function startSchedulerLife({
+  life,
+  rows,
+  files,
+  network,
+  hit,
+  ...parts
+}: SchedulerParts): SchedulerLife {
+  const log = parts.log ?? createSilentLog();
+  const { clock } = life;
+  let place = (): void => {};
+  const queue = createQueue(rows.open(life), {
+    path: '/scheduler/store.db',
+    clock,
+    log,
+    resumed: () => place(),
+  });
+  const core = createCore({
+    schedulerId: 'scheduler-1',
+    listenHost: '127.0.0.1',
+    queue,
+    outputFolder: OUTPUT_FOLDER,
+    outputDisk: files.open(life),
+    clock,
+    log,
+    received() {},
+    hit,
+  });
+  place = core.dispatcher.place;
+  network.listener = { life, accept: (socket) => core.gateway.accept(socket, () => {}) };
+  return { life, queue, core };
+}

@@ -1,0 +1,476 @@
+// A whole history from one seed: hosts, their agents, a scheduler and its users, and everything that goes wrong. Faults
+// stop after a while; then all has to come to rest, and the checker decides over what was recorded.
+import { isDeepStrictEqual } from 'node:util';
+import { createSilentLog, type Log } from '../../src/base/log.ts';
+import { type FaultPoint, faultPoints } from '../../src/job/fault-points.ts';
+import type { DeviceRecord } from '../../src/protocol/device.ts';
+import { isFinalState } from '../../src/protocol/result.ts';
+import { type JobSpecInput, jobSpecSchema } from '../../src/protocol/spec.ts';
+import { type SchedulerFaultPoint, schedulerFaultPoints } from '../../src/scheduler/fault-points.ts';
+import { canonical, checkHistory, type Violation } from '../campaign/checker.ts';
+import { createHistory, type Fact, type FactBody } from '../campaign/history.ts';
+import { deviceRecord } from '../fakes/device.ts';
+import { type AgentLife, startAgentLife } from './agent-life.ts';
+import {
+  createJournalStore,
+  createOutputFiles,
+  createQueueRows,
+  type JournalStore,
+  type Weather,
+} from './disks.ts';
+import type { NodeKey } from './keys.ts';
+import { createMachine, type Machine } from './machine.ts';
+import { createNetwork } from './network.ts';
+import { digestOf, outputBytes } from './plan.ts';
+import { OUTPUT_FOLDER, type SchedulerLife, startSchedulerLife } from './scheduler-life.ts';
+import { createDice, type Dice } from './seed.ts';
+import { createTime, type Life } from './time.ts';
+
+/** Faults begin and jobs come within this time. */
+const STORM_MS = 40_000;
+/** By then everything must have come to rest. */
+const REST_DEADLINE_MS = 20 * 60_000;
+/** How often it is looked whether it has. */
+const LOOK_MS = 1000;
+
+export interface Outcome {
+  readonly seed: number;
+  readonly violations: readonly Violation[];
+  readonly facts: readonly Fact[];
+  readonly jobs: number;
+  readonly events: number;
+  /** Simulated time until rest. */
+  readonly restMs: number;
+}
+
+export interface WorldOptions {
+  /** Where the parts log to; nowhere by default. */
+  readonly log?: (who: string) => Log;
+}
+
+interface Host {
+  readonly key: NodeKey;
+  readonly machine: Machine;
+  readonly journal: JournalStore;
+  readonly weather: Weather;
+  devices: readonly DeviceRecord[];
+  agent: AgentLife | null;
+  generation: number;
+  /** Where its next life dies, if somewhere. */
+  doom: { readonly point: FaultPoint; passes: number } | null;
+}
+
+/** Plays one seed. `keys` are the identities of at least three nodes. */
+export async function playSeed(
+  seed: number,
+  keys: readonly NodeKey[],
+  options: WorldOptions = {},
+): Promise<Outcome> {
+  const dice = createDice(seed);
+  const time = createTime();
+  const wallMs = (): number => wall.clock.wallMs();
+  const wall = time.newLife('world');
+  const history = createHistory(seed, time.nowMs);
+  const say = (what: string): void => history.add('world', { kind: 'event', what });
+  const logOf = options.log ?? (() => createSilentLog());
+
+  const network = createNetwork(time, dice.fork('network'), createTap(history.add));
+  const schedulerWeather: Weather = { state: 'well' };
+  const rows = createQueueRows(dice.fork('rows'), schedulerWeather);
+  const files = createOutputFiles(dice.fork('files'), schedulerWeather);
+  let scheduler: SchedulerLife | null = null;
+  let schedulerDoom: { readonly point: SchedulerFaultPoint; passes: number } | null = null;
+  let isStorm = true;
+
+  const hosts: Host[] = keys.slice(0, dice.between(1, 3)).map((key, at) => {
+    const weather: Weather = { state: 'well' };
+    return {
+      key,
+      weather,
+      machine: createMachine({
+        node: key.nodeId,
+        seed,
+        time,
+        dice: dice.fork('machine', at),
+        history,
+        weather,
+        wallMs,
+      }),
+      journal: createJournalStore(dice.fork('journal', at), weather),
+      devices: at === 0 || dice.chance(0.5) ? [deviceRecord(0), deviceRecord(1)] : [],
+      agent: null,
+      generation: 0,
+      doom: null,
+    };
+  });
+
+  function startScheduler(): void {
+    if (scheduler?.life.isAlive() === true) return;
+    const life = time.newLife('scheduler');
+    say('the scheduler starts');
+    scheduler = startSchedulerLife({
+      life,
+      rows,
+      files,
+      network,
+      log: logOf('scheduler'),
+      hit(point) {
+        if (!life.isAlive() || schedulerDoom?.point !== point) return;
+        schedulerDoom.passes -= 1;
+        if (schedulerDoom.passes > 0) return;
+        schedulerDoom = null;
+        crashScheduler(`at ${point}`, dice.between(0, 8000));
+      },
+    });
+    scheduler.core.dispatcher.place();
+  }
+
+  function crashScheduler(where: string, downMs: number): void {
+    if (scheduler?.life.isAlive() !== true) return;
+    say(`the scheduler is killed ${where}`);
+    scheduler.life.kill();
+    time.at(downMs, startScheduler);
+  }
+
+  function startAgent(host: Host): void {
+    if (host.agent?.life.isAlive() === true) return;
+    host.generation += 1;
+    const life: Life = time.newLife(host.key.name);
+    say(`the agent of ${host.key.name} starts`);
+    host.agent = startAgentLife({
+      key: host.key,
+      generation: host.generation,
+      life,
+      machine: host.machine,
+      journal: host.journal,
+      network,
+      dice: dice.fork('agent', host.key.name, host.generation),
+      history,
+      devices: () => host.devices,
+      log: logOf(host.key.name),
+      hit(point) {
+        if (!life.isAlive() || host.doom?.point !== point) return;
+        host.doom.passes -= 1;
+        if (host.doom.passes > 0) return;
+        host.doom = null;
+        crashAgent(host, `at ${point}`, dice.between(0, 15_000));
+      },
+    });
+  }
+
+  function crashAgent(host: Host, where: string, downMs: number): void {
+    if (host.agent?.life.isAlive() !== true) return;
+    say(`the agent of ${host.key.name} is killed ${where}`);
+    host.agent.life.kill();
+    time.at(downMs, () => startAgent(host));
+  }
+
+  /** Nodes are enrolled before the story begins. */
+  async function enrol(): Promise<void> {
+    if (scheduler === null) return;
+    for (const { key } of hosts) {
+      const { nodeId, name, publicKey } = key;
+      const record = { id: nodeId, name, publicKey, enrolledAtMs: wallMs(), generation: 0, bootId: null };
+      scheduler.core.fleet.add(record);
+      await scheduler.queue.putNode(record);
+    }
+  }
+
+  let submitted = 0;
+  function submit(): void {
+    if (scheduler?.life.isAlive() !== true) return;
+    const { dispatcher } = scheduler.core;
+    const { life } = scheduler;
+    submitted += 1;
+    const spec = jobSpecSchema.parse(specOf(submitted, dice.fork('spec', submitted)));
+    dispatcher.submit(spec).then(
+      (job) => {
+        if (life.isAlive()) history.add('user', { kind: 'submitted', jobId: job.id });
+      },
+      () => {},
+    );
+  }
+
+  function cancel(): void {
+    if (scheduler?.life.isAlive() !== true) return;
+    const jobs = scheduler.queue.jobs({ limit: 100 }).filter(({ state }) => !isFinalState(state));
+    if (jobs.length === 0) return;
+    const { id } = dice.pick(jobs);
+    history.add('user', { kind: 'cancelAsked', jobId: id, by: 'alice' });
+    void scheduler.core.dispatcher.cancel(id, 'alice', 'enough').catch(() => {});
+  }
+
+  const faults: readonly ((host: Host) => void)[] = [
+    (host) => crashAgent(host, 'somewhere', dice.between(0, 15_000)),
+    (host) => {
+      host.doom = { point: dice.pick(faultPoints), passes: dice.between(1, 3) };
+    },
+    () => crashScheduler('somewhere', dice.between(0, 8000)),
+    () => {
+      schedulerDoom = { point: dice.pick(schedulerFaultPoints), passes: dice.between(1, 3) };
+    },
+    (host) => {
+      say(`the connection of ${host.key.name} breaks`);
+      network.reset(host.key.nodeId, false);
+    },
+    (host) => {
+      say(`the connection of ${host.key.name} is half open`);
+      network.reset(host.key.nodeId, true);
+    },
+    (host) => {
+      const path = network.path(host.key.nodeId);
+      path.cutUp = dice.chance(0.7);
+      path.cutDown = !path.cutUp || dice.chance(0.5);
+      say(`${host.key.name} is cut off (up ${path.cutUp}, down ${path.cutDown})`);
+      time.at(dice.between(500, 60_000), () => {
+        say(`the way to ${host.key.name} heals`);
+        network.heal(host.key.nodeId);
+      });
+    },
+    (host) => weatherChange(host.weather, host.key.name),
+    () => weatherChange(schedulerWeather, 'the scheduler'),
+    (host) => {
+      const { agent } = host;
+      if (agent === null) return;
+      say(`the agent of ${host.key.name} is stopped`);
+      agent.life.stop();
+      time.at(dice.between(1000, 60_000), () => {
+        say(`the agent of ${host.key.name} goes on`);
+        agent.life.go();
+      });
+    },
+    () => {
+      const life = scheduler?.life;
+      say('the scheduler is stopped');
+      life?.stop();
+      time.at(dice.between(1000, 20_000), () => life?.go());
+    },
+    (host) => {
+      if (!dice.chance(0.4)) return;
+      say(`${host.key.name} is restarted`);
+      host.agent?.life.kill();
+      host.machine.reboot();
+      time.at(dice.between(1000, 20_000), () => startAgent(host));
+    },
+    (host) => {
+      if (host.machine.killShim()) say(`a shim on ${host.key.name} is killed`);
+    },
+    cancel,
+    cancel,
+    (host) => {
+      const core = scheduler?.life.isAlive() === true ? scheduler.core : null;
+      if (core === null) return;
+      const why = {
+        by: 'alice',
+        reason: 'maintenance',
+        forMs: dice.chance(0.5) ? dice.between(1000, 20_000) : null,
+      };
+      void core.drains.drain(host.key.nodeId, null, why).catch(() => {});
+    },
+    (host) => failDevice(host),
+    () => time.jump(dice.pick([-3_600_000, 3_600_000, -5, 86_400_000])),
+  ];
+
+  function weatherChange(weather: Weather, whose: string): void {
+    weather.state = dice.pick(['full', 'failing']);
+    say(`the disk of ${whose} is ${weather.state}`);
+    const was = weather.state;
+    time.at(dice.between(200, 10_000), () => {
+      weather.state = 'well';
+      say(`the disk of ${whose} is well again`);
+      // A scheduler whose store has failed takes no change any more: somebody restarts it.
+      if (weather === schedulerWeather && was === 'failing') crashScheduler('by its operator', 500);
+    });
+  }
+
+  function failDevice(host: Host): void {
+    const device = host.devices.length === 0 ? null : dice.pick(host.devices);
+    if (device === null) return;
+    history.add('world', { kind: 'deviceFailed', node: host.key.nodeId, device: device.id });
+    const fault = { code: 'xid-79', text: 'it has fallen off the bus', rung: 'replace' as const };
+    host.devices = host.devices.map((one) => (one.id === device.id ? { ...one, rung: 'replace' } : one));
+    const tell = (): void => {
+      host.agent?.link.devices(host.devices);
+      host.agent?.jobs()?.deviceFailed([device.id], fault);
+    };
+    tell();
+    // The ladder tells it again after a restart.
+    const again = time.at(9000, tell);
+    time.at(dice.between(10_000, 30_000), () => {
+      again.cancel();
+      host.devices = host.devices.map((one) => (one.id === device.id ? deviceRecord(one.slot) : one));
+      host.agent?.link.devices(host.devices);
+    });
+  }
+
+  /** Whatever is still broken is mended. */
+  function calm(): void {
+    isStorm = false;
+    say('calm');
+    schedulerDoom = null;
+    schedulerWeather.state = 'well';
+    for (const host of hosts) {
+      host.doom = null;
+      host.weather.state = 'well';
+    }
+    const core = scheduler?.life.isAlive() === true ? scheduler.core : null;
+    for (const { key } of hosts) void core?.drains.resume(key.nodeId, null).catch(() => {});
+  }
+
+  /** Ends that have been seen, by job. */
+  const shown = new Map<string, string>();
+  function look(): void {
+    if (scheduler?.life.isAlive() !== true) return;
+    for (const job of scheduler.queue.jobs({ limit: 1000 })) {
+      const { id: jobId, state, epoch, result } = job;
+      const stored = rows.jobs().find((row) => row.id === jobId);
+      // What is in memory alone may still be undone.
+      if (stored === undefined || !isFinalState(state)) continue;
+      const durable = JSON.parse(stored.record) as { state: string; result: unknown };
+      if (durable.state !== state || !isDeepStrictEqual(durable.result ?? null, result)) continue;
+      const text = canonical({ epoch, state, result });
+      if (shown.get(jobId) === text) continue;
+      shown.set(jobId, text);
+      history.add('user', { kind: 'final', jobId, epoch, state, result });
+    }
+  }
+
+  function isAtRest(): boolean {
+    if (scheduler?.life.isAlive() !== true || scheduler.queue.failure() !== null) return false;
+    const counts = scheduler.queue.counts();
+    if (counts.PENDING + counts.STARTING + counts.RUNNING > 0) return false;
+    return hosts.every(
+      ({ agent, machine }) =>
+        agent?.jobs()?.held().length === 0 &&
+        agent.link.figures().factsWaiting === 0 &&
+        agent.link.figures().outputUnacknowledgedBytes === 0 &&
+        machine.residue().length === 0,
+    );
+  }
+
+  startScheduler();
+  await drive(time, 2000, enrol());
+  for (const host of hosts) startAgent(host);
+  const count = dice.between(2, 8);
+  for (let at = 0; at < count; at += 1) time.at(dice.random() * STORM_MS * 0.6, submit);
+  const strikes = dice.between(0, 7);
+  for (let at = 0; at < strikes; at += 1)
+    time.at(dice.random() * STORM_MS, () => {
+      if (isStorm) dice.pick(faults)(dice.pick(hosts));
+    });
+  for (let at = LOOK_MS; at < STORM_MS; at += 5 * LOOK_MS) time.at(at, look);
+  time.at(STORM_MS + 62_000, calm);
+
+  let restMs = 0;
+  for (let untilMs = STORM_MS + 63_000; untilMs < REST_DEADLINE_MS; untilMs += LOOK_MS) {
+    while (await time.step(untilMs));
+    if (!isAtRest()) continue;
+    restMs = untilMs;
+    break;
+  }
+  look();
+  if (restMs > 0) history.add('world', { kind: 'rest' });
+  conclude();
+  return {
+    seed,
+    violations: checkHistory(history.facts()),
+    facts: history.facts(),
+    jobs: count,
+    events: time.events,
+    restMs,
+  };
+
+  /** What is left, and what the scheduler holds of the output. */
+  function conclude(): void {
+    for (const { machine, agent, key } of hosts) {
+      for (const what of machine.residue()) history.add('world', { kind: 'residue', what, node: key.nodeId });
+      for (const id of agent?.jobs()?.heldDevices() ?? [])
+        history.add('world', { kind: 'residue', what: `the grant of ${id}`, node: key.nodeId });
+      const load = scheduler?.core.placement.load(key.nodeId);
+      if (
+        load !== null &&
+        load !== undefined &&
+        restMs > 0 &&
+        (load.heldCpuHundredths !== 0 || load.heldBy.size !== 0)
+      )
+        history.add('world', {
+          kind: 'residue',
+          what: `capacity of ${[...load.heldBy].join(' ')}`,
+          node: key.nodeId,
+        });
+    }
+    for (const job of scheduler?.queue.jobs({ limit: 1000 }) ?? []) {
+      if (job.epoch === 0) continue;
+      const name = `${job.id}.${job.epoch}`;
+      for (const stream of ['stdout', 'stderr'] as const) {
+        const bytes = files.bytes(`${OUTPUT_FOLDER}/${name}.${stream}`);
+        const expected = digestOf(outputBytes(name, stream, 0, bytes.length));
+        const digest = digestOf(bytes);
+        history.add('world', {
+          kind: 'stored',
+          jobId: job.id,
+          epoch: job.epoch,
+          stream,
+          bytes: bytes.length,
+          digest,
+          expected,
+        });
+      }
+    }
+  }
+}
+
+/** Lets time pass until the promise is settled. */
+async function drive(
+  time: { step(untilMs: number): Promise<boolean>; nowMs(): number },
+  ms: number,
+  work: Promise<void>,
+): Promise<void> {
+  const end = time.nowMs() + ms;
+  while (await time.step(end));
+  await work;
+}
+
+function specOf(job: number, dice: Dice): JobSpecInput {
+  const wantsDevice = dice.chance(0.25);
+  return {
+    version: 1,
+    name: `j${job}`,
+    command: ['job'],
+    resources: {
+      cpus: dice.pick([0.5, 1, 1, 2]),
+      accelerators: wantsDevice ? { count: 1, shared: false } : null,
+    },
+    timeLimitMs: dice.chance(0.2) ? dice.between(1, 15_000) : null,
+    graceMs: dice.pick([0, 500, 5000]),
+    priority: dice.between(-1, 1),
+  };
+}
+
+/** Reads off the wire what the history needs. */
+function createTap(add: (who: string, fact: FactBody) => void) {
+  /** Attempts by connection and sequence. */
+  const told = new Map<string, { jobId: string; epoch: number }>();
+  return {
+    fromAgent(node: string, connection: number, text: string | null) {
+      if (text === null || !text.startsWith('{"type":"jobResult"')) return;
+      const { sequence, result } = JSON.parse(text);
+      const { jobId, epoch } = result;
+      told.set(`${connection}/${sequence}`, { jobId, epoch });
+      add(`agent ${node}`, { kind: 'resultTold', jobId, epoch, node, result });
+    },
+    fromScheduler(node: string, connection: number, text: string | null) {
+      if (text === null) return;
+      if (text.startsWith('{"type":"start"')) {
+        const { jobId, epoch } = JSON.parse(text);
+        add('scheduler', { kind: 'orderSent', jobId, epoch, node });
+      } else if (text.startsWith('{"type":"ack"')) {
+        const attempt = told.get(`${connection}/${JSON.parse(text).sequence}`);
+        if (attempt !== undefined) add('scheduler', { kind: 'resultAcknowledged', ...attempt, node });
+      } else if (text.startsWith('{"type":"stop"')) {
+        const { jobId, by } = JSON.parse(text);
+        add('scheduler', { kind: 'cancelAsked', jobId, by });
+      }
+    },
+  };
+}
