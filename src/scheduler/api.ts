@@ -26,6 +26,7 @@ import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { OutputStore } from './output.ts';
 import type { Placement } from './placement.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import type { Secret } from './secrets.ts';
@@ -52,6 +53,7 @@ export interface ApiParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly progress: ProgressBoard;
   readonly drains: Drains;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;

@@ -16,12 +16,14 @@ import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
+import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway } from './gateway.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputStore } from './output.ts';
 import { createPlacement } from './placement.ts';
+import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSecret } from './secrets.ts';
@@ -91,6 +93,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     },
   });
   const { schedulerId, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const dispatcher = createDispatcher({
     queue,
     placement,
@@ -114,6 +118,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     log,
     refusals,
     received: metrics.received,
+    progress,
+    tickets,
   });
   const stopping = new AbortController();
   // One listener per follower.
@@ -127,6 +133,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    progress,
     drains,
     watchers,
     metrics,

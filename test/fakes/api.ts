@@ -75,6 +75,7 @@ export function sampleResult(part: Partial<JobResult> & Pick<JobResult, 'state'>
     outOfMemory: null,
     gaps: [],
     outputs: [],
+    workspace: null,
     stdoutBytes: 0,
     stderrBytes: 0,
     ...part,
