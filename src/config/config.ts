@@ -49,6 +49,8 @@ export interface Config {
     /** Null: kernel messages are not read. */
     readonly kernelLog: string | null;
   };
+  /** How long, and how much, of the output of jobs the scheduler keeps. */
+  readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -120,6 +122,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       retestMs: take('devices.retestMs'),
       kernelLog: take('devices.kernelLog'),
     },
+    output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.
