@@ -35,6 +35,7 @@ export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView
     result: job.result,
     stdoutBytes: lengths.stdoutBytes,
     stderrBytes: lengths.stderrBytes,
+    outputRemoved: job.epoch === 0 ? null : await output.removal(job.id, job.epoch),
   };
 }
 
