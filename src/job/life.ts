@@ -116,20 +116,38 @@ export function createLife(options: LifeOptions): Life {
     const result = settleJob({ jobId, epoch, nodeId, order, granted, end, stop, meter, energy });
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
-    await journalled({ kind: 'result', result }, 'result.written');
+    attempt.stored = await journalled({ kind: 'result', result }, 'result.written');
     hit('result.synced');
     attempt.told = true;
     events.ended(result);
     hit('result.sent');
   }
 
-  /** Waits until the record is on disk, or until it is clear that the disk will not have it. */
-  async function journalled(record: object, point: 'result.written'): Promise<void> {
+  /** Waits until the record is on disk: true; or until it is clear that the disk will not have it: false. */
+  async function journalled(record: object, point: 'result.written'): Promise<boolean> {
     const written = journal().append(record);
     hit(point);
-    await written.catch((error: unknown) => {
-      log.warn({ problem: describeError(error) }, 'a result is told though the disk refuses it');
-    });
+    return written.then(
+      () => true,
+      (error: unknown) => {
+        log.warn({ problem: describeError(error) }, 'a result is told though the disk refuses it');
+        return false;
+      },
+    );
+  }
+
+  /** Once more, for a result that the disk refused: until it has it, a restart would find nothing but the order. */
+  async function storeAgain(attempt: Attempt): Promise<void> {
+    if (attempt.storing || journal().problem() !== null) return;
+    attempt.storing = true;
+    attempt.stored = await journal()
+      .append({ kind: 'result', result: attempt.result })
+      .then(
+        () => true,
+        () => false,
+      );
+    attempt.storing = false;
+    if (attempt.stored) removeIfDone(attempt, false);
   }
 
   function settleAs(attempt: Attempt, what: Pick<ProcessEnd, 'kind' | 'failedStep' | 'detail'>): void {
@@ -173,6 +191,7 @@ export function createLife(options: LifeOptions): Life {
       containment: noContainment,
       outputQuotaBytes,
       leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      after: [],
     };
   }
 
@@ -189,6 +208,19 @@ export function createLife(options: LifeOptions): Life {
     } catch (error) {
       log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the workspace of a job cannot be made');
     }
+  }
+
+  function removeIfDone(attempt: Attempt, evenIfUndelivered: boolean): void {
+    const { result, acknowledged } = attempt;
+    if (result === null || !acknowledged) return;
+    if (!attempt.stored) {
+      own(storeAgain(attempt));
+      return;
+    }
+    const delivered =
+      attempt.deliveredStdoutBytes >= result.stdoutBytes &&
+      attempt.deliveredStderrBytes >= result.stderrBytes;
+    if (delivered || evenIfUndelivered) remove(attempt);
   }
 
   function remove(attempt: Attempt): void {
@@ -274,15 +306,7 @@ export function createLife(options: LifeOptions): Life {
       if (result !== null && told) events.ended(result);
     },
 
-    removeIfDone(attempt, evenIfUndelivered) {
-      const { result, acknowledged } = attempt;
-      if (result === null || !acknowledged) return;
-      const delivered =
-        attempt.deliveredStdoutBytes >= result.stdoutBytes &&
-        attempt.deliveredStderrBytes >= result.stderrBytes;
-      if (delivered || evenIfUndelivered) remove(attempt);
-    },
-
+    removeIfDone,
     heldCpuHundredths: () => cpuHundredths,
     heldMemoryBytes: () => memoryBytes,
 

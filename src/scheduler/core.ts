@@ -5,11 +5,13 @@ import type { Log } from '../base/log.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import type { SchedulerHit } from './fault-points.ts';
+import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway } from './gateway.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import { createPlacement, type Placement } from './placement.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import { createRefusalLog, type RefusalLog } from './refusal-log.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
@@ -25,6 +27,8 @@ export interface CoreOptions {
   readonly log: Log;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
+  readonly progress: ProgressBoard;
+  readonly tickets: FileTickets;
   readonly hit?: SchedulerHit;
 }
 
@@ -37,8 +41,6 @@ export interface Core {
   readonly dispatcher: Dispatcher;
   readonly drains: Drains;
   readonly gateway: Gateway;
-  /** Ends the sessions and syncs the output; the queue stays open. */
-  close(): Promise<void>;
 }
 
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
@@ -75,7 +77,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
-  const { received } = options;
+  const { received, progress, tickets } = options;
   const gateway = createGateway({
     schedulerId,
     listenHost,
@@ -87,6 +89,8 @@ export function createCore(options: CoreOptions): Core {
     log,
     refusals,
     received,
+    progress,
+    tickets,
     hit,
   });
   return {
@@ -98,9 +102,5 @@ export function createCore(options: CoreOptions): Core {
     dispatcher,
     drains,
     gateway,
-    async close() {
-      await gateway.close();
-      await output.close();
-    },
   };
 }

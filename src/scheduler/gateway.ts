@@ -11,6 +11,7 @@ import {
   closeCode,
   type Hello,
   helloProofText,
+  type JobProgress,
   LINK_PATH,
   MAX_FRAME_BYTES,
   PROTOCOL_VERSION,
@@ -20,8 +21,10 @@ import {
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { SchedulerHit } from './fault-points.ts';
+import type { FileTickets } from './file-tickets.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { Refusal, type ServerSession, type ServerSocket, startServerSession } from './session.ts';
@@ -56,6 +59,8 @@ export interface GatewayOptions {
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
   readonly hit?: SchedulerHit;
+  readonly progress: ProgressBoard;
+  readonly tickets: FileTickets;
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
@@ -143,6 +148,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       admit,
       outputsOf,
       remember,
+      progress,
+      fileTicket: options.tickets.issue,
       authenticated: known,
       received: options.received,
       hit: options.hit ?? (() => {}),
@@ -180,6 +187,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       throw new Refusal(closeCode.replaced, 'LINK_GENERATION', 'a later start of this agent is connected');
     }
     return { rebooted: node.bootId !== null && node.bootId !== hello.bootId };
+  }
+
+  function progress(nodeId: string, { jobId, epoch, text }: JobProgress): void {
+    const job = queue.job(jobId);
+    if (job?.nodeId === nodeId && job.epoch === epoch && job.state === 'STARTING')
+      options.progress.put(jobId, epoch, text);
   }
 
   async function remember(hello: Hello): Promise<void> {

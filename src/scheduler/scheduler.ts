@@ -16,8 +16,11 @@ import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
 import type { SchedulerHit } from './fault-points.ts';
+import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
+import { createOutputRetention } from './output-retention.ts';
+import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { openSecret } from './secrets.ts';
 
@@ -33,6 +36,8 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
+  readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Makes the writer of the job store in its place. */
@@ -69,6 +74,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
   const { schedulerId, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const core = createCore({
     schedulerId,
     listenHost: listen.host,
@@ -77,11 +84,17 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     received: metrics.received,
+    progress,
+    tickets,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, refusals, watchers, output, dispatcher, drains, gateway } = core;
   place = dispatcher.place;
   metrics.watch(queue, fleet);
+  const retention =
+    options.retention === undefined
+      ? null
+      : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
@@ -94,6 +107,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    progress,
     drains,
     watchers,
     metrics,
@@ -108,7 +122,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
 
   async function closeParts(): Promise<void> {
-    await core.close();
+    await gateway.close();
+    await retention?.close();
+    await output.close();
     await queue.close();
   }
 

@@ -109,6 +109,7 @@ export function startAgentLife(parts: AgentParts): AgentLife {
       events: {
         started: (jobId, epoch, pid, startedAtMs) => link.started(jobId, epoch, pid, startedAtMs),
         outputGrew: (...grown) => link.outputGrew(...grown),
+        progress: (jobId, epoch, text) => link.progress(jobId, epoch, text),
         ended: (result) => link.ended(result),
       },
       random: dice.random,

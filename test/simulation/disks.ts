@@ -2,10 +2,11 @@
 // bytes across lives; a life works on it through a view of its own.
 import type { JournalDisk } from '../../src/job/journal.ts';
 import { writtenBytes } from '../../src/job/journal-format.ts';
+import { memberPrefix } from '../../src/protocol/array.ts';
 import type { OutputDisk, OutputFile } from '../../src/scheduler/output-disk.ts';
 import type { QueueDisk } from '../../src/scheduler/queue/embedded.ts';
+import { createRowParser, type JobRow } from '../../src/scheduler/queue/job-row.ts';
 import type { NodeRecord } from '../../src/scheduler/queue/queue.ts';
-import { type JobRow, parseJob } from '../../src/scheduler/queue/store.ts';
 import { type Batch, fullFault } from '../../src/scheduler/queue/store-writer.ts';
 import type { Dice } from './seed.ts';
 import type { Life } from './time.ts';
@@ -118,6 +119,8 @@ export function createOutputFiles(dice: Dice, weather: Weather): OutputFiles {
       });
       return {
         sizeBytes: (path) => files.get(path)?.written.length ?? 0,
+        times: () => ({ note: () => null, offsetAt: async () => 0 }),
+        removal: () => null,
         async open(path, create) {
           await life.later(dice.random());
           let file = files.get(path);
@@ -182,7 +185,8 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
     for (const [id, record] of changed) nodes.set(id, record);
   }
 
-  const read = () => [...rows.values()].sort((a, b) => a.sequence - b.sequence).map(parseJob);
+  const parse = createRowParser((sequence) => rows.get(sequence)?.spec ?? null);
+  const read = () => [...rows.values()].sort((a, b) => a.sequence - b.sequence).map(parse);
 
   return {
     jobs: () => [...rows.values()],
@@ -209,6 +213,22 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
               .filter(({ job }) => state === undefined || job.state === state)
               .reverse()
               .slice(0, limit),
+          below: (sequence, state, limit) =>
+            read()
+              .filter(
+                (entry) => entry.sequence < sequence && (state === undefined || entry.job.state === state),
+              )
+              .reverse()
+              .slice(0, limit),
+          array(id) {
+            const prefix = memberPrefix(id);
+            return read().flatMap(({ job }) =>
+              job.id.startsWith(prefix)
+                ? [{ index: Number(job.id.slice(prefix.length)), state: job.state }]
+                : [],
+            );
+          },
+          arraysByPrefix: () => [],
           load(index, known) {
             for (const entry of read()) index.put(entry);
             for (const record of nodes.values()) {

@@ -2,6 +2,8 @@
 import { createSilentLog, type Log } from '../../src/base/log.ts';
 import { type Core, createCore } from '../../src/scheduler/core.ts';
 import type { SchedulerHit } from '../../src/scheduler/fault-points.ts';
+import { createFileTickets } from '../../src/scheduler/file-tickets.ts';
+import { createProgressBoard } from '../../src/scheduler/progress.ts';
 import { createQueue } from '../../src/scheduler/queue/embedded.ts';
 import type { Queue } from '../../src/scheduler/queue/queue.ts';
 import type { OutputFiles, QueueRows } from './disks.ts';
@@ -51,6 +53,8 @@ export function startSchedulerLife({
     clock,
     log,
     received() {},
+    progress: createProgressBoard(),
+    tickets: createFileTickets(),
     hit,
   });
   place = core.dispatcher.place;

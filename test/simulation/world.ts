@@ -351,9 +351,9 @@ export async function playSeed(
   startScheduler();
   await drive(time, 2000, enrol());
   for (const host of hosts) startAgent(host);
-  const count = dice.between(2, 8);
+  const count = dice.chance(0.1) ? dice.between(10, 25) : dice.between(2, 8);
   for (let at = 0; at < count; at += 1) time.at(dice.random() * STORM_MS * 0.6, submit);
-  const strikes = dice.between(0, 7);
+  const strikes = dice.chance(0.2) ? dice.between(8, 25) : dice.between(0, 8);
   for (let at = 0; at < strikes; at += 1)
     time.at(dice.random() * STORM_MS, () => {
       if (isStorm) dice.pick(faults)(dice.pick(hosts));
