@@ -2,7 +2,8 @@
 // runs. Its output is a function of place, so that nobody has to keep it.
 import { createHash } from 'node:crypto';
 import type { OutputStream } from '../../src/job/job.ts';
-import { createDice, hashOf } from './seed.ts';
+import type { JobSpecInput } from '../../src/protocol/spec.ts';
+import { createDice, type Dice, hashOf } from './seed.ts';
 
 export interface Run {
   readonly durationMs: number;
@@ -49,4 +50,21 @@ export function outputBytes(name: string, stream: OutputStream, offset: number, 
 
 export function digestOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex').slice(0, 16);
+}
+
+/** What its user asks for. */
+export function specOf(job: number, dice: Dice): JobSpecInput {
+  const wantsDevice = dice.chance(0.25);
+  return {
+    version: 1,
+    name: `j${job}`,
+    command: ['job'],
+    resources: {
+      cpus: dice.pick([0.5, 1, 1, 2]),
+      accelerators: wantsDevice ? { count: 1, shared: false } : null,
+    },
+    timeLimitMs: dice.chance(0.2) ? dice.between(1, 15_000) : null,
+    graceMs: dice.pick([0, 500, 5000]),
+    priority: dice.between(-1, 1),
+  };
 }

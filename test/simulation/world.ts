@@ -5,10 +5,10 @@ import { createSilentLog, type Log } from '../../src/base/log.ts';
 import { type FaultPoint, faultPoints } from '../../src/job/fault-points.ts';
 import type { DeviceRecord } from '../../src/protocol/device.ts';
 import { isFinalState } from '../../src/protocol/result.ts';
-import { type JobSpecInput, jobSpecSchema } from '../../src/protocol/spec.ts';
+import { jobSpecSchema } from '../../src/protocol/spec.ts';
 import { type SchedulerFaultPoint, schedulerFaultPoints } from '../../src/scheduler/fault-points.ts';
 import { canonical, checkHistory, type Violation } from '../campaign/checker.ts';
-import { createHistory, type Fact, type FactBody } from '../campaign/history.ts';
+import { createHistory, type Fact } from '../campaign/history.ts';
 import { deviceRecord } from '../fakes/device.ts';
 import { type AgentLife, startAgentLife } from './agent-life.ts';
 import {
@@ -21,9 +21,10 @@ import {
 import type { NodeKey } from './keys.ts';
 import { createMachine, type Machine } from './machine.ts';
 import { createNetwork } from './network.ts';
-import { digestOf, outputBytes } from './plan.ts';
+import { digestOf, outputBytes, specOf } from './plan.ts';
 import { OUTPUT_FOLDER, type SchedulerLife, startSchedulerLife } from './scheduler-life.ts';
-import { createDice, type Dice } from './seed.ts';
+import { createDice } from './seed.ts';
+import { createTap } from './tap.ts';
 import { createTime, type Life } from './time.ts';
 
 /** Faults begin and jobs come within this time. */
@@ -404,7 +405,7 @@ export async function playSeed(
       const name = `${job.id}.${job.epoch}`;
       for (const stream of ['stdout', 'stderr'] as const) {
         const bytes = files.bytes(`${OUTPUT_FOLDER}/${name}.${stream}`);
-        const expected = digestOf(outputBytes(name, stream, 0, bytes.length));
+        const expected = digestOf(outputBytes(`${job.spec.name}.${job.epoch}`, stream, 0, bytes.length));
         const digest = digestOf(bytes);
         history.add('world', {
           kind: 'stored',
@@ -429,48 +430,4 @@ async function drive(
   const end = time.nowMs() + ms;
   while (await time.step(end));
   await work;
-}
-
-function specOf(job: number, dice: Dice): JobSpecInput {
-  const wantsDevice = dice.chance(0.25);
-  return {
-    version: 1,
-    name: `j${job}`,
-    command: ['job'],
-    resources: {
-      cpus: dice.pick([0.5, 1, 1, 2]),
-      accelerators: wantsDevice ? { count: 1, shared: false } : null,
-    },
-    timeLimitMs: dice.chance(0.2) ? dice.between(1, 15_000) : null,
-    graceMs: dice.pick([0, 500, 5000]),
-    priority: dice.between(-1, 1),
-  };
-}
-
-/** Reads off the wire what the history needs. */
-function createTap(add: (who: string, fact: FactBody) => void) {
-  /** Attempts by connection and sequence. */
-  const told = new Map<string, { jobId: string; epoch: number }>();
-  return {
-    fromAgent(node: string, connection: number, text: string | null) {
-      if (text === null || !text.startsWith('{"type":"jobResult"')) return;
-      const { sequence, result } = JSON.parse(text);
-      const { jobId, epoch } = result;
-      told.set(`${connection}/${sequence}`, { jobId, epoch });
-      add(`agent ${node}`, { kind: 'resultTold', jobId, epoch, node, result });
-    },
-    fromScheduler(node: string, connection: number, text: string | null) {
-      if (text === null) return;
-      if (text.startsWith('{"type":"start"')) {
-        const { jobId, epoch } = JSON.parse(text);
-        add('scheduler', { kind: 'orderSent', jobId, epoch, node });
-      } else if (text.startsWith('{"type":"ack"')) {
-        const attempt = told.get(`${connection}/${JSON.parse(text).sequence}`);
-        if (attempt !== undefined) add('scheduler', { kind: 'resultAcknowledged', ...attempt, node });
-      } else if (text.startsWith('{"type":"stop"')) {
-        const { jobId, by } = JSON.parse(text);
-        add('scheduler', { kind: 'cancelAsked', jobId, by });
-      }
-    },
-  };
 }
