@@ -14,14 +14,15 @@ import type { Life } from './time.ts';
 const failure = (code: string): Error =>
   Object.assign(new Error(`${code}: made up by the simulation`), { code });
 
-export type DiskState = 'well' | 'full' | 'failing';
+export type DiskState = 'well' | 'slow' | 'full' | 'failing';
 
 /** A state that all disks of one host share, so that a fault hits what lies on it. */
 export interface Weather {
   state: DiskState;
 }
 
-function latency(dice: Dice): number {
+function latency(dice: Dice, weather: Weather): number {
+  if (weather.state === 'slow') return dice.between(50, 1500);
   return dice.chance(0.05) ? dice.between(10, 400) : dice.random() * 4;
 }
 
@@ -59,7 +60,7 @@ export function createJournalStore(dice: Dice, weather: Weather): JournalStore {
             landed = true;
             bytes = Buffer.concat([bytes.subarray(0, from), more.subarray(0, dice.between(0, more.length))]);
           });
-          await life.later(latency(dice));
+          await life.later(latency(dice, weather));
           if (!life.isAlive() || landed) return dead();
           landed = true;
           if (broken) throw failure('EBADF');
@@ -74,7 +75,7 @@ export function createJournalStore(dice: Dice, weather: Weather): JournalStore {
         },
         async replace(all) {
           if (!life.isAlive()) return dead();
-          await life.later(latency(dice) * 2);
+          await life.later(latency(dice, weather) * 2);
           if (!life.isAlive()) return dead();
           refuse();
           bytes = Buffer.from(all);
@@ -158,7 +159,7 @@ function handleOf(file: OutputBytes, life: Life, dice: Dice, weather: Weather): 
     },
     async datasync() {
       const upTo = file.written.length;
-      await life.later(latency(dice));
+      await life.later(latency(dice, weather));
       if (life.isAlive()) file.syncedBytes = Math.max(file.syncedBytes, upTo);
     },
     async close() {},
@@ -242,7 +243,7 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
           async commit(batch) {
             if (!life.isAlive()) return new Promise(() => {});
             coming = batch;
-            const seconds = latency(dice) / 1000;
+            const seconds = latency(dice, weather) / 1000;
             await life.later(seconds * 1000);
             if (weather.state === 'full') {
               coming = null;
@@ -258,7 +259,8 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
           },
           async probe() {
             await life.later(1);
-            if (weather.state !== 'well') throw fullFault('store', failure('ENOSPC'));
+            if (weather.state === 'full' || weather.state === 'failing')
+              throw fullFault('store', failure('ENOSPC'));
           },
           async close() {},
         }),

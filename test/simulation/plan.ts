@@ -52,13 +52,17 @@ export function digestOf(bytes: Uint8Array): string {
   return createHash('sha256').update(bytes).digest('hex').slice(0, 16);
 }
 
+/** The command of a job that runs until it is stopped. */
+export const ENDLESS = 'endless';
+export const ENDLESS_MS = 24 * 3600_000;
+
 /** What its user asks for. */
 export function specOf(job: number, dice: Dice): JobSpecInput {
   const wantsDevice = dice.chance(0.25);
   return {
     version: 1,
     name: `j${job}`,
-    command: ['job'],
+    command: [dice.chance(0.15) ? ENDLESS : 'job'],
     resources: {
       cpus: dice.pick([0.5, 1, 1, 2]),
       accelerators: wantsDevice ? { count: 1, shared: false } : null,

@@ -9,7 +9,7 @@ import {
 } from '../../src/job/executor/executor.ts';
 import type { OutputStream } from '../../src/job/job.ts';
 import type { History } from '../campaign/history.ts';
-import { digestOf, outputBytes, planRun, type Run } from './plan.ts';
+import { digestOf, ENDLESS, ENDLESS_MS, outputBytes, planRun, type Run } from './plan.ts';
 import type { Dice } from './seed.ts';
 import type { Life, Time } from './time.ts';
 
@@ -105,7 +105,9 @@ export function createShims(parts: ShimParts) {
     const { request } = attempt;
     if (request === null) return;
     attempt.shimAlive = true;
-    attempt.run = planRun(parts.seed, Number(request.spec.name?.slice(1) ?? 0), attempt.epoch);
+    const planned = planRun(parts.seed, Number(request.spec.name?.slice(1) ?? 0), attempt.epoch);
+    attempt.run =
+      request.spec.command[0] === ENDLESS ? { ...planned, durationMs: ENDLESS_MS, writes: [] } : planned;
     attempt.content = `${request.spec.name}.${attempt.epoch}`;
     attempt.claimed = 'job';
     const bornIn = boot();

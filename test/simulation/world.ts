@@ -7,6 +7,7 @@ import type { DeviceRecord } from '../../src/protocol/device.ts';
 import { isFinalState } from '../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../src/protocol/spec.ts';
 import { type SchedulerFaultPoint, schedulerFaultPoints } from '../../src/scheduler/fault-points.ts';
+import type { JobRecord } from '../../src/scheduler/queue/queue.ts';
 import { canonical, checkHistory, type Violation } from '../campaign/checker.ts';
 import { createHistory, type Fact } from '../campaign/history.ts';
 import { deviceRecord } from '../fakes/device.ts';
@@ -21,7 +22,7 @@ import {
 import type { NodeKey } from './keys.ts';
 import { createMachine, type Machine } from './machine.ts';
 import { createNetwork } from './network.ts';
-import { digestOf, outputBytes, specOf } from './plan.ts';
+import { digestOf, ENDLESS, outputBytes, specOf } from './plan.ts';
 import { OUTPUT_FOLDER, type SchedulerLife, startSchedulerLife } from './scheduler-life.ts';
 import { createDice } from './seed.ts';
 import { createTap } from './tap.ts';
@@ -192,13 +193,30 @@ export async function playSeed(
     );
   }
 
-  function cancel(): void {
-    if (scheduler?.life.isAlive() !== true) return;
-    const jobs = scheduler.queue.jobs({ limit: 100 }).filter(({ state }) => !isFinalState(state));
+  /** Jobs whose cancellation the scheduler has answered: nobody asks a second time. */
+  const answered = new Set<string>();
+  function cancelSome(fits: (job: JobRecord) => boolean): void {
+    if (scheduler?.life.isAlive() !== true || scheduler.queue.failure() !== null) return;
+    const jobs = scheduler.queue
+      .jobs({ limit: 100 })
+      .filter((job) => !isFinalState(job.state) && !answered.has(job.id) && fits(job));
     if (jobs.length === 0) return;
     const { id } = dice.pick(jobs);
+    const { life, queue, core } = scheduler;
     history.add('user', { kind: 'cancelAsked', jobId: id, by: 'alice' });
-    void scheduler.core.dispatcher.cancel(id, 'alice', 'enough').catch(() => {});
+    core.dispatcher.cancel(id, 'alice', 'enough').then(
+      () => {
+        // While the disk is full the answer comes before the wish is stored, and says so.
+        if (life.isAlive() && queue.failure() === null) answered.add(id);
+      },
+      () => {},
+    );
+  }
+  const cancel = (): void => cancelSome(() => true);
+  /** Jobs without an end of their own. */
+  function cancelEndless(): void {
+    cancelSome(({ spec }) => spec.command[0] === ENDLESS);
+    if (!isStorm) time.at(5000, cancelEndless);
   }
 
   const faults: readonly ((host: Host) => void)[] = [
@@ -209,6 +227,21 @@ export async function playSeed(
     () => crashScheduler('somewhere', dice.between(0, 8000)),
     () => {
       schedulerDoom = { point: dice.pick(schedulerFaultPoints), passes: dice.between(1, 3) };
+    },
+    (host) => {
+      // Where an end is on its way from one disk to the other.
+      host.doom = {
+        point: dice.pick(['result.sent', 'result.acknowledged', 'folder.removed']),
+        passes: dice.between(1, 3),
+      };
+      if (dice.chance(0.5)) host.weather.state = 'slow';
+    },
+    () => {
+      schedulerDoom = {
+        point: dice.pick(['fact.acknowledged', 'output.synced', 'order.sent']),
+        passes: dice.between(1, 4),
+      };
+      if (dice.chance(0.5)) schedulerWeather.state = 'slow';
     },
     (host) => {
       say(`the connection of ${host.key.name} breaks`);
@@ -273,7 +306,7 @@ export async function playSeed(
   ];
 
   function weatherChange(weather: Weather, whose: string): void {
-    weather.state = dice.pick(['full', 'failing']);
+    weather.state = dice.pick(['full', 'failing', 'slow', 'slow']);
     say(`the disk of ${whose} is ${weather.state}`);
     const was = weather.state;
     time.at(dice.between(200, 10_000), () => {
@@ -315,6 +348,7 @@ export async function playSeed(
       host.weather.state = 'well';
     }
     const core = scheduler?.life.isAlive() === true ? scheduler.core : null;
+    cancelEndless();
     for (const { key } of hosts) void core?.drains.resume(key.nodeId, null).catch(() => {});
   }
 
