@@ -50,6 +50,8 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'output.keepMs',
+  'output.quotaBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -131,6 +133,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     log: log.child({ part: 'scheduler' }),
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
+      retention: config.output,
   });
 }
 

@@ -61,6 +61,8 @@ export interface Config {
     readonly writePaths: readonly string[];
     readonly outputQuotaBytes: number;
   };
+  /** How long, and how much, of the output of jobs the scheduler keeps. */
+  readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -142,6 +144,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       writePaths: take('jobs.writePaths'),
       outputQuotaBytes: take('jobs.outputQuotaBytes'),
     },
+    output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -178,6 +178,7 @@ export function createLife(options: LifeOptions): Life {
       containment: contain(attempt, attempt.walled?.userId ?? null),
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
       leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      after: [],
     };
   }
 
