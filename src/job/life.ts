@@ -118,7 +118,20 @@ export function createLife(options: LifeOptions): Life {
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted, walled } = attempt;
-    const result = settleJob({ jobId, epoch, nodeId, order, granted, walled, end, stop, meter, energy });
+    const outputQuotaBytes = order === null ? null : quotaOf(order.spec.outputQuotaBytes);
+    const result = settleJob({
+      jobId,
+      epoch,
+      nodeId,
+      order,
+      granted,
+      walled,
+      outputQuotaBytes,
+      end,
+      stop,
+      meter,
+      energy,
+    });
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     await journalled({ kind: 'result', result }, 'result.written');
