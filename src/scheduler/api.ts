@@ -192,7 +192,8 @@ export function createApi(
     const attempt = namedAttempt(query, job);
     const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
-    const from = attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
+    const from =
+      attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
     const answer: OutputsView = {
       attempt,
       ...lengths,

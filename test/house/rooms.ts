@@ -40,7 +40,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     packages: ['ws', 'zod', 'libsql', 'prom-client'],
   },
   cli: {
-    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry'],
+    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job'],
     types: [],
     packages: ['commander', 'pino', 'yaml', 'zod'],
   },
