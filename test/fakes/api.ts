@@ -197,6 +197,11 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       startedAt: '2026-01-01T00:00:01.000Z',
       endedAt: null,
       result: null,
+      array: null,
+      members: null,
+      retries: 0,
+      attempts: [],
+      notBefore: null,
       stdoutBytes: 0,
       stderrBytes: 0,
     };
