@@ -174,6 +174,7 @@ export function createLife(options: LifeOptions): Life {
       containment: noContainment,
       outputQuotaBytes,
       leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      after: [],
     };
   }
 

@@ -11,6 +11,7 @@ import {
   drainRequestSchema,
   enrolRequestSchema,
   MAX_MEMBERS_ASKED,
+  type OutputsView,
   type OverviewView,
   resumeRequestSchema,
 } from '../protocol/api.ts';
@@ -30,6 +31,7 @@ import { ambiguous, findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { OutputStore } from './output.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import type { Secret } from './secrets.ts';
@@ -40,6 +42,9 @@ export const MAX_FOLLOWERS = 4096;
 const JOBS_LISTED = 100;
 const MAX_JOBS_LISTED = 10_000;
 const OUTPUT_PIECE_BYTES = 64 * 1024;
+/** Furthest stamp that a Date can show. */
+const MAX_STAMP_MS = 8.64e15;
+const nothing = { stdoutBytes: 0, stderrBytes: 0 };
 
 const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
 const streamSchema = z.enum(['stdout', 'stderr']);
@@ -53,6 +58,7 @@ export interface ApiParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly progress: ProgressBoard;
   readonly drains: Drains;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
@@ -96,6 +102,7 @@ export function createApi(
     { method: 'POST', path: /^\/v1\/jobs\/([^/]+)\/cancel$/, handle: cancel },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/follow$/, handle: followJob },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/output$/, handle: readOutput },
+    { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/outputs$/, handle: showOutputs },
     { method: 'GET', path: /^\/v1\/arrays\/([^/]+)$/, handle: showArray },
     { method: 'GET', path: /^\/v1\/arrays\/([^/]+)\/members$/, handle: showMembers },
     { method: 'POST', path: /^\/v1\/arrays\/([^/]+)\/cancel$/, handle: cancelArray },
@@ -208,21 +215,33 @@ export function createApi(
     const stream = namedStream(query.get('stream') ?? 'stdout');
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
     const job = findJob(name, queue);
-    const epoch = queryInteger(query, 'attempt', job.epoch, Number.MAX_SAFE_INTEGER);
-    if (epoch > job.epoch)
-      throw new Fault('API_NOT_FOUND', `job ${job.id} has had ${job.epoch} attempts so far`, {
-        field: 'attempt',
-      });
-    const lengths = epoch === 0 ? { stdoutBytes: 0, stderrBytes: 0 } : await output.lengths(job.id, epoch);
+    const attempt = namedAttempt(query, job);
+    const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
     const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
     writeHead(response, 200, 'application/octet-stream', { 'Content-Length': Math.max(0, end - offset) });
     for (let at = offset; at < end && !response.destroyed; ) {
-      const bytes = await output.read(job.id, epoch, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
+      const bytes = await output.read(job.id, attempt, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
       if (bytes.length === 0) throw new Error(`output of ${job.id} is shorter than it was`);
       at += bytes.length;
       if (!response.write(bytes)) await drained(response);
     }
     response.end();
+  }
+
+  async function showOutputs({ response, query, name }: Call): Promise<void> {
+    const job = findJob(name, queue);
+    const attempt = namedAttempt(query, job);
+    const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
+    const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
+    const from =
+      attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
+    const answer: OutputsView = {
+      attempt,
+      ...lengths,
+      since: sinceMs === null ? null : { stdout: from.stdoutBytes, stderr: from.stderrBytes },
+      removed: attempt === 0 ? null : await output.removal(job.id, attempt),
+    };
+    answerJson(response, 200, answer);
   }
 
   function listNodes({ response }: Call): void {
@@ -336,6 +355,13 @@ function decodeName(text: string): string {
   } catch (cause) {
     throw new Fault('API_PATH', 'the path is not valid', { cause });
   }
+}
+
+/** The attempt that the query names, or the latest; 0 where there was none yet. */
+function namedAttempt(query: URLSearchParams, job: JobRecord): number {
+  const attempt = queryInteger(query, 'attempt', job.epoch, job.epoch);
+  if (attempt > 0 || job.epoch === 0) return attempt;
+  throw new Fault('API_INVALID', 'attempts are counted from 1', { field: 'attempt' });
 }
 
 function namedStream(text: string): 'stdout' | 'stderr' {

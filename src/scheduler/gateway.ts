@@ -11,6 +11,7 @@ import {
   closeCode,
   type Hello,
   helloProofText,
+  type JobProgress,
   LINK_PATH,
   MAX_FRAME_BYTES,
   PROTOCOL_VERSION,
@@ -19,8 +20,10 @@ import {
 } from '../protocol/control.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { FileTickets } from './file-tickets.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
@@ -53,6 +56,8 @@ export interface GatewayOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
+  readonly progress: ProgressBoard;
+  readonly tickets: FileTickets;
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
@@ -137,6 +142,8 @@ export function createGateway(options: GatewayOptions): Gateway {
         admit,
         outputsOf,
         remember,
+        progress,
+        fileTicket: options.tickets.issue,
         authenticated: known,
         received: options.received,
         ended(ended) {
@@ -174,6 +181,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       throw new Refusal(closeCode.replaced, 'LINK_GENERATION', 'a later start of this agent is connected');
     }
     return { rebooted: node.bootId !== null && node.bootId !== hello.bootId };
+  }
+
+  function progress(nodeId: string, { jobId, epoch, text }: JobProgress): void {
+    const job = queue.job(jobId);
+    if (job?.nodeId === nodeId && job.epoch === epoch && job.state === 'STARTING')
+      options.progress.put(jobId, epoch, text);
   }
 
   async function remember(hello: Hello): Promise<void> {

@@ -4,6 +4,7 @@ import { isFinalState } from '../protocol/result.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
 
 export interface ViewParts {
@@ -11,6 +12,7 @@ export interface ViewParts {
   readonly dispatcher: Pick<Dispatcher, 'waitingReason'>;
   readonly output: OutputStore;
   readonly queue: Pick<Queue, 'failure'>;
+  readonly progress: ProgressBoard;
 }
 
 /** `members` where it stands for several of its array. */
@@ -43,6 +45,7 @@ export async function jobView(
     notBefore: stamp(job.notBeforeMs),
     stdoutBytes: lengths.stdoutBytes,
     stderrBytes: lengths.stderrBytes,
+    outputRemoved: job.epoch === 0 ? null : await output.removal(job.id, job.epoch),
   };
 }
 
@@ -58,7 +61,7 @@ function attemptView(past: PastAttempt, fleet: Fleet): AttemptView {
 
 /** One sentence with evidence. */
 export function describeJob(job: JobRecord, parts: ViewParts): string {
-  const { fleet, dispatcher, queue } = parts;
+  const { fleet, dispatcher, queue, progress } = parts;
   if (isFinalState(job.state)) return describeFinal(job);
   const isFull = queue.failure()?.code === 'QUEUE_STORE_FULL';
   if (isFull && job.state === 'PENDING') return "waiting: the scheduler's disk is full, nothing is started";
@@ -70,7 +73,9 @@ export function describeJob(job: JobRecord, parts: ViewParts): string {
   const nodeId = job.nodeId ?? '';
   const node = fleet.name(nodeId);
   const doing =
-    job.state === 'RUNNING' ? `runs on ${node}` : `ordered to ${node}, which has not confirmed the start yet`;
+    job.state === 'RUNNING'
+      ? `runs on ${node}`
+      : `ordered to ${node}, ${progress.of(job) ?? 'which has not confirmed the start yet'}`;
   const stopping =
     job.cancelBy === null
       ? ''
