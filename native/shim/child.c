@@ -8,6 +8,7 @@
  */
 #include "shim.h"
 
+#include "execute.h"
 #include "fault-points.h"
 #include "init.h"
 
@@ -26,6 +27,20 @@
 #ifndef CLOSE_RANGE_CLOEXEC
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
+
+void clear_signals(void)
+{
+	for (int sig = 1; sig < NSIG; sig++) signal(sig, SIG_DFL);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+struct child_failure execute(char **argv, char **envp)
+{
+	struct execute_failure failure = execute_program(argv, envp);
+	return (struct child_failure){ failure.is_interpreter ? STEP_INTERPRETER : STEP_EXEC, failure.error };
+}
 
 static void reset_oom_score(void)
 {

@@ -1,37 +1,27 @@
-/* The last step of a job's process: becoming the program, or saying exactly why not. */
-#include "shim.h"
+/*
+ * From a name to a running program. A bare name is looked up along the program's own PATH. As with execvp the search
+ * goes on past folders that are missing or closed, and a file that may not be executed is told only if no later one
+ * runs. Unlike execvp a file that the kernel does not know is never handed to a shell.
+ */
+#include "execute.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-void clear_signals(void)
-{
-	for (int sig = 1; sig < NSIG; sig++) signal(sig, SIG_DFL);
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* What execve's error means for `path`, which it could not run. */
-static struct child_failure explain(const char *path, int error)
+static struct execute_failure explain(const char *path, int error)
 {
 	struct stat stat_of;
-	struct child_failure failure = { STEP_EXEC, error };
+	struct execute_failure failure = { error, false };
 	if (stat(path, &stat_of) < 0) return failure;
 	if (S_ISDIR(stat_of.st_mode)) failure.error = EISDIR;
-	else if (error == ENOENT) failure.step = STEP_INTERPRETER; /* the file is there; what it names is not */
+	else if (error == ENOENT) failure.is_interpreter = true;
 	return failure;
 }
 
-/*
- * Looks a bare name up along the job's own PATH. As with execvp the search goes on past folders that are missing
- * or closed, and a file that may not be executed is told only if no later one runs. Unlike execvp a file that the
- * kernel does not know is never handed to a shell.
- */
-struct child_failure execute(char **argv, char **envp)
+struct execute_failure execute_program(char **argv, char **envp)
 {
 	const char *name = argv[0];
 	if (strchr(name, '/') != NULL) {
@@ -41,7 +31,7 @@ struct child_failure execute(char **argv, char **envp)
 	const char *path = "";
 	for (char **entry = envp; *entry != NULL; entry++)
 		if (strncmp(*entry, "PATH=", 5) == 0) path = *entry + 5;
-	struct child_failure worst = { STEP_EXEC, ENOENT };
+	struct execute_failure worst = { ENOENT, false };
 	size_t name_size = strlen(name) + 1;
 	for (const char *at = path;; at++) {
 		size_t length = strcspn(at, ":");
@@ -54,10 +44,10 @@ struct child_failure execute(char **argv, char **envp)
 				memcpy(candidate + used + 1, name, name_size);
 				execve(candidate, argv, envp);
 				int error = errno;
-				struct child_failure failure = explain(candidate, error);
+				struct execute_failure failure = explain(candidate, error);
 				switch (error) {
 				case ENOENT: case ENOTDIR: case ESTALE: case ENODEV: case ETIMEDOUT: case ENAMETOOLONG: case ELOOP:
-					if (failure.step == STEP_INTERPRETER) return failure;
+					if (failure.is_interpreter) return failure;
 					break;
 				case EACCES:
 					if (failure.error == EACCES && access(candidate, F_OK) == 0) worst = failure;
