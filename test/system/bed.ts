@@ -1,7 +1,16 @@
 // A bed for the built program: a folder of its own, daemons with fresh ports, client verbs against them, and an end
 // that leaves nothing behind. Nothing of src/ is imported: these tests see only what a user sees.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,6 +62,8 @@ export interface StartOptions {
 export interface Bed {
   readonly folder: string;
   readonly stateDir: string;
+  /** An empty file in it that every job may write to, whoever writes first; its path. */
+  shared(name: string): string;
   /** Starts a client verb, or anything else that ends by itself. */
   spawn(args: readonly string[], options?: StartOptions): Running;
   /** The same, to its end. */
@@ -114,6 +125,12 @@ export function createBed(): Bed {
   return {
     folder,
     stateDir,
+    shared(name) {
+      const path = join(folder, name);
+      writeFileSync(path, '');
+      chmodSync(path, 0o666);
+      return path;
+    },
     spawn: launchRaw,
     run: (args, options) => launchRaw(args, options).finished(),
     launch: (args, options) => launchRaw(daemonArgs(args), options),

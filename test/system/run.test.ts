@@ -124,7 +124,7 @@ describe('flopd run', () => {
 
   test('twenty jobs on two CPUs queue, each waiting one says why, and never more than two run', async () => {
     const go = join(bed.folder, 'gate');
-    const trace = join(bed.folder, 'trace');
+    const trace = bed.shared('trace');
     const blockers: string[] = [];
     const script = (then: string) => [
       '--',
