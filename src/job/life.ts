@@ -175,6 +175,7 @@ export function createLife(options: LifeOptions): Life {
       outputQuotaBytes,
       leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
       after: [],
+      isClient: false,
     };
   }
 

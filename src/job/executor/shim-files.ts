@@ -33,7 +33,7 @@ export interface StartedRecord {
   readonly startedAtMs: number;
 }
 
-function parseRecord(text: string): Map<string, string> | null {
+export function parseRecord(text: string): Map<string, string> | null {
   if (!text.endsWith('\ncomplete=1\n')) return null;
   const fields = new Map<string, string>();
   for (const line of text.split('\n')) {
@@ -43,7 +43,7 @@ function parseRecord(text: string): Map<string, string> | null {
   return fields;
 }
 
-function numberOf(fields: Map<string, string>, key: string): number | null {
+export function numberOf(fields: Map<string, string>, key: string): number | null {
   const text = fields.get(key);
   if (text === undefined || text === '') return null;
   const value = Number(text);
@@ -125,7 +125,7 @@ export function parseStarted(text: string): StartedRecord | null {
 }
 
 /** Reads a small record; null when it is missing. Never follows a link and never waits at a pipe. */
-function readRecord(path: string): string | null {
+export function readRecord(path: string): string | null {
   let fd: number;
   try {
     fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);

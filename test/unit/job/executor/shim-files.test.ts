@@ -121,6 +121,7 @@ test('an order holds its fields between NULs, whatever is in them', () => {
         outputQuotaBytes: null,
         leaseMs: null,
         after: [],
+        isClient: false,
       };
       const fields = encodeSpec('job-1.1', '../announce', request).toString().split('\0');
       const wellFormed = (text: string) => Buffer.from(text).toString();
