@@ -37,7 +37,7 @@ import {
   type StartRequest,
   unknownEnd,
 } from './executor.ts';
-import { claimNeverStarted, readEnd, readStarted } from './shim-files.ts';
+import { claimNeverStarted, readEnd, shimFile } from './shim-files.ts';
 
 /** How often it is looked whether a program runs by now; only while there are some that do not. */
 const LOOK_EVERY_MS = 50;
@@ -247,9 +247,13 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
   function recover(request: RecoverRequest, events: ExecutionEvents): Execution {
     const { start, folder } = request;
     const wrapped = eventsFor(request, events);
-    const asItIs = (): Execution => inner.recover({ ...request, start: null }, wrapped);
+    // A shim must find an order even where it will only say that nothing ever ran; this one could do no harm.
+    const empty = start === null ? null : { ...start, spec: { ...start.spec, command: ['false'] } };
+    const asItIs = (): Execution => inner.recover({ ...request, start: empty }, wrapped);
     const isOtherBoot = request.acceptedBootId !== null && request.acceptedBootId !== request.bootId;
-    if (start === null || isOtherBoot || readEnd(folder) !== null || hasBegun(folder)) return asItIs();
+    // Whoever has made the record of the start owns the attempt, complete or not.
+    const isTaken = existsSync(join(folder, shimFile.started)) || readEnd(folder) !== null;
+    if (start === null || isOtherBoot || isTaken) return asItIs();
     return prepare(
       start,
       events,
@@ -292,11 +296,6 @@ function sees(folder: string): boolean {
     if (errnoOf(error) === null) throw error;
     return false;
   }
-}
-
-/** True also for a record of a start that was cut off. */
-function hasBegun(folder: string): boolean {
-  return readStarted(folder) !== null || existsSync(join(folder, 'started'));
 }
 
 /** What the image says of these counts, unless the job itself says otherwise: programs are found by it. */
