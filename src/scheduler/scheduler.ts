@@ -16,12 +16,15 @@ import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
+import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway } from './gateway.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputStore } from './output.ts';
+import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
+import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSecret } from './secrets.ts';
@@ -39,8 +42,12 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
+  readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
 }
@@ -85,12 +92,20 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     events: {
       grew: (jobId) => watchers.grew(jobId),
       synced(jobId, epoch, lengths) {
-        const nodeId = queue.job(jobId)?.nodeId ?? null;
+        const job = queue.job(jobId);
+        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
+        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
         if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
       },
     },
   });
+  const retention =
+    options.retention === undefined
+      ? null
+      : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const { schedulerId, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const dispatcher = createDispatcher({
     queue,
     placement,
@@ -99,6 +114,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     refusals,
+    random: options.random ?? Math.random,
     changed: watchers.changed,
   });
   place = dispatcher.place;
@@ -114,6 +130,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     log,
     refusals,
     received: metrics.received,
+    progress,
+    tickets,
   });
   const stopping = new AbortController();
   // One listener per follower.
@@ -123,10 +141,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     version,
     listenHost: listen.host,
     queue,
-    placement,
     fleet,
     output,
     dispatcher,
+    progress,
     drains,
     watchers,
     metrics,
@@ -142,6 +160,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   async function closeParts(): Promise<void> {
     await gateway.close();
+    await retention?.close();
     await output.close();
     await queue.close();
   }
