@@ -26,7 +26,8 @@ export interface Containment {
    * none. It runs with an empty environment, as the agent's user, and starts the shim's own `--init` through a
    * descriptor: nothing of flopd needs to be visible inside, but there must be a /proc. As root it needs CAP_SETUID,
    * CAP_SETGID and CAP_SETPCAP inside (bwrap keeps all unless told otherwise): init gives up all of them, becomes the
-   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1.
+   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1; it makes folders
+   * above a mount point with mode 0700, where the user does not get through: make them first (--perms 0755 --dir).
    */
   readonly wrap: readonly string[];
   readonly cgroups: readonly CgroupPlan[];

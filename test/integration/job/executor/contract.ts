@@ -3,9 +3,19 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'n
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Executor } from '../../../../src/job/executor/executor.ts';
-import { bootId, freshFolder, isAlive, program, record, requestIn, runIn, until } from './harness.ts';
+import {
+  bootId,
+  freshFolder,
+  isAlive,
+  program,
+  type RequestChange,
+  record,
+  requestIn,
+  runIn,
+  until,
+} from './harness.ts';
 
-export function executorContract(name: string, create: () => Executor): void {
+export function executorContract(name: string, create: () => Executor, change?: RequestChange): void {
   describe(`executor ${name}`, () => {
     let executor: Executor;
     let folder: string;
@@ -15,7 +25,7 @@ export function executorContract(name: string, create: () => Executor): void {
     afterEach(() => executor.close());
     const run = (input: Parameters<typeof runIn>[2]) => {
       folder = freshFolder();
-      return runIn(executor, folder, input);
+      return runIn(executor, folder, input, change);
     };
     const stored = (at: { request: { folder: string } }, stream: string) =>
       readFileSync(join(at.request.folder, stream));

@@ -35,7 +35,14 @@ export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
 
 let attempts = 0;
 
-export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version'>): StartRequest {
+/** What a request has beside its specification. */
+export type RequestChange = (folder: string) => Partial<StartRequest>;
+
+export function requestIn(
+  jobsFolder: string,
+  input: Omit<JobSpecInput, 'version'>,
+  change: RequestChange = () => ({}),
+): StartRequest {
   attempts += 1;
   const jobId = `job-${process.pid.toString(36)}x${attempts}`; // two runs at once must not find each other's jobs
   const folder = join(jobsFolder, `${jobId}.1`);
@@ -63,6 +70,7 @@ export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version
     leaseMs: null,
     after: [],
     isClient: false,
+    ...change(folder),
   };
 }
 
@@ -117,8 +125,13 @@ export interface Run extends Recorded {
   readonly execution: Execution;
 }
 
-export function runIn(executor: Executor, jobsFolder: string, input: Omit<JobSpecInput, 'version'>): Run {
-  const request = requestIn(jobsFolder, input);
+export function runIn(
+  executor: Executor,
+  jobsFolder: string,
+  input: Omit<JobSpecInput, 'version'>,
+  change?: RequestChange,
+): Run {
+  const request = requestIn(jobsFolder, input, change);
   const recorded = record();
   return { ...recorded, request, execution: executor.start(request, recorded.events) };
 }
