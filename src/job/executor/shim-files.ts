@@ -42,6 +42,7 @@ export function encodeSpec(name: string, announce: string, request: StartRequest
   section('rlimits', Object.entries(rlimits).flat());
   for (const { command, outputFile, timeoutMs, environment } of request.after)
     section('after', [timeoutMs, outputFile ?? '', command.length, ...command, ...pairsOf(environment)]);
+  if (request.isClient) section('client', []);
   fields.push('end', '');
   return Buffer.from(fields.join('\0'));
 }
