@@ -192,6 +192,7 @@ export function createLife(options: LifeOptions): Life {
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
       leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
       after: [],
+      isClient: false,
     };
   }
 

@@ -17,7 +17,7 @@ import { nativePaths } from '../../../../src/native.ts';
 import { type JobSpec, type JobSpecInput, jobSpecSchema } from '../../../../src/protocol/spec.ts';
 
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
-export const { shim: shimPath, addon: addonPath } = nativePaths(root);
+export const { shim: shimPath, addon: addonPath, contained: containedPath } = nativePaths(root);
 if (!existsSync(shimPath)) throw new Error('native/build/flopd-shim is missing: run "node native/build.mjs"');
 export const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 export const program = (name: string): string => join(root, 'test/fakes/programs', name);
@@ -32,7 +32,7 @@ export function freshFolder(): string {
 }
 
 export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
-  return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...input });
+  return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...(process.env.CT ? {executor:'container' as const, image:'localhost/flopd-test:1'} : {}), ...input });
 }
 
 let attempts = 0;
@@ -71,6 +71,7 @@ export function requestIn(
     outputQuotaBytes: null,
     leaseMs: null,
     after: [],
+    isClient: false,
     ...change(folder),
   };
 }
