@@ -31,6 +31,7 @@ import { readBootId, takeIdentity } from './identity.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { createLifecycle, type Lifecycle } from './lifecycle.ts';
 import { createNotifier } from './notify.ts';
+import { createRejoin } from './rejoin.ts';
 import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
 import { createVitals } from './vitals.ts';
 
@@ -100,6 +101,8 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
 
+  const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
+
   const capacity = decideCapacity(config.node, procRoot, sysRoot);
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({ shimPath: paths.shim, native, clock, log: log.child({ room: 'job' }) });
@@ -126,7 +129,9 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const link = createLink({
     url,
+    unknownNode: () => rejoin.unknownNode(),
     hello: async (challenge) => {
+      await rejoin.meet(challenge);
       const [inventory] = await Promise.all([facts.settled(), bank.settled(DEVICES_PATIENCE_MS)]);
       return buildHello({ identity, name, version, inventory, devices: [], jobs: jobs.held() }, challenge);
     },
@@ -138,6 +143,8 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
           energy.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
         return answer;
       },
+      contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
+      report: (jobId, epoch) => jobs.report(jobId, epoch),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>

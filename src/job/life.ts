@@ -2,6 +2,7 @@
 // result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { hundredthsOf } from './admission.ts';
@@ -19,12 +20,15 @@ import {
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { Journal } from './journal.ts';
+import { createLeases } from './lease.ts';
 import { readMeter, removeFolder } from './output.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
 
 /** Folders that are removed at the same time. */
 const REMOVALS_MAX = 2;
+/** How long an attempt with a lease waits for the scheduler before it is taken up without the right to start. */
+export const CONTACT_PATIENCE_MS = 10_000;
 
 export interface Life {
   /** Makes the folder of an attempt. Throws the system's error. */
@@ -33,6 +37,8 @@ export interface Life {
   prepareWorkspace(attempt: Attempt): void;
   /** Starts it; its intent is on disk. */
   launch(attempt: Attempt): void;
+  /** A round trip with the scheduler is complete that began at this monotonic time: leases count from there. */
+  contact(sinceMs: number, heartbeatMs: number): void;
   /** Takes up what an earlier agent accepted. */
   recover(attempt: Attempt): void;
   /** Settles an attempt that was stopped before anything began. */
@@ -62,6 +68,10 @@ export function createLife(options: LifeOptions): Life {
   const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.name, executor]));
   const underWay = new Set<Promise<void>>();
   const removals: Attempt[] = [];
+  const leases = createLeases(clock);
+  /** Attempts with leases that an earlier agent accepted, until it is known whether those still hold. */
+  let unconfirmed: Attempt[] = [];
+  let patience: Timer | null = null;
   let removing = 0;
   let cpuHundredths = 0;
   let memoryBytes = 0;
@@ -161,7 +171,7 @@ export function createLife(options: LifeOptions): Life {
     );
     const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
     const deviceNodes = granted?.deviceNodes ?? [];
-    const { disconnect, outputQuotaBytes } = order.spec;
+    const { outputQuotaBytes } = order.spec;
     return {
       jobId,
       epoch,
@@ -173,8 +183,42 @@ export function createLife(options: LifeOptions): Life {
       bootId,
       containment: noContainment,
       outputQuotaBytes,
-      leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      leaseMs: leases.leftMs(order),
     };
+  }
+
+  /** Takes up an attempt: attaches to it where it runs; starts it only where it needs no lease, or has one. */
+  function takeUp(attempt: Attempt): void {
+    // An order that was lost can only have been for the process executor: it makes the folders that were found.
+    const executor = executors.get(attempt.order?.spec.executor ?? 'process');
+    if (executor === undefined) {
+      settleAs(attempt, {
+        kind: 'lost',
+        failedStep: null,
+        detail: 'its executor is not part of this agent',
+      });
+      return;
+    }
+    const folder = folderOf(attempt);
+    const { jobId, epoch, stop } = attempt;
+    try {
+      makeFolder(join(folder, jobFile.workspace));
+    } catch (error) {
+      log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
+    }
+    const asked = stop === null ? requestFor(attempt) : null;
+    const start = asked?.leaseMs === 0 ? null : asked;
+    const request = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
+    attempt.execution = executor.recover(request, eventsFor(attempt));
+    if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+  }
+
+  function confirm(): void {
+    patience?.cancel();
+    patience = null;
+    const waiting = unconfirmed;
+    unconfirmed = [];
+    for (const attempt of waiting) takeUp(attempt);
   }
 
   function prepare(attempt: Attempt): void {
@@ -236,34 +280,31 @@ export function createLife(options: LifeOptions): Life {
       const executor = executors.get(attempt.order?.spec.executor ?? '');
       if (request === null || executor === undefined)
         throw new Error('admission let an impossible order pass');
+      if (request.leaseMs === 0) {
+        settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
+        return;
+      }
       const events = eventsFor(attempt);
       attempt.execution = executor.start(request, events);
       hit('shim.started');
     },
 
+    contact(sinceMs, heartbeatMs) {
+      const isFirst = !leases.hasContact();
+      leases.contact(sinceMs, heartbeatMs, book.attempts());
+      // The first is the welcome; what the scheduler has given up meanwhile, it says before the next.
+      if (!isFirst) confirm();
+    },
+
     recover(attempt) {
       count(attempt, true);
-      // An order that was lost can only have been for the process executor: it makes the folders that were found.
-      const executor = executors.get(attempt.order?.spec.executor ?? 'process');
-      if (executor === undefined) {
-        settleAs(attempt, {
-          kind: 'lost',
-          failedStep: null,
-          detail: 'its executor is not part of this agent',
-        });
+      const isLeased = attempt.order?.spec.disconnect.policy === 'stop';
+      if (!isLeased || leases.hasContact()) {
+        takeUp(attempt);
         return;
       }
-      const folder = folderOf(attempt);
-      const { jobId, epoch, stop } = attempt;
-      try {
-        makeFolder(join(folder, jobFile.workspace));
-      } catch (error) {
-        log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
-      }
-      const start = stop === null ? requestFor(attempt) : null;
-      const request = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
-      attempt.execution = executor.recover(request, eventsFor(attempt));
-      if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+      unconfirmed.push(attempt);
+      patience ??= clock.after(CONTACT_PATIENCE_MS, confirm);
     },
 
     settleUnstarted(attempt) {
@@ -289,6 +330,7 @@ export function createLife(options: LifeOptions): Life {
     heldMemoryBytes: () => memoryBytes,
 
     async settled() {
+      patience?.cancel();
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };

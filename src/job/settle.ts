@@ -3,6 +3,7 @@
 //
 //   the executor stopped it at its time limit   TIMEOUT      whatever code it then left with
 //   the executor stopped it at someone's order  CANCELLED    likewise
+//   its lease ran out, its scheduler being away FAILED       whatever code it then left with
 //   a device of it failed, and then it ended    FAILED; by itself with exit code 0: COMPLETED
 //   ended by itself                             COMPLETED with exit code 0, else FAILED
 //   no program ever ran                         FAILED_TO_START; CANCELLED when somebody's stop came first
@@ -102,6 +103,8 @@ function failedStartText(end: ProcessEnd, order: StartOrder | null): string {
     }
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
+    case 'lease':
+      return 'failed to start: the scheduler was not heard for longer than its lease before the program ran';
     case 'shim':
       return `failed to start: the job shim could not be started: ${why}`;
     default:
@@ -165,6 +168,13 @@ function decideVerdict({ end, order, stop }: SettleFacts): Verdict {
     const limit = limitMs === null ? '' : ` of ${durationText(limitMs)}`;
     const cause = `stopped at its time limit${limit} ${stopText(end, order)}${detail}`;
     return { state: 'TIMEOUT', endKind: 'timeLimit', stoppedBy: 'node', cause };
+  }
+  if (end.stopped === 'lease') {
+    const policy = order?.spec.disconnect;
+    const afterMs = policy?.policy === 'stop' ? policy.afterMs : null;
+    const after = afterMs === null || afterMs === 0 ? '' : ` for ${durationText(afterMs)}`;
+    const cause = `stopped by its disconnect policy: the scheduler was not heard${after} ${stopText(end, order)}${detail}`;
+    return { state: 'FAILED', endKind: 'disconnected', stoppedBy: 'node', cause };
   }
   if (failed !== null && end.stopped === 'stop') {
     const cause = `stopped because ${failed} ${stopText(end, order)}${detail}`;

@@ -316,6 +316,26 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       return list;
     },
 
+    report(jobId, epoch) {
+      const attempt = book.find(jobId, epoch);
+      if (attempt === null) return null;
+      const { order, phase, started, result, told } = attempt;
+      const startedAtMs = started?.atMs ?? result?.startedAtMs ?? null;
+      // Until it is on disk there is no result, and the job has not ended.
+      const shown = result !== null && told ? phase : phase === 'ended' ? 'running' : phase;
+      return {
+        type: 'jobReport',
+        jobId,
+        epoch,
+        order,
+        phase: shown,
+        startedAtMs,
+        result: shown === 'ended' ? result : null,
+      };
+    },
+
+    contact: (sinceMs, heartbeatMs) => life.contact(sinceMs, heartbeatMs),
+
     unsettled() {
       const list: JobResult[] = [];
       for (const { result, told, acknowledged } of book.ended())

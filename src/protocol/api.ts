@@ -10,6 +10,7 @@
 //   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
 //   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
+//   POST /v1/nodes/ID-or-name/remove  body: {}                       {id, name, jobs: ids that are lost with it}
 //   GET  /v1/overview             no token needed on loopback        OverviewView
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
@@ -20,7 +21,7 @@
 // every change of state; 1: stdout bytes; 2: stderr bytes; 3: empty, keeps the connection alive. After the final
 // JobView and the last output byte the server ends the response.
 import * as z from 'zod';
-import type { Inventory } from './control.ts';
+import type { Credential, Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
@@ -166,11 +167,17 @@ export const enrolRequestSchema = z.strictObject({
   /** Ed25519 public key, DER (SPKI), base64. */
   publicKey: z.string().max(256),
   name: z.string().min(1).max(253),
+  /** The id that it had before the scheduler lost it; granted when it is free. */
+  nodeId: z
+    .string()
+    .regex(/^node-[0-9a-z]{1,32}$/)
+    .optional(),
 });
 export type EnrolRequest = z.output<typeof enrolRequestSchema>;
 export interface EnrolAnswer {
   readonly nodeId: string;
   readonly schedulerId: string;
+  readonly credential: Credential;
 }
 
 export interface ErrorView {

@@ -24,10 +24,12 @@ import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
 import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
+import type { NodeRemovals } from './node-removal.ts';
 import type { OutputStore } from './output.ts';
 import type { Placement } from './placement.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
 import type { Watchers } from './watchers.ts';
 
@@ -40,6 +42,7 @@ const OUTPUT_PIECE_BYTES = 64 * 1024;
 const AMBIGUOUS_SHOWN = 5;
 
 const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
+const nothingSchema = z.strictObject({});
 const streamSchema = z.enum(['stdout', 'stderr']);
 const stateSchema = z.enum(jobStates);
 
@@ -53,6 +56,8 @@ export interface ApiParts {
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
   readonly drains: Drains;
+  readonly removals: NodeRemovals;
+  readonly key: SchedulerKey;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
   readonly token: Secret;
@@ -103,6 +108,7 @@ export function createApi(
     { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/drain$/, handle: drain },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/resume$/, handle: resume },
+    { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/remove$/, handle: removeNode },
     { method: 'GET', path: /^\/v1\/overview$/, open: true, handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, open: true, handle: enrol },
     {
@@ -211,6 +217,14 @@ export function createApi(
     const id = findNode(name);
     await parts.drains.resume(id, device);
     answerJson(response, 200, fleet.view(id));
+  }
+
+  async function removeNode({ request, response, name }: Call): Promise<void> {
+    await readBody(request, nothingSchema);
+    const id = findNode(name);
+    const gone = { id, name: fleet.name(id), jobs: [...queue.active(id)].map((job) => job.id) };
+    await parts.removals.remove(id, 'user');
+    answerJson(response, 200, gone);
   }
 
   function overview({ request, response }: Call): void {

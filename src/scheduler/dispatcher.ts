@@ -9,9 +9,10 @@ import type { Clock } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
-import type { HeldJob, JobStarted } from '../protocol/control.ts';
+import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
+import type { ReadSeal } from './adoption.ts';
 import { demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createNodePauses } from './node-pauses.ts';
@@ -53,6 +54,10 @@ export interface Dispatcher {
   started(session: AgentSession, message: JobStarted): Promise<boolean>;
   ended(session: AgentSession, result: JobResult): Promise<boolean>;
   refused(session: AgentSession, refusal: Refusal): void;
+  /** What a node tells of a job that this store has lost. */
+  reported(session: AgentSession, report: JobReport): void;
+  /** Ends an attempt of which no agent will tell the end; resolves when that is on disk. */
+  end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
   /** Looks for work for every free node; for the start and when nodes come and go. */
@@ -67,6 +72,8 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  /** By what an order of this scheduler is known again. */
+  readonly readSeal: ReadSeal;
   /** A job's record has changed, on disk. */
   readonly changed: (job: JobRecord) => void;
 }
@@ -101,6 +108,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     refusals,
     isAssigning,
+    readSeal: options.readSeal,
+    tellOutput(session, job) {
+      const told = output.syncedLengths(job.id, job.epoch).then((lengths) => {
+        session.outputSynced(job.id, job.epoch, lengths);
+      });
+      inBackground(told, 'the output of an adopted job cannot be read');
+    },
     change(jobId, fields) {
       inBackground(change(jobId, fields), 'what a node holds was not stored');
     },
@@ -306,6 +320,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
 
     welcomed: returns.welcomed,
+    reported(session, report) {
+      inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
+    },
+    end,
 
     async started(session, message) {
       const job = queue.job(message.jobId);

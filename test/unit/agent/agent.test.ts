@@ -281,7 +281,15 @@ describe('hello', () => {
       phase: at % 4 === 0 ? ('running' as const) : ('ended' as const),
       devices: [],
     }));
-    const identity = { nodeId: 'node-1', bootId: 'b', generation: 1, prove: () => 'proof' };
+    const identity = {
+      nodeId: 'node-1',
+      bootId: 'b',
+      generation: 1,
+      schedulerId: () => 'scheduler-1',
+      credential: () => null,
+      renew() {},
+      prove: () => 'proof',
+    };
     const { inventory } = helloOf();
     const hello = buildHello({ identity, name: 'n', version: '1', inventory, devices: [], jobs }, challenge);
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);
