@@ -126,7 +126,7 @@ async function build() {
   const cc = await findCompiler('CC', 'cc');
   const cxx = await findCompiler('CXX', 'c++');
   const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const headers = ['.', 'host', 'vendor', 'abi', 'shim'].flatMap((folder) =>
+  const headers = ['.', 'host', 'vendor', 'abi', 'shim', 'contained'].flatMap((folder) =>
     filesIn(join(native, folder), /\.h$/),
   );
   mkdirSync(join(out, 'obj'), { recursive: true });
@@ -202,6 +202,13 @@ async function build() {
           objectsOf('shim', shim, () => []),
         ),
       );
+    const contained = filesIn(join(native, 'contained'), /\.c$/);
+    programs.push(
+      executable(
+        'flopd-contained',
+        objectsOf('contained', [...contained, join(native, 'shim', 'execute.c')], () => []),
+      ),
+    );
     const example = filesIn(join(native, 'example'), /\.c$/);
     if (example.length > 0)
       programs.push(

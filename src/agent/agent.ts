@@ -213,6 +213,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
         energy.started(jobId, epoch);
         link.started(jobId, epoch, pid, startedAtMs);
       },
+      progress: (...told) => link.progress(...told),
       outputGrew: (...grown) => link.outputGrew(...grown),
       ended(result) {
         metrics.countEndedJob(result.state);

@@ -69,6 +69,7 @@ export interface Daemons {
     readonly log: Log;
     readonly version: string;
     readonly dashboardFolder: string | null;
+    readonly retention: Config['output'];
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

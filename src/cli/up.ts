@@ -24,7 +24,7 @@ import { createTextLog } from './daemon-log.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
@@ -50,6 +50,8 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'output.keepMs',
+  'output.quotaBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -59,7 +61,7 @@ const FAREWELL_DEADLINE_MS = 500;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command.option('--example', 'also run an example job: a matrix product of known size');
-  addConfigFlags(command, keys).addHelpText(
+  addConfigFlags(command, [...keys, ...jobKeys]).addHelpText(
     'after',
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
@@ -131,6 +133,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     log: log.child({ part: 'scheduler' }),
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
+    retention: config.output,
   });
 }
 

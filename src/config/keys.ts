@@ -2,6 +2,7 @@
 // `--help`, `flopd config init` and the README's table all come from here.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { jobKeys } from './job-keys.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import {
   type Address,
@@ -56,6 +57,8 @@ const TOOL_PERIOD = { min: 1000, max: 600_000 };
 const DEFAULT_TOOL_PERIOD_MS = 5000;
 const RETEST = { min: 1000, max: 86_400_000 };
 const DEFAULT_RETEST_MS = 60_000;
+const KEEP = { min: 1000, max: 3650 * 86_400_000 };
+const DEFAULT_KEEP_MS = 30 * 86_400_000;
 const DEFAULT_KERNEL_LOG = '/dev/kmsg';
 
 const text = (value: string | null): string => value ?? '';
@@ -245,6 +248,29 @@ export const configKeys = {
     fallback: () => DEFAULT_KERNEL_LOG,
     parse: (value, context) => (value === 'none' ? null : parsePath(value, context)),
     format: (value) => value ?? 'none',
+  }),
+  ...jobKeys,
+  'output.keepMs': key<number>({
+    flag: '--output-keep',
+    argument: 'DURATION',
+    variable: 'FLOPD_OUTPUT_KEEP',
+    help: 'how long the scheduler keeps the output of a job after its end',
+    defaultText: formatDuration(DEFAULT_KEEP_MS),
+    example: formatDuration(DEFAULT_KEEP_MS),
+    fallback: () => DEFAULT_KEEP_MS,
+    parse: (value) => parseDurationMs(value, KEEP, true),
+    format: formatDuration,
+  }),
+  'output.quotaBytes': key<number | null>({
+    flag: '--output-quota',
+    argument: 'SIZE',
+    variable: 'FLOPD_OUTPUT_QUOTA',
+    help: 'most output that the scheduler keeps of all jobs together; that of the job that ended first goes first',
+    defaultText: 'no limit but the disk',
+    example: '100GiB',
+    fallback: () => null,
+    parse: (value) => parseBytes(value, { min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER }),
+    format: (value) => (value === null ? '' : String(value)),
   }),
   'log.level': key<LogLevel>({
     flag: '--log-level',

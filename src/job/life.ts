@@ -184,6 +184,7 @@ export function createLife(options: LifeOptions): Life {
       containment: noContainment,
       outputQuotaBytes,
       leaseMs: leases.leftMs(order),
+      after: [],
     };
   }
 

@@ -10,7 +10,7 @@
 //   nobody knows                                LOST
 import { constants } from 'node:os';
 import type { StartOrder } from '../protocol/control.ts';
-import type { JobResult, Usage } from '../protocol/result.ts';
+import type { JobResult, KeptOutput, Usage } from '../protocol/result.ts';
 import type { Granted, Stop } from './book.ts';
 import type { ProcessEnd } from './executor/executor.ts';
 import type { MeterReading } from './meter.ts';
@@ -43,6 +43,10 @@ export interface SettleFacts {
   readonly meter: MeterReading | string | null;
   /** Energy attributed to the job, or why there is none. */
   readonly energy: EnergyAnswer;
+  /** What was kept of its workspace. */
+  readonly outputs?: readonly KeptOutput[];
+  /** Its workspace, where it lies. */
+  readonly workspace?: string;
 }
 
 const signalNames = new Map<number, string>();
@@ -247,6 +251,16 @@ function usageOf({ end, order, meter, energy }: SettleFacts): Usage {
   };
 }
 
+function keptWorkspace(
+  { order, end, workspace }: SettleFacts,
+  state: JobResult['state'],
+): JobResult['workspace'] {
+  if (order === null || workspace === undefined) return null;
+  const { when, forMs } = order.spec.keepWorkspace;
+  const keeps = when === 'always' || (when === 'failed' && state !== 'COMPLETED');
+  return keeps && forMs > 0 ? { path: workspace, untilMs: end.endedAtMs + forMs } : null;
+}
+
 export function settleJob(facts: SettleFacts): JobResult {
   const { end, order } = facts;
   const verdict = decideVerdict(facts);
@@ -269,7 +283,8 @@ export function settleJob(facts: SettleFacts): JobResult {
     isolation: {},
     outOfMemory: end.outOfMemory,
     gaps: [...end.gaps],
-    outputs: [],
+    outputs: [...(facts.outputs ?? [])],
+    workspace: keptWorkspace(facts, verdict.state),
     stdoutBytes: end.stdoutBytes,
     stderrBytes: end.stderrBytes,
   };

@@ -5,7 +5,8 @@
 //   GET  /v1/jobs/ID              ID or an unambiguous start of one  JobView
 //   POST /v1/jobs/ID/cancel       body: {reason?: string}            JobView
 //   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
-//   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N            the bytes stored so far
+//   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N&attempt=N  the bytes stored so far
+//   GET  /v1/jobs/ID/outputs?attempt=N&since=MS                      OutputsView
 //   GET  /v1/nodes                                                   {nodes: NodeView[], fleet: FleetTotals}
 //   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
@@ -18,8 +19,9 @@
 // All of /v1 but overview and enrol needs `Authorization: Bearer TOKEN`. A failure is 4xx or 5xx with ErrorView.
 //
 // Follow records: u8 kind, u32 length (big endian), payload. Kind 0: JobView as JSON, sent at the start and on
-// every change of state; 1: stdout bytes; 2: stderr bytes; 3: empty, keeps the connection alive. After the final
-// JobView and the last output byte the server ends the response.
+// every change of state; 1: stdout bytes; 2: stderr bytes; 3: empty, keeps the connection alive; 4: StoredGap as
+// JSON, where bytes are missing: before the byte at `atByte` of its stream, or later where it became known later.
+// After the final JobView and the last output byte the server ends the response.
 import * as z from 'zod';
 import type { Credential, Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
@@ -28,7 +30,7 @@ import type { DeviceView } from './device-view.ts';
 import type { JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
 
-export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3 } as const;
+export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3, gap: 4 } as const;
 
 export interface JobView {
   readonly id: string;
@@ -51,6 +53,18 @@ export interface JobView {
   /** Output bytes that the scheduler holds. */
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** Why its output is not kept any more, in words; null where it is. */
+  readonly outputRemoved: string | null;
+}
+
+/** What the scheduler has of one attempt's output. */
+export interface OutputsView {
+  readonly attempt: number;
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+  /** Where in each stream what came since the given time begins, to about a second; null where none was given. */
+  readonly since: { readonly stdout: number; readonly stderr: number } | null;
+  readonly removed: string | null;
 }
 
 /** The host's present figures, built from one telemetry window. Numbers are null where absent; see `absent`. */

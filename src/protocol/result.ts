@@ -124,6 +124,11 @@ export const jobResultSchema = z.strictObject({
   /** What of the output was not kept; offsets of what is kept count on without them. */
   gaps: z.array(outputGapSchema).max(64).default([]),
   outputs: z.array(keptOutputSchema).max(64).default([]),
+  /** Where the workspace stays on its node, and until when (wall clock); null where it does not. */
+  workspace: z
+    .strictObject({ path: z.string().max(4096), untilMs: z.number() })
+    .nullable()
+    .default(null),
   stdoutBytes: z.number().int().nonnegative(),
   stderrBytes: z.number().int().nonnegative(),
 });

@@ -35,6 +35,7 @@ export function adoptedJob(nodeId: string, report: JobReport, readSeal: ReadSeal
     startedAtMs: result?.startedAtMs ?? startedAtMs,
     endedAtMs: result?.endedAtMs ?? null,
     retries: 0,
+    attempts: [],
     notBeforeMs: null,
     cancelBy: null,
     result,

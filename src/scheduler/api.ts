@@ -9,6 +9,7 @@ import type { Log } from '../base/log.ts';
 import {
   drainRequestSchema,
   enrolRequestSchema,
+  type OutputsView,
   type OverviewView,
   resumeRequestSchema,
 } from '../protocol/api.ts';
@@ -27,6 +28,7 @@ import type { SchedulerMetrics } from './metrics.ts';
 import type { NodeRemovals } from './node-removal.ts';
 import type { OutputStore } from './output.ts';
 import type { Placement } from './placement.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
@@ -38,6 +40,9 @@ export const MAX_FOLLOWERS = 4096;
 const JOBS_LISTED = 100;
 const MAX_JOBS_LISTED = 10_000;
 const OUTPUT_PIECE_BYTES = 64 * 1024;
+/** Furthest stamp that a Date can show. */
+const MAX_STAMP_MS = 8.64e15;
+const nothing = { stdoutBytes: 0, stderrBytes: 0 };
 /** Ids named when a prefix fits several jobs. */
 const AMBIGUOUS_SHOWN = 5;
 
@@ -55,6 +60,7 @@ export interface ApiParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly progress: ProgressBoard;
   readonly drains: Drains;
   readonly removals: NodeRemovals;
   readonly key: SchedulerKey;
@@ -100,6 +106,7 @@ export function createApi(
     { method: 'POST', path: /^\/v1\/jobs\/([^/]+)\/cancel$/, handle: cancel },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/follow$/, handle: followJob },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/output$/, handle: readOutput },
+    { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/outputs$/, handle: showOutputs },
     {
       method: 'GET',
       path: /^\/v1\/nodes$/,
@@ -173,17 +180,33 @@ export function createApi(
     const stream = namedStream(query.get('stream') ?? 'stdout');
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
     const job = findJob(name);
-    const lengths =
-      job.epoch === 0 ? { stdoutBytes: 0, stderrBytes: 0 } : await output.lengths(job.id, job.epoch);
+    const attempt = namedAttempt(query, job);
+    const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
     const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
     writeHead(response, 200, 'application/octet-stream', { 'Content-Length': Math.max(0, end - offset) });
     for (let at = offset; at < end && !response.destroyed; ) {
-      const bytes = await output.read(job.id, job.epoch, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
+      const bytes = await output.read(job.id, attempt, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
       if (bytes.length === 0) throw new Error(`output of ${job.id} is shorter than it was`);
       at += bytes.length;
       if (!response.write(bytes)) await drained(response);
     }
     response.end();
+  }
+
+  async function showOutputs({ response, query, name }: Call): Promise<void> {
+    const job = findJob(name);
+    const attempt = namedAttempt(query, job);
+    const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
+    const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
+    const from =
+      attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
+    const answer: OutputsView = {
+      attempt,
+      ...lengths,
+      since: sinceMs === null ? null : { stdout: from.stdoutBytes, stderr: from.stderrBytes },
+      removed: attempt === 0 ? null : await output.removal(job.id, attempt),
+    };
+    answerJson(response, 200, answer);
   }
 
   function listNodes({ response }: Call): void {
@@ -326,6 +349,13 @@ function decodeName(text: string): string {
   } catch (cause) {
     throw new Fault('API_PATH', 'the path is not valid', { cause });
   }
+}
+
+/** The attempt that the query names, or the latest; 0 where there was none yet. */
+function namedAttempt(query: URLSearchParams, job: JobRecord): number {
+  const attempt = queryInteger(query, 'attempt', job.epoch, job.epoch);
+  if (attempt > 0 || job.epoch === 0) return attempt;
+  throw new Fault('API_INVALID', 'attempts are counted from 1', { field: 'attempt' });
 }
 
 function namedStream(text: string): 'stdout' | 'stderr' {

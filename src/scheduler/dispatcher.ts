@@ -278,6 +278,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         startedAtMs: null,
         endedAtMs: null,
         retries: 0,
+        attempts: [],
         notBeforeMs: null,
         cancelBy: null,
         result: null,

@@ -11,6 +11,7 @@ import {
   closeCode,
   type Hello,
   helloProofText,
+  type JobProgress,
   LINK_PATH,
   MAX_FRAME_BYTES,
   SUBPROTOCOL,
@@ -19,8 +20,10 @@ import {
 import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { FileTickets } from './file-tickets.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
 import type { OutputStore } from './output.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
@@ -54,6 +57,8 @@ export interface GatewayOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
+  readonly progress: ProgressBoard;
+  readonly tickets: FileTickets;
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
@@ -141,6 +146,8 @@ export function createGateway(options: GatewayOptions): Gateway {
         seal: options.key.seal,
         outputsOf,
         remember,
+        progress,
+        fileTicket: options.tickets.issue,
         authenticated: known,
         received: options.received,
         ended(ended) {
@@ -200,6 +207,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (credential === null || !options.key.isOurs(nodeId, credential)) return null;
     const { publicKey, enrolledAtMs } = credential;
     return { id: nodeId, name, publicKey, enrolledAtMs, generation: 0, bootId: null };
+  }
+
+  function progress(nodeId: string, { jobId, epoch, text }: JobProgress): void {
+    const job = queue.job(jobId);
+    if (job?.nodeId === nodeId && job.epoch === epoch && job.state === 'STARTING')
+      options.progress.put(jobId, epoch, text);
   }
 
   async function remember(hello: Hello): Promise<void> {

@@ -4,6 +4,7 @@ import { isFinalState } from '../protocol/result.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { Placement } from './placement.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 
 export interface ViewParts {
@@ -11,6 +12,7 @@ export interface ViewParts {
   readonly placement: Placement;
   readonly output: OutputStore;
   readonly queue: Pick<Queue, 'failure'>;
+  readonly progress: ProgressBoard;
 }
 
 export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView> {
@@ -33,11 +35,12 @@ export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView
     result: job.result,
     stdoutBytes: lengths.stdoutBytes,
     stderrBytes: lengths.stderrBytes,
+    outputRemoved: job.epoch === 0 ? null : await output.removal(job.id, job.epoch),
   };
 }
 
 /** One sentence with evidence. */
-function describeJob(job: JobRecord, { fleet, placement, queue }: ViewParts): string {
+function describeJob(job: JobRecord, { fleet, placement, queue, progress }: ViewParts): string {
   if (isFinalState(job.state)) return job.result?.cause ?? job.reason;
   const isFull = queue.failure()?.code === 'QUEUE_STORE_FULL';
   if (isFull && job.state === 'PENDING') return "waiting: the scheduler's disk is full, nothing is started";
@@ -48,7 +51,9 @@ function describeJob(job: JobRecord, { fleet, placement, queue }: ViewParts): st
   const nodeId = job.nodeId ?? '';
   const node = fleet.name(nodeId);
   const doing =
-    job.state === 'RUNNING' ? `runs on ${node}` : `ordered to ${node}, which has not confirmed the start yet`;
+    job.state === 'RUNNING'
+      ? `runs on ${node}`
+      : `ordered to ${node}, ${progress.of(job) ?? 'which has not confirmed the start yet'}`;
   const stopping =
     job.cancelBy === null
       ? ''

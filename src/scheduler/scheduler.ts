@@ -16,6 +16,7 @@ import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
+import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway, HEARTBEAT_MS } from './gateway.ts';
 import { createHttpServer } from './http.ts';
@@ -23,7 +24,9 @@ import { createLeases } from './leases.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createNodeRemovals } from './node-removal.ts';
 import { createOutputStore } from './output.ts';
+import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
+import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
@@ -42,6 +45,8 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
+  readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Makes the writer of the job store in its place. */
@@ -93,7 +98,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
       },
     },
   });
+  const retention =
+    options.retention === undefined
+      ? null
+      : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const { schedulerId, key, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const dispatcher = createDispatcher({
     queue,
     placement,
@@ -127,6 +138,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     log,
     refusals,
     received: metrics.received,
+    progress,
+    tickets,
   });
   const stopping = new AbortController();
   // One listener per follower.
@@ -140,6 +153,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    progress,
     drains,
     removals,
     key,
@@ -158,6 +172,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function closeParts(): Promise<void> {
     leases.close();
     await gateway.close();
+    await retention?.close();
     await output.close();
     await queue.close();
   }

@@ -108,6 +108,7 @@ export function parseEnd(text: string): ProcessEnd | null {
     outOfMemory: null,
     refusedLimits: [],
     gaps: [],
+    checkpointAtMs: null,
     stdoutBytes,
     stderrBytes,
     detail: detailOf(fields),

@@ -91,7 +91,7 @@ export const messages = {
       { family: 'power.watts', owner: 0, label: 'board' },
     ],
   },
-  'agent.heartbeat': { type: 'heartbeat' },
+  'agent.heartbeat': { type: 'heartbeat', sequence: 7 },
   'agent.orderAck': {
     type: 'orderAck',
     orderId: 'order-abc',
@@ -99,6 +99,7 @@ export const messages = {
     code: 'JOB_EXECUTOR_MISSING',
     message: 'no such executor',
   },
+  'agent.jobProgress': { type: 'jobProgress', ...job, text: 'fetching inputs, 120 MB of 2 GB' },
   'agent.jobStarted': {
     type: 'jobStarted',
     sequence: 1,
@@ -107,6 +108,14 @@ export const messages = {
     startedAtMs: 1_795_000_000_000.5,
   },
   'agent.jobResult': { type: 'jobResult', sequence: 2, result },
+  'agent.jobReport': {
+    type: 'jobReport',
+    ...job,
+    order: { type: 'start', orderId: 'order-abc', ...job, spec },
+    phase: 'ended',
+    startedAtMs: 1_795_000_000_000,
+    result,
+  },
   'agent.error': { type: 'error', code: 'LINK_BAD_MESSAGE', message: 'unknown field' },
   'scheduler.challenge': {
     type: 'challenge',
@@ -126,6 +135,7 @@ export const messages = {
   'scheduler.stop': { type: 'stop', orderId: 'order-def', ...job, by: 'alice', reason: 'cancelled' },
   'scheduler.ack': { type: 'ack', sequence: 2 },
   'scheduler.outputAck': { type: 'outputAck', ...job, stdoutBytes: 120, stderrBytes: 0 },
-  'scheduler.heartbeat': { type: 'heartbeat' },
+  'scheduler.report': { type: 'report', ...job },
+  'scheduler.heartbeat': { type: 'heartbeat', echo: 7 },
   'scheduler.error': { type: 'error', code: 'LINK_UNKNOWN_NODE', message: 'join first' },
 };
