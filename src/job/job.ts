@@ -23,6 +23,8 @@ export interface Jobs {
   stop(order: StopOrder): Promise<OrderAnswer>;
   /** Jobs that are accepted, running, or ended with a result that nobody has acknowledged. */
   held(): readonly HeldJob[];
+  /** What of the last agent's state could not be taken up, in sentences. */
+  problems(): readonly string[];
   /** All that is known of an attempt, for a scheduler that has lost it; null for one that is not held. */
   report(jobId: string, epoch: number): JobReport | null;
   /**

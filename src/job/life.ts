@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
+import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
@@ -124,7 +125,8 @@ export function createLife(options: LifeOptions): Life {
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted } = attempt;
-    const result = settleJob({ jobId, epoch, nodeId, order, granted, end, stop, meter, energy });
+    const settled = settleJob({ jobId, epoch, nodeId, order, granted, end, stop, meter, energy });
+    const result = { ...settled, ...nextFields() };
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     await journalled({ kind: 'result', result }, 'result.written');

@@ -22,6 +22,7 @@ import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
+import { isNextBuild, nextFields } from '../protocol/next.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
 import {
@@ -53,6 +54,7 @@ import type { EnergyAnswer } from './settle.ts';
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
 export const RETAIN_MS = 24 * 3600 * 1000;
 const SWEEP_PERIOD_MS = 60_000;
+const UNREAD_LOGGED_MAX = 20;
 /** What the journal takes of the words about a fault. */
 const REASON_CHARACTERS_MAX = 900;
 const FAULT_CHARACTERS_MAX = 64;
@@ -105,9 +107,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     log,
     random: options.random ?? Math.random,
   });
-  for (const record of read.records)
-    if (!book.replay(record))
-      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
+  const problems = replayAll(book, read.records, log);
+  if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
   const life = createLife({ ...options, hit, book, journal: () => journal });
 
   const retention = every(clock, SWEEP_PERIOD_MS, () => {
@@ -299,7 +300,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
-  recoverAll(book, life, jobsFolder, options.native ?? null, log);
+  problems.push(...recoverAll(book, life, jobsFolder, options.native ?? null, log));
 
   return {
     start,
@@ -315,6 +316,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       }
       return list;
     },
+
+    problems: () => problems,
 
     report(jobId, epoch) {
       const attempt = book.find(jobId, epoch);
@@ -392,7 +395,14 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 }
 
 /** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native | null, log: Log): void {
+function recoverAll(
+  book: Book,
+  life: Life,
+  jobsFolder: string,
+  native: Native | null,
+  log: Log,
+): readonly string[] {
+  const problems: string[] = [];
   for (const entry of readdirSync(jobsFolder)) {
     const match = ATTEMPT_FOLDER.exec(entry);
     if (match === null) continue;
@@ -409,10 +419,38 @@ function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native |
       );
   }
   for (const attempt of [...book.attempts()]) {
-    if (attempt.result === null) life.recover(attempt);
-    else {
+    if (attempt.result !== null) {
       queueMicrotask(() => life.retell(attempt));
       life.removeIfDone(attempt, false);
+      continue;
+    }
+    const { jobId, epoch } = attempt;
+    try {
+      life.recover(attempt);
+    } catch (error) {
+      // One that cannot be taken up must not keep the others from being supervised.
+      log.error(
+        { err: error, jobId, epoch },
+        'a job cannot be taken up; it is left alone until the next start',
+      );
+      problems.push(`${jobId} cannot be taken up: ${describeError(error)}`);
     }
   }
+  return problems;
+}
+
+/** A record that is not understood, or that breaks what reads it, is told and stays in the journal. */
+function replayAll(book: Book, records: readonly unknown[], log: Log): string[] {
+  let unread = 0;
+  for (const record of records) {
+    try {
+      if (book.replay(record)) continue;
+    } catch (error) {
+      log.error({ err: error }, 'journal: a record cannot be taken in');
+    }
+    unread += 1;
+    if (unread <= UNREAD_LOGGED_MAX)
+      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
+  }
+  return unread === 0 ? [] : [`${unread} records of the job journal are not understood and kept aside`];
 }

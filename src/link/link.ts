@@ -21,6 +21,7 @@ import {
 import type { DeviceRecord } from '../protocol/device.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
 import type { UnfitOrder } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
@@ -372,9 +373,11 @@ export function createLink(options: LinkOptions): Link {
 
   function keep(key: string, make: (sequence: number) => AgentMessage, settled: () => void): void {
     const text = (sequence: number): string => {
-      const parsed = agentMessageSchema.safeParse(make(sequence));
-      if (parsed.success) return JSON.stringify(parsed.data);
-      const field = parsed.error.issues[0]?.path.join('.') ?? 'message';
+      const message = make(sequence);
+      const parsed = parseTolerant(agentMessageSchema, message);
+      // As it was written, also by a newer build that was then rolled back.
+      if (parsed.success) return JSON.stringify(message);
+      const field = parsed.issue.path.join('.') || 'message';
       throw new Fault('LINK_FACT_INVALID', `the ${key} does not fit the protocol`, { field });
     };
     // A fact that the scheduler must refuse would end every session that it is sent in.
