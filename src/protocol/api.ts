@@ -11,7 +11,7 @@
 //   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
 //   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
-//   POST /v1/nodes/ID-or-name/remove  body: {}                       {id, name, jobs: ids that are lost with it}
+//   POST /v1/nodes/ID-or-name/remove  body: {}                       RemovedNode
 //   GET  /v1/overview             no token needed on loopback        OverviewView
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
@@ -154,6 +154,14 @@ export const drainRequestSchema = z.strictObject({
 export type DrainRequest = z.input<typeof drainRequestSchema>;
 export const resumeRequestSchema = z.strictObject({ device: deviceName.nullable().default(null) });
 export type ResumeRequest = z.input<typeof resumeRequestSchema>;
+
+/** A node that an operator has removed. */
+export interface RemovedNode {
+  readonly id: string;
+  readonly name: string;
+  /** Jobs that were with it, and are lost. */
+  readonly jobs: readonly string[];
+}
 
 export interface OverviewView {
   readonly schedulerId: string;

@@ -11,6 +11,7 @@ import {
   enrolRequestSchema,
   type OutputsView,
   type OverviewView,
+  type RemovedNode,
   resumeRequestSchema,
 } from '../protocol/api.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
@@ -245,7 +246,7 @@ export function createApi(
   async function removeNode({ request, response, name }: Call): Promise<void> {
     await readBody(request, nothingSchema);
     const id = findNode(name);
-    const gone = { id, name: fleet.name(id), jobs: [...queue.active(id)].map((job) => job.id) };
+    const gone: RemovedNode = { id, name: fleet.name(id), jobs: [...queue.active(id)].map((job) => job.id) };
     await parts.removals.remove(id, 'user');
     answerJson(response, 200, gone);
   }
