@@ -7,7 +7,7 @@
 //           Not ready is nobody's fault here: /readyz is 503 with the reason, running jobs go on.
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
-import type { LinkState } from '../link/link.ts';
+import type { LinkState } from '../link/link-state.ts';
 
 /** Windows that may be missing before the sampler counts as stuck, and the least time that this takes. */
 const MISSING_WINDOWS = 5;

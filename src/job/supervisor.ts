@@ -13,7 +13,6 @@
 // - A refusal is an answer for good: the same (job, epoch) gets it again, so a late copy of an order starts nothing.
 // - One result per attempt, written once; it is told when it is on disk, again after each restart until it is
 //   acknowledged. Only a broken disk lets it be told earlier; it would be made again from the same facts.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
@@ -35,6 +34,7 @@ import {
   type Stop,
   stopRecord,
 } from './book.ts';
+import type { Walls } from './containment/walls.ts';
 import {
   type DeviceState,
   grantFor,
@@ -48,13 +48,13 @@ import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife, type Life } from './life.ts';
-import { readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+import { readStoredOutput, removeFolder } from './output.ts';
+import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
 export const RETAIN_MS = 24 * 3600 * 1000;
 const SWEEP_PERIOD_MS = 60_000;
-const UNREAD_LOGGED_MAX = 20;
 /** What the journal takes of the words about a fault. */
 const REASON_CHARACTERS_MAX = 900;
 const FAULT_CHARACTERS_MAX = 64;
@@ -71,6 +71,8 @@ export interface JobsOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** The node's devices; without them it grants none and hides none. */
   readonly devices?: JobDevices;
+  /** How jobs are walled in and limited; without it they are not. */
+  readonly walls?: Walls;
   /** Null or none: folders are removed by Node. */
   readonly native?: Native | null;
   readonly clock: Clock;
@@ -89,7 +91,6 @@ export interface JobsOptions {
 const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
 const duplicate: OrderAnswer = { outcome: 'duplicate', code: null, message: null };
 const refused = (code: string, message: string): OrderAnswer => ({ outcome: 'refused', code, message });
-const ATTEMPT_FOLDER = /^([a-z]+-[0-9a-z]{1,32})\.([1-9]\d{0,14})$/;
 
 /** Opens the journal, takes up every attempt in it, and is ready for orders. Throws where the folder cannot be used. */
 export async function createJobs(options: JobsOptions): Promise<Jobs> {
@@ -142,6 +143,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       heldCpuHundredths: life.heldCpuHundredths(),
       heldMemoryBytes: life.heldMemoryBytes(),
       devices: deviceState(order),
+      walls: options.walls?.refuse(order) ?? null,
       held: book.size(),
       draining: options.draining?.() ?? null,
       diskProblem: journal.problem(),
@@ -206,7 +208,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       const code = hasGone ? 'JOB_DEVICE_UNKNOWN' : 'JOB_DEVICE_GRANT_FAILED';
       return refuse(jobId, epoch, code, `its devices cannot be granted: ${describeError(error)}`);
     }
+    const user = options.walls?.chooseUser(heldUsers(book)) ?? { userId: null };
+    if ('code' in user) return refuse(jobId, epoch, user.code, user.message);
     const attempt = book.add({ jobId, epoch, order, bootId, granted });
+    life.wall(attempt, user.userId);
     try {
       life.prepare(attempt);
     } catch (error) {
@@ -218,7 +223,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       );
     }
     life.hold(attempt);
-    const written = journal.append(acceptedRecord(order, bootId, granted));
+    const written = journal.append(acceptedRecord(attempt, order, bootId));
     attempt.durable = written.then(
       () => true,
       () => false,
@@ -301,6 +306,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   }
 
   problems.push(...recoverAll(book, life, jobsFolder, options.native ?? null, log));
+  options.walls?.sweep((name) => isOver(book, name));
 
   return {
     start,
@@ -394,63 +400,18 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   };
 }
 
-/** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll(
-  book: Book,
-  life: Life,
-  jobsFolder: string,
-  native: Native | null,
-  log: Log,
-): readonly string[] {
-  const problems: string[] = [];
-  for (const entry of readdirSync(jobsFolder)) {
-    const match = ATTEMPT_FOLDER.exec(entry);
-    if (match === null) continue;
-    const jobId = match[1] ?? '';
-    const epoch = Number(match[2]);
-    if (book.find(jobId, epoch) !== null) continue;
-    if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
-    if (book.closed(jobId, epoch) === null) {
-      log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      book.add({ jobId, epoch, order: null, bootId: null, granted: null });
-    } else
-      void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
-        log.warn({ err: error }, 'old folder stays'),
-      );
-  }
-  for (const attempt of [...book.attempts()]) {
-    if (attempt.result !== null) {
-      queueMicrotask(() => life.retell(attempt));
-      life.removeIfDone(attempt, false);
-      continue;
-    }
-    const { jobId, epoch } = attempt;
-    try {
-      life.recover(attempt);
-    } catch (error) {
-      // One that cannot be taken up must not keep the others from being supervised.
-      log.error(
-        { err: error, jobId, epoch },
-        'a job cannot be taken up; it is left alone until the next start',
-      );
-      problems.push(`${jobId} cannot be taken up: ${describeError(error)}`);
-    }
-  }
-  return problems;
+/** Of `JOB.EPOCH`: known here, and ended. Groups of other agents on this host are none of ours. */
+function isOver(book: Book, name: string): boolean {
+  const at = name.lastIndexOf('.');
+  const jobId = name.slice(0, at);
+  const epoch = Number(name.slice(at + 1));
+  return (book.find(jobId, epoch)?.result ?? book.closed(jobId, epoch)) !== null;
 }
 
-/** A record that is not understood, or that breaks what reads it, is told and stays in the journal. */
-function replayAll(book: Book, records: readonly unknown[], log: Log): string[] {
-  let unread = 0;
-  for (const record of records) {
-    try {
-      if (book.replay(record)) continue;
-    } catch (error) {
-      log.error({ err: error }, 'journal: a record cannot be taken in');
-    }
-    unread += 1;
-    if (unread <= UNREAD_LOGGED_MAX)
-      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
-  }
-  return unread === 0 ? [] : [`${unread} records of the job journal are not understood and kept aside`];
+/** Users of attempts whose folders are still there. */
+function heldUsers(book: Book): ReadonlySet<number> {
+  const held = new Set<number>();
+  for (const { walled } of book.attempts())
+    if (walled !== null && walled.userId !== null) held.add(walled.userId);
+  return held;
 }

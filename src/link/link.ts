@@ -23,6 +23,7 @@ import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
+import type { LinkFigures, LinkState } from './link-state.ts';
 import type { UnfitOrder } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
 import { createOrders, type Order, type OrderHandler } from './orders.ts';
@@ -75,31 +76,6 @@ export interface LinkOptions {
   readonly random: () => number;
   readonly connect?: SocketFactory;
   readonly timing?: LinkTiming;
-}
-
-export interface LinkState {
-  readonly connected: boolean;
-  /** Monotonic ms since when it is (not) connected. */
-  readonly sinceMs: number;
-  /** Sessions that reached welcome. */
-  readonly sessions: number;
-  /** Why the last attempt or session ended; null while connected. */
-  readonly error: string | null;
-  /** The interval that the scheduler set last, or null before the first welcome. */
-  readonly heartbeatMs: number | null;
-}
-
-export interface LinkFigures {
-  readonly windowsSent: number;
-  readonly windowsDropped: number;
-  readonly windowsWaiting: number;
-  readonly factsWaiting: number;
-  readonly outputUnacknowledgedBytes: number;
-  readonly outputJobs: number;
-  readonly bytesSent: number;
-  readonly connectAttempts: number;
-  /** Fields and messages of a newer scheduler that this build does not know. */
-  readonly ignored: number;
 }
 
 export interface Link {

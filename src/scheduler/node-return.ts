@@ -7,6 +7,7 @@ import { isFinalState } from '../protocol/result.ts';
 import { adoptedJob, type ReadSeal } from './adoption.ts';
 import { type Demand, demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
+import type { OutputStore } from './output.ts';
 import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
@@ -33,8 +34,9 @@ export interface NodeReturnParts {
   change(jobId: string, fields: JobChange): void;
   /** By what an order of this scheduler is known again. */
   readonly readSeal: ReadSeal;
-  /** Tells a node how much of the output of its job is on disk, so that it sends the rest. */
-  tellOutput(session: AgentSession, job: JobRecord): void;
+  readonly output: Pick<OutputStore, 'syncedLengths'>;
+  /** A job that has not ended was taken in again. */
+  adopted(job: JobRecord): void;
   end(job: JobRecord, end: OwnEnd): Promise<void>;
 }
 
@@ -166,9 +168,13 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
       const stored = queue.insertJob(job);
       strangers.get(nodeId)?.delete(`${jobId}.${epoch}`);
       placement.release(`${jobId}.${epoch}`);
-      if (!isFinalState(job.state)) placement.hold(jobId, nodeId, demandOf(job.spec), job.devices);
+      if (!isFinalState(job.state)) {
+        placement.hold(jobId, nodeId, demandOf(job.spec), job.devices);
+        parts.adopted(job);
+      }
       await stored;
-      parts.tellOutput(session, job);
+      // What of its output is on disk already; the node sends the rest.
+      session.outputSynced(jobId, epoch, await parts.output.syncedLengths(jobId, epoch));
     },
     over(nodeId, jobId, epoch) {
       const name = `${jobId}.${epoch}`;

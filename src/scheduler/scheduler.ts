@@ -49,6 +49,8 @@ export interface SchedulerOptions {
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
 }
@@ -93,7 +95,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     events: {
       grew: (jobId) => watchers.grew(jobId),
       synced(jobId, epoch, lengths) {
-        const nodeId = queue.job(jobId)?.nodeId ?? null;
+        const job = queue.job(jobId);
+        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
+        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
         if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
       },
     },
@@ -114,6 +118,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     log,
     refusals,
     readSeal: key.readSeal,
+    random: options.random ?? Math.random,
     changed: watchers.changed,
   });
   place = dispatcher.place;
@@ -149,7 +154,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     version,
     listenHost: listen.host,
     queue,
-    placement,
     fleet,
     output,
     dispatcher,

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobRecord } from './queue/queue.ts';
+import { findAttempt, isSameEnd } from './retry.ts';
 
 export type Verdict =
   /** New and true: write it down, then acknowledge. */
@@ -32,6 +33,7 @@ function decideAttempt(
 }
 
 export function decideStarted(job: JobRecord | null, epoch: number, nodeId: string): Verdict {
+  if (job !== null && findAttempt(job, epoch, nodeId) !== null) return 'repeat';
   const refusal = decideAttempt(job, epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
   if (job.state === 'STARTING' || (job.state === 'RUNNING' && job.startedAtMs === null)) return 'apply';
@@ -40,6 +42,8 @@ export function decideStarted(job: JobRecord | null, epoch: number, nodeId: stri
 
 export function decideResult(job: JobRecord | null, result: JobResult, nodeId: string): Verdict {
   if (result.nodeId !== nodeId) return 'foreign';
+  const past = job === null ? null : findAttempt(job, result.epoch, nodeId);
+  if (past !== null) return isSameEnd(past, result) ? 'repeat' : 'contradiction';
   const refusal = decideAttempt(job, result.epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
   if (!isFinalState(job.state)) return 'apply';
@@ -74,5 +78,6 @@ export function decideRefusal(
   if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';
-  return PASSING.has(code) || job.epoch < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
+  const refused = job.epoch - job.retries;
+  return PASSING.has(code) || refused < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
 }

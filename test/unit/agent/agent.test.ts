@@ -11,7 +11,7 @@ import { createLifecycle, STOP_DEADLINE_MS } from '../../../src/agent/lifecycle.
 import { createNotifier, watchdogTimeMs } from '../../../src/agent/notify.ts';
 import { createVitals } from '../../../src/agent/vitals.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
-import type { LinkState } from '../../../src/link/link.ts';
+import type { LinkState } from '../../../src/link/link-state.ts';
 import type { Native } from '../../../src/native.ts';
 import { helloSchema, inventorySchema, MAX_FRAME_BYTES } from '../../../src/protocol/control.ts';
 import { challenge, createHandClock, createKeptLog, helloOf } from '../link/parts.ts';
