@@ -3,7 +3,14 @@
 // SCHEDULER_TOKEN_REFUSED, or the code that the scheduler itself gave.
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
-import type { DrainRequest, ErrorView, JobView, NodeView, OutputsView } from '../protocol/api.ts';
+import type {
+  DrainRequest,
+  ErrorView,
+  JobView,
+  NodeView,
+  OutputsView,
+  RemovedNode,
+} from '../protocol/api.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
@@ -25,6 +32,7 @@ export interface Client {
   node(id: string): Promise<NodeView>;
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;
+  removeNode(node: string): Promise<RemovedNode>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
   openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
   /** What is stored of an attempt's output, and where what came since a time (wall clock ms) begins; null: the latest. */
@@ -62,6 +70,7 @@ export function createClient(access: Access): Client {
     node: async (id) => get(`/v1/nodes/${path(id)}`),
     drain: async (node, request) => readJson(access, 'POST', `/v1/nodes/${path(node)}/drain`, request),
     resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
+    removeNode: async (node) => readJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     outputs(id, attempt, sinceMs) {
