@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } from '../config/value.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Context } from './context.ts';
+import { addPolicyOptions, type PolicyFlags, readPolicies } from './policy-options.ts';
 import { usageFault } from './usage.ts';
 
 type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
@@ -11,7 +12,7 @@ type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['acce
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
-export interface JobFlags {
+export interface JobFlags extends PolicyFlags {
   readonly accelerators?: string;
   readonly acceleratorMemory?: string;
   readonly acceleratorPartition?: string;
@@ -28,7 +29,7 @@ export interface JobFlags {
 
 /** Adds the options from which `readSpec` makes a specification. */
 export function addJobOptions(command: Command): Command {
-  return command
+  return addPolicyOptions(command)
     .option(
       '--accelerators <N[:MATCH]>',
       'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
@@ -94,6 +95,7 @@ export function readSpec(
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
       ...(accelerators === undefined ? {} : { accelerators }),
     },
+    ...readPolicies(flags),
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
     ...(timeLimitMs === undefined ? {} : { timeLimitMs }),
@@ -188,6 +190,11 @@ const specFlags: Readonly<Record<string, string>> = {
   timeLimitMs: '--time-limit',
   graceMs: '--grace',
   priority: '--priority',
+  array: '--array',
+  retry: '--retry',
+  checkpoint: '--checkpoint',
+  disconnect: '--disconnect',
+  keepWorkspace: '--keep-workspace',
   'resources.cpus': '--cpus',
   'resources.memoryBytes': '--memory',
   'resources.accelerators': '--accelerators',
