@@ -1,7 +1,7 @@
 /*
  * flopd-shim FOLDER BOOT-ID: runs one attempt of one job and outlives the agent that ordered it.
  * flopd-shim --nest FOLDER: starts such shims for an agent, by fork alone (nest.c).
- * flopd-shim --init CHANNEL SPEC OUT ERR: the first process inside a sandbox (init.c).
+ * flopd-shim --init: the first process inside a sandbox (init.c).
  *
  * One shim per attempt: it locks the folder; a second one on the same folder exits at once without effect. What
  * it does depends on what it finds there, so that an agent that has lost sight of an attempt simply starts it again:
@@ -82,6 +82,7 @@
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "--init") == 0) return init_run();
 	if (argc < 3) return EXIT_USAGE;
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 	for (int fd = 0; fd < 3; fd++)

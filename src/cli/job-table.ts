@@ -1,7 +1,7 @@
 // Jobs as rows and as fields.
 import type { ArrayView, AttemptView, JobView } from '../protocol/api.ts';
 import { memberName } from '../protocol/array.ts';
-import { type JobState, jobStates } from '../protocol/result.ts';
+import { type JobState, jobStates, type Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
@@ -74,12 +74,6 @@ function clipIndices(members: string | null): string | null {
 /** Everything about a job; the sentence why stands first. */
 export function jobFields(job: JobView, nowMs: number): (readonly [string, string])[] {
   const { spec, result } = job;
-  const limits =
-    result === null
-      ? ''
-      : Object.entries(result.limits)
-          .map(([limit, by]) => `${limit}: ${by}`)
-          .join(', ');
   return [
     [job.state, job.reason],
     ['id', job.array === null ? job.id : `${job.id} (${jobName(job)}, one of ${job.array.size})`],
@@ -108,8 +102,10 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
             'CPU time',
             `${formatSeconds(result.usage.cpuUserSeconds)} user, ${formatSeconds(result.usage.cpuSystemSeconds)} system`,
           ],
-          ['peak memory', formatBytes(result.usage.maxResidentBytes)],
-          ['limits held by', limits === '' ? ABSENT : limits],
+          ['peak memory', peakMemory(result.usage)],
+          ['peak processes', String(result.usage.processesPeak ?? ABSENT)],
+          ['limits held by', listOf(result.limits)],
+          ['walls', listOf(result.isolation)],
         ] as const)),
     ...(job.cancelRequested && result === null ? [['cancel', 'requested'] as const] : []),
   ];
@@ -142,6 +138,7 @@ function describeRequest(spec: JobSpec): string {
     ...(accelerators === null ? [] : [describeAccelerators(accelerators)]),
     spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
     `priority ${spec.priority}`,
+    ...describeLimits(spec),
     ...describePolicies(spec),
   ].join(', ');
 }
@@ -166,6 +163,29 @@ function describePolicies({ dependencies, retry, checkpoint, disconnect, array }
     parts.push(`stopped ${formatSeconds(disconnect.afterMs / 1000)} after its node lost the scheduler`);
   if (array !== null && array.maxRunning !== null) parts.push(`${array.maxRunning} of its array at a time`);
   return parts;
+}
+
+/** What it asked for besides, only where it did. */
+function describeLimits({ resources, network, outputQuotaBytes }: JobView['spec']): string[] {
+  const { processes, diskReadBytesPerSecond, diskWriteBytesPerSecond } = resources;
+  return [
+    ...(processes === null ? [] : [`at most ${processes} processes`]),
+    ...(diskReadBytesPerSecond === null ? [] : [`${formatBytes(diskReadBytesPerSecond)}/s from disk`]),
+    ...(diskWriteBytesPerSecond === null ? [] : [`${formatBytes(diskWriteBytesPerSecond)}/s to disk`]),
+    ...(outputQuotaBytes === null ? [] : [`${formatBytes(outputQuotaBytes)} of each output`]),
+    ...(network === 'none' ? ['no network'] : []),
+  ];
+}
+
+/** Of all its processes together where a control group counted them, else of the largest. */
+function peakMemory({ memoryPeakBytes, maxResidentBytes }: Usage): string {
+  if (memoryPeakBytes === null) return `${formatBytes(maxResidentBytes)} (its largest process)`;
+  return `${formatBytes(memoryPeakBytes)} (largest process ${formatBytes(maxResidentBytes)})`;
+}
+
+function listOf(words: Readonly<Record<string, string>>): string {
+  const list = Object.entries(words).map(([name, text]) => `${name}: ${text}`);
+  return list.length === 0 ? ABSENT : list.join(', ');
 }
 
 /** `2 accelerators (ascend), 60.0 GiB each, shared`. */
