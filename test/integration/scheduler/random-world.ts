@@ -108,6 +108,7 @@ export async function createWorld(): Promise<World> {
       refusals: createRefusalLog(log, clock),
       // Spread over [0, 1), the same in every run.
       random: () => (rolled++ % 7) / 7,
+      readSeal: () => null,
       changed() {},
     });
     for (const node of nodes) {
@@ -117,6 +118,7 @@ export async function createWorld(): Promise<World> {
         order(order) {
           if (mine === life) take(node, order, queue);
         },
+        report() {},
         outputSynced() {},
         close() {},
       };
