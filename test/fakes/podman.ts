@@ -111,7 +111,8 @@ exec unshare --mount --propagation private bash -c '${inside}' podman \\
 /** A system of busybox alone, with the test programs at the paths that they have on the host. */
 function makeImage(folder: string, more: Readonly<Record<string, string>>): void {
   const root = join(folder, 'image');
-  for (const name of ['bin', 'tmp', 'proc', 'sys', 'dev', 'etc']) mkdirSync(join(root, name), { recursive: true });
+  for (const name of ['bin', 'tmp', 'proc', 'sys', 'dev', 'etc'])
+    mkdirSync(join(root, name), { recursive: true });
   const busybox = spawnSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).stdout.trim();
   copyFileSync(busybox, join(root, 'bin/busybox'));
   const { stdout } = spawnSync(busybox, ['--list'], { encoding: 'utf8' });

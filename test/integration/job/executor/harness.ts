@@ -32,7 +32,12 @@ export function freshFolder(): string {
 }
 
 export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
-  return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...(process.env.CT ? {executor:'container' as const, image:'localhost/flopd-test:1'} : {}), ...input });
+  return jobSpecSchema.parse({
+    version: 1,
+    graceMs: 1000,
+    ...(process.env.CT ? { executor: 'container' as const, image: 'localhost/flopd-test:1' } : {}),
+    ...input,
+  });
 }
 
 let attempts = 0;
