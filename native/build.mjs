@@ -195,13 +195,20 @@ async function build() {
   if (!asan) {
     const shim = filesIn(join(native, 'shim'), /\.c$/);
     if (shim.length === 0) console.log('native: no source in native/shim yet; flopd-shim is not built');
-    else
+    else {
+      // The second one dies where a test wants it to (shim/fault-points.h); it is never installed.
+      const faults = ['-DFLOPD_FAULT_POINTS'];
       programs.push(
         executable(
           'flopd-shim',
           objectsOf('shim', shim, () => []),
         ),
+        executable(
+          'flopd-shim-faults',
+          objectsOf('shim-faults', shim, () => faults),
+        ),
       );
+    }
     const contained = filesIn(join(native, 'contained'), /\.c$/);
     programs.push(
       executable(

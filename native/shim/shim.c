@@ -1,7 +1,7 @@
 /*
  * flopd-shim FOLDER BOOT-ID: runs one attempt of one job and outlives the agent that ordered it.
  * flopd-shim --nest FOLDER: starts such shims for an agent, by fork alone (nest.c).
- * flopd-shim --init CHANNEL SPEC OUT ERR: the first process inside a sandbox (init.c).
+ * flopd-shim --init: the first process inside a sandbox (init.c).
  *
  * One shim per attempt: it locks the folder; a second one on the same folder exits at once without effect. What
  * it does depends on what it finds there, so that an agent that has lost sight of an attempt simply starts it again:
@@ -33,6 +33,9 @@
  *   cgroup (repeated)            folder, 1 or 2, controllers by commas, then file and value of each setting
  *   rlimits                      name without RLIMIT_ and value of each
  *   after (repeated)             timeout-ms, output file or "", ARGC argv…, then its environment
+ *   client                       no values. The program is a client of what holds the job (a container's runtime):
+ *                                stopping signals go to it alone, it keeps the agent's privileges, nothing is run beside
+ *                                it, and what it left is killed only when the commands that come after have been run
  * Version 1 is still read: name announce time-limit-ms(empty: none) grace-ms cwd argc argv… envc env… "end".
  *
  * Conversation: the shim connects to the agent's announce socket when the program runs, or does not for 20 ms; later
@@ -82,6 +85,7 @@
 
 int main(int argc, char **argv)
 {
+	if (argc == 2 && strcmp(argv[1], "--init") == 0) return init_run();
 	if (argc < 3) return EXIT_USAGE;
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 	for (int fd = 0; fd < 3; fd++)

@@ -5,7 +5,8 @@ import { Fault } from '../base/fault.ts';
 import { parseBytes, parseDurationMs, parseInteger, ValueProblem } from '../config/value.ts';
 import type { JobView, OutputsView } from '../protocol/api.ts';
 import { storedGaps } from '../protocol/output-gap.ts';
-import type { Client } from './client.ts';
+import { printArrayLogs } from './array-output.ts';
+import { type Client, isArray } from './client.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';
@@ -33,7 +34,7 @@ type Tail = { readonly lines: number } | { readonly bytes: number } | null;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command
-    .argument('<id>', 'id of the job, or the start of one')
+    .argument('<id>', 'id of a job or array, or the start of one; arr-ID.N is one job of an array')
     .option('-f, --follow', 'go on until the job has ended')
     .option('--stdout', 'only standard output')
     .option('--stderr', 'only standard error')
@@ -50,7 +51,12 @@ export function define(command: Command, context: Context, finish: (code: number
       parseInteger(text, { min: 1, max: Number.MAX_SAFE_INTEGER }, '1'),
     );
     const client = await openClient(command, context);
-    const job = await client.job(id);
+    const job = await client.find(id);
+    if (isArray(job)) {
+      await printArrayLogs(context, client, job, flags);
+      finish(exitCode.ok);
+      return;
+    }
     const outputs = await client.outputs(job.id, attempt, sinceMs);
     if (outputs.removed !== null)
       throw new Fault('OUTPUT_REMOVED', `the output of ${job.id} is not kept any more: ${outputs.removed}`);
@@ -62,7 +68,8 @@ export function define(command: Command, context: Context, finish: (code: number
 const HELP = `
 Without -f all of standard output comes first, then all of standard error. Where bytes were left out (by a quota, or
 a full disk) a line on standard error says how many. --since goes by when output reached the scheduler, to about a
-second. Ends with 0 however the job ended; "flopd wait" gives its code.`;
+second. Of an array, each line stands behind the index of its job, jobs that have ended first (with -f as they end).
+Ends with 0 however the job ended; "flopd wait" gives its code.`;
 
 function asked<T>(flag: string, text: string | undefined, parse: (text: string) => T): T | null {
   if (text === undefined) return null;
@@ -87,7 +94,10 @@ function parseTail(text: string | undefined): Tail {
 function parseSince(text: string | undefined, { clock }: Context): number | null {
   return asked('--since', text, (given) => {
     if (!/^\d{4}-\d\d-\d\d/.test(given))
-      return Math.max(0, Math.round(clock.wallMs() - parseDurationMs(given, { min: 0, max: MAX_SINCE_MS }, false)));
+      return Math.max(
+        0,
+        Math.round(clock.wallMs() - parseDurationMs(given, { min: 0, max: MAX_SINCE_MS }, false)),
+      );
     const stampMs = Date.parse(given);
     if (Number.isNaN(stampMs) || stampMs < 0)
       throw new ValueProblem('not a time', 'write it like 2026-11-28T17:00:00Z, or as a duration like 10m');
@@ -116,7 +126,9 @@ async function printLogs(
     if (flags.follow !== true || !isLatest) {
       for (const stream of streams) {
         if (!wanted[stream]) continue;
-        const gaps = isLatest ? storedGaps(job.result?.gaps ?? []).filter((gap) => gap.stream === stream) : [];
+        const gaps = isLatest
+          ? storedGaps(job.result?.gaps ?? []).filter((gap) => gap.stream === stream)
+          : [];
         await copyStored(client, job.id, outputs, stream, offsets[stream], {
           write: (bytes) => write(stream, bytes),
           gap: (gap, seenBytes) => sayGap(context.stderr, gap, seenBytes, job),

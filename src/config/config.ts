@@ -4,6 +4,7 @@
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
+import type { LimitMode, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -13,7 +14,6 @@ import {
   isConfigKeyName,
   type ParseContext,
 } from './keys.ts';
-import type { LimitMode, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import { nearestWord } from './nearest.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';

@@ -27,7 +27,8 @@ export function parseUserRange(value: unknown): UserRange {
   if (match === null) throw new ValueProblem('not a range of user ids', remedy);
   const from = Number(match[1]);
   const to = Number(match[2]);
-  if (from < USERS_MIN || to > USER_MAX || to < from) throw new ValueProblem('not a range of user ids', remedy);
+  if (from < USERS_MIN || to > USER_MAX || to < from)
+    throw new ValueProblem('not a range of user ids', remedy);
   return { from, to };
 }
 

@@ -7,7 +7,7 @@ import type { Native } from '../native.ts';
 import { jobFile } from './executor/executor.ts';
 import type { OutputStream } from './job.ts';
 import type { MeterReading } from './meter.ts';
-import { readMeter, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+import { ownerOf, readMeter, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
 
 /** Paths are absolute. What throws, throws the system's error. */
 export interface JobFolders {
@@ -22,6 +22,8 @@ export interface JobFolders {
   remove(folder: string): Promise<void>;
   /** Bytes [offset, offset + limit) of a stream as far as they are stored. */
   readOutput(folder: string, stream: OutputStream, offset: number, limit: number): Promise<Uint8Array>;
+  /** The user that the workspace in it belongs to; null where it is the agent's own, or there is none. */
+  ownerOf(folder: string): number | null;
   /** Null when the job wrote none; a sentence when it cannot be read. */
   readMeter(folder: string): Promise<MeterReading | string | null>;
 }
@@ -43,6 +45,7 @@ export function createJobFolders(native: Native | null): JobFolders {
     removeIfEmpty,
     remove: (folder) => removeFolder(folder, native),
     readOutput: readStoredOutput,
+    ownerOf,
     readMeter,
   };
 }

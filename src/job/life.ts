@@ -1,12 +1,16 @@
 // The life of one attempt after its order was accepted: start or recovery, the facts that its executor tells, the one
 // result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
+import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
 import {
+  type Containment,
   type ExecutionEvents,
   type Executor,
   jobFile,
@@ -18,19 +22,26 @@ import {
 import type { Hit } from './fault-points.ts';
 import type { JobFolders } from './folders.ts';
 import type { Journal } from './journal.ts';
+import { createLeases } from './lease.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
 
 /** Folders that are removed at the same time. */
 const REMOVALS_MAX = 2;
+/** How long an attempt with a lease waits for the scheduler before it is taken up without the right to start. */
+export const CONTACT_PATIENCE_MS = 10_000;
 
 export interface Life {
+  /** Decides its walls and limits, as this user (null: the agent's). */
+  wall(attempt: Attempt, userId: number | null): void;
   /** Makes the folder of an attempt. Throws the system's error. */
   prepare(attempt: Attempt): void;
   /** Makes its workspace, which may be done while its intent is on the way to the disk. */
   prepareWorkspace(attempt: Attempt): void;
   /** Starts it; its intent is on disk. */
   launch(attempt: Attempt): void;
+  /** A round trip with the scheduler is complete that began at this monotonic time: leases count from there. */
+  contact(sinceMs: number, heartbeatMs: number): void;
   /** Takes up what an earlier agent accepted. */
   recover(attempt: Attempt): void;
   /** Settles an attempt that was stopped before anything began. */
@@ -61,6 +72,10 @@ export function createLife(options: LifeOptions): Life {
   const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.name, executor]));
   const underWay = new Set<Promise<void>>();
   const removals: Attempt[] = [];
+  const leases = createLeases(clock);
+  /** Attempts with leases that an earlier agent accepted, until it is known whether those still hold. */
+  let unconfirmed: Attempt[] = [];
+  let patience: Timer | null = null;
   let removing = 0;
   let cpuHundredths = 0;
   let memoryBytes = 0;
@@ -112,8 +127,22 @@ export function createLife(options: LifeOptions): Life {
     const meter = end.kind === 'failedToStart' ? null : await folders.readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
-    const { jobId, epoch, order, stop, granted } = attempt;
-    const result = settleJob({ jobId, epoch, nodeId, order, granted, end, stop, meter, energy });
+    const { jobId, epoch, order, stop, granted, walled } = attempt;
+    const outputQuotaBytes = order === null ? null : quotaOf(order.spec.outputQuotaBytes);
+    const settled = settleJob({
+      jobId,
+      epoch,
+      nodeId,
+      order,
+      granted,
+      walled,
+      outputQuotaBytes,
+      end,
+      stop,
+      meter,
+      energy,
+    });
+    const result = { ...settled, ...nextFields() };
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     attempt.stored = await journalled({ kind: 'result', result }, 'result.written');
@@ -178,7 +207,6 @@ export function createLife(options: LifeOptions): Life {
     );
     const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
     const deviceNodes = granted?.deviceNodes ?? [];
-    const { disconnect, outputQuotaBytes } = order.spec;
     return {
       jobId,
       epoch,
@@ -188,11 +216,63 @@ export function createLife(options: LifeOptions): Life {
       workingDirectory,
       deviceNodes,
       bootId,
-      containment: noContainment,
-      outputQuotaBytes,
-      leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      containment: contain(attempt, attempt.walled?.userId ?? null),
+      outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
+      leaseMs: leases.leftMs(order),
       after: [],
+      isClient: false,
     };
+  }
+
+  /** Takes up an attempt: attaches to it where it runs; starts it only where it needs no lease, or has one. */
+  function takeUp(attempt: Attempt): void {
+    // An order that was lost can only have been for the process executor: it makes the folders that were found.
+    const executor = executors.get(attempt.order?.spec.executor ?? 'process');
+    if (executor === undefined) {
+      settleAs(attempt, {
+        kind: 'lost',
+        failedStep: null,
+        detail: 'its executor is not part of this agent',
+      });
+      return;
+    }
+    const folder = folderOf(attempt);
+    const { jobId, epoch, stop } = attempt;
+    try {
+      folders.makeWorkspace(folder, true);
+    } catch (error) {
+      log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
+    }
+    const request = stop === null ? requestFor(attempt) : null;
+    // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
+    const mayBegin = request !== null && request.leaseMs !== 0 && isWalledAs(attempt, request.containment);
+    const start = mayBegin ? request : null;
+    const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
+    attempt.execution = executor.recover(recovery, eventsFor(attempt));
+    if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+  }
+
+  function confirm(): void {
+    patience?.cancel();
+    patience = null;
+    const waiting = unconfirmed;
+    unconfirmed = [];
+    for (const attempt of waiting) takeUp(attempt);
+  }
+
+  /** The containment of an attempt that is about to start; what its result will tell of it is kept. */
+  function contain(attempt: Attempt, userId: number | null): Containment {
+    const { order, granted } = attempt;
+    if (options.walls === undefined || order === null) return noContainment;
+    const containment = options.walls.contain(order, folderOf(attempt), granted, userId);
+    const { limits, isolation } = containment;
+    attempt.walled ??= { userId, limits, isolation };
+    return containment;
+  }
+
+  function quotaOf(asked: number | null): number | null {
+    const node = options.walls?.outputQuotaBytes ?? null;
+    return asked === null || node === null ? (asked ?? node) : Math.min(asked, node);
   }
 
   function prepare(attempt: Attempt): void {
@@ -255,6 +335,9 @@ export function createLife(options: LifeOptions): Life {
   }
 
   return {
+    wall(attempt, userId) {
+      contain(attempt, userId);
+    },
     prepare,
     prepareWorkspace,
     folderOf,
@@ -266,34 +349,31 @@ export function createLife(options: LifeOptions): Life {
       const executor = executors.get(attempt.order?.spec.executor ?? '');
       if (request === null || executor === undefined)
         throw new Error('admission let an impossible order pass');
+      if (request.leaseMs === 0) {
+        settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
+        return;
+      }
       const events = eventsFor(attempt);
       attempt.execution = executor.start(request, events);
       hit('shim.started');
     },
 
+    contact(sinceMs, heartbeatMs) {
+      const isFirst = !leases.hasContact();
+      leases.contact(sinceMs, heartbeatMs, book.attempts());
+      // The first is the welcome; what the scheduler has given up meanwhile, it says before the next.
+      if (!isFirst) confirm();
+    },
+
     recover(attempt) {
       count(attempt, true);
-      // An order that was lost can only have been for the process executor: it makes the folders that were found.
-      const executor = executors.get(attempt.order?.spec.executor ?? 'process');
-      if (executor === undefined) {
-        settleAs(attempt, {
-          kind: 'lost',
-          failedStep: null,
-          detail: 'its executor is not part of this agent',
-        });
+      const isLeased = attempt.order?.spec.disconnect.policy === 'stop';
+      if (!isLeased || leases.hasContact()) {
+        takeUp(attempt);
         return;
       }
-      const folder = folderOf(attempt);
-      const { jobId, epoch, stop } = attempt;
-      try {
-        folders.makeWorkspace(folder, true);
-      } catch (error) {
-        log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
-      }
-      const start = stop === null ? requestFor(attempt) : null;
-      const request = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
-      attempt.execution = executor.recover(request, eventsFor(attempt));
-      if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+      unconfirmed.push(attempt);
+      patience ??= clock.after(CONTACT_PATIENCE_MS, confirm);
     },
 
     settleUnstarted(attempt) {
@@ -311,7 +391,12 @@ export function createLife(options: LifeOptions): Life {
     heldMemoryBytes: () => memoryBytes,
 
     async settled() {
+      patience?.cancel();
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };
+}
+
+function isWalledAs({ walled }: Attempt, { limits, isolation }: Containment): boolean {
+  return walled === null || isDeepStrictEqual([walled.limits, walled.isolation], [limits, isolation]);
 }

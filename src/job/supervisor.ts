@@ -20,6 +20,7 @@ import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
+import { isNextBuild, nextFields } from '../protocol/next.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
 import {
@@ -32,6 +33,7 @@ import {
   type Stop,
   stopRecord,
 } from './book.ts';
+import type { Walls } from './containment/walls.ts';
 import {
   type DeviceState,
   grantFor,
@@ -45,7 +47,8 @@ import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
-import { createLife, type Life } from './life.ts';
+import { createLife } from './life.ts';
+import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
@@ -67,6 +70,8 @@ export interface JobsOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** The node's devices; without them it grants none and hides none. */
   readonly devices?: JobDevices;
+  /** How jobs are walled in and limited; without it they are not. */
+  readonly walls?: Walls;
   /** Null or none: folders are removed by Node. */
   readonly native?: Native | null;
   readonly clock: Clock;
@@ -87,7 +92,6 @@ export interface JobsOptions {
 const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
 const duplicate: OrderAnswer = { outcome: 'duplicate', code: null, message: null };
 const refused = (code: string, message: string): OrderAnswer => ({ outcome: 'refused', code, message });
-const ATTEMPT_FOLDER = /^([a-z]+-[0-9a-z]{1,32})\.([1-9]\d{0,14})$/;
 
 /** Opens the journal, takes up every attempt in it, and is ready for orders. Throws where the folder cannot be used. */
 export async function createJobs(options: JobsOptions): Promise<Jobs> {
@@ -106,9 +110,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     log,
     random: options.random ?? Math.random,
   });
-  for (const record of read.records)
-    if (!book.replay(record))
-      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
+  const problems = replayAll(book, read.records, log);
+  if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
   const life = createLife({ ...options, hit, folders, book, journal: () => journal });
 
   const retention = every(clock, SWEEP_PERIOD_MS, () => {
@@ -142,6 +145,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       heldCpuHundredths: life.heldCpuHundredths(),
       heldMemoryBytes: life.heldMemoryBytes(),
       devices: deviceState(order),
+      walls: options.walls?.refuse(order) ?? null,
       held: book.size(),
       draining: options.draining?.() ?? null,
       diskProblem: journal.problem(),
@@ -206,7 +210,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       const code = hasGone ? 'JOB_DEVICE_UNKNOWN' : 'JOB_DEVICE_GRANT_FAILED';
       return refuse(jobId, epoch, code, `its devices cannot be granted: ${describeError(error)}`);
     }
+    const user = options.walls?.chooseUser(heldUsers(book)) ?? { userId: null };
+    if ('code' in user) return refuse(jobId, epoch, user.code, user.message);
     const attempt = book.add({ jobId, epoch, order, bootId, granted });
+    life.wall(attempt, user.userId);
     try {
       life.prepare(attempt);
     } catch (error) {
@@ -218,7 +225,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       );
     }
     life.hold(attempt);
-    const written = journal.append(acceptedRecord(order, bootId, granted));
+    const written = journal.append(acceptedRecord(attempt, order, bootId));
     attempt.durable = written.then(
       () => true,
       () => false,
@@ -300,7 +307,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
-  recoverAll({ book, life, folders, jobsFolder, found, log });
+  problems.push(...recoverAll({ book, life, folders, jobsFolder, found, log }));
+  options.walls?.sweep((name) => isOver(book, name));
 
   return {
     start,
@@ -316,6 +324,28 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       }
       return list;
     },
+
+    problems: () => problems,
+
+    report(jobId, epoch) {
+      const attempt = book.find(jobId, epoch);
+      if (attempt === null) return null;
+      const { order, phase, started, result, told } = attempt;
+      const startedAtMs = started?.atMs ?? result?.startedAtMs ?? null;
+      // Until it is on disk there is no result, and the job has not ended.
+      const shown = result !== null && told ? phase : phase === 'ended' ? 'running' : phase;
+      return {
+        type: 'jobReport',
+        jobId,
+        epoch,
+        order,
+        phase: shown,
+        startedAtMs,
+        result: shown === 'ended' ? result : null,
+      };
+    },
+
+    contact: (sinceMs, heartbeatMs) => life.contact(sinceMs, heartbeatMs),
 
     unsettled() {
       const list: JobResult[] = [];
@@ -372,39 +402,18 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   };
 }
 
-interface Left {
-  readonly book: Book;
-  readonly life: Life;
-  readonly folders: JobFolders;
-  readonly jobsFolder: string;
-  /** Names in that folder. */
-  readonly found: readonly string[];
-  readonly log: Log;
+/** Of `JOB.EPOCH`: known here, and ended. Groups of other agents on this host are none of ours. */
+function isOver(book: Book, name: string): boolean {
+  const at = name.lastIndexOf('.');
+  const jobId = name.slice(0, at);
+  const epoch = Number(name.slice(at + 1));
+  return (book.find(jobId, epoch)?.result ?? book.closed(jobId, epoch)) !== null;
 }
 
-/** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll({ book, life, folders, jobsFolder, found, log }: Left): void {
-  for (const entry of found) {
-    const match = ATTEMPT_FOLDER.exec(entry);
-    if (match === null) continue;
-    const jobId = match[1] ?? '';
-    const epoch = Number(match[2]);
-    if (book.find(jobId, epoch) !== null) continue;
-    // Made for an order whose intent never reached the disk.
-    if (folders.removeIfEmpty(join(jobsFolder, entry))) continue;
-    if (book.closed(jobId, epoch) === null) {
-      log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      book.add({ jobId, epoch, order: null, bootId: null, granted: null });
-    } else
-      void folders
-        .remove(join(jobsFolder, entry))
-        .catch((error: unknown) => log.warn({ err: error }, 'old folder stays'));
-  }
-  for (const attempt of [...book.attempts()]) {
-    if (attempt.result === null) life.recover(attempt);
-    else {
-      queueMicrotask(() => life.retell(attempt));
-      life.removeIfDone(attempt, false);
-    }
-  }
+/** Users of attempts whose folders are still there. */
+function heldUsers(book: Book): ReadonlySet<number> {
+  const held = new Set<number>();
+  for (const { walled } of book.attempts())
+    if (walled !== null && walled.userId !== null) held.add(walled.userId);
+  return held;
 }

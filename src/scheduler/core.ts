@@ -7,13 +7,16 @@ import { createDrains, type Drains } from './drain.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
-import { createGateway, type Gateway } from './gateway.ts';
+import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
+import { createLeases, type Leases } from './leases.ts';
+import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import { createRefusalLog, type RefusalLog } from './refusal-log.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
 export interface CoreOptions {
@@ -27,6 +30,9 @@ export interface CoreOptions {
   readonly log: Log;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
+  readonly key: SchedulerKey;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
   readonly hit?: SchedulerHit;
@@ -40,12 +46,16 @@ export interface Core {
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
   readonly drains: Drains;
+  readonly removals: NodeRemovals;
+  /** Watches over leases until it is closed. */
+  readonly leases: Leases;
   readonly gateway: Gateway;
 }
 
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, listenHost, queue, clock, log } = options;
+  const { key, random, received, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
@@ -58,7 +68,9 @@ export function createCore(options: CoreOptions): Core {
     events: {
       grew: (jobId) => watchers.grew(jobId),
       synced(jobId, epoch, lengths) {
-        const nodeId = queue.job(jobId)?.nodeId ?? null;
+        const job = queue.job(jobId);
+        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
+        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
         if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
       },
     },
@@ -72,14 +84,24 @@ export function createCore(options: CoreOptions): Core {
     clock,
     log,
     refusals,
+    readSeal: key.readSeal,
+    random,
     changed: watchers.changed,
     hit,
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
-  const { received, progress, tickets } = options;
+  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const leases = createLeases({
+    queue,
+    fleet,
+    heartbeatMs: HEARTBEAT_MS,
+    clock,
+    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
+  });
   const gateway = createGateway({
     schedulerId,
+    key,
     listenHost,
     queue,
     fleet,
@@ -101,6 +123,8 @@ export function createCore(options: CoreOptions): Core {
     output,
     dispatcher,
     drains,
+    removals,
+    leases,
     gateway,
   };
 }

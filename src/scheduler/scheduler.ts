@@ -22,6 +22,7 @@ import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
+import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
@@ -40,6 +41,8 @@ export interface SchedulerOptions {
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
   readonly hit?: SchedulerHit;
@@ -73,7 +76,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const { schedulerId, token, joinToken } = files;
+  const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const core = createCore({
@@ -83,12 +86,15 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     outputFolder: join(folder, 'output'),
     clock,
     log,
+    key,
+    random: options.random ?? Math.random,
     received: metrics.received,
     progress,
     tickets,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
-  const { placement, fleet, refusals, watchers, output, dispatcher, drains, gateway } = core;
+  const { placement, fleet, refusals, watchers, output, dispatcher, drains, removals, leases, gateway } =
+    core;
   place = dispatcher.place;
   metrics.watch(queue, fleet);
   const retention =
@@ -103,12 +109,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     version,
     listenHost: listen.host,
     queue,
-    placement,
     fleet,
     output,
     dispatcher,
     progress,
     drains,
+    removals,
+    key,
     watchers,
     metrics,
     token,
@@ -122,6 +129,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
 
   async function closeParts(): Promise<void> {
+    leases.close();
     await gateway.close();
     await retention?.close();
     await output.close();
@@ -183,10 +191,12 @@ function openState(stateDir: string, folder: string, log: Log) {
   try {
     makeFolder(join(folder, 'output'));
     for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
+    const schedulerId = openId(join(folder, 'id'));
     return {
       tokenFile,
       joinTokenFile,
-      schedulerId: openId(join(folder, 'id')),
+      schedulerId,
+      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
     };

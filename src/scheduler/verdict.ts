@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobRecord } from './queue/queue.ts';
+import { findAttempt, isSameEnd } from './retry.ts';
 
 export type Verdict =
   /** New and true: write it down, then acknowledge. */
@@ -24,22 +25,27 @@ function decideAttempt(
   nodeId: string,
 ): 'stale' | 'unknown' | 'foreign' | null {
   if (job === null) return 'unknown';
-  if (job.nodeId !== nodeId || epoch > job.epoch) return 'foreign';
-  return epoch < job.epoch ? 'stale' : null;
+  // Whoever had it: a later attempt was ordered since, maybe to another node.
+  if (epoch < job.epoch) return 'stale';
+  // It waits for its next attempt: this one was given up.
+  if (job.state === 'PENDING' && epoch === job.epoch) return 'stale';
+  return job.nodeId !== nodeId || epoch > job.epoch ? 'foreign' : null;
 }
 
 export function decideStarted(job: JobRecord | null, epoch: number, nodeId: string): Verdict {
+  if (job !== null && findAttempt(job, epoch, nodeId) !== null) return 'repeat';
   const refusal = decideAttempt(job, epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
   if (job.state === 'STARTING' || (job.state === 'RUNNING' && job.startedAtMs === null)) return 'apply';
-  return job.state === 'PENDING' ? 'foreign' : 'repeat';
+  return 'repeat';
 }
 
 export function decideResult(job: JobRecord | null, result: JobResult, nodeId: string): Verdict {
   if (result.nodeId !== nodeId) return 'foreign';
+  const past = job === null ? null : findAttempt(job, result.epoch, nodeId);
+  if (past !== null) return isSameEnd(past, result) ? 'repeat' : 'contradiction';
   const refusal = decideAttempt(job, result.epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
-  if (job.state === 'PENDING') return 'foreign';
   if (!isFinalState(job.state)) return 'apply';
   return isDeepStrictEqual(job.result, result) ? 'repeat' : 'contradiction';
 }
@@ -72,5 +78,6 @@ export function decideRefusal(
   if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';
-  return PASSING.has(code) || job.epoch < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
+  const refused = job.epoch - job.retries;
+  return PASSING.has(code) || refused < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
 }

@@ -107,7 +107,8 @@ function checkResults(facts: Facts, say: Say): void {
         say('I2', `${jobId}: the result is not that of its end`);
   }
   for (const jobId of new Set(facts.of('submitted').map((fact) => fact.jobId)))
-    if (!finals.has(jobId)) say('I2', `${jobId} was accepted and never ended`);
+    if (!finals.has(jobId) && !mayBeForgotten(facts, jobId))
+      say('I2', `${jobId} was accepted and never ended`);
   for (const fact of facts.of('resultAcknowledged')) {
     const name = nameOf(fact);
     const last = finals.get(fact.jobId)?.at(-1);
@@ -119,9 +120,21 @@ function checkResults(facts: Facts, say: Say): void {
       canonical(last.result) !== canonical(result)
     ) {
       // The scheduler had given it up before the node could tell; that is judged as truth, below.
-      if (last.result.endKind !== 'lost') say('I2', `${name}: what was acknowledged is not what users see`);
+      if (last.result.state !== 'LOST') say('I2', `${name}: what was acknowledged is not what users see`);
     }
   }
+}
+
+/** True when the store was lost while no node held the job. */
+function mayBeForgotten(facts: Facts, jobId: string): boolean {
+  const held = new Set<number>();
+  for (const fact of facts.all) {
+    if (fact.kind === 'storeLost' && held.size === 0) return true;
+    if (!('jobId' in fact) || fact.jobId !== jobId) continue;
+    if (fact.kind === 'start') held.add(fact.epoch);
+    if (fact.kind === 'resultAcknowledged') held.delete(fact.epoch);
+  }
+  return false;
 }
 
 function checkTruth(facts: Facts, say: Say): void {
@@ -135,7 +148,7 @@ function checkTruth(facts: Facts, say: Say): void {
       (loss) => loss.node === node && (loss.jobId === null || (loss.jobId === jobId && loss.epoch === epoch)),
     );
 
-  function checkEnd(result: JobResult): void {
+  function checkEnd(result: JobResult, atMs: number): void {
     const name = nameOf(result);
     const exit = exits.get(name);
     const start = starts.get(name);
@@ -144,7 +157,10 @@ function checkTruth(facts: Facts, say: Say): void {
       say('I3', `${name} is ${state} (${endKind}: ${result.cause}), but ${why}`);
     if (state === 'LOST') {
       if (result.exitCode !== null || result.signal !== null) wrong('an unknown end has a code');
-      if (!mayBeLost(result.jobId, result.epoch, result.nodeId)) wrong('nothing took the truth');
+      // A lease that is over needs no other witness: the job must have ended before the scheduler says so.
+      if (endKind === 'disconnected') {
+        if (start !== undefined && (exit === undefined || exit.atMs > atMs)) wrong('it still ran');
+      } else if (!mayBeLost(result.jobId, result.epoch, result.nodeId)) wrong('nothing took the truth');
       return;
     }
     if (state === 'FAILED_TO_START' || (state === 'CANCELLED' && result.startedAtMs === null)) {
@@ -180,12 +196,11 @@ function checkTruth(facts: Facts, say: Say): void {
       wrong('no device of it failed');
   }
 
-  for (const { state, result, jobId } of facts.of('final')) {
-    if (result !== null) checkEnd(result);
+  for (const { state, result, jobId, atMs } of facts.of('final')) {
+    if (result !== null) checkEnd(result, atMs);
     else if (state !== 'CANCELLED') say('I3', `${jobId} is ${state} without a result`);
-    else if (starts.has(`${jobId}.1`)) say('I3', `${jobId} was cancelled unstarted, but it had been started`);
   }
-  for (const { result } of facts.of('resultTold')) checkEnd(result);
+  for (const { result, atMs } of facts.of('resultTold')) checkEnd(result, atMs);
 }
 
 function checkResidue(facts: Facts, say: Say): void {

@@ -43,6 +43,8 @@ export type FactBody =
       readonly epoch: number | null;
       readonly why: string;
     }
+  /** The scheduler's store was lost: what only it knew is gone. */
+  | { readonly kind: 'storeLost' }
   /** A device of the attempt failed. */
   | { readonly kind: 'deviceFailed'; readonly node: string; readonly device: string }
   /** The agent tells the scheduler the result; each time. */

@@ -11,7 +11,7 @@ import { helloProofText } from '../../src/protocol/control.ts';
 import type { DeviceRecord } from '../../src/protocol/device.ts';
 import type { History } from '../campaign/history.ts';
 import type { JournalStore } from './disks.ts';
-import type { NodeKey } from './keys.ts';
+import { type NodeKey, SCHEDULER_ID } from './keys.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Dice } from './seed.ts';
@@ -59,6 +59,9 @@ export function startAgentLife(parts: AgentParts): AgentLife {
         nodeId,
         bootId,
         generation: parts.generation,
+        schedulerId: () => SCHEDULER_ID,
+        credential: () => key.credential,
+        renew() {},
         prove: () =>
           sign(
             null,
@@ -80,6 +83,8 @@ export function startAgentLife(parts: AgentParts): AgentLife {
           history.add(who, { kind: 'orderAnswered', jobId, epoch, node: nodeId, outcome, code });
         return answer;
       },
+      contact: (sinceMs, heartbeatMs) => room().contact(sinceMs, heartbeatMs),
+      report: (jobId, epoch) => room().report(jobId, epoch),
       acknowledged: (jobId, epoch) => room().acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => room().delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>

@@ -232,6 +232,7 @@ export function createMachine(parts: MachineParts): Machine {
           Math.max(0, Math.min(limit, attempt.bytes[stream] - offset)),
         );
       },
+      ownerOf: () => null,
       readMeter: async () => null,
     }),
 

@@ -3,7 +3,7 @@
 import { parseArgs } from 'node:util';
 import { createSilentLog, type Log } from '../../src/base/log.ts';
 import { lineOf } from '../campaign/history.ts';
-import { makeNodeKeys } from './keys.ts';
+import { makeKeys } from './keys.ts';
 import { playSeed } from './world.ts';
 
 const { values } = parseArgs({
@@ -29,7 +29,7 @@ function logTo(who: string): Log {
   return log;
 }
 
-const keys = makeNodeKeys(3);
+const keys = makeKeys();
 if (values.help) console.log('node test/simulation/run.mjs [--seeds N] [--from N] | --seed N [--log]');
 else if (values.seed !== undefined) {
   const outcome = await playSeed(Number(values.seed), keys, values.log ? { log: logTo } : {});

@@ -2,7 +2,7 @@
 // runs. Its output is a function of place, so that nobody has to keep it.
 import { createHash } from 'node:crypto';
 import type { OutputStream } from '../../src/job/job.ts';
-import type { JobSpecInput } from '../../src/protocol/spec.ts';
+import { type JobSpecInput, retryCauses } from '../../src/protocol/spec.ts';
 import { createDice, type Dice, hashOf } from './seed.ts';
 
 export interface Run {
@@ -70,5 +70,15 @@ export function specOf(job: number, dice: Dice): JobSpecInput {
     timeLimitMs: dice.chance(0.2) ? dice.between(1, 15_000) : null,
     graceMs: dice.pick([0, 500, 5000]),
     priority: dice.between(-1, 1),
+    disconnect: dice.chance(0.4)
+      ? { policy: 'stop', afterMs: dice.pick([0, 2000, 10_000, 30_000]) }
+      : { policy: 'keep' },
+    retry: dice.chance(0.4)
+      ? {
+          times: dice.between(1, 3),
+          on: dice.pick([[...retryCauses], ['disconnected', 'lost']]),
+          delayMs: dice.between(0, 3000),
+        }
+      : { times: 0 },
   };
 }

@@ -6,7 +6,9 @@ import { createFileTickets } from '../../src/scheduler/file-tickets.ts';
 import { createProgressBoard } from '../../src/scheduler/progress.ts';
 import { createQueue } from '../../src/scheduler/queue/embedded.ts';
 import type { Queue } from '../../src/scheduler/queue/queue.ts';
+import type { SchedulerKey } from '../../src/scheduler/scheduler-key.ts';
 import type { OutputFiles, QueueRows } from './disks.ts';
+import { SCHEDULER_ID } from './keys.ts';
 import type { Network } from './network.ts';
 import type { Life } from './time.ts';
 
@@ -18,6 +20,8 @@ export interface SchedulerParts {
   readonly files: OutputFiles;
   readonly network: Network;
   readonly hit: SchedulerHit;
+  readonly key: SchedulerKey;
+  readonly random: () => number;
   readonly log?: Log;
 }
 
@@ -45,7 +49,7 @@ export function startSchedulerLife({
     resumed: () => place(),
   });
   const core = createCore({
-    schedulerId: 'scheduler-1',
+    schedulerId: SCHEDULER_ID,
     listenHost: '127.0.0.1',
     queue,
     outputFolder: OUTPUT_FOLDER,
@@ -53,6 +57,8 @@ export function startSchedulerLife({
     clock,
     log,
     received() {},
+    key: parts.key,
+    random: parts.random,
     progress: createProgressBoard(),
     tickets: createFileTickets(),
     hit,

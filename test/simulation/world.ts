@@ -19,7 +19,7 @@ import {
   type JournalStore,
   type Weather,
 } from './disks.ts';
-import type { NodeKey } from './keys.ts';
+import type { Keys, NodeKey } from './keys.ts';
 import { createMachine, type Machine } from './machine.ts';
 import { createNetwork } from './network.ts';
 import { digestOf, ENDLESS, outputBytes, specOf } from './plan.ts';
@@ -62,12 +62,8 @@ interface Host {
   doom: { readonly point: FaultPoint; passes: number } | null;
 }
 
-/** Plays one seed. `keys` are the identities of at least three nodes. */
-export async function playSeed(
-  seed: number,
-  keys: readonly NodeKey[],
-  options: WorldOptions = {},
-): Promise<Outcome> {
+/** Plays one seed. `keys` has at least three nodes. */
+export async function playSeed(seed: number, keys: Keys, options: WorldOptions = {}): Promise<Outcome> {
   const dice = createDice(seed);
   const time = createTime();
   const wallMs = (): number => wall.clock.wallMs();
@@ -81,10 +77,11 @@ export async function playSeed(
   const rows = createQueueRows(dice.fork('rows'), schedulerWeather);
   const files = createOutputFiles(dice.fork('files'), schedulerWeather);
   let scheduler: SchedulerLife | null = null;
+  let schedulerLives = 0;
   let schedulerDoom: { readonly point: SchedulerFaultPoint; passes: number } | null = null;
   let isStorm = true;
 
-  const hosts: Host[] = keys.slice(0, dice.between(1, 3)).map((key, at) => {
+  const hosts: Host[] = keys.nodes.slice(0, dice.between(1, 3)).map((key, at) => {
     const weather: Weather = { state: 'well' };
     return {
       key,
@@ -109,12 +106,15 @@ export async function playSeed(
   function startScheduler(): void {
     if (scheduler?.life.isAlive() === true) return;
     const life = time.newLife('scheduler');
+    schedulerLives += 1;
     say('the scheduler starts');
     scheduler = startSchedulerLife({
       life,
       rows,
       files,
       network,
+      key: keys.scheduler,
+      random: dice.fork('scheduler', schedulerLives).random,
       log: logOf('scheduler'),
       hit(point) {
         if (!life.isAlive() || schedulerDoom?.point !== point) return;
@@ -171,8 +171,8 @@ export async function playSeed(
   async function enrol(): Promise<void> {
     if (scheduler === null) return;
     for (const { key } of hosts) {
-      const { nodeId, name, publicKey } = key;
-      const record = { id: nodeId, name, publicKey, enrolledAtMs: wallMs(), generation: 0, bootId: null };
+      const { nodeId, name, publicKey, enrolledAtMs } = key;
+      const record = { id: nodeId, name, publicKey, enrolledAtMs, generation: 0, bootId: null };
       scheduler.core.fleet.add(record);
       await scheduler.queue.putNode(record);
     }
@@ -285,6 +285,14 @@ export async function playSeed(
       host.agent?.life.kill();
       host.machine.reboot();
       time.at(dice.between(1000, 20_000), () => startAgent(host));
+    },
+    () => {
+      if (!dice.chance(0.2)) return;
+      say('the store of the scheduler is lost');
+      history.add('world', { kind: 'storeLost' });
+      crashScheduler('and its store removed', dice.between(100, 8000));
+      rows.wipe();
+      shown.clear();
     },
     (host) => {
       if (host.machine.killShim()) say(`a shim on ${host.key.name} is killed`);

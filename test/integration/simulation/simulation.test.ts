@@ -2,10 +2,10 @@
 // plays one again and shows every fact of it.
 import { describe, expect, test } from 'vitest';
 import { lineOf } from '../../campaign/history.ts';
-import { makeNodeKeys } from '../../simulation/keys.ts';
+import { makeKeys } from '../../simulation/keys.ts';
 import { playSeed } from '../../simulation/world.ts';
 
-const keys = makeNodeKeys(3);
+const keys = makeKeys();
 const HISTORIES = 200;
 
 async function play(seeds: readonly number[]): Promise<void> {

@@ -47,6 +47,7 @@ describe('a follower that does not read', () => {
         readBytes += length;
         return new Uint8Array(length);
       },
+      removal: async () => null,
       isFull: () => false,
     } as unknown as OutputStore;
     const response = new PassThrough();
