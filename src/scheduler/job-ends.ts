@@ -72,7 +72,7 @@ export function createJobEnds(parts: JobEndParts): JobEnds {
     finish,
     async end(job, ownEnd) {
       const lengths = await output
-        .lengths(job.id, job.epoch)
+        .syncedLengths(job.id, job.epoch)
         .catch(() => ({ stdoutBytes: 0, stderrBytes: 0 }));
       const present = queue.job(job.id);
       if (present === null || present.epoch !== job.epoch || !isActive(present)) return;

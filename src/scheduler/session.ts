@@ -46,6 +46,9 @@ const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
 const RESUME_OUTPUT_BYTES = 1024 * 1024;
 
+/** Acknowledged where output is not wanted any more: more than any stream has. */
+const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
+
 /** Code and close code (RFC 6455) of a failure of our own. */
 const INTERNAL = 'LINK_INTERNAL';
 const INTERNAL_ERROR = 1011;
@@ -347,6 +350,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         { nodeId: session.nodeId, jobId, epoch, stream, offset },
         'output was refused: not of a job of this node, or beyond its end',
       );
+      // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
+      if (limit !== null)
+        send({ type: 'outputAck', jobId, epoch, stdoutBytes: LET_GO_BYTES, stderrBytes: LET_GO_BYTES });
       return;
     }
     hit('output.received');

@@ -225,7 +225,7 @@ function checkOutput(facts: Facts, say: Say): void {
       const has = stored.get(name)?.find((fact) => fact.stream === stream);
       if (has !== undefined && has.bytes !== says)
         say('I5', `${name}: ${says} bytes of ${stream} by its result, ${has.bytes} at the scheduler`);
-      if (exit !== undefined && result.endKind !== 'lost' && exit.bytes !== says)
+      if (exit !== undefined && result.state !== 'LOST' && exit.bytes !== says)
         say('I5', `${name}: ${says} bytes of ${stream} by its result, ${exit.bytes} were kept on the node`);
     }
   }

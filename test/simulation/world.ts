@@ -179,38 +179,43 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
   }
 
   let submitted = 0;
+  /** A request of a user; it waits at a scheduler that is stopped, and is lost at one that is not there. */
+  function ask(work: (asked: SchedulerLife) => void): void {
+    const asked = scheduler;
+    asked?.life.run(() => work(asked));
+  }
+
   function submit(): void {
-    if (scheduler?.life.isAlive() !== true) return;
-    const { dispatcher } = scheduler.core;
-    const { life } = scheduler;
     submitted += 1;
     const spec = jobSpecSchema.parse(specOf(submitted, dice.fork('spec', submitted)));
-    dispatcher.submit(spec).then(
-      (job) => {
-        if (life.isAlive()) history.add('user', { kind: 'submitted', jobId: job.id });
-      },
-      () => {},
+    ask(({ core, life }) =>
+      core.dispatcher.submit(spec).then(
+        (job) => {
+          if (life.isAlive()) history.add('user', { kind: 'submitted', jobId: job.id });
+        },
+        () => {},
+      ),
     );
   }
 
   /** Jobs whose cancellation the scheduler has answered: nobody asks a second time. */
   const answered = new Set<string>();
   function cancelSome(fits: (job: JobRecord) => boolean): void {
-    if (scheduler?.life.isAlive() !== true || scheduler.queue.failure() !== null) return;
-    const jobs = scheduler.queue
-      .jobs({ limit: 100 })
-      .filter((job) => !isFinalState(job.state) && !answered.has(job.id) && fits(job));
-    if (jobs.length === 0) return;
-    const { id } = dice.pick(jobs);
-    const { life, queue, core } = scheduler;
-    history.add('user', { kind: 'cancelAsked', jobId: id, by: 'alice' });
-    core.dispatcher.cancel(id, 'alice', 'enough').then(
-      () => {
-        // While the disk is full the answer comes before the wish is stored, and says so.
-        if (life.isAlive() && queue.failure() === null) answered.add(id);
-      },
-      () => {},
-    );
+    ask(({ life, queue, core }) => {
+      const jobs = queue
+        .jobs({ limit: 100 })
+        .filter((job) => !isFinalState(job.state) && !answered.has(job.id) && fits(job));
+      if (jobs.length === 0 || queue.failure() !== null) return;
+      const { id } = dice.pick(jobs);
+      history.add('user', { kind: 'cancelAsked', jobId: id, by: 'alice' });
+      core.dispatcher.cancel(id, 'alice', 'enough').then(
+        () => {
+          // While the disk is full the answer comes before the wish is stored, and says so.
+          if (life.isAlive() && queue.failure() === null) answered.add(id);
+        },
+        () => {},
+      );
+    });
   }
   const cancel = (): void => cancelSome(() => true);
   /** Jobs without an end of their own. */
@@ -290,6 +295,8 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
       if (!dice.chance(0.2)) return;
       say('the store of the scheduler is lost');
       history.add('world', { kind: 'storeLost' });
+      for (const fact of history.facts())
+        if (fact.kind === 'resultAcknowledged') settledBefore.add(`${fact.jobId}.${fact.epoch}`);
       crashScheduler('and its store removed', dice.between(100, 8000));
       rows.wipe();
       shown.clear();
@@ -300,14 +307,9 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
     cancel,
     cancel,
     (host) => {
-      const core = scheduler?.life.isAlive() === true ? scheduler.core : null;
-      if (core === null) return;
-      const why = {
-        by: 'alice',
-        reason: 'maintenance',
-        forMs: dice.chance(0.5) ? dice.between(1000, 20_000) : null,
-      };
-      void core.drains.drain(host.key.nodeId, null, why).catch(() => {});
+      const forMs = dice.chance(0.5) ? dice.between(1000, 20_000) : null;
+      const why = { by: 'alice', reason: 'maintenance', forMs };
+      ask(({ core }) => void core.drains.drain(host.key.nodeId, null, why).catch(() => {}));
     },
     (host) => failDevice(host),
     () => time.jump(dice.pick([-3_600_000, 3_600_000, -5, 86_400_000])),
@@ -355,9 +357,10 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
       host.doom = null;
       host.weather.state = 'well';
     }
-    const core = scheduler?.life.isAlive() === true ? scheduler.core : null;
     cancelEndless();
-    for (const { key } of hosts) void core?.drains.resume(key.nodeId, null).catch(() => {});
+    ask(({ core }) => {
+      for (const { key } of hosts) void core.drains.resume(key.nodeId, null).catch(() => {});
+    });
   }
 
   /** Ends that have been seen, by job. */
@@ -386,9 +389,14 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
       ({ agent, machine }) =>
         agent?.jobs()?.held().length === 0 &&
         agent.link.figures().factsWaiting === 0 &&
-        agent.link.figures().outputUnacknowledgedBytes === 0 &&
-        machine.residue().length === 0,
+        machine.residue().filter(isUnwanted).length === 0,
     );
+  }
+
+  /** Attempts that were settled with a store that is lost now: what is left of their output nobody asks for. */
+  const settledBefore = new Set<string>();
+  function isUnwanted(residue: string): boolean {
+    return ![...settledBefore].some((name) => residue === `the folder of ${name}`);
   }
 
   startScheduler();
@@ -405,11 +413,15 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
   time.at(STORM_MS + 62_000, calm);
 
   let restMs = 0;
+  let wasAtRest = false;
   for (let untilMs = STORM_MS + 63_000; untilMs < REST_DEADLINE_MS; untilMs += LOOK_MS) {
     while (await time.step(untilMs));
-    if (!isAtRest()) continue;
-    restMs = untilMs;
-    break;
+    // Twice in a row, so that what was asked for at the last moment is on disk.
+    if (isAtRest() && wasAtRest) {
+      restMs = untilMs;
+      break;
+    }
+    wasAtRest = isAtRest();
   }
   look();
   if (restMs > 0) history.add('world', { kind: 'rest' });
@@ -426,7 +438,8 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
   /** What is left, and what the scheduler holds of the output. */
   function conclude(): void {
     for (const { machine, agent, key } of hosts) {
-      for (const what of machine.residue()) history.add('world', { kind: 'residue', what, node: key.nodeId });
+      for (const what of machine.residue().filter(isUnwanted))
+        history.add('world', { kind: 'residue', what, node: key.nodeId });
       for (const id of agent?.jobs()?.heldDevices() ?? [])
         history.add('world', { kind: 'residue', what: `the grant of ${id}`, node: key.nodeId });
       const load = scheduler?.core.placement.load(key.nodeId);
