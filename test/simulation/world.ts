@@ -2,29 +2,22 @@
 // stop after a while; then all has to come to rest, and the checker decides over what was recorded.
 import { isDeepStrictEqual } from 'node:util';
 import { createSilentLog, type Log } from '../../src/base/log.ts';
-import { type FaultPoint, faultPoints } from '../../src/job/fault-points.ts';
-import type { DeviceRecord } from '../../src/protocol/device.ts';
 import { isFinalState } from '../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../src/protocol/spec.ts';
-import { type SchedulerFaultPoint, schedulerFaultPoints } from '../../src/scheduler/fault-points.ts';
+import type { SchedulerFaultPoint } from '../../src/scheduler/fault-points.ts';
 import type { JobRecord } from '../../src/scheduler/queue/queue.ts';
 import { canonical, checkHistory, type Violation } from '../campaign/checker.ts';
 import { createHistory, type Fact } from '../campaign/history.ts';
 import { deviceRecord } from '../fakes/device.ts';
-import { type AgentLife, startAgentLife } from './agent-life.ts';
-import {
-  createJournalStore,
-  createOutputFiles,
-  createQueueRows,
-  type JournalStore,
-  type Weather,
-} from './disks.ts';
-import type { Keys, NodeKey } from './keys.ts';
-import { createMachine, type Machine } from './machine.ts';
+import { startAgentLife } from './agent-life.ts';
+import { createJournalStore, createOutputFiles, createQueueRows, type Weather } from './disks.ts';
+import type { Keys } from './keys.ts';
+import { createMachine } from './machine.ts';
 import { createNetwork } from './network.ts';
 import { digestOf, ENDLESS, outputBytes, specOf } from './plan.ts';
 import { OUTPUT_FOLDER, type SchedulerLife, startSchedulerLife } from './scheduler-life.ts';
 import { createDice } from './seed.ts';
+import { createStorm, type Host } from './storm.ts';
 import { createTap } from './tap.ts';
 import { createTime, type Life } from './time.ts';
 
@@ -48,18 +41,6 @@ export interface Outcome {
 export interface WorldOptions {
   /** Where the parts log to; nowhere by default. */
   readonly log?: (who: string) => Log;
-}
-
-interface Host {
-  readonly key: NodeKey;
-  readonly machine: Machine;
-  readonly journal: JournalStore;
-  readonly weather: Weather;
-  devices: readonly DeviceRecord[];
-  agent: AgentLife | null;
-  generation: number;
-  /** Where its next life dies, if somewhere. */
-  doom: { readonly point: FaultPoint; passes: number } | null;
 }
 
 /** Plays one seed. `keys` has at least three nodes. */
@@ -217,83 +198,28 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
       );
     });
   }
-  const cancel = (): void => cancelSome(() => true);
   /** Jobs without an end of their own. */
   function cancelEndless(): void {
     cancelSome(({ spec }) => spec.command[0] === ENDLESS);
     if (!isStorm) time.at(5000, cancelEndless);
   }
 
-  const faults: readonly ((host: Host) => void)[] = [
-    (host) => crashAgent(host, 'somewhere', dice.between(0, 15_000)),
-    (host) => {
-      host.doom = { point: dice.pick(faultPoints), passes: dice.between(1, 3) };
+  const strike = createStorm({
+    time,
+    dice,
+    history,
+    network,
+    say,
+    hosts,
+    schedulerWeather,
+    scheduler: () => scheduler?.life ?? null,
+    crashAgent,
+    startAgent,
+    crashScheduler,
+    doomScheduler(point, passes) {
+      schedulerDoom = { point, passes };
     },
-    () => crashScheduler('somewhere', dice.between(0, 8000)),
-    () => {
-      schedulerDoom = { point: dice.pick(schedulerFaultPoints), passes: dice.between(1, 3) };
-    },
-    (host) => {
-      // Where an end is on its way from one disk to the other.
-      host.doom = {
-        point: dice.pick(['result.sent', 'result.acknowledged', 'folder.removed']),
-        passes: dice.between(1, 3),
-      };
-      if (dice.chance(0.5)) host.weather.state = 'slow';
-    },
-    () => {
-      schedulerDoom = {
-        point: dice.pick(['fact.acknowledged', 'output.synced', 'order.sent']),
-        passes: dice.between(1, 4),
-      };
-      if (dice.chance(0.5)) schedulerWeather.state = 'slow';
-    },
-    (host) => {
-      say(`the connection of ${host.key.name} breaks`);
-      network.reset(host.key.nodeId, false);
-    },
-    (host) => {
-      say(`the connection of ${host.key.name} is half open`);
-      network.reset(host.key.nodeId, true);
-    },
-    (host) => {
-      const path = network.path(host.key.nodeId);
-      path.cutUp = dice.chance(0.7);
-      path.cutDown = !path.cutUp || dice.chance(0.5);
-      say(`${host.key.name} is cut off (up ${path.cutUp}, down ${path.cutDown})`);
-      time.at(dice.between(500, 60_000), () => {
-        say(`the way to ${host.key.name} heals`);
-        network.heal(host.key.nodeId);
-      });
-    },
-    (host) => weatherChange(host.weather, host.key.name),
-    () => weatherChange(schedulerWeather, 'the scheduler'),
-    (host) => {
-      const { agent } = host;
-      if (agent === null) return;
-      say(`the agent of ${host.key.name} is stopped`);
-      agent.life.stop();
-      time.at(dice.between(1000, 60_000), () => {
-        say(`the agent of ${host.key.name} goes on`);
-        agent.life.go();
-      });
-    },
-    () => {
-      const life = scheduler?.life;
-      say('the scheduler is stopped');
-      life?.stop();
-      time.at(dice.between(1000, 20_000), () => life?.go());
-    },
-    (host) => {
-      if (!dice.chance(0.4)) return;
-      say(`${host.key.name} is restarted`);
-      host.agent?.life.kill();
-      host.machine.reboot();
-      time.at(dice.between(1000, 20_000), () => startAgent(host));
-    },
-    () => {
-      if (!dice.chance(0.2)) return;
-      say('the store of the scheduler is lost');
+    loseStore() {
       history.add('world', { kind: 'storeLost' });
       for (const fact of history.facts())
         if (fact.kind === 'resultAcknowledged') settledBefore.add(`${fact.jobId}.${fact.epoch}`);
@@ -301,51 +227,12 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
       rows.wipe();
       shown.clear();
     },
-    (host) => {
-      if (host.machine.killShim()) say(`a shim on ${host.key.name} is killed`);
-    },
-    cancel,
-    cancel,
-    (host) => {
-      const forMs = dice.chance(0.5) ? dice.between(1000, 20_000) : null;
+    cancel: () => cancelSome(() => true),
+    drain(nodeId, forMs) {
       const why = { by: 'alice', reason: 'maintenance', forMs };
-      ask(({ core }) => void core.drains.drain(host.key.nodeId, null, why).catch(() => {}));
+      ask(({ core }) => void core.drains.drain(nodeId, null, why).catch(() => {}));
     },
-    (host) => failDevice(host),
-    () => time.jump(dice.pick([-3_600_000, 3_600_000, -5, 86_400_000])),
-  ];
-
-  function weatherChange(weather: Weather, whose: string): void {
-    weather.state = dice.pick(['full', 'failing', 'slow', 'slow']);
-    say(`the disk of ${whose} is ${weather.state}`);
-    const was = weather.state;
-    time.at(dice.between(200, 10_000), () => {
-      weather.state = 'well';
-      say(`the disk of ${whose} is well again`);
-      // A scheduler whose store has failed takes no change any more: somebody restarts it.
-      if (weather === schedulerWeather && was === 'failing') crashScheduler('by its operator', 500);
-    });
-  }
-
-  function failDevice(host: Host): void {
-    const device = host.devices.length === 0 ? null : dice.pick(host.devices);
-    if (device === null) return;
-    history.add('world', { kind: 'deviceFailed', node: host.key.nodeId, device: device.id });
-    const fault = { code: 'xid-79', text: 'it has fallen off the bus', rung: 'replace' as const };
-    host.devices = host.devices.map((one) => (one.id === device.id ? { ...one, rung: 'replace' } : one));
-    const tell = (): void => {
-      host.agent?.link.devices(host.devices);
-      host.agent?.jobs()?.deviceFailed([device.id], fault);
-    };
-    tell();
-    // The ladder tells it again after a restart.
-    const again = time.at(9000, tell);
-    time.at(dice.between(10_000, 30_000), () => {
-      again.cancel();
-      host.devices = host.devices.map((one) => (one.id === device.id ? deviceRecord(one.slot) : one));
-      host.agent?.link.devices(host.devices);
-    });
-  }
+  });
 
   /** Whatever is still broken is mended. */
   function calm(): void {
@@ -407,7 +294,7 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
   const strikes = dice.chance(0.2) ? dice.between(8, 25) : dice.between(0, 8);
   for (let at = 0; at < strikes; at += 1)
     time.at(dice.random() * STORM_MS, () => {
-      if (isStorm) dice.pick(faults)(dice.pick(hosts));
+      if (isStorm) strike();
     });
   for (let at = LOOK_MS; at < STORM_MS; at += 5 * LOOK_MS) time.at(at, look);
   time.at(STORM_MS + 62_000, calm);
