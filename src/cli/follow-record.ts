@@ -96,7 +96,10 @@ function parseJob(text: string): JobView {
 function parseGap(text: string): StoredGap {
   const value = parseObject(text, 'a gap');
   const numbers = [value.fromByte, value.toByte, value.atByte];
-  if (!numbers.every((one) => Number.isSafeInteger(one)) || (value.stream !== 'stdout' && value.stream !== 'stderr'))
+  if (
+    !numbers.every((one) => Number.isSafeInteger(one)) ||
+    (value.stream !== 'stdout' && value.stream !== 'stderr')
+  )
     throw invalid('a gap without a place');
   return value as unknown as StoredGap;
 }

@@ -87,7 +87,10 @@ function parseTail(text: string | undefined): Tail {
 function parseSince(text: string | undefined, { clock }: Context): number | null {
   return asked('--since', text, (given) => {
     if (!/^\d{4}-\d\d-\d\d/.test(given))
-      return Math.max(0, Math.round(clock.wallMs() - parseDurationMs(given, { min: 0, max: MAX_SINCE_MS }, false)));
+      return Math.max(
+        0,
+        Math.round(clock.wallMs() - parseDurationMs(given, { min: 0, max: MAX_SINCE_MS }, false)),
+      );
     const stampMs = Date.parse(given);
     if (Number.isNaN(stampMs) || stampMs < 0)
       throw new ValueProblem('not a time', 'write it like 2026-11-28T17:00:00Z, or as a duration like 10m');
@@ -116,7 +119,9 @@ async function printLogs(
     if (flags.follow !== true || !isLatest) {
       for (const stream of streams) {
         if (!wanted[stream]) continue;
-        const gaps = isLatest ? storedGaps(job.result?.gaps ?? []).filter((gap) => gap.stream === stream) : [];
+        const gaps = isLatest
+          ? storedGaps(job.result?.gaps ?? []).filter((gap) => gap.stream === stream)
+          : [];
         await copyStored(client, job.id, outputs, stream, offsets[stream], {
           write: (bytes) => write(stream, bytes),
           gap: (gap, seenBytes) => sayGap(context.stderr, gap, seenBytes, job),

@@ -133,7 +133,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     log: log.child({ part: 'scheduler' }),
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
-      retention: config.output,
+    retention: config.output,
   });
 }
 

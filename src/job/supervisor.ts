@@ -41,6 +41,7 @@ import {
   type JobDevices,
   partitionsOf,
 } from './device-admission.ts';
+import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
@@ -299,6 +300,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
+  const execs = createExecs({ find: book.find, clock, log });
+
   recoverAll(book, life, jobsFolder, options.native ?? null, log);
 
   return {
@@ -355,6 +358,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
     },
 
+    execs,
+
     runningCount() {
       let count = 0;
       for (const { phase } of book.attempts()) if (phase === 'running') count += 1;
@@ -363,6 +368,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async close() {
       retention.cancel();
+      execs.close();
       for (const attempt of book.attempts()) attempt.execution?.detach();
       for (const executor of options.executors) executor.close();
       await life.settled();

@@ -20,6 +20,7 @@ import {
 import type { DeviceRecord } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { createDeviceFlow } from './devices.ts';
+import { createExecFlow, type ExecHandler } from './exec.ts';
 import { createOrders, type Order, type OrderHandler } from './orders.ts';
 import { createOutbox } from './outbox.ts';
 import { createOutputFlow, type OutputStream } from './output.ts';
@@ -66,6 +67,8 @@ export interface LinkHandlers {
     offset: number,
     limit: number,
   ): Promise<Uint8Array | null>;
+  /** Runs a command beside a running job. */
+  readonly exec: ExecHandler;
 }
 
 export interface LinkOptions {
@@ -163,6 +166,7 @@ export function createLink(options: LinkOptions): Link {
     },
     log,
   );
+  const execs = createExecFlow(handlers.exec, (data) => send(data));
   const telemetry = createTelemetryFlow({
     send: (data) => send(data),
     hasRoom: () => hasRoom(FACTS_ROOM_BYTES),
@@ -194,6 +198,7 @@ export function createLink(options: LinkOptions): Link {
       },
       live: onLive,
       message: onMessage,
+      frame: execs.frame,
       drained: pump,
       ended: onEnded,
     });
@@ -226,6 +231,7 @@ export function createLink(options: LinkOptions): Link {
     resend?.cancel();
     resend = null;
     output.end();
+    execs.end();
     devices.end();
     telemetry.end();
     note(end);
@@ -288,6 +294,8 @@ export function createLink(options: LinkOptions): Link {
         );
         output.delivered(message);
         return;
+      default:
+        execs.message(message);
     }
   }
 

@@ -20,6 +20,7 @@ import {
   type SchedulerMessage,
   type Welcome,
 } from '../protocol/control.ts';
+import { frameKind } from '../protocol/frame.ts';
 import { parseSchedulerMessage, printable } from './message.ts';
 import { type LinkSocket, linkUrl, retryAfterSeconds, type SocketFactory } from './socket.ts';
 
@@ -35,7 +36,10 @@ export const CLOSE_DEADLINE_MS = 1000;
 export const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 
 /** Messages of a live session that are the link's business. */
-export type LiveMessage = Extract<SchedulerMessage, { type: 'start' | 'stop' | 'ack' | 'outputAck' }>;
+export type LiveMessage = Exclude<
+  SchedulerMessage,
+  { type: 'challenge' | 'welcome' | 'heartbeat' | 'error' }
+>;
 
 export interface SessionEnd {
   /** Close code of either side, or null when there was never a session to close. */
@@ -57,7 +61,9 @@ export interface SessionParts {
   /** Builds the signed hello for this challenge. A fault ends the session with its words. */
   hello(challenge: Challenge): Promise<Hello>;
   live(welcome: Welcome): void;
+  /** A fault of these two ends the session. */
   message(message: LiveMessage): void;
+  frame(frame: Uint8Array): void;
   /** The socket's memory has room again. */
   drained(): void;
   /** Called exactly once. Nothing else is called afterwards. */
@@ -102,9 +108,17 @@ export function startSession(parts: SessionParts): Session {
       deadline(helloDeadlineMs, 'the scheduler sent no challenge');
     },
     text: onText,
-    binary() {
+    binary(frame) {
       heard = true;
-      if (state !== 'ended') refuse(new Fault('LINK_MESSAGE_UNEXPECTED', 'a binary frame'));
+      if (state === 'ended') return;
+      try {
+        if (state !== 'live' || frameKind(frame) !== 'exec')
+          throw new Fault('LINK_MESSAGE_UNEXPECTED', 'a binary frame');
+        parts.frame(frame);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        refuse(error);
+      }
     },
     sign() {
       heard = true;

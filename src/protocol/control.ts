@@ -13,6 +13,8 @@
 //                                <-   binary output chunks
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
 //                                <-   heartbeat
+//   exec, execResize, execSignal, execStop, execCredit   ->      a command beside a running job: exec.ts
+//                                <-   execStarted, execCredit, execEnd
 //
 // INVARIANTS: a start order is idempotent by (jobId, epoch). jobResult is resent byte for byte until `ack`.
 // Every schema is closed; a message that does not fit ends the session with its close code, and nothing of it
@@ -20,6 +22,15 @@
 import * as z from 'zod';
 import { columnFamilies } from './columns.ts';
 import { deviceRecordSchema } from './device.ts';
+import {
+  execCreditSchema,
+  execEndSchema,
+  execOrderSchema,
+  execResizeSchema,
+  execSignalSchema,
+  execStartedSchema,
+  execStopSchema,
+} from './exec.ts';
 import { jobResultSchema } from './result.ts';
 import { jobSpecSchema } from './spec.ts';
 
@@ -209,6 +220,9 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   orderAckSchema,
   jobStartedSchema,
   jobResultMessageSchema,
+  execStartedSchema,
+  execCreditSchema,
+  execEndSchema,
   errorSchema,
 ]);
 /** What a scheduler may send. */
@@ -220,6 +234,11 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   ackSchema,
   outputAckSchema,
   heartbeatSchema,
+  execOrderSchema,
+  execResizeSchema,
+  execSignalSchema,
+  execStopSchema,
+  execCreditSchema,
   errorSchema,
 ]);
 

@@ -15,6 +15,7 @@ import {
 } from '../protocol/api.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
+import type { Authenticate } from './authentication.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
@@ -24,6 +25,7 @@ import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
 import { jobView } from './job-view.ts';
+import { ambiguous, findJob, shown } from './lookup.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { OutputStore } from './output.ts';
 import type { Placement } from './placement.ts';
@@ -40,8 +42,6 @@ const OUTPUT_PIECE_BYTES = 64 * 1024;
 /** Furthest stamp that a Date can show. */
 const MAX_STAMP_MS = 8.64e15;
 const nothing = { stdoutBytes: 0, stderrBytes: 0 };
-/** Ids named when a prefix fits several jobs. */
-const AMBIGUOUS_SHOWN = 5;
 
 const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
 const streamSchema = z.enum(['stdout', 'stderr']);
@@ -59,7 +59,7 @@ export interface ApiParts {
   readonly drains: Drains;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
-  readonly token: Secret;
+  readonly authenticate: Authenticate;
   readonly joinToken: Secret;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
@@ -89,7 +89,7 @@ interface Route {
 export function createApi(
   parts: ApiParts,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
-  const { queue, fleet, output, dispatcher, metrics } = parts;
+  const { queue, fleet, output, dispatcher, metrics, authenticate } = parts;
   const view = (job: JobRecord) => jobView(job, parts);
 
   const routes: readonly Route[] = [
@@ -142,12 +142,12 @@ export function createApi(
   }
 
   async function showJob({ response, name }: Call): Promise<void> {
-    answerJson(response, 200, await view(findJob(name)));
+    answerJson(response, 200, await view(findJob(queue, name)));
   }
 
   async function cancel({ request, response, name }: Call): Promise<void> {
     const { reason } = await readBody(request, cancelSchema);
-    const job = await dispatcher.cancel(findJob(name).id, 'user', reason);
+    const job = await dispatcher.cancel(findJob(queue, name).id, 'user', reason);
     // 202: the wish is not on disk yet.
     answerJson(response, queue.failure() === null ? 200 : 202, await view(job));
   }
@@ -157,7 +157,7 @@ export function createApi(
       stdout: queryInteger(query, 'stdout', 0, Number.MAX_SAFE_INTEGER),
       stderr: queryInteger(query, 'stderr', 0, Number.MAX_SAFE_INTEGER),
     };
-    const job = findJob(name);
+    const job = findJob(queue, name);
     if (parts.watchers.count >= MAX_FOLLOWERS) {
       throw new Fault('API_BUSY', `${MAX_FOLLOWERS} clients follow jobs already`, {
         remedy: 'try again later',
@@ -171,7 +171,7 @@ export function createApi(
   async function readOutput({ response, query, name }: Call): Promise<void> {
     const stream = namedStream(query.get('stream') ?? 'stdout');
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
-    const job = findJob(name);
+    const job = findJob(queue, name);
     const attempt = namedAttempt(query, job);
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
     const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
@@ -186,11 +186,12 @@ export function createApi(
   }
 
   async function showOutputs({ response, query, name }: Call): Promise<void> {
-    const job = findJob(name);
+    const job = findJob(queue, name);
     const attempt = namedAttempt(query, job);
     const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
-    const from = attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
+    const from =
+      attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
     const answer: OutputsView = {
       attempt,
       ...lengths,
@@ -260,43 +261,6 @@ export function createApi(
     answerText(response, 200, await metrics.page(), metrics.contentType);
   }
 
-  function findJob(name: string): JobRecord {
-    const known = queue.job(name);
-    if (known !== null) return known;
-    // Ids are lower case; a start may leave out the word that all of them share.
-    const start = name.startsWith('job-') ? name : `job-${name}`;
-    const found = /^job-[0-9a-z]*$/.test(start) ? queue.jobsByPrefix(start, AMBIGUOUS_SHOWN + 1) : [];
-    const [only] = found;
-    if (only === undefined) {
-      throw new Fault('API_NOT_FOUND', `there is no job "${shown(name)}"`, {
-        remedy: 'see the list of jobs',
-      });
-    }
-    if (found.length > 1)
-      throw ambiguous(
-        'job',
-        name,
-        found.map((job) => job.id),
-      );
-    return only;
-  }
-
-  function authenticate(request: IncomingMessage): void {
-    const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '');
-    if (match?.[1] !== undefined && parts.token.matches(match[1])) return;
-    parts.refusals.refused(
-      { address: request.socket.remoteAddress, given: match !== null },
-      'request without the token',
-    );
-    throw new Fault(
-      'API_UNAUTHENTICATED',
-      match === null ? 'a token is needed' : 'the token is not the one of this scheduler',
-      {
-        remedy: "give the token of the scheduler's state directory (file scheduler/token)",
-      },
-    );
-  }
-
   return async (request, response) => {
     const problem = callerProblem(request, parts.listenHost);
     if (problem !== null) throw new Fault('API_CALLER', problem);
@@ -355,19 +319,6 @@ function namedState(text: string): JobState {
 
 function wrongMethod(allowed: string): Fault {
   return new Fault('API_METHOD', `only ${allowed} is allowed here`);
-}
-
-function ambiguous(kind: string, name: string, ids: readonly string[]): Fault {
-  const named = ids.slice(0, AMBIGUOUS_SHOWN).join(', ');
-  const more = ids.length > AMBIGUOUS_SHOWN ? ' and more' : '';
-  return new Fault('API_AMBIGUOUS', `"${shown(name)}" fits several ${kind}s: ${named}${more}`, {
-    remedy: 'give more of the id',
-  });
-}
-
-/** Text of a request, fit for an error message. */
-function shown(text: string): string {
-  return text.slice(0, 64).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '?');
 }
 
 /** Waits until the response takes more, or is gone. */

@@ -19,6 +19,7 @@ import {
 } from '../protocol/control.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Execs } from './exec.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
@@ -48,6 +49,7 @@ export interface GatewayOptions {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly execs: Execs;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
@@ -133,6 +135,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         fleet,
         output,
         dispatcher: options.dispatcher,
+        execs: options.execs,
         admit,
         outputsOf,
         remember,

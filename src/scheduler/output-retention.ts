@@ -69,7 +69,10 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
       .filter((attempt): attempt is typeof attempt & { endedAtMs: number } => attempt.endedAtMs !== null)
       .toSorted((a, b) => a.endedAtMs - b.endedAtMs);
     const nowMs = clock.wallMs();
-    const left = quotaBytes === null || storedBytes <= quotaBytes ? Number.POSITIVE_INFINITY : quotaBytes * LEFT_OF_QUOTA;
+    const left =
+      quotaBytes === null || storedBytes <= quotaBytes
+        ? Number.POSITIVE_INFINITY
+        : quotaBytes * LEFT_OF_QUOTA;
     let removed = 0;
     for (const { jobId, epoch, bytes, endedAtMs } of ended) {
       const isOld = endedAtMs + keepMs <= nowMs;

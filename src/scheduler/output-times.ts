@@ -79,8 +79,7 @@ export function openOutputTimes(path: string, isNew: boolean): OutputTimes {
   }
 
   return {
-    note: (nowMs, offset) =>
-      isLoaded && nowMs - lastStampMs < periodMs ? null : add(nowMs, offset),
+    note: (nowMs, offset) => (isLoaded && nowMs - lastStampMs < periodMs ? null : add(nowMs, offset)),
     async offsetAt(stampMs) {
       const entries = only === null ? parseTimes(await readIndex(path)).entries : [only];
       let low = 0;
@@ -101,7 +100,8 @@ async function readIndex(path: string): Promise<Buffer> {
 /** Entries as far as they make sense; a torn or foreign file is an empty index. */
 export function parseTimes(bytes: Buffer): { readonly entries: readonly Entry[]; readonly period: number } {
   const entries: Entry[] = [];
-  if (bytes.length < RECORD_BYTES || bytes.readDoubleBE(0) !== VERSION) return { entries, period: TIMES_PERIOD_MS };
+  if (bytes.length < RECORD_BYTES || bytes.readDoubleBE(0) !== VERSION)
+    return { entries, period: TIMES_PERIOD_MS };
   const told = bytes.readDoubleBE(8);
   const period = Number.isFinite(told) && told >= TIMES_PERIOD_MS ? told : TIMES_PERIOD_MS;
   for (let at = RECORD_BYTES; at + RECORD_BYTES <= bytes.length; at += RECORD_BYTES) {

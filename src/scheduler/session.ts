@@ -25,6 +25,7 @@ import {
 } from '../protocol/control.ts';
 import { decodeOutputChunk, frameKind } from '../protocol/frame.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Execs } from './exec.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
 import { parseJson } from './json.ts';
 import type { OutputStore } from './output.ts';
@@ -57,6 +58,7 @@ export interface SessionParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly execs: Pick<Execs, 'message' | 'frame' | 'detached'>;
   /** Checks version, identity and proof; throws a Refusal. Resolves to whether the node was rebooted. */
   admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean };
   /** Outputs that the scheduler has on disk, of the jobs that the agent holds. */
@@ -178,6 +180,8 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       case 'jobResult':
         settle(message.sequence, dispatcher.ended(session, message.result));
         return;
+      default:
+        parts.execs.message(session, message);
     }
   }
 
@@ -192,6 +196,12 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       order,
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
+      },
+      tell(message) {
+        if (state === 'live') send(message);
+      },
+      send(frame) {
+        if (state === 'live') send(frame);
       },
       close: end,
     };
@@ -276,6 +286,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     }
     fleet.seen(agent.nodeId);
     if (kind === 'telemetry') fleet.telemetry(agent.nodeId, frame);
+    else if (kind === 'exec') parts.execs.frame(agent, frame);
     else receiveOutput(agent, frame);
   }
 
@@ -302,14 +313,14 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     });
   }
 
-  function send(message: SchedulerMessage): void {
+  function send(message: SchedulerMessage | Uint8Array): void {
     if (state === 'ended' || socket.readyState !== socket.OPEN) return;
     if (socket.bufferedAmount > MAX_UNSENT_BYTES) {
       end(closeCode.silent, 'the agent does not read what is sent to it');
       return;
     }
     sent = true;
-    socket.send(JSON.stringify(message));
+    socket.send(message instanceof Uint8Array ? message : JSON.stringify(message));
   }
 
   /** Ends the session for input that does not fit. The peer learns what, never its own bytes back. */
@@ -343,6 +354,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     state = 'ended';
     orders.clear();
     if (agent !== null) {
+      parts.execs.detached(agent);
       fleet.detach(agent);
       log.info({ reason }, 'node disconnected');
     }

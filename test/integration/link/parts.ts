@@ -8,7 +8,7 @@ import {
   linkTiming,
 } from '../../../src/link/link.ts';
 import type { HeldJob } from '../../../src/protocol/control.ts';
-import { createKeptLog, helloOf, type KeptLog } from '../../unit/link/parts.ts';
+import { createKeptLog, helloOf, type KeptLog, noExec } from '../../unit/link/parts.ts';
 
 export const fastTiming: LinkTiming = {
   ...linkTiming,
@@ -53,6 +53,7 @@ export function openTestLink(
         await new Promise((resolve) => setImmediate(resolve));
         return files.get(`${jobId}.${epoch}.${stream}`)?.subarray(offset, offset + limit) ?? null;
       },
+      exec: noExec,
     },
     clock: createClock(),
     log,

@@ -36,6 +36,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
   const { connect, sockets } = createHandSockets();
   const ends: SessionEnd[] = [];
   const messages: LiveMessage[] = [];
+  const frames: Uint8Array[] = [];
   const welcomes: Welcome[] = [];
   const session = startSession({
     url: 'http://127.0.0.1:7070/below/',
@@ -44,6 +45,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
     hello,
     live: (message) => void welcomes.push(message),
     message: (message) => void messages.push(message),
+    frame: (frame) => void frames.push(frame),
     drained: () => {},
     ended: (end) => void ends.push(end),
   });
