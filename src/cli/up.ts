@@ -24,7 +24,7 @@ import { createTextLog } from './daemon-log.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
@@ -61,7 +61,7 @@ const FAREWELL_DEADLINE_MS = 500;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command.option('--example', 'also run an example job: a matrix product of known size');
-  addConfigFlags(command, keys).addHelpText(
+  addConfigFlags(command, [...keys, ...jobKeys]).addHelpText(
     'after',
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.

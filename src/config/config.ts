@@ -4,6 +4,7 @@
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
+import type { LimitMode, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -48,6 +49,17 @@ export interface Config {
     readonly retestMs: number;
     /** Null: kernel messages are not read. */
     readonly kernelLog: string | null;
+  };
+  /** What holds for every job of the node (job/containment/). */
+  readonly jobs: {
+    readonly sandbox: SandboxMode;
+    readonly limits: LimitMode;
+    readonly user: UserMode;
+    readonly userRange: UserRange;
+    readonly processes: number;
+    readonly readPaths: readonly string[];
+    readonly writePaths: readonly string[];
+    readonly outputQuotaBytes: number;
   };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
@@ -121,6 +133,16 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       toolPeriodMs: take('devices.toolPeriodMs'),
       retestMs: take('devices.retestMs'),
       kernelLog: take('devices.kernelLog'),
+    },
+    jobs: {
+      sandbox: take('jobs.sandbox'),
+      limits: take('jobs.limits'),
+      user: take('jobs.user'),
+      userRange: take('jobs.userRange'),
+      processes: take('jobs.processes'),
+      readPaths: take('jobs.readPaths'),
+      writePaths: take('jobs.writePaths'),
+      outputQuotaBytes: take('jobs.outputQuotaBytes'),
     },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },

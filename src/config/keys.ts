@@ -2,6 +2,7 @@
 // `--help`, `flopd config init` and the README's table all come from here.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { jobKeys } from './job-keys.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import {
   type Address,
@@ -248,6 +249,7 @@ export const configKeys = {
     parse: (value, context) => (value === 'none' ? null : parsePath(value, context)),
     format: (value) => value ?? 'none',
   }),
+  ...jobKeys,
   'output.keepMs': key<number>({
     flag: '--output-keep',
     argument: 'DURATION',

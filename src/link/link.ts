@@ -120,6 +120,10 @@ export interface Link {
   devices(records: readonly DeviceRecord[]): void;
   started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
   ended(result: JobResult): void;
+  /** A clause on what an attempt does before its program runs; lost where there is no session. */
+  progress(jobId: string, epoch: number, text: string): void;
+  /** The key to the scheduler's store of files, while there is a session. */
+  fileTicket(): string | null;
   outputGrew(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
   /** Ends the session and makes a new one at once, e.g. because the hello would be different now. */
   renew(reason: string): void;
@@ -146,6 +150,7 @@ export function createLink(options: LinkOptions): Link {
   let renewing = false;
   let attempts = 0;
   let bytesSent = 0;
+  let fileTicket: string | null = null;
   let retry: Timer | null = null;
   let well: Timer | null = null;
   let resend: Timer | null = null;
@@ -206,6 +211,7 @@ export function createLink(options: LinkOptions): Link {
 
   function onLive(welcome: Welcome): void {
     const again = state.sessions > 0;
+    fileTicket = welcome.fileTicket;
     state = {
       connected: true,
       sinceMs: clock.monotonicMs(),
@@ -388,6 +394,11 @@ export function createLink(options: LinkOptions): Link {
       );
       output.ended(jobId, epoch, stdoutBytes, stderrBytes);
     },
+    progress(jobId, epoch, text) {
+      if (hasRoom(FACTS_ROOM_BYTES))
+        send(JSON.stringify({ type: 'jobProgress', jobId, epoch, text } satisfies AgentMessage));
+    },
+    fileTicket: () => (state.connected ? fileTicket : null),
     outputGrew: (jobId, epoch, stdoutBytes, stderrBytes) =>
       output.grew(jobId, epoch, stdoutBytes, stderrBytes),
     renew(reason) {

@@ -8,6 +8,7 @@
 //                                <-   devices {records}       whenever one of them has changed
 //   start | stop {orderId}       ->
 //                                <-   orderAck {orderId, outcome}
+//                                <-   jobProgress {text}          what an attempt does before its program runs
 //                                <-   jobStarted | jobResult {sequence}   resent until acknowledged
 //   ack {sequence}               ->
 //                                <-   binary output chunks
@@ -137,6 +138,8 @@ export const welcomeSchema = z.strictObject({
   telemetryMs: z.number().int().min(100).max(600_000),
   /** How much output of the held jobs the scheduler already has on disk. */
   outputs: z.array(z.strictObject({ jobId: id, epoch, stdoutBytes: count, stderrBytes: count })).max(100_000),
+  /** Lets the node fetch inputs and bring outputs over HTTP (protocol/file-api.ts) while this session lasts. */
+  fileTicket: z.string().max(128).nullable().default(null),
 });
 
 export const dictionarySchema = z.strictObject({
@@ -184,6 +187,14 @@ export const orderAckSchema = z.strictObject({
   code: z.string().max(64).nullable(),
   message: shortText.nullable(),
 });
+/** Told now and then, of the last attempt of a job that has not started; lost without harm. */
+export const jobProgressSchema = z.strictObject({
+  type: z.literal('jobProgress'),
+  jobId: id,
+  epoch,
+  /** A clause for its sentence: `fetching inputs, 120 MB of 2 GB`. */
+  text: z.string().max(256),
+});
 export const jobStartedSchema = z.strictObject({
   type: z.literal('jobStarted'),
   sequence,
@@ -218,6 +229,7 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   devicesSchema,
   heartbeatSchema,
   orderAckSchema,
+  jobProgressSchema,
   jobStartedSchema,
   jobResultMessageSchema,
   execStartedSchema,
@@ -250,6 +262,7 @@ export type Devices = z.output<typeof devicesSchema>;
 export type StartOrder = z.output<typeof startOrderSchema>;
 export type StopOrder = z.output<typeof stopOrderSchema>;
 export type OrderAck = z.output<typeof orderAckSchema>;
+export type JobProgress = z.output<typeof jobProgressSchema>;
 export type JobStarted = z.output<typeof jobStartedSchema>;
 export type JobResultMessage = z.output<typeof jobResultMessageSchema>;
 export type OutputAck = z.output<typeof outputAckSchema>;

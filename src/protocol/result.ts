@@ -69,6 +69,8 @@ export const endKinds = [
   'disconnected',
 ] as const;
 
+export type EndKind = (typeof endKinds)[number];
+
 /** Bytes of a stream that the job wrote and that are not kept: from and to are offsets in what it wrote. */
 export const outputGapSchema = z.strictObject({
   stream: z.enum(['stdout', 'stderr']),
@@ -124,6 +126,11 @@ export const jobResultSchema = z.strictObject({
   /** What of the output was not kept; offsets of what is kept count on without them. */
   gaps: z.array(outputGapSchema).max(64).default([]),
   outputs: z.array(keptOutputSchema).max(64).default([]),
+  /** Where the workspace stays on its node, and until when (wall clock); null where it does not. */
+  workspace: z
+    .strictObject({ path: z.string().max(4096), untilMs: z.number() })
+    .nullable()
+    .default(null),
   stdoutBytes: z.number().int().nonnegative(),
   stderrBytes: z.number().int().nonnegative(),
 });

@@ -74,6 +74,9 @@ export const workspacePathSchema = text(1024)
 
 export const digestSchema = z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in lower-case hexadecimal');
 
+/** Whether a path is the other or lies below it. */
+const isWithin = (path: string, above: string): boolean => path === above || path.startsWith(`${above}/`);
+
 /** A file, or a folder with all below it, that lies in the workspace before the program starts. */
 export const inputSchema = z.strictObject({
   path: workspacePathSchema,
@@ -121,7 +124,10 @@ export const retrySchema = z.strictObject({
 export const dependencySchema = z.strictObject({
   /** A job, or an array of jobs: then all of them. */
   job: z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/, 'must be the id of a job or array'),
-  /** completed: with exit code 0 · failed: in any other way · ended: in any way */
+  /**
+   * completed: with exit code 0 · failed: in any other way · ended: in any way. Of an array: all of its jobs completed ·
+   * all ended, at least one of them otherwise · all ended.
+   */
   condition: z.enum(['completed', 'failed', 'ended']).default('completed'),
 });
 
@@ -161,7 +167,15 @@ export const jobSpecSchema = z
     resources: resourcesSchema.default(() => resourcesSchema.parse({})),
     /** none: no network at all, not even the host's loopback. */
     network: z.enum(['host', 'none']).default('host'),
-    inputs: z.array(inputSchema).max(64).default([]),
+    inputs: z
+      .array(inputSchema)
+      .max(64)
+      .refine(
+        (inputs) =>
+          !inputs.some(({ path }, place) => inputs.some((o, p) => p !== place && isWithin(o.path, path))),
+        'must not lie in one another',
+      )
+      .default([]),
     /** What is kept of the workspace when the job has ended: files, or folders with all below them. */
     outputs: z.array(workspacePathSchema).max(64).default([]),
     /** Whether and how long the workspace stays on the node after the end. */

@@ -7,14 +7,18 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import {
+  type ArrayView,
   drainRequestSchema,
   enrolRequestSchema,
+  MAX_MEMBERS_ASKED,
   type OutputsView,
   type OverviewView,
   resumeRequestSchema,
 } from '../protocol/api.ts';
+import { parseIndices } from '../protocol/array.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
+import { arrayView, groupedRows, memberViews } from './array-view.ts';
 import type { Authenticate } from './authentication.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -24,11 +28,11 @@ import type { Fleet } from './fleet.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
+import { ambiguous, findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
-import { ambiguous, findJob, shown } from './lookup.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { OutputStore } from './output.ts';
-import type { Placement } from './placement.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import type { Secret } from './secrets.ts';
@@ -52,10 +56,10 @@ export interface ApiParts {
   readonly version: string;
   readonly listenHost: string;
   readonly queue: Queue;
-  readonly placement: Placement;
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly progress: ProgressBoard;
   readonly drains: Drains;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
@@ -100,6 +104,9 @@ export function createApi(
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/follow$/, handle: followJob },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/output$/, handle: readOutput },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/outputs$/, handle: showOutputs },
+    { method: 'GET', path: /^\/v1\/arrays\/([^/]+)$/, handle: showArray },
+    { method: 'GET', path: /^\/v1\/arrays\/([^/]+)\/members$/, handle: showMembers },
+    { method: 'POST', path: /^\/v1\/arrays\/([^/]+)\/cancel$/, handle: cancelArray },
     {
       method: 'GET',
       path: /^\/v1\/nodes$/,
@@ -122,34 +129,71 @@ export function createApi(
 
   async function submit({ request, response }: Call): Promise<void> {
     const spec = await readBody(request, jobSpecSchema);
-    answerJson(response, 201, await view(await dispatcher.submit(spec)));
+    const job = await dispatcher.submit(spec);
+    answerJson(response, 201, job.array === null ? await view(job) : viewOfArray(job.array.id));
   }
 
   async function listJobs({ response, query }: Call): Promise<void> {
     const asked = query.get('state');
     const state = asked === null ? null : namedState(asked);
     const limit = queryInteger(query, 'limit', JOBS_LISTED, MAX_JOBS_LISTED);
-    const jobs = queue.jobs(state === null ? { limit } : { state, limit });
+    const filter = state === null ? { limit } : { state, limit };
+    const array = query.get('array');
+    const rows =
+      query.get('grouped') === 'true' && array === null
+        ? groupedRows(filter, queue)
+        : queue
+            .jobs(array === null ? filter : { ...filter, array: findArray(array, queue).id })
+            .map((job) => ({ job, members: null }));
     // One by one: specifications may be long, and the list must not be in memory twice.
     writeHead(response, 200, 'application/json; charset=utf-8');
     response.write('{"jobs":[');
-    for (const [place, job] of jobs.entries()) {
-      const text = JSON.stringify(await view(job));
+    let between = '';
+    for (const { job, members } of rows) {
+      const text = between + JSON.stringify(await jobView(job, parts, members));
+      between = ',';
       if (response.destroyed) return;
-      if (!response.write(place === 0 ? text : `,${text}`)) await drained(response);
+      if (!response.write(text)) await drained(response);
     }
     response.end(']}');
   }
 
   async function showJob({ response, name }: Call): Promise<void> {
-    answerJson(response, 200, await view(findJob(queue, name)));
+    answerJson(response, 200, await view(findJob(name, queue)));
   }
 
   async function cancel({ request, response, name }: Call): Promise<void> {
     const { reason } = await readBody(request, cancelSchema);
-    const job = await dispatcher.cancel(findJob(queue, name).id, 'user', reason);
+    const job = await dispatcher.cancel(findJob(name, queue).id, 'user', reason);
     // 202: the wish is not on disk yet.
     answerJson(response, queue.failure() === null ? 200 : 202, await view(job));
+  }
+
+  function viewOfArray(id: string): ArrayView {
+    const answer = arrayView(id, parts);
+    if (answer === null) throw new Fault('API_NOT_FOUND', `there is no array "${shown(id)}"`);
+    return answer;
+  }
+
+  function showArray({ response, name }: Call): void {
+    answerJson(response, 200, viewOfArray(findArray(name, queue).id));
+  }
+
+  async function showMembers({ response, query, name }: Call): Promise<void> {
+    const { id } = findArray(name, queue);
+    const indices = parseIndices(query.get('indices') ?? '', MAX_MEMBERS_ASKED);
+    if (indices === null)
+      throw new Fault('API_INVALID', `must be at most ${MAX_MEMBERS_ASKED} indices, as 0-9,12`, {
+        field: 'indices',
+      });
+    answerJson(response, 200, { members: await memberViews(id, indices, parts) });
+  }
+
+  async function cancelArray({ request, response, name }: Call): Promise<void> {
+    const { reason } = await readBody(request, cancelSchema);
+    const { id } = findArray(name, queue);
+    await dispatcher.cancelArray(id, 'user', reason);
+    answerJson(response, queue.failure() === null ? 200 : 202, viewOfArray(id));
   }
 
   async function followJob({ request, response, query, name }: Call): Promise<void> {
@@ -157,7 +201,7 @@ export function createApi(
       stdout: queryInteger(query, 'stdout', 0, Number.MAX_SAFE_INTEGER),
       stderr: queryInteger(query, 'stderr', 0, Number.MAX_SAFE_INTEGER),
     };
-    const job = findJob(queue, name);
+    const job = findJob(name, queue);
     if (parts.watchers.count >= MAX_FOLLOWERS) {
       throw new Fault('API_BUSY', `${MAX_FOLLOWERS} clients follow jobs already`, {
         remedy: 'try again later',
@@ -171,7 +215,7 @@ export function createApi(
   async function readOutput({ response, query, name }: Call): Promise<void> {
     const stream = namedStream(query.get('stream') ?? 'stdout');
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
-    const job = findJob(queue, name);
+    const job = findJob(name, queue);
     const attempt = namedAttempt(query, job);
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
     const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
@@ -186,7 +230,7 @@ export function createApi(
   }
 
   async function showOutputs({ response, query, name }: Call): Promise<void> {
-    const job = findJob(queue, name);
+    const job = findJob(name, queue);
     const attempt = namedAttempt(query, job);
     const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);

@@ -26,8 +26,8 @@ import {
 import { callerProblem } from './caller.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
+import { findJob } from './job-names.ts';
 import { parseJson } from './json.ts';
-import { findJob } from './lookup.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 
@@ -55,7 +55,7 @@ export interface Execs {
 
 export interface ExecsOptions {
   readonly listenHost: string;
-  readonly queue: Pick<Queue, 'job' | 'jobsByPrefix'>;
+  readonly queue: Queue;
   readonly fleet: Pick<Fleet, 'session' | 'name'>;
   /** Throws a Fault for a request without a valid token. */
   readonly authenticate: (request: IncomingMessage) => void;
@@ -97,7 +97,7 @@ export function createExecs(options: ExecsOptions): Execs {
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
     if (!offered.some((one) => one.trim() === EXEC_SUBPROTOCOL))
       throw new Fault('API_INVALID', `the subprotocol must be ${EXEC_SUBPROTOCOL}`);
-    const job = findJob(queue, name);
+    const job = findJob(name, queue);
     if (clients.size >= MAX_EXECS)
       throw new Fault('API_BUSY', `${MAX_EXECS} commands run beside jobs already`, {
         remedy: 'try again later',

@@ -11,6 +11,7 @@ import {
   closeCode,
   type Hello,
   helloProofText,
+  type JobProgress,
   LINK_PATH,
   MAX_FRAME_BYTES,
   PROTOCOL_VERSION,
@@ -20,10 +21,13 @@ import {
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
+import type { FileTickets } from './file-tickets.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
+import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import { findAttempt } from './retry.ts';
 import { Refusal, type ServerSession, startServerSession } from './session.ts';
 
 export const HEARTBEAT_MS = 2000;
@@ -54,6 +58,8 @@ export interface GatewayOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
+  readonly progress: ProgressBoard;
+  readonly tickets: FileTickets;
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
@@ -139,6 +145,8 @@ export function createGateway(options: GatewayOptions): Gateway {
         admit,
         outputsOf,
         remember,
+        progress,
+        fileTicket: options.tickets.issue,
         authenticated: known,
         received: options.received,
         ended(ended) {
@@ -178,6 +186,12 @@ export function createGateway(options: GatewayOptions): Gateway {
     return { rebooted: node.bootId !== null && node.bootId !== hello.bootId };
   }
 
+  function progress(nodeId: string, { jobId, epoch, text }: JobProgress): void {
+    const job = queue.job(jobId);
+    if (job?.nodeId === nodeId && job.epoch === epoch && job.state === 'STARTING')
+      options.progress.put(jobId, epoch, text);
+  }
+
   async function remember(hello: Hello): Promise<void> {
     const node = queue.node(hello.nodeId);
     if (node === null) return;
@@ -191,7 +205,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     const outputs: Welcome['outputs'] = [];
     const ours = hello.jobs.filter(({ jobId, epoch }) => {
       const job = queue.job(jobId);
-      return job?.nodeId === hello.nodeId && job.epoch === epoch;
+      if (job === null) return false;
+      return (
+        (job.nodeId === hello.nodeId && job.epoch === epoch) || findAttempt(job, epoch, hello.nodeId) !== null
+      );
     });
     for (let at = 0; at < ours.length; at += LENGTHS_AT_ONCE) {
       const some = ours.slice(at, at + LENGTHS_AT_ONCE).map(async ({ jobId, epoch }) => {

@@ -49,6 +49,7 @@ export function createOwnResult(
     outOfMemory: null,
     gaps: [],
     outputs: [],
+    workspace: null,
     stdoutBytes: lengths.stdoutBytes,
     stderrBytes: lengths.stderrBytes,
   };

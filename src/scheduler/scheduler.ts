@@ -18,6 +18,7 @@ import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
 import { createExecs } from './exec.ts';
+import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway } from './gateway.ts';
 import { createHttpServer } from './http.ts';
@@ -25,6 +26,7 @@ import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
+import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSecret } from './secrets.ts';
@@ -46,6 +48,8 @@ export interface SchedulerOptions {
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
 }
@@ -90,7 +94,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     events: {
       grew: (jobId) => watchers.grew(jobId),
       synced(jobId, epoch, lengths) {
-        const nodeId = queue.job(jobId)?.nodeId ?? null;
+        const job = queue.job(jobId);
+        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
+        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
         if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
       },
     },
@@ -100,6 +106,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const { schedulerId, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const dispatcher = createDispatcher({
     queue,
     placement,
@@ -108,6 +116,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     refusals,
+    random: options.random ?? Math.random,
     changed: watchers.changed,
   });
   place = dispatcher.place;
@@ -126,6 +135,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     log,
     refusals,
     received: metrics.received,
+    progress,
+    tickets,
   });
   const stopping = new AbortController();
   // One listener per follower.
@@ -135,10 +146,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     version,
     listenHost: listen.host,
     queue,
-    placement,
     fleet,
     output,
     dispatcher,
+    progress,
     drains,
     watchers,
     metrics,

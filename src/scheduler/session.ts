@@ -18,6 +18,7 @@ import {
   closeCode,
   HELLO_DEADLINE_MS,
   type Hello,
+  type JobProgress,
   type OrderAck,
   PROTOCOL_VERSION,
   type SchedulerMessage,
@@ -65,6 +66,10 @@ export interface SessionParts {
   outputsOf(hello: Hello): Promise<Welcome['outputs']>;
   /** Writes down what the hello tells of the node. */
   remember(hello: Hello): Promise<void>;
+  /** What a node tells of an attempt before its program runs. */
+  progress(nodeId: string, message: JobProgress): void;
+  /** Lets a node fetch and bring files until `gone` is called; null for a scheduler without a store of files. */
+  fileTicket(nodeId: string): { readonly text: string; revoke(): void } | null;
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;
@@ -99,6 +104,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
   let log = parts.log;
+  let ticket: ReturnType<SessionParts['fileTicket']> = null;
   let heard = true;
   let quietSweeps = 0;
   let sent = false;
@@ -174,6 +180,9 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       case 'orderAck':
         acknowledged(session, message);
         return;
+      case 'jobProgress':
+        parts.progress(session.nodeId, message);
+        return;
       case 'jobStarted':
         settle(message.sequence, dispatcher.started(session, message));
         return;
@@ -212,6 +221,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     const outputs = await parts.outputsOf(message);
     if (isEnded()) return;
     state = 'live';
+    ticket = parts.fileTicket(session.nodeId);
     send({
       type: 'welcome',
       version: PROTOCOL_VERSION,
@@ -219,6 +229,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       heartbeatMs: parts.heartbeatMs,
       telemetryMs: parts.telemetryMs,
       outputs,
+      fileTicket: ticket?.text ?? null,
     });
     fleet.welcomed(session);
     log.info(
@@ -353,6 +364,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     if (state === 'ended') return;
     state = 'ended';
     orders.clear();
+    ticket?.revoke();
     if (agent !== null) {
       parts.execs.detached(agent);
       fleet.detach(agent);

@@ -152,6 +152,7 @@ export function fakeResult(nodeId: string, jobId: string, change: Partial<JobRes
     outOfMemory: null,
     gaps: [],
     outputs: [],
+    workspace: null,
     stdoutBytes: 0,
     stderrBytes: 0,
     ...change,

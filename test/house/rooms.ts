@@ -24,6 +24,8 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     packages: ['zod'],
     node: ['node:buffer', 'node:crypto', 'node:zlib'],
   },
+  // Trees of files on disk and over HTTP: agent, scheduler and command line do the same with them.
+  files: { uses: ['base', 'protocol'], types: [], packages: ['zod'] },
   config: { uses: ['base'], types: ['protocol'], packages: ['zod', 'yaml'] },
   device: {
     uses: ['base', 'native', 'protocol'],
@@ -31,23 +33,23 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     packages: ['systeminformation', 'node-nvidia-smi'],
   },
   telemetry: { uses: ['base', 'protocol', 'native'], types: ['device'], packages: [] },
-  job: { uses: ['base', 'protocol', 'native'], types: ['device'], packages: ['zod'] },
+  job: { uses: ['base', 'protocol', 'native', 'files'], types: ['device'], packages: ['zod'] },
   exporter: { uses: ['base', 'protocol'], types: ['telemetry'], packages: ['prom-client'] },
   link: { uses: ['base', 'protocol'], types: ['config'], packages: ['ws', 'zod'] },
   scheduler: {
-    uses: ['base', 'protocol'],
+    uses: ['base', 'protocol', 'files'],
     types: ['config'],
     packages: ['ws', 'zod', 'libsql', 'prom-client'],
   },
   cli: {
-    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry'],
+    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files'],
     types: [],
     // ws: the streams of `flopd exec`.
     packages: ['commander', 'pino', 'ws', 'yaml', 'zod'],
   },
   dashboard: { uses: ['protocol'], types: [], packages: [] },
   agent: {
-    uses: ['base', 'protocol', 'native', 'config', 'device', 'telemetry', 'job', 'exporter', 'link'],
+    uses: ['base', 'protocol', 'native', 'config', 'device', 'telemetry', 'job', 'exporter', 'link', 'files'],
     types: [],
     packages: ['zod'],
   },

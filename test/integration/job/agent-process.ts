@@ -29,6 +29,7 @@ const jobs = await createJobs({
   log,
   events: {
     started: (jobId, epoch, pid) => say({ kind: 'started', jobId, epoch, pid }),
+    progress() {},
     outputGrew: (jobId, epoch, stdoutBytes) => say({ kind: 'output', jobId, epoch, stdoutBytes }),
     ended: (result) => say({ kind: 'ended', jobId: result.jobId, epoch: result.epoch, result }),
   },

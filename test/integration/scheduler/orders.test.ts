@@ -278,6 +278,7 @@ function agentResult(nodeId: string, jobId: string) {
     outOfMemory: null,
     gaps: [],
     outputs: [],
+    workspace: null,
     stdoutBytes: 0,
     stderrBytes: 0,
   };

@@ -47,8 +47,8 @@ describe('output on a terminal', () => {
     };
     const bytes = Buffer.from(Array.from({ length: 20_000 }, () => (random() >> 8) & 0xff));
     const whole = filtered(bytes);
-    const escape = String.fromCharCode(0x1b);
-    const rest = whole.replaceAll(new RegExp(`${escape}\\[[0-9;:]*m`, 'g'), '');
+    const esc = String.fromCharCode(0x1b);
+    const rest = whole.replaceAll(new RegExp(`${esc}\\[[0-9;:]*m`, 'g'), '');
     expect(rest).toMatch(/^(?:[\t\n\r\b]|\P{Cc})*$/u);
     for (const cut of [1, 7, 64, 4096]) expect(filtered(bytes, cut)).toBe(whole);
   });

@@ -232,6 +232,7 @@ export function resultOf(jobId: string, epoch = 1, stdoutBytes = 0): JobResult {
     outOfMemory: null,
     gaps: [],
     outputs: [],
+    workspace: null,
     stdoutBytes,
     stderrBytes: 0,
   };

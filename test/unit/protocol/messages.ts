@@ -99,6 +99,7 @@ export const messages = {
     code: 'JOB_EXECUTOR_MISSING',
     message: 'no such executor',
   },
+  'agent.jobProgress': { type: 'jobProgress', ...job, text: 'fetching inputs, 120 MB of 2 GB' },
   'agent.jobStarted': {
     type: 'jobStarted',
     sequence: 1,

@@ -28,6 +28,7 @@ function runningJob(): JobRecord {
     endedAtMs: null,
     array: null,
     retries: 0,
+    attempts: [],
     notBeforeMs: null,
     cancelBy: null,
     result: null,
