@@ -168,11 +168,7 @@ export function createOutputFlow({ read, send, hasRoom, clock, log }: OutputPart
   /** Reads the next chunks of the lane and sends them. A failed read is an answer, not a rejection. */
   async function carry(lane: Lane): Promise<void> {
     const { turn, sent: offset } = lane;
-    const limit = Math.min(
-      READ_BYTES,
-      lane.size - offset,
-      lane.windowBytes - (offset - lane.delivered),
-    );
+    const limit = Math.min(READ_BYTES, lane.size - offset, lane.windowBytes - (offset - lane.delivered));
     lane.reading = true;
     reads += 1;
     let bytes: Uint8Array | null = null;

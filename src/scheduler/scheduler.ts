@@ -20,15 +20,18 @@ import { createDrains } from './drain.ts';
 import { createExecs } from './exec.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
-import { createGateway } from './gateway.ts';
+import { createGateway, HEARTBEAT_MS } from './gateway.ts';
 import { createHttpServer } from './http.ts';
+import { createLeases } from './leases.ts';
 import { createSchedulerMetrics } from './metrics.ts';
+import { createNodeRemovals } from './node-removal.ts';
 import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { createWatchers } from './watchers.ts';
 
@@ -105,7 +108,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
-  const { schedulerId, token, joinToken } = files;
+  const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const dispatcher = createDispatcher({
@@ -116,6 +119,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     refusals,
+    readSeal: key.readSeal,
     random: options.random ?? Math.random,
     changed: watchers.changed,
   });
@@ -123,8 +127,17 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const drains = createDrains({ queue, fleet, clock, log, place });
   const authenticate = createAuthentication(token, refusals);
   const execs = createExecs({ listenHost: listen.host, queue, fleet, authenticate, clock, log, refusals });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const leases = createLeases({
+    queue,
+    fleet,
+    heartbeatMs: HEARTBEAT_MS,
+    clock,
+    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
+  });
   const gateway = createGateway({
     schedulerId,
+    key,
     listenHost: listen.host,
     queue,
     fleet,
@@ -151,6 +164,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     dispatcher,
     progress,
     drains,
+    removals,
+    key,
     watchers,
     metrics,
     authenticate,
@@ -171,6 +186,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   });
 
   async function closeParts(): Promise<void> {
+    leases.close();
     await gateway.close();
     await retention?.close();
     await output.close();
@@ -233,10 +249,12 @@ function openState(stateDir: string, folder: string, log: Log) {
   try {
     makeFolder(join(folder, 'output'));
     for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
+    const schedulerId = openId(join(folder, 'id'));
     return {
       tokenFile,
       joinTokenFile,
-      schedulerId: openId(join(folder, 'id')),
+      schedulerId,
+      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
     };

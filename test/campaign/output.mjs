@@ -8,7 +8,16 @@
 // Prints the time beside that of the same writer into a pipe that `cat` copies to a file on the same disk.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { closeSync, existsSync, fsyncSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -81,7 +90,8 @@ function expectedDigests(total) {
 const folder = mkdtempSync(join(tmpdir(), 'flopd-output-'));
 const started = [];
 const problems = [];
-const phase = (what) => process.env.DEBUG_PHASES && console.error((performance.now()/1000).toFixed(1), what);
+const phase = (what) =>
+  process.env.DEBUG_PHASES && console.error((performance.now() / 1000).toFixed(1), what);
 const check = (what, isRight, told = '') => {
   if (!isRight) problems.push(`${what}${told === '' ? '' : `: ${told}`}`);
 };
@@ -181,7 +191,12 @@ function digestOfFile(file) {
 function plainCopySeconds(total) {
   const file = join(folder, 'plain');
   const began = performance.now();
-  const copied = spawnSync('sh', ['-c', `"$0" -e "$1" 2>/dev/null | cat > ${file}`, process.execPath, writer(total)]);
+  const copied = spawnSync('sh', [
+    '-c',
+    `"$0" -e "$1" 2>/dev/null | cat > ${file}`,
+    process.execPath,
+    writer(total),
+  ]);
   if (copied.status !== 0) throw new Error('the plain copy failed');
   const fd = openSync(file, 'r+');
   fsyncSync(fd);
@@ -253,7 +268,11 @@ async function campaign() {
     check(`stored ${stream} is what was written`, digestOfFile(file) === expected[stream]);
   }
   check('the follower ended well', (await followerCode) === 0);
-  check('followed stdout is what was written', followed.digest('hex') === expected.stdout, `${followedBytes} bytes`);
+  check(
+    'followed stdout is what was written',
+    followed.digest('hex') === expected.stdout,
+    `${followedBytes} bytes`,
+  );
 
   phase('first done');
   // 2. A stop in the middle.
@@ -279,12 +298,27 @@ async function campaign() {
   const [gap] = cutShort.result.gaps;
   const short = storedOf(limited, 'stdout');
   const all = beginning(total);
-  check('one gap by quota', cutShort.result.gaps.length === 1 && gap?.reason === 'quota', JSON.stringify(cutShort.result.gaps));
+  check(
+    'one gap by quota',
+    cutShort.result.gaps.length === 1 && gap?.reason === 'quota',
+    JSON.stringify(cutShort.result.gaps),
+  );
   if (gap !== undefined) {
-    check('stored as the gap says', digestOf(short) === digestOf(Buffer.concat([all.subarray(0, gap.fromByte), all.subarray(gap.toByte)])));
-    check('the end is kept', total - gap.toByte <= TAIL_BYTES && total > gap.toByte, `${total - gap.toByte} bytes`);
+    check(
+      'stored as the gap says',
+      digestOf(short) === digestOf(Buffer.concat([all.subarray(0, gap.fromByte), all.subarray(gap.toByte)])),
+    );
+    check(
+      'the end is kept',
+      total - gap.toByte <= TAIL_BYTES && total > gap.toByte,
+      `${total - gap.toByte} bytes`,
+    );
     const shown = await run(['logs', '--stdout', limited]);
-    check('logs say the gap', /^\[flopd: [\d.]+ MB of stdout left out here by its quota of 1\.00 MiB\]$/m.test(shown.stderr), shown.stderr);
+    check(
+      'logs say the gap',
+      /^\[flopd: [\d.]+ MB of stdout left out here by its quota of 1\.00 MiB\]$/m.test(shown.stderr),
+      shown.stderr,
+    );
     check('logs show what is kept', digestOf(shown.stdout) === digestOf(short));
   }
   phase('quota done');
@@ -309,14 +343,17 @@ const isAlive = (child) => child.exitCode === null && child.signalCode === null;
 async function clean() {
   for (const child of started.toReversed()) if (isAlive(child)) child.kill('SIGTERM');
   await Promise.race([
-    Promise.all(started.filter(isAlive).map((child) => new Promise((resolve) => child.once('exit', resolve)))),
+    Promise.all(
+      started.filter(isAlive).map((child) => new Promise((resolve) => child.once('exit', resolve))),
+    ),
     pause(10_000),
   ]);
   for (const child of started) if (isAlive(child)) child.kill('SIGKILL');
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue;
     try {
-      if (readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(folder)) process.kill(Number(name), 'SIGKILL');
+      if (readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(folder))
+        process.kill(Number(name), 'SIGKILL');
     } catch {
       // It has ended meanwhile.
     }
@@ -338,7 +375,9 @@ else {
   if (figures !== null) {
     const { seconds, plainSeconds, ratio } = figures;
     console.log(`${bytes} bytes through ${cuts} cuts and a killed scheduler in ${seconds.toFixed(1)} s`);
-    console.log(`the same writer through a pipe into a file: ${plainSeconds.toFixed(1)} s; ratio ${ratio.toFixed(1)}`);
+    console.log(
+      `the same writer through a pipe into a file: ${plainSeconds.toFixed(1)} s; ratio ${ratio.toFixed(1)}`,
+    );
   }
   console.log(problems.length === 0 ? 'every byte is there' : problems.join('\n'));
 }

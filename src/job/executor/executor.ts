@@ -26,7 +26,8 @@ export interface Containment {
    * none. It runs with an empty environment, as the agent's user, and starts the shim's own `--init` through a
    * descriptor: nothing of flopd needs to be visible inside, but there must be a /proc. As root it needs CAP_SETUID,
    * CAP_SETGID and CAP_SETPCAP inside (bwrap keeps all unless told otherwise): init gives up all of them, becomes the
-   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1.
+   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1; it makes folders
+   * above a mount point with mode 0700, where the user does not get through: make them first (--perms 0755 --dir).
    */
   readonly wrap: readonly string[];
   readonly cgroups: readonly CgroupPlan[];
@@ -77,6 +78,11 @@ export interface StartRequest {
   readonly leaseMs: number | null;
   /** Run one after the other when the job has ended, however it did, also after its shim was lost. */
   readonly after: readonly AfterCommand[];
+  /**
+   * The command is not the job but a client of what holds the job: SIGTERM goes to it alone, it keeps the agent's
+   * privileges, and what else it started is ended only after the after-commands, which are what ends the job.
+   */
+  readonly isClient: boolean;
 }
 
 /** An attempt that an earlier agent process took on. */
@@ -155,6 +161,8 @@ export const unknownEnd: Omit<ProcessEnd, 'endedAtMs'> = {
 
 /** What a running job tells; each is called at most once, but for `output`. */
 export interface ExecutionEvents {
+  /** What is done before the program runs, a clause; now and then, any number of times. */
+  progress?(text: string): void;
   /** The program runs (exec succeeded). */
   started(pid: number, startedAtMs: number): void;
   /** Output files have grown to these sizes. */

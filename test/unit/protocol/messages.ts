@@ -91,7 +91,7 @@ export const messages = {
       { family: 'power.watts', owner: 0, label: 'board' },
     ],
   },
-  'agent.heartbeat': { type: 'heartbeat' },
+  'agent.heartbeat': { type: 'heartbeat', sequence: 7 },
   'agent.orderAck': {
     type: 'orderAck',
     orderId: 'order-abc',
@@ -118,6 +118,14 @@ export const messages = {
     code: null,
     message: null,
   },
+  'agent.jobReport': {
+    type: 'jobReport',
+    ...job,
+    order: { type: 'start', orderId: 'order-abc', ...job, spec },
+    phase: 'ended',
+    startedAtMs: 1_795_000_000_000,
+    result,
+  },
   'agent.error': { type: 'error', code: 'LINK_BAD_MESSAGE', message: 'unknown field' },
   'scheduler.challenge': {
     type: 'challenge',
@@ -137,7 +145,6 @@ export const messages = {
   'scheduler.stop': { type: 'stop', orderId: 'order-def', ...job, by: 'alice', reason: 'cancelled' },
   'scheduler.ack': { type: 'ack', sequence: 2 },
   'scheduler.outputAck': { type: 'outputAck', ...job, stdoutBytes: 120, stderrBytes: 0 },
-  'scheduler.heartbeat': { type: 'heartbeat' },
   'scheduler.exec': {
     type: 'exec',
     execId: 'exec-abc',
@@ -151,5 +158,7 @@ export const messages = {
   'scheduler.execSignal': { type: 'execSignal', execId: 'exec-abc', signal: 2 },
   'scheduler.execStop': { type: 'execStop', execId: 'exec-abc' },
   'scheduler.execCredit': { type: 'execCredit', execId: 'exec-abc', bytes: 4096 },
+  'scheduler.report': { type: 'report', ...job },
+  'scheduler.heartbeat': { type: 'heartbeat', echo: 7 },
   'scheduler.error': { type: 'error', code: 'LINK_UNKNOWN_NODE', message: 'join first' },
 };
