@@ -28,6 +28,16 @@ export function podmanMissing(): string | null {
   return null;
 }
 
+/** The program `noisy`, static. The caller's test removes nothing: it lies in a folder that the system forgets. */
+export function compileNoisy(): string {
+  const target = join(mkdtempSync(join(tmpdir(), 'flopd-noisy-')), 'noisy');
+  const { status, stderr } = spawnSync('cc', ['-O2', '-static', '-o', target, join(programs, 'noisy.c')], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`cc: ${stderr}`);
+  return target;
+}
+
 export const TEST_IMAGE = 'localhost/flopd-test:1';
 
 export interface Podman {
@@ -111,7 +121,8 @@ exec unshare --mount --propagation private bash -c '${inside}' podman \\
 /** A system of busybox alone, with the test programs at the paths that they have on the host. */
 function makeImage(folder: string, more: Readonly<Record<string, string>>): void {
   const root = join(folder, 'image');
-  for (const name of ['bin', 'tmp', 'proc', 'sys', 'dev', 'etc']) mkdirSync(join(root, name), { recursive: true });
+  for (const name of ['bin', 'tmp', 'proc', 'sys', 'dev', 'etc'])
+    mkdirSync(join(root, name), { recursive: true });
   const busybox = spawnSync('sh', ['-c', 'command -v busybox'], { encoding: 'utf8' }).stdout.trim();
   copyFileSync(busybox, join(root, 'bin/busybox'));
   const { stdout } = spawnSync(busybox, ['--list'], { encoding: 'utf8' });

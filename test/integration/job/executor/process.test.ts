@@ -197,12 +197,7 @@ describe('shims', () => {
       });
       expect([run.status, run.stdout]).toEqual([0, '500000\ndone\n']);
       const end = readFileSync(join(folder, 'end'), 'utf8');
-      for (const line of [
-        'exitCode=7',
-        'stdoutBytes=500000',
-        'stderrBytes=5',
-        'outputErrno=28',
-      ])
+      for (const line of ['exitCode=7', 'stdoutBytes=500000', 'stderrBytes=5', 'outputErrno=28'])
         expect(end.split('\n')).toContain(line);
       expect(end).not.toContain('gap=');
     },

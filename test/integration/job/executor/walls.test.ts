@@ -1,23 +1,34 @@
 import { join } from 'node:path';
-import { jobFile, noContainment } from '../../../../src/job/executor/executor.ts';
 import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
+import { jobFile, noContainment } from '../../../../src/job/executor/executor.ts';
 import { createProcessExecutor } from '../../../../src/job/executor/process.ts';
 import { executorContract } from './contract.ts';
 import { type RequestChange, shimPath } from './harness.ts';
 
-const create = () => createProcessExecutor({ shimPath, native: null, clock: createClock(), log: createSilentLog() });
+const create = () =>
+  createProcessExecutor({ shimPath, native: null, clock: createClock(), log: createSilentLog() });
 /** bwrap makes the folders above a mount point 0700: the job's user needs them open. */
 function openFolders(path: string): string[] {
   const steps = path.split('/').slice(1);
-  return steps.slice(1).flatMap((_, at) => ['--perms', '0755', '--dir', `/${steps.slice(0, at + 2).join('/')}`]);
+  return steps
+    .slice(1)
+    .flatMap((_, at) => ['--perms', '0755', '--dir', `/${steps.slice(0, at + 2).join('/')}`]);
 }
 
 const sandboxed: RequestChange = (folder) => {
   const workspace = join(folder, jobFile.workspace);
   const system = ['--ro-bind', '/', '/', '--tmpfs', '/tmp', '--dev', '/dev', '--proc', '/proc'];
   const own = [...openFolders(folder), '--bind', workspace, workspace];
-  const wrap = ['/usr/bin/bwrap', ...system, ...own, '--unshare-pid', '--as-pid-1', '--die-with-parent', '--'];
+  const wrap = [
+    '/usr/bin/bwrap',
+    ...system,
+    ...own,
+    '--unshare-pid',
+    '--as-pid-1',
+    '--die-with-parent',
+    '--',
+  ];
   return { containment: { ...noContainment, user: { uid: 700000123, gid: 700000123, groups: [] }, wrap } };
 };
 executorContract('process in a sandbox', create, sandboxed);
