@@ -87,7 +87,13 @@ export interface Daemons {
     readonly token: string;
     readonly stateDir: string;
     readonly name: string;
+    readonly tokenFile: string | null;
+    readonly again: boolean;
   }): Promise<{ readonly nodeId: string; readonly schedulerId: string }>;
   /** What this host knows of its membership, or null. */
-  readEnrolment(stateDir: string): Promise<{ readonly nodeId: string; readonly schedulerUrl: string } | null>;
+  readEnrolment(stateDir: string): Promise<{
+    readonly nodeId: string;
+    readonly schedulerId: string;
+    readonly schedulerUrl: string;
+  } | null>;
 }

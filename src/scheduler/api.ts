@@ -13,6 +13,7 @@ import {
   MAX_MEMBERS_ASKED,
   type OutputsView,
   type OverviewView,
+  type RemovedNode,
   resumeRequestSchema,
 } from '../protocol/api.ts';
 import { parseIndices } from '../protocol/array.ts';
@@ -30,10 +31,12 @@ import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writ
 import { ambiguous, findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
+import type { NodeRemovals } from './node-removal.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
 import type { Watchers } from './watchers.ts';
 
@@ -47,6 +50,7 @@ const MAX_STAMP_MS = 8.64e15;
 const nothing = { stdoutBytes: 0, stderrBytes: 0 };
 
 const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
+const nothingSchema = z.strictObject({});
 const streamSchema = z.enum(['stdout', 'stderr']);
 const stateSchema = z.enum(jobStates);
 
@@ -60,6 +64,8 @@ export interface ApiParts {
   readonly dispatcher: Dispatcher;
   readonly progress: ProgressBoard;
   readonly drains: Drains;
+  readonly removals: NodeRemovals;
+  readonly key: SchedulerKey;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
   readonly token: Secret;
@@ -114,6 +120,7 @@ export function createApi(
     { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/drain$/, handle: drain },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/resume$/, handle: resume },
+    { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/remove$/, handle: removeNode },
     { method: 'GET', path: /^\/v1\/overview$/, open: true, handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, open: true, handle: enrol },
     {
@@ -275,6 +282,14 @@ export function createApi(
     const id = findNode(name);
     await parts.drains.resume(id, device);
     answerJson(response, 200, fleet.view(id));
+  }
+
+  async function removeNode({ request, response, name }: Call): Promise<void> {
+    await readBody(request, nothingSchema);
+    const id = findNode(name);
+    const gone: RemovedNode = { id, name: fleet.name(id), jobs: [...queue.active(id)].map((job) => job.id) };
+    await parts.removals.remove(id, 'user');
+    answerJson(response, 200, gone);
   }
 
   function overview({ request, response }: Call): void {

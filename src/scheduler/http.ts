@@ -28,6 +28,7 @@ const statusOf: Readonly<Record<string, number>> = {
   QUEUE_JOB_UNKNOWN: 404,
   API_METHOD: 405,
   API_AMBIGUOUS: 409,
+  FLEET_NODE_CONNECTED: 409,
   API_BODY_TOO_LONG: 413,
   API_HEADERS: 431,
   ENROL_KEY_INVALID: 400,

@@ -18,15 +18,18 @@ import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
-import { createGateway } from './gateway.ts';
+import { createGateway, HEARTBEAT_MS } from './gateway.ts';
 import { createHttpServer } from './http.ts';
+import { createLeases } from './leases.ts';
 import { createSchedulerMetrics } from './metrics.ts';
+import { createNodeRemovals } from './node-removal.ts';
 import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { createWatchers } from './watchers.ts';
 
@@ -103,7 +106,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
-  const { schedulerId, token, joinToken } = files;
+  const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const dispatcher = createDispatcher({
@@ -114,13 +117,23 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     refusals,
+    readSeal: key.readSeal,
     random: options.random ?? Math.random,
     changed: watchers.changed,
   });
   place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const leases = createLeases({
+    queue,
+    fleet,
+    heartbeatMs: HEARTBEAT_MS,
+    clock,
+    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
+  });
   const gateway = createGateway({
     schedulerId,
+    key,
     listenHost: listen.host,
     queue,
     fleet,
@@ -146,6 +159,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     dispatcher,
     progress,
     drains,
+    removals,
+    key,
     watchers,
     metrics,
     token,
@@ -159,6 +174,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
 
   async function closeParts(): Promise<void> {
+    leases.close();
     await gateway.close();
     await retention?.close();
     await output.close();
@@ -220,10 +236,12 @@ function openState(stateDir: string, folder: string, log: Log) {
   try {
     makeFolder(join(folder, 'output'));
     for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
+    const schedulerId = openId(join(folder, 'id'));
     return {
       tokenFile,
       joinTokenFile,
-      schedulerId: openId(join(folder, 'id')),
+      schedulerId,
+      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
     };

@@ -15,6 +15,8 @@ function begin() {
     hello: async () => helloOf(),
     handlers: {
       order: async () => ({ outcome: 'accepted', code: null, message: null }),
+      contact() {},
+      report: () => null,
       acknowledged() {},
       delivered() {},
       readOutput: async () => null,

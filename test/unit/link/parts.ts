@@ -172,6 +172,7 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     bootId: 'boot',
     generation: 1,
     proof: 'proof',
+    credential: null,
     inventory,
     jobs,
   };

@@ -91,7 +91,7 @@ export const messages = {
       { family: 'power.watts', owner: 0, label: 'board' },
     ],
   },
-  'agent.heartbeat': { type: 'heartbeat' },
+  'agent.heartbeat': { type: 'heartbeat', sequence: 7 },
   'agent.orderAck': {
     type: 'orderAck',
     orderId: 'order-abc',
@@ -108,6 +108,14 @@ export const messages = {
     startedAtMs: 1_795_000_000_000.5,
   },
   'agent.jobResult': { type: 'jobResult', sequence: 2, result },
+  'agent.jobReport': {
+    type: 'jobReport',
+    ...job,
+    order: { type: 'start', orderId: 'order-abc', ...job, spec },
+    phase: 'ended',
+    startedAtMs: 1_795_000_000_000,
+    result,
+  },
   'agent.error': { type: 'error', code: 'LINK_BAD_MESSAGE', message: 'unknown field' },
   'scheduler.challenge': {
     type: 'challenge',
@@ -127,6 +135,7 @@ export const messages = {
   'scheduler.stop': { type: 'stop', orderId: 'order-def', ...job, by: 'alice', reason: 'cancelled' },
   'scheduler.ack': { type: 'ack', sequence: 2 },
   'scheduler.outputAck': { type: 'outputAck', ...job, stdoutBytes: 120, stderrBytes: 0 },
-  'scheduler.heartbeat': { type: 'heartbeat' },
+  'scheduler.report': { type: 'report', ...job },
+  'scheduler.heartbeat': { type: 'heartbeat', echo: 7 },
   'scheduler.error': { type: 'error', code: 'LINK_UNKNOWN_NODE', message: 'join first' },
 };

@@ -1,5 +1,6 @@
 // What the tests of executors share: folders, requests, and the recorded history of one attempt.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -24,13 +25,23 @@ export const program = (name: string): string => join(root, 'test/fakes/programs
 /** A fresh folder that is removed after the test. */
 export function freshFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-job-'));
+  chmodSync(folder, 0o755); // a job may have a user of its own
   // A shim whose program a test has just killed may still write its end record there.
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
   return folder;
 }
 
 export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
+<<<<<<< HEAD
   return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...input });
+=======
+  return jobSpecSchema.parse({
+    version: 1,
+    graceMs: 1000,
+    ...(process.env.CT ? { executor: 'container' as const, image: 'localhost/flopd-test:1' } : {}),
+    ...input,
+  });
+>>>>>>> main
 }
 
 let attempts = 0;
@@ -152,4 +163,15 @@ export async function until(condition: () => boolean, what: string, deadlineMs =
     if (Date.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+/** Living processes that carry the job's name in their environment. */
+export function processesOf(jobId: string): string[] {
+  const found = spawnSync('grep', ['-lsz', `FLOPD_JOB_ID=${jobId}`, ...procEnvirons()], { encoding: 'utf8' });
+  return found.stdout.split('\n').filter((path) => path !== '' && isAlive(Number(path.split('/')[2])));
+}
+
+function procEnvirons(): string[] {
+  const { stdout } = spawnSync('sh', ['-c', 'ls -d /proc/[0-9]*/environ'], { encoding: 'utf8' });
+  return stdout.trim().split('\n');
 }

@@ -15,6 +15,7 @@ import {
   bootId,
   freshFolder,
   isAlive,
+  processesOf,
   program,
   record,
   requestIn,
@@ -217,17 +218,6 @@ describe('shims', () => {
     broken.close();
   });
 });
-
-/** Living processes that carry the job's name in their environment. */
-function processesOf(jobId: string): string[] {
-  const found = spawnSync('grep', ['-lsz', `FLOPD_JOB_ID=${jobId}`, ...procEnvirons()], { encoding: 'utf8' });
-  return found.stdout.split('\n').filter((path) => path !== '' && isAlive(Number(path.split('/')[2])));
-}
-
-function procEnvirons(): string[] {
-  const { stdout } = spawnSync('sh', ['-c', 'ls -d /proc/[0-9]*/environ'], { encoding: 'utf8' });
-  return stdout.trim().split('\n');
-}
 
 function nestOf(folder: string): number {
   const { stdout } = spawnSync('pgrep', ['-f', `flopd-shim --nest ${folder}`], { encoding: 'utf8' });

@@ -8,18 +8,10 @@ import { type RequestChange, shimPath } from './harness.ts';
 
 const create = () =>
   createProcessExecutor({ shimPath, native: null, clock: createClock(), log: createSilentLog() });
-/** bwrap makes the folders above a mount point 0700: the job's user needs them open. */
-function openFolders(path: string): string[] {
-  const steps = path.split('/').slice(1);
-  return steps
-    .slice(1)
-    .flatMap((_, at) => ['--perms', '0755', '--dir', `/${steps.slice(0, at + 2).join('/')}`]);
-}
-
 const sandboxed: RequestChange = (folder) => {
   const workspace = join(folder, jobFile.workspace);
-  const system = ['--ro-bind', '/', '/', '--tmpfs', '/tmp', '--dev', '/dev', '--proc', '/proc'];
-  const own = [...openFolders(folder), '--bind', workspace, workspace];
+  const system = ['--ro-bind', '/', '/', '--dev', '/dev', '--proc', '/proc'];
+  const own = ['--tmpfs', folder, '--bind', workspace, workspace];
   const wrap = [
     '/usr/bin/bwrap',
     ...system,
