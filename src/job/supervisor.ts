@@ -41,6 +41,7 @@ import {
   type JobDevices,
   partitionsOf,
 } from './device-admission.ts';
+import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import { createJobFolders, type JobFolders } from './folders.ts';
@@ -307,6 +308,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
+  const execs = createExecs({ find: book.find, clock, log });
+
   problems.push(...recoverAll({ book, life, folders, jobsFolder, found, log }));
   options.walls?.sweep((name) => isOver(book, name));
 
@@ -386,6 +389,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       return attempt === null ? null : folders.readOutput(life.folderOf(attempt), stream, offset, limit);
     },
 
+    execs,
+
     runningCount() {
       let count = 0;
       for (const { phase } of book.attempts()) if (phase === 'running') count += 1;
@@ -394,6 +399,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async close() {
       retention.cancel();
+      execs.close();
       for (const attempt of book.attempts()) attempt.execution?.detach();
       for (const executor of options.executors) executor.close();
       await life.settled();

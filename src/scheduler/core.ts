@@ -2,8 +2,10 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { Authenticate } from './authentication.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
+import { createExecs, type Execs } from './exec.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
@@ -15,7 +17,7 @@ import type { OutputDisk } from './output-disk.ts';
 import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
-import { createRefusalLog, type RefusalLog } from './refusal-log.ts';
+import type { RefusalLog } from './refusal-log.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
@@ -28,6 +30,9 @@ export interface CoreOptions {
   readonly outputDisk?: OutputDisk;
   readonly clock: Clock;
   readonly log: Log;
+  readonly refusals: RefusalLog;
+  /** Who may speak to a running job. */
+  readonly authenticate: Authenticate;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
   readonly key: SchedulerKey;
@@ -41,11 +46,11 @@ export interface CoreOptions {
 export interface Core {
   readonly placement: Placement;
   readonly fleet: Fleet;
-  readonly refusals: RefusalLog;
   readonly watchers: Watchers;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
   readonly drains: Drains;
+  readonly execs: Execs;
   readonly removals: NodeRemovals;
   /** Watches over leases until it is closed. */
   readonly leases: Leases;
@@ -55,11 +60,10 @@ export interface Core {
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, listenHost, queue, clock, log } = options;
-  const { key, random, received, progress, tickets } = options;
+  const { key, random, received, refusals, authenticate, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
-  const refusals = createRefusalLog(log, clock);
   const watchers = createWatchers();
   const output = createOutputStore({
     folder: options.outputFolder,
@@ -91,6 +95,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
+  const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals });
   const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
   const leases = createLeases({
     queue,
@@ -107,6 +112,7 @@ export function createCore(options: CoreOptions): Core {
     fleet,
     output,
     dispatcher,
+    execs,
     clock,
     log,
     refusals,
@@ -118,11 +124,11 @@ export function createCore(options: CoreOptions): Core {
   return {
     placement,
     fleet,
-    refusals,
     watchers,
     output,
     dispatcher,
     drains,
+    execs,
     removals,
     leases,
     gateway,

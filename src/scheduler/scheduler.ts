@@ -13,6 +13,7 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
+import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -22,6 +23,7 @@ import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
+import { createRefusalLog } from './refusal-log.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 
@@ -79,11 +81,15 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
+  const refusals = createRefusalLog(log, clock);
+  const authenticate = createAuthentication(token, refusals);
   const core = createCore({
     schedulerId,
     listenHost: listen.host,
     queue,
     outputFolder: join(folder, 'output'),
+    refusals,
+    authenticate,
     clock,
     log,
     key,
@@ -93,8 +99,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     tickets,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
-  const { placement, fleet, refusals, watchers, output, dispatcher, drains, removals, leases, gateway } =
-    core;
+  const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
   place = dispatcher.place;
   metrics.watch(queue, fleet);
   const retention =
@@ -118,7 +123,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     key,
     watchers,
     metrics,
-    token,
+    authenticate,
     joinToken,
     dashboardFolder: options.dashboardFolder,
     clock,
@@ -126,7 +131,14 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     refusals,
     stopped: stopping.signal,
   });
-  const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
+  const server = createHttpServer({
+    handle,
+    upgrade(request, socket, head) {
+      if (!execs.upgrade(request, socket, head)) gateway.upgrade(request, socket, head);
+    },
+    answered: metrics.answered,
+    log,
+  });
 
   async function closeParts(): Promise<void> {
     leases.close();
@@ -150,6 +162,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function close(): Promise<void> {
     stopping.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    execs.close();
     await gateway.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS);

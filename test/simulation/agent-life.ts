@@ -85,6 +85,7 @@ export function startAgentLife(parts: AgentParts): AgentLife {
       },
       contact: (sinceMs, heartbeatMs) => room().contact(sinceMs, heartbeatMs),
       report: (jobId, epoch) => room().report(jobId, epoch),
+      exec: (order, events) => room().execs.start(order, events),
       acknowledged: (jobId, epoch) => room().acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => room().delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>

@@ -6,6 +6,7 @@ import { createFileTickets } from '../../src/scheduler/file-tickets.ts';
 import { createProgressBoard } from '../../src/scheduler/progress.ts';
 import { createQueue } from '../../src/scheduler/queue/embedded.ts';
 import type { Queue } from '../../src/scheduler/queue/queue.ts';
+import { createRefusalLog } from '../../src/scheduler/refusal-log.ts';
 import type { SchedulerKey } from '../../src/scheduler/scheduler-key.ts';
 import type { OutputFiles, QueueRows } from './disks.ts';
 import { SCHEDULER_ID } from './keys.ts';
@@ -56,6 +57,10 @@ export function startSchedulerLife({
     outputDisk: files.open(life),
     clock,
     log,
+    refusals: createRefusalLog(log, clock),
+    authenticate() {
+      throw new Error('nobody enters a job of a simulation');
+    },
     received() {},
     key: parts.key,
     random: parts.random,
