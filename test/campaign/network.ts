@@ -132,6 +132,8 @@ export async function startNetwork(options: NetworkOptions): Promise<CampaignNet
       if (!Number.isInteger(pid)) continue;
       try {
         const cwd = readlinkSync(`/proc/${pid}/cwd`);
+        // The shim itself, not the child that is on its way to become the job, or the first process of its sandbox.
+        if (cwd === readlinkSync(`/proc/${parentOf(pid)}/cwd`)) continue;
         const agent = agents.findIndex((_, at) => dirname(cwd) === jobsFolder(at));
         if (agent < 0 || !readlinkSync(`/proc/${pid}/exe`).endsWith('/flopd-shim')) continue;
         found.set(basename(cwd), { pid, agent });
@@ -195,6 +197,11 @@ export async function startNetwork(options: NetworkOptions): Promise<CampaignNet
       }
     },
   };
+}
+
+function parentOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+  return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
 }
 
 export function pause(ms: number): Promise<void> {
