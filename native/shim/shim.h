@@ -41,6 +41,7 @@ struct spec {
 	int64_t quota_bytes, lease_ms, checkpoint_before_ms;
 	int64_t grace_ms;
 	int checkpoint_signal;
+	bool is_client;            /* what runs is a client of what holds the job */
 	bool has_user;
 	uid_t uid;
 	gid_t gid, groups[GROUPS_MAX];

@@ -17,7 +17,7 @@ import { nativePaths } from '../../../../src/native.ts';
 import { type JobSpec, type JobSpecInput, jobSpecSchema } from '../../../../src/protocol/spec.ts';
 
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
-export const { shim: shimPath, addon: addonPath } = nativePaths(root);
+export const { shim: shimPath, addon: addonPath, contained: containedPath } = nativePaths(root);
 if (!existsSync(shimPath)) throw new Error('native/build/flopd-shim is missing: run "node native/build.mjs"');
 export const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 export const program = (name: string): string => join(root, 'test/fakes/programs', name);
@@ -32,7 +32,16 @@ export function freshFolder(): string {
 }
 
 export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
+<<<<<<< HEAD
   return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...input });
+=======
+  return jobSpecSchema.parse({
+    version: 1,
+    graceMs: 1000,
+    ...(process.env.CT ? { executor: 'container' as const, image: 'localhost/flopd-test:1' } : {}),
+    ...input,
+  });
+>>>>>>> main
 }
 
 let attempts = 0;
@@ -40,16 +49,21 @@ let attempts = 0;
 /** What a request has beside its specification. */
 export type RequestChange = (folder: string) => Partial<StartRequest>;
 
+/** A specification, or one that is made once its workspace is there. */
+export type SpecInput =
+  | Omit<JobSpecInput, 'version'>
+  | ((workspace: string) => Omit<JobSpecInput, 'version'>);
+
 export function requestIn(
   jobsFolder: string,
-  input: Omit<JobSpecInput, 'version'>,
+  input: SpecInput,
   change: RequestChange = () => ({}),
 ): StartRequest {
   attempts += 1;
   const jobId = `job-${process.pid.toString(36)}x${attempts}`; // two runs at once must not find each other's jobs
   const folder = join(jobsFolder, `${jobId}.1`);
   mkdirSync(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
-  const spec = specOf(input);
+  const spec = specOf(typeof input === 'function' ? input(join(folder, 'workspace')) : input);
   const environment = {
     PATH: '/usr/bin:/bin',
     HOME: join(folder, 'workspace'),
@@ -71,6 +85,7 @@ export function requestIn(
     outputQuotaBytes: null,
     leaseMs: null,
     after: [],
+    isClient: false,
     ...change(folder),
   };
 }
@@ -126,12 +141,7 @@ export interface Run extends Recorded {
   readonly execution: Execution;
 }
 
-export function runIn(
-  executor: Executor,
-  jobsFolder: string,
-  input: Omit<JobSpecInput, 'version'>,
-  change?: RequestChange,
-): Run {
+export function runIn(executor: Executor, jobsFolder: string, input: SpecInput, change?: RequestChange): Run {
   const request = requestIn(jobsFolder, input, change);
   const recorded = record();
   return { ...recorded, request, execution: executor.start(request, recorded.events) };
