@@ -205,7 +205,8 @@ static void advance_sweeping(bool childless, int64_t now_us)
 	else if (now_us >= shim.phase_until_us) leave_survivors(now_us);
 	else if (now_us >= shim.sweep_us) {
 		sweep();
-		shim.sweep_us = now_us + SWEEP_EVERY_US;
+		shim.sweep_us = now_us + shim.sweep_every_us;
+		if (shim.sweep_every_us < SWEEP_SELDOM_US) shim.sweep_every_us *= 2; /* what is left waits in the kernel */
 	}
 }
 
