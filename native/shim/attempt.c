@@ -138,6 +138,7 @@ static void wait_for_something(int64_t now_us)
 	bool first = shim.out.bytes + shim.err.bytes == 0, grew = false;
 	if (fds[WAIT_OUT].revents) grew |= stream_pump(&shim.out, 0, now_us);
 	if (fds[WAIT_ERR].revents) grew |= stream_pump(&shim.err, 1, now_us);
+	if (grew) program_runs();
 	if (first && grew) {
 		shim.next_output_us = now_us;
 		fault_hit("output.first");

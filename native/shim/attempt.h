@@ -37,6 +37,8 @@ extern struct attempt shim;
 bool reap(int64_t now_us);
 /* Takes what the processes before exec, or inside the sandbox, tell. */
 void read_channel(int64_t now_us);
+/* It has become the program: it said so, or has written something, which may be heard first. */
+void program_runs(void);
 /* Asks the job to end. The first reason stays; a later, shorter grace counts. */
 void begin_stop(const char *reason, int64_t grace_ms, int64_t now_us);
 /* Kills it, and all of its tree; to be called again until it has ended. */
