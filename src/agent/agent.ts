@@ -19,7 +19,7 @@ import type { Jobs } from '../job/job.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
-import type { HeldJob } from '../protocol/control.ts';
+import type { HeldJob, Inventory } from '../protocol/control.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
@@ -32,6 +32,8 @@ import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { createLifecycle, type Lifecycle } from './lifecycle.ts';
 import { createNotifier } from './notify.ts';
+import { createRejoin } from './rejoin.ts';
+import { countStarts, type Starts } from './starts.ts';
 import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
 import { createVitals } from './vitals.ts';
 
@@ -57,6 +59,8 @@ export interface Host {
   readonly sysRoot: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly random: () => number;
+  /** Calls `fn` before the process ends over an error that nobody caught; returns how to stop that. */
+  readonly onCrash?: (fn: (error: unknown) => void) => () => void;
 }
 
 export interface Agent {
@@ -76,17 +80,26 @@ const heldPhases = ['accepted', 'running', 'ended'] as const;
 /** Starts the agent; resolves when its local parts run. Rejects with a Fault, and then nothing is left running. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const lifecycle = createLifecycle(options.clock, options.log);
+  let starts: Starts | null = null;
   try {
-    return await build(options, lifecycle);
+    return await build(options, lifecycle, (folder) => {
+      starts = countStarts(folder, options.clock, options.log);
+      return starts;
+    });
   } catch (error) {
+    (starts as Starts | null)?.failed(error);
     await lifecycle.stop();
     throw error;
   }
 }
 
-async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent> {
+async function build(
+  options: AgentOptions,
+  lifecycle: Lifecycle,
+  count: (folder: string) => Starts,
+): Promise<Agent> {
   const { root, stateDir, config, clock, log, version } = options;
-  const { procRoot, sysRoot, environment, random } = options.host ?? presentHost();
+  const { procRoot, sysRoot, environment, random, onCrash } = options.host ?? presentHost();
 
   const folder = prepareStateFolder(stateDir);
   const paths = nativePaths(root);
@@ -94,6 +107,9 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native));
 
+  const starts = count(folder);
+  lifecycle.onStop('count of starts', () => starts.close());
+  lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
   const wallsOpening = openWalls({
     folder,
     stateDir,
@@ -112,6 +128,8 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   requireSafeUrl(url);
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
+
+  const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
 
   const capacity = decideCapacity(config.node, procRoot, sysRoot);
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
@@ -139,9 +157,15 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const link = createLink({
     url,
+    unknownNode: () => rejoin.unknownNode(),
     hello: async (challenge) => {
+      await rejoin.meet(challenge);
       const [inventory] = await Promise.all([facts.settled(), bank.settled(DEVICES_PATIENCE_MS)]);
-      return buildHello({ identity, name, version, inventory, devices: [], jobs: jobs.held() }, challenge);
+      const told = toldInventory(inventory, starts.safeMode(), jobs.problems());
+      return buildHello(
+        { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
+        challenge,
+      );
     },
     handlers: {
       async order(order) {
@@ -151,10 +175,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
           energy.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
         return answer;
       },
+      contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
+      report: (jobId, epoch) => jobs.report(jobId, epoch),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
+      exec: (order, events) => jobs.execs.start(order, events),
     },
     clock,
     log: log.child({ room: 'link' }),
@@ -178,7 +205,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     simulate: config.simulate,
     seed: identity.nodeId,
     bootId,
-    saved: readLadderState(folder, deviceLog),
+    saved: starts.safeMode() === null ? readLadderState(folder, deviceLog) : null,
     rate: figures.rate,
     ratingRevision: figures.ratingRevision,
     held: () => started?.heldDevices() ?? new Set(),
@@ -212,6 +239,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     devices: bank,
     walls: await wallsOpening,
     native,
+    draining: starts.safeMode,
     clock,
     log: log.child({ room: 'job' }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
@@ -272,6 +300,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     runningCount: () => jobs.runningCount(),
     linkState: () => link.state(),
     schedulerUrl: url,
+    safeMode: starts.safeMode,
     clock,
   });
   const exporter = await startExporter({
@@ -302,6 +331,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   });
   lifecycle.onStop('notifier', () => notifier.stopping());
   notifier.ready();
+  starts.ready(() => link.renew('safe mode is over'));
 
   return {
     nodeId: identity.nodeId,
@@ -321,7 +351,31 @@ function holdersOf(held: readonly HeldJob[]): (id: string) => readonly string[] 
 }
 
 function presentHost(): Host {
-  return { procRoot: '/proc', sysRoot: '/sys', environment: process.env, random: Math.random };
+  return {
+    procRoot: '/proc',
+    sysRoot: '/sys',
+    environment: process.env,
+    random: Math.random,
+    onCrash(fn) {
+      process.on('uncaughtExceptionMonitor', fn);
+      return () => void process.off('uncaughtExceptionMonitor', fn);
+    },
+  };
+}
+
+/** As it is told: in safe mode nothing may be ordered, and what could not be taken up is said. */
+function toldInventory(
+  inventory: Inventory,
+  safeMode: string | null,
+  problems: readonly string[],
+): Inventory {
+  if (safeMode === null && problems.length === 0) return inventory;
+  const said = [...(safeMode === null ? [] : [safeMode]), ...problems, ...inventory.limitations];
+  return {
+    ...inventory,
+    executors: safeMode === null ? inventory.executors : [],
+    limitations: said.map((sentence) => sentence.slice(0, 1024)).slice(0, 32),
+  };
 }
 
 async function takeEnrolment(

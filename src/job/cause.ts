@@ -72,6 +72,8 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null, walle
     }
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
+    case 'lease':
+      return 'failed to start: the scheduler was not heard for longer than its lease before the program ran';
     case 'shim':
       return `failed to start: the job shim could not be started: ${why}`;
     case 'sandbox':

@@ -3,8 +3,10 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
+import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
+import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
@@ -21,12 +23,15 @@ import {
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { Journal } from './journal.ts';
+import { createLeases } from './lease.ts';
 import { readMeter, removeFolder } from './output.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
 
 /** Folders that are removed at the same time. */
 const REMOVALS_MAX = 2;
+/** How long an attempt with a lease waits for the scheduler before it is taken up without the right to start. */
+export const CONTACT_PATIENCE_MS = 10_000;
 
 export interface Life {
   /** Decides its walls and limits, as this user (null: the agent's). */
@@ -37,6 +42,8 @@ export interface Life {
   prepareWorkspace(attempt: Attempt): void;
   /** Starts it; its intent is on disk. */
   launch(attempt: Attempt): void;
+  /** A round trip with the scheduler is complete that began at this monotonic time: leases count from there. */
+  contact(sinceMs: number, heartbeatMs: number): void;
   /** Takes up what an earlier agent accepted. */
   recover(attempt: Attempt): void;
   /** Settles an attempt that was stopped before anything began. */
@@ -66,6 +73,10 @@ export function createLife(options: LifeOptions): Life {
   const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.name, executor]));
   const underWay = new Set<Promise<void>>();
   const removals: Attempt[] = [];
+  const leases = createLeases(clock);
+  /** Attempts with leases that an earlier agent accepted, until it is known whether those still hold. */
+  let unconfirmed: Attempt[] = [];
+  let patience: Timer | null = null;
   let removing = 0;
   let cpuHundredths = 0;
   let memoryBytes = 0;
@@ -119,7 +130,7 @@ export function createLife(options: LifeOptions): Life {
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted, walled } = attempt;
     const outputQuotaBytes = order === null ? null : quotaOf(order.spec.outputQuotaBytes);
-    const result = settleJob({
+    const settled = settleJob({
       jobId,
       epoch,
       nodeId,
@@ -132,6 +143,7 @@ export function createLife(options: LifeOptions): Life {
       meter,
       energy,
     });
+    const result = { ...settled, ...nextFields() };
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     await journalled({ kind: 'result', result }, 'result.written');
@@ -178,7 +190,6 @@ export function createLife(options: LifeOptions): Life {
     );
     const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
     const deviceNodes = granted?.deviceNodes ?? [];
-    const { disconnect } = order.spec;
     return {
       jobId,
       epoch,
@@ -190,9 +201,46 @@ export function createLife(options: LifeOptions): Life {
       bootId,
       containment: contain(attempt, attempt.walled?.userId ?? null),
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
-      leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      leaseMs: leases.leftMs(order),
       after: [],
+      isClient: false,
     };
+  }
+
+  /** Takes up an attempt: attaches to it where it runs; starts it only where it needs no lease, or has one. */
+  function takeUp(attempt: Attempt): void {
+    // An order that was lost can only have been for the process executor: it makes the folders that were found.
+    const executor = executors.get(attempt.order?.spec.executor ?? 'process');
+    if (executor === undefined) {
+      settleAs(attempt, {
+        kind: 'lost',
+        failedStep: null,
+        detail: 'its executor is not part of this agent',
+      });
+      return;
+    }
+    const folder = folderOf(attempt);
+    const { jobId, epoch, stop } = attempt;
+    try {
+      makeFolder(join(folder, jobFile.workspace));
+    } catch (error) {
+      log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
+    }
+    const request = stop === null ? requestFor(attempt) : null;
+    // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
+    const mayBegin = request !== null && request.leaseMs !== 0 && isWalledAs(attempt, request.containment);
+    const start = mayBegin ? request : null;
+    const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
+    attempt.execution = executor.recover(recovery, eventsFor(attempt));
+    if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+  }
+
+  function confirm(): void {
+    patience?.cancel();
+    patience = null;
+    const waiting = unconfirmed;
+    unconfirmed = [];
+    for (const attempt of waiting) takeUp(attempt);
   }
 
   /** The containment of an attempt that is about to start; what its result will tell of it is kept. */
@@ -272,36 +320,31 @@ export function createLife(options: LifeOptions): Life {
       const executor = executors.get(attempt.order?.spec.executor ?? '');
       if (request === null || executor === undefined)
         throw new Error('admission let an impossible order pass');
+      if (request.leaseMs === 0) {
+        settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
+        return;
+      }
       const events = eventsFor(attempt);
       attempt.execution = executor.start(request, events);
       hit('shim.started');
     },
 
+    contact(sinceMs, heartbeatMs) {
+      const isFirst = !leases.hasContact();
+      leases.contact(sinceMs, heartbeatMs, book.attempts());
+      // The first is the welcome; what the scheduler has given up meanwhile, it says before the next.
+      if (!isFirst) confirm();
+    },
+
     recover(attempt) {
       count(attempt, true);
-      // An order that was lost can only have been for the process executor: it makes the folders that were found.
-      const executor = executors.get(attempt.order?.spec.executor ?? 'process');
-      if (executor === undefined) {
-        settleAs(attempt, {
-          kind: 'lost',
-          failedStep: null,
-          detail: 'its executor is not part of this agent',
-        });
+      const isLeased = attempt.order?.spec.disconnect.policy === 'stop';
+      if (!isLeased || leases.hasContact()) {
+        takeUp(attempt);
         return;
       }
-      const folder = folderOf(attempt);
-      const { jobId, epoch, stop } = attempt;
-      try {
-        makeFolder(join(folder, jobFile.workspace));
-      } catch (error) {
-        log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
-      }
-      const request = stop === null ? requestFor(attempt) : null;
-      // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
-      const start = request !== null && isWalledAs(attempt, request.containment) ? request : null;
-      const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
-      attempt.execution = executor.recover(recovery, eventsFor(attempt));
-      if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
+      unconfirmed.push(attempt);
+      patience ??= clock.after(CONTACT_PATIENCE_MS, confirm);
     },
 
     settleUnstarted(attempt) {
@@ -327,6 +370,7 @@ export function createLife(options: LifeOptions): Life {
     heldMemoryBytes: () => memoryBytes,
 
     async settled() {
+      patience?.cancel();
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };

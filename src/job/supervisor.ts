@@ -13,7 +13,6 @@
 // - A refusal is an answer for good: the same (job, epoch) gets it again, so a late copy of an order starts nothing.
 // - One result per attempt, written once; it is told when it is on disk, again after each restart until it is
 //   acknowledged. Only a broken disk lets it be told earlier; it would be made again from the same facts.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
@@ -22,6 +21,7 @@ import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
+import { isNextBuild, nextFields } from '../protocol/next.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
 import {
@@ -42,13 +42,15 @@ import {
   type JobDevices,
   partitionsOf,
 } from './device-admission.ts';
+import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
-import { createLife, type Life } from './life.ts';
-import { ownerOf, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+import { createLife } from './life.ts';
+import { readStoredOutput, removeFolder } from './output.ts';
+import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
@@ -90,7 +92,6 @@ export interface JobsOptions {
 const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
 const duplicate: OrderAnswer = { outcome: 'duplicate', code: null, message: null };
 const refused = (code: string, message: string): OrderAnswer => ({ outcome: 'refused', code, message });
-const ATTEMPT_FOLDER = /^([a-z]+-[0-9a-z]{1,32})\.([1-9]\d{0,14})$/;
 
 /** Opens the journal, takes up every attempt in it, and is ready for orders. Throws where the folder cannot be used. */
 export async function createJobs(options: JobsOptions): Promise<Jobs> {
@@ -108,9 +109,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     log,
     random: options.random ?? Math.random,
   });
-  for (const record of read.records)
-    if (!book.replay(record))
-      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
+  const problems = replayAll(book, read.records, log);
+  if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
   const life = createLife({ ...options, hit, book, journal: () => journal });
 
   const retention = every(clock, SWEEP_PERIOD_MS, () => {
@@ -306,7 +306,9 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
-  recoverAll(book, life, jobsFolder, options.native ?? null, log);
+  const execs = createExecs({ find: book.find, clock, log });
+
+  problems.push(...recoverAll(book, life, jobsFolder, options.native ?? null, log));
   options.walls?.sweep((name) => isOver(book, name));
 
   return {
@@ -323,6 +325,28 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       }
       return list;
     },
+
+    problems: () => problems,
+
+    report(jobId, epoch) {
+      const attempt = book.find(jobId, epoch);
+      if (attempt === null) return null;
+      const { order, phase, started, result, told } = attempt;
+      const startedAtMs = started?.atMs ?? result?.startedAtMs ?? null;
+      // Until it is on disk there is no result, and the job has not ended.
+      const shown = result !== null && told ? phase : phase === 'ended' ? 'running' : phase;
+      return {
+        type: 'jobReport',
+        jobId,
+        epoch,
+        order,
+        phase: shown,
+        startedAtMs,
+        result: shown === 'ended' ? result : null,
+      };
+    },
+
+    contact: (sinceMs, heartbeatMs) => life.contact(sinceMs, heartbeatMs),
 
     unsettled() {
       const list: JobResult[] = [];
@@ -363,6 +387,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
     },
 
+    execs,
+
     runningCount() {
       let count = 0;
       for (const { phase } of book.attempts()) if (phase === 'running') count += 1;
@@ -371,6 +397,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async close() {
       retention.cancel();
+      execs.close();
       for (const attempt of book.attempts()) attempt.execution?.detach();
       for (const executor of options.executors) executor.close();
       await life.settled();
@@ -393,32 +420,4 @@ function heldUsers(book: Book): ReadonlySet<number> {
   for (const { walled } of book.attempts())
     if (walled !== null && walled.userId !== null) held.add(walled.userId);
   return held;
-}
-
-/** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native | null, log: Log): void {
-  for (const entry of readdirSync(jobsFolder)) {
-    const match = ATTEMPT_FOLDER.exec(entry);
-    if (match === null) continue;
-    const jobId = match[1] ?? '';
-    const epoch = Number(match[2]);
-    if (book.find(jobId, epoch) !== null) continue;
-    if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
-    if (book.closed(jobId, epoch) === null) {
-      log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      const userId = ownerOf(join(jobsFolder, entry));
-      const walled = userId === null ? null : { userId, limits: {}, isolation: {} };
-      book.add({ jobId, epoch, order: null, bootId: null, granted: null, walled });
-    } else
-      void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
-        log.warn({ err: error }, 'old folder stays'),
-      );
-  }
-  for (const attempt of [...book.attempts()]) {
-    if (attempt.result === null) life.recover(attempt);
-    else {
-      queueMicrotask(() => life.retell(attempt));
-      life.removeIfDone(attempt, false);
-    }
-  }
 }

@@ -8,9 +8,10 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import type { HeldJob, JobStarted } from '../protocol/control.ts';
+import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult, jobStates } from '../protocol/result.ts';
 import { type JobSpec, MAX_ARRAY_JOBS } from '../protocol/spec.ts';
+import type { ReadSeal } from './adoption.ts';
 import { demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createGates } from './gates.ts';
@@ -63,6 +64,10 @@ export interface Dispatcher {
   started(session: AgentSession, message: JobStarted): Promise<boolean>;
   ended(session: AgentSession, result: JobResult): Promise<boolean>;
   refused(session: AgentSession, refusal: Refusal): void;
+  /** What a node tells of a job that this store has lost. */
+  reported(session: AgentSession, report: JobReport): void;
+  /** Ends an attempt of which no agent will tell the end; resolves when that is on disk. */
+  end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
   /** Looks for work for every free node; for the start and when nodes come and go. */
@@ -77,6 +82,8 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  /** By what an order of this scheduler is known again. */
+  readonly readSeal: ReadSeal;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** A job's record has changed, on disk. */
@@ -128,6 +135,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     refusals,
     isAssigning,
+    readSeal: options.readSeal,
+    output,
+    adopted: gates.active,
     change(jobId, fields) {
       inBackground(change(jobId, fields), 'what a node holds was not stored');
       const job = queue.job(jobId);
@@ -349,6 +359,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
     welcomed: returns.welcomed,
+    reported(session, report) {
+      inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
+    },
+    end,
 
     async started(session, message) {
       const job = queue.job(message.jobId);

@@ -13,20 +13,25 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
+import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
+import { createExecs } from './exec.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
-import { createGateway } from './gateway.ts';
+import { createGateway, HEARTBEAT_MS } from './gateway.ts';
 import { createHttpServer } from './http.ts';
+import { createLeases } from './leases.ts';
 import { createSchedulerMetrics } from './metrics.ts';
+import { createNodeRemovals } from './node-removal.ts';
 import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { createWatchers } from './watchers.ts';
 
@@ -103,7 +108,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
-  const { schedulerId, token, joinToken } = files;
+  const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const dispatcher = createDispatcher({
@@ -114,18 +119,31 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     refusals,
+    readSeal: key.readSeal,
     random: options.random ?? Math.random,
     changed: watchers.changed,
   });
   place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
+  const authenticate = createAuthentication(token, refusals);
+  const execs = createExecs({ listenHost: listen.host, queue, fleet, authenticate, clock, log, refusals });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const leases = createLeases({
+    queue,
+    fleet,
+    heartbeatMs: HEARTBEAT_MS,
+    clock,
+    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
+  });
   const gateway = createGateway({
     schedulerId,
+    key,
     listenHost: listen.host,
     queue,
     fleet,
     output,
     dispatcher,
+    execs,
     clock,
     log,
     refusals,
@@ -146,9 +164,11 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     dispatcher,
     progress,
     drains,
+    removals,
+    key,
     watchers,
     metrics,
-    token,
+    authenticate,
     joinToken,
     dashboardFolder: options.dashboardFolder,
     clock,
@@ -156,9 +176,17 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     refusals,
     stopped: stopping.signal,
   });
-  const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
+  const server = createHttpServer({
+    handle,
+    upgrade(request, socket, head) {
+      if (!execs.upgrade(request, socket, head)) gateway.upgrade(request, socket, head);
+    },
+    answered: metrics.answered,
+    log,
+  });
 
   async function closeParts(): Promise<void> {
+    leases.close();
     await gateway.close();
     await retention?.close();
     await output.close();
@@ -179,6 +207,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function close(): Promise<void> {
     stopping.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    execs.close();
     await gateway.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS);
@@ -220,10 +249,12 @@ function openState(stateDir: string, folder: string, log: Log) {
   try {
     makeFolder(join(folder, 'output'));
     for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
+    const schedulerId = openId(join(folder, 'id'));
     return {
       tokenFile,
       joinTokenFile,
-      schedulerId: openId(join(folder, 'id')),
+      schedulerId,
+      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
     };

@@ -8,10 +8,12 @@ import type { Window } from '../../src/protocol/columns.ts';
 import {
   type AgentMessage,
   type Challenge,
+  type Credential,
   type HeldJob,
   type Hello,
   helloProofText,
   type Inventory,
+  type JobReport,
   LINK_PATH,
   type SchedulerMessage,
   type StartOrder,
@@ -31,6 +33,7 @@ export interface FakeIdentity {
   readonly schedulerId: string;
   readonly privateKey: KeyObject;
   readonly publicKey: string;
+  readonly credential: Credential;
 }
 
 /** Enrols a new node with the scheduler's join token. */
@@ -68,6 +71,8 @@ export interface FakeAgentOptions {
   readonly devices?: readonly DeviceRecord[];
   /** Carries start orders out; without it orders are only recorded. */
   readonly run?: (order: StartOrder) => Script | null;
+  /** Answers a question about a held job; without it questions are only recorded. */
+  readonly report?: (jobId: string, epoch: number) => JobReport | null;
   /** Changes the hello before it is sent, to lie in it. */
   readonly alter?: (hello: Hello) => object;
 }
@@ -180,6 +185,10 @@ export async function connectFake(options: FakeAgentOptions): Promise<FakeAgent>
     const message = JSON.parse((data as Buffer).toString()) as SchedulerMessage;
     messages.push(message);
     if (message.type === 'challenge') agent.send(createHello(message, options));
+    if (message.type === 'report') {
+      const report = options.report?.(message.jobId, message.epoch) ?? null;
+      if (report !== null) agent.send(report);
+    }
     if (message.type === 'start') {
       startedAt.set(`${message.jobId}`, performance.now());
       carryOut(message);
@@ -291,6 +300,7 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     agentVersion: '0.1.0',
     devices: [...(options.devices ?? [])],
     proof,
+    credential: identity.credential,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
     jobs: (options.held ?? []).map((held) => ({ devices: [], ...held })),
   };

@@ -39,6 +39,8 @@ export interface FakeOptions {
   readonly silent?: boolean;
   /** Sends no welcome by itself. */
   readonly mute?: boolean;
+  /** False: heartbeats are heard and never answered. */
+  readonly echo?: boolean;
   readonly acknowledgeResults?: boolean;
   readonly acknowledgeOutput?: boolean;
   readonly joinToken?: string;
@@ -228,6 +230,8 @@ function createSession(fake: FakeScheduler, socket: WebSocket): FakeSession {
     const message = parsed.data;
     session.messages.push(message);
     if (message.type === 'hello') onHello(message);
+    if (message.type === 'heartbeat' && fake.behaviour.echo !== false)
+      session.send({ type: 'heartbeat', echo: message.sequence });
     if (message.type === 'dictionary') decoder = createFrameDecoder(message);
     if (message.type === 'jobStarted' || message.type === 'jobResult') session.facts.push(text);
     const { acknowledgeResults = true } = fake.behaviour;
