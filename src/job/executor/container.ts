@@ -41,6 +41,9 @@ import { claimNeverStarted, readEnd, shimFile } from './shim-files.ts';
 
 /** How often it is looked whether a program runs by now; only while there are some that do not. */
 const LOOK_EVERY_MS = 50;
+const NO_DISK_LIMIT = 'none (not for containers)';
+/** What the protocol takes. */
+const WALL_CHARACTERS_MAX = 256;
 
 export interface ContainerExecutorOptions {
   /** Runs the client of the runtime under a shim: the process executor. Closed by its owner. */
@@ -52,6 +55,8 @@ export interface ContainerExecutorOptions {
   /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
   readonly runtime: string;
   readonly pull: PullPolicy;
+  /** Processes that a job may have which asks for no number. */
+  readonly processes: number;
   readonly pullTimeoutMs: number;
   /** The agent's own; jobs get nothing of it. */
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -153,7 +158,7 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       network: spec.network,
       cpus: Math.min(cpus, availableParallelism()),
       memoryBytes,
-      processes,
+      processes: processes ?? options.processes,
       // As in the sandbox of a process job; what lies there counts as the job's memory.
       sharedMemoryBytes: Math.floor((memoryBytes ?? totalmem()) / 2),
       devices: request.deviceNodes,
@@ -264,6 +269,40 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
 
   return {
     name: 'container',
+
+    probed: () => client.looked(),
+
+    knows: (folder) => existsSync(join(folder, containedName)),
+
+    contain(decided, { spec, deviceNodes }) {
+      const runtime = client.found()?.runtime ?? 'container runtime';
+      const { resources } = spec;
+      return {
+        ...decided,
+        wrap: [],
+        cgroups: [],
+        limits: {
+          cpus: runtime,
+          ...(resources.memoryBytes === null ? {} : { memory: runtime }),
+          processes: runtime,
+          ...(resources.diskReadBytesPerSecond === null ? {} : { diskRead: NO_DISK_LIMIT }),
+          ...(resources.diskWriteBytesPerSecond === null ? {} : { diskWrite: NO_DISK_LIMIT }),
+        },
+        isolation: {
+          sandbox: `container (${runtime})`,
+          user:
+            decided.user === null ? "the container's root, without capabilities" : `uid ${decided.user.uid}`,
+          processes: 'own process namespace',
+          files: 'those of its image, own workspace',
+          network: spec.network === 'none' ? 'none' : "the host's",
+          devices:
+            deviceNodes.length === 0
+              ? 'none'
+              : `granted only: ${deviceNodes.join(' ')}`.slice(0, WALL_CHARACTERS_MAX),
+          privileges: 'no new privileges, no capabilities',
+        },
+      };
+    },
 
     probe() {
       if (!existsSync(containedPath))

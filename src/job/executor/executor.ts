@@ -182,8 +182,14 @@ export interface Execution {
 
 export interface Executor {
   readonly name: string;
+  /** How it walls in and limits a job by itself, in place of what was decided for the shim; absent: the shim does. */
+  contain?(decided: Containment, job: OwnWalls): Containment;
+  /** True for the folder of an attempt of its own, whose order was lost. */
+  knows?(folder: string): boolean;
   /** Why it cannot work on this host, in words with the remedy, or null. */
   probe(): string | null;
+  /** Resolves when `probe` knows; absent: it always does. */
+  probed?(): Promise<void>;
   /** Starts the job. A failure to start is told through `events.ended`, never thrown. */
   start(request: StartRequest, events: ExecutionEvents): Execution;
   /**
@@ -193,6 +199,12 @@ export interface Executor {
   recover(request: RecoverRequest, events: ExecutionEvents): Execution;
   /** Closes what it keeps open; jobs run on. */
   close(): void;
+}
+
+/** What an executor with walls of its own is asked for. */
+export interface OwnWalls {
+  readonly spec: JobSpec;
+  readonly deviceNodes: readonly string[];
 }
 
 /** Names of the files in a job's folder that others read. */
