@@ -53,7 +53,9 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null): stri
     end.errno === null && end.detail !== null
       ? end.detail
       : `${errnoText[errno] ?? 'refused by the system'} (${errno})`;
-  const program = quote(order?.spec.command[0] ?? 'the program');
+  const image = order?.spec.image ?? null;
+  const named = quote(order?.spec.command[0] ?? 'the program');
+  const program = image === null ? named : `${named} in image ${image}`;
   switch (end.failedStep) {
     case 'exec':
       return `failed to start: ${program}: ${why}`;

@@ -199,6 +199,7 @@ export function createLife(options: LifeOptions): Life {
       environment,
       workingDirectory,
       deviceNodes,
+      devices: granted,
       bootId,
       containment: contain(attempt, attempt.walled?.userId ?? null),
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),

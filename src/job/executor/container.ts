@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { type Clock, every, type Timer } from '../../base/clock.ts';
 import { describeError, errnoOf } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
+import { findCdiDevices } from './container-cdi.ts';
 import { type ContainerClient, createContainerClient, type FoundClient } from './container-client.ts';
 import {
   afterCommands,
@@ -22,6 +23,7 @@ import {
   containerName,
   label,
 } from './container-command.ts';
+import { type ContainerDevices, planDevices } from './container-devices.ts';
 import { type AttemptName, createContainerEnds } from './container-ends.ts';
 import { createImages, type Image, type ImageRequest, type PullPolicy } from './container-image.ts';
 import { containedName, hasRun, writeOrder } from './container-order.ts';
@@ -127,14 +129,19 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
   }
 
   /** The order for the shim, and the one for the first process of the container. Throws the system's error. */
-  function translate(request: StartRequest, image: Image, { runtime, path }: FoundClient): StartRequest {
+  function translate(
+    request: StartRequest,
+    image: Image,
+    access: ContainerDevices,
+    { runtime, path }: FoundClient,
+  ): StartRequest {
     const { jobId, epoch, spec, folder, containment } = request;
     const { user } = containment;
     writeOrder(folder, containedPath, {
       workingDirectory: request.workingDirectory,
       user,
       command: spec.command,
-      environment: environmentOf(request, image),
+      environment: environmentOf(request, image, access.dropped),
     });
     const meter = join(folder, jobFile.meter);
     if (!existsSync(meter)) writeFileSync(meter, '', { mode: 0o600 });
@@ -161,7 +168,8 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       processes: processes ?? options.processes,
       // As in the sandbox of a process job; what lies there counts as the job's memory.
       sharedMemoryBytes: Math.floor((memoryBytes ?? totalmem()) / 2),
-      devices: request.deviceNodes,
+      devices: access.devices,
+      environment: access.runtimeEnvironment,
       rlimits: containment.rlimits,
       changesUser: user !== null,
     };
@@ -215,17 +223,25 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
 
     async function go(): Promise<void> {
       const answer = await wanted.answer;
+      const image = answer !== null && 'image' in answer ? answer.image : null;
+      const described = image === null ? new Set<string>() : await findCdiDevices(options.cdiFolders);
       if (state !== 'preparing') return;
       const found = client.found();
       if (answer === null) refuse('claim', null);
       else if ('problem' in answer) refuse('image', answer.problem);
       else if (found === null) refuse('container', client.problem());
+      else handOver(answer.image, described, found);
+    }
+
+    function handOver(image: Image, described: ReadonlySet<string>, found: FoundClient): void {
+      const access = planDevices(request, image, described);
+      if (access.problem !== null) refuse('container', access.problem);
       else if (request.folder.includes(':'))
         refuse(
           'container',
           `its folder has a colon in its path, which no runtime can mount: ${request.folder}`,
         );
-      else passOn(handOn(translate(request, answer.image, found)));
+      else passOn(handOn(translate(request, image, access, found)));
     }
 
     go().catch((error: unknown) => {
@@ -344,6 +360,7 @@ const IMAGE_DECIDES = ['PATH', 'LANG'];
 export function environmentOf(
   { environment, spec }: Pick<StartRequest, 'environment' | 'spec'>,
   image: Image,
+  dropped: readonly string[],
 ): Record<string, string> {
   const result: Record<string, string> = {};
   for (const entry of image.environment) {
@@ -354,5 +371,6 @@ export function environmentOf(
     const isDecided = IMAGE_DECIDES.includes(key) && key in result && !(key in spec.environment);
     if (!isDecided) result[key] = value;
   }
+  for (const key of dropped) delete result[key];
   return result;
 }

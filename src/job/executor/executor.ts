@@ -57,6 +57,14 @@ export interface AfterCommand {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** What an executor with a runtime of its own must know of the devices that a job was granted (`Granted`). */
+export interface DeviceAccess {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly nodesUnknown?: boolean | undefined;
+  readonly cdiNames?: readonly (readonly string[])[] | undefined;
+  readonly hostCounted?: readonly string[] | undefined;
+}
+
 /** A granted order, ready to start. */
 export interface StartRequest {
   readonly jobId: string;
@@ -69,6 +77,8 @@ export interface StartRequest {
   readonly workingDirectory: string;
   /** Absolute paths of the device nodes that it may open; an executor that cannot hold it to them leaves them be. */
   readonly deviceNodes: readonly string[];
+  /** Null or absent where the node has no devices. */
+  readonly devices?: DeviceAccess | null;
   /** The kernel's boot id at present. */
   readonly bootId: string;
   readonly containment: Containment;
