@@ -182,6 +182,11 @@ async function open(access: Access, method: string, target: string, body: unknow
   throw await refusal(access, response, status);
 }
 
+/** The fault that an answer without success tells. */
+export function refusalOf(access: Access, response: IncomingMessage): Promise<Fault> {
+  return refusal(access, response, response.statusCode ?? 0);
+}
+
 async function refusal(access: Access, response: IncomingMessage, status: number): Promise<Fault> {
   const text = await readText(access, response, MAX_ERROR_BYTES).catch(() => '');
   const view = parseErrorView(text);
@@ -274,7 +279,8 @@ const connectProblems: Readonly<Record<string, string>> = {
   EPROTO: 'it does not speak TLS',
 };
 
-function unreachable(access: Access, error: Error): Fault {
+/** No connection came about. */
+export function unreachable(access: Access, error: Error): Fault {
   const errno = errnoOf(error);
   if (errno?.startsWith('HPE_')) return strange(access, 'not HTTP');
   const words = connectProblems[errno ?? ''];

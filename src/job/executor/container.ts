@@ -25,9 +25,11 @@ import {
 } from './container-command.ts';
 import { type ContainerDevices, planDevices } from './container-devices.ts';
 import { type AttemptName, createContainerEnds } from './container-ends.ts';
+import { environmentOf } from './container-environment.ts';
 import { createImages, type Image, type ImageRequest, type PullPolicy } from './container-image.ts';
 import { containedName, hasRun, writeOrder } from './container-order.ts';
 import { removeStrayContainers } from './container-stray.ts';
+import { containerWalls } from './container-walls.ts';
 import {
   type Execution,
   type ExecutionEvents,
@@ -43,9 +45,6 @@ import { claimNeverStarted, readEnd, shimFile } from './shim-files.ts';
 
 /** How often it is looked whether a program runs by now; only while there are some that do not. */
 const LOOK_EVERY_MS = 50;
-const NO_DISK_LIMIT = 'none (not for containers)';
-/** What the protocol takes. */
-const WALL_CHARACTERS_MAX = 256;
 
 export interface ContainerExecutorOptions {
   /** Runs the client of the runtime under a shim: the process executor. Closed by its owner. */
@@ -290,35 +289,7 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
 
     knows: (folder) => existsSync(join(folder, containedName)),
 
-    contain(decided, { spec, deviceNodes }) {
-      const runtime = client.found()?.runtime ?? 'container runtime';
-      const { resources } = spec;
-      return {
-        ...decided,
-        wrap: [],
-        cgroups: [],
-        limits: {
-          cpus: runtime,
-          ...(resources.memoryBytes === null ? {} : { memory: runtime }),
-          processes: runtime,
-          ...(resources.diskReadBytesPerSecond === null ? {} : { diskRead: NO_DISK_LIMIT }),
-          ...(resources.diskWriteBytesPerSecond === null ? {} : { diskWrite: NO_DISK_LIMIT }),
-        },
-        isolation: {
-          sandbox: `container (${runtime})`,
-          user:
-            decided.user === null ? "the container's root, without capabilities" : `uid ${decided.user.uid}`,
-          processes: 'own process namespace',
-          files: 'those of its image, own workspace',
-          network: spec.network === 'none' ? 'none' : "the host's",
-          devices:
-            deviceNodes.length === 0
-              ? 'none'
-              : `granted only: ${deviceNodes.join(' ')}`.slice(0, WALL_CHARACTERS_MAX),
-          privileges: 'no new privileges, no capabilities',
-        },
-      };
-    },
+    contain: (decided, job) => containerWalls(decided, job),
 
     probe() {
       if (!existsSync(containedPath))
@@ -351,26 +322,4 @@ function sees(folder: string): boolean {
     if (errnoOf(error) === null) throw error;
     return false;
   }
-}
-
-/** What the image says of these counts, unless the job itself says otherwise: programs are found by it. */
-const IMAGE_DECIDES = ['PATH', 'LANG'];
-
-/** The environment of a job: what the image brings, and above it all that a process job gets. */
-export function environmentOf(
-  { environment, spec }: Pick<StartRequest, 'environment' | 'spec'>,
-  image: Image,
-  dropped: readonly string[],
-): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const entry of image.environment) {
-    const at = entry.indexOf('=');
-    if (at > 0) result[entry.slice(0, at)] = entry.slice(at + 1);
-  }
-  for (const [key, value] of Object.entries(environment)) {
-    const isDecided = IMAGE_DECIDES.includes(key) && key in result && !(key in spec.environment);
-    if (!isDecided) result[key] = value;
-  }
-  for (const key of dropped) delete result[key];
-  return result;
 }

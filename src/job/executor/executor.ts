@@ -181,7 +181,47 @@ export interface ExecutionEvents {
   ended(end: ProcessEnd): void;
 }
 
+/** A command to run beside a job: in its walls, as its user, with its limits. */
+export interface EnterRequest {
+  readonly command: readonly string[];
+  /** Size of its terminal; null: it gets pipes. */
+  readonly terminal: { readonly rows: number; readonly columns: number } | null;
+  /** Added to the job's environment, same names replaced. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** How it ended. `lost`: the job ended, or its shim did, and the command was killed with it. */
+export type EnterEnd =
+  | { readonly kind: 'exited'; readonly exitCode: number }
+  | { readonly kind: 'signalled'; readonly signal: number }
+  | { readonly kind: 'failedToStart'; readonly step: string; readonly errno: string }
+  | { readonly kind: 'lost'; readonly detail: string };
+
+export interface EnterEvents {
+  started(pid: number): void;
+  output(stream: 'stdout' | 'stderr', bytes: Uint8Array): void;
+  /** So many further bytes of input were taken by the command. */
+  inputTaken(bytes: number): void;
+  /** Final. Called exactly once; nothing is told after it. */
+  ended(end: EnterEnd): void;
+}
+
+/** A command that runs beside a job. Nothing of it throws; after its end all of it does nothing. */
+export interface Entered {
+  /** Bytes for its standard input, at most EXEC_INPUT_WINDOW_BYTES beyond those taken; empty: its end. */
+  input(bytes: Uint8Array): void;
+  resize(rows: number, columns: number): void;
+  signal(signal: number): void;
+  /** Stops and continues reading its output; the command feels it as a full pipe. */
+  pause(): void;
+  resume(): void;
+  /** SIGHUP, and SIGKILL soon after. `ended` is not called any more. */
+  close(): void;
+}
+
 export interface Execution {
+  /** Runs a command beside the running job; an executor without it cannot. */
+  enter?(request: EnterRequest, events: EnterEvents): Entered;
   /** Asks the job to end: SIGTERM, after `graceMs` SIGKILL to all that is left. Safe to repeat; never throws. */
   stop(graceMs: number): void;
   /** Prolongs the lease: the job is stopped when this much time passes without another renewal. Never throws. */

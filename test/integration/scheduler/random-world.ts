@@ -120,6 +120,8 @@ export async function createWorld(): Promise<World> {
         },
         report() {},
         outputSynced() {},
+        tell() {},
+        send() {},
         close() {},
       };
       await comeBack(node, { dispatcher, placement }, false);
