@@ -57,7 +57,9 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null, walle
       ? end.detail
       : `${errnoText[errno] ?? 'refused by the system'} (${errno})`;
   const unseen = errno === 'ENOENT' && walled?.isolation.sandbox === 'bubblewrap' ? UNSEEN : '';
-  const program = quote(order?.spec.command[0] ?? 'the program');
+  const image = order?.spec.image ?? null;
+  const named = quote(order?.spec.command[0] ?? 'the program');
+  const program = image === null ? named : `${named} in image ${image}`;
   switch (end.failedStep) {
     case 'exec': {
       const isPath = order?.spec.command[0]?.includes('/') === true;
