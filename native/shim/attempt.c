@@ -47,7 +47,7 @@ static void take_command(const struct command *command, int64_t now_us)
 		if (!shim.main_ended) shim.lease_us = now_us + ms * MS;
 		break;
 	case COMMAND_ENTER:
-		enter_start(&shim.spec, command->name, shim.running && !shim.main_ended ? shim.main_pid : 0);
+		enter_start(&shim.spec, command->name, shim.running && !shim.main_ended && !shim.spec.is_client ? shim.main_pid : 0);
 		break;
 	}
 }
@@ -185,7 +185,7 @@ static void begin_draining(int64_t now_us)
 {
 	fault_hit("tree.empty");
 	shim.phase = DRAINING;
-	shim.end.duration_us = now_us - shim.started_us;
+	if (!shim.spec.is_client) shim.end.duration_us = now_us - shim.started_us;
 	shim.end.ended_ms = wall_ms();
 	shim.oom_us = 0;
 	counters_read(&shim.spec, &shim.end);
@@ -224,6 +224,24 @@ static bool has_drained(int64_t now_us)
 	return now_us >= shim.disk_until_us;
 }
 
+/* The commands that come after the job, one by one. Returns true when the last of them has ended. */
+static bool run_afterwards(int64_t now_us)
+{
+	if (shim.after_pid > 0) return false;
+	shim.after_pid = after_start(&shim.spec, shim.folder, now_us);
+	return shim.after_pid == 0;
+}
+
+/* Of a client these end the job, so they come before its tree is swept. */
+static bool has_left(int64_t now_us)
+{
+	if (!shim.spec.is_client || shim.phase_until_us > 0) return true;
+	if (!run_afterwards(now_us)) return false;
+	shim.sweep_us = now_us;
+	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;
+	return true;
+}
+
 /* Moves through the phases. Returns true when the end can be recorded. */
 static bool advance(int64_t now_us)
 {
@@ -236,14 +254,12 @@ static bool advance(int64_t now_us)
 		shim.time_limit_us = shim.checkpoint_us = shim.lease_us = shim.kill_us = 0;
 		leave_survivors(now_us);
 	}
-	if (shim.phase == SWEEPING) advance_sweeping(childless, now_us);
+	if (shim.phase == SWEEPING && has_left(now_us)) advance_sweeping(childless, now_us);
 	if (shim.phase == DRAINING && has_drained(now_us)) {
 		shim.phase = AFTERWARDS;
 		shim.phase_until_us = 0;
 	}
-	if (shim.phase != AFTERWARDS || shim.after_pid > 0) return false;
-	shim.after_pid = after_start(&shim.spec, shim.folder, now_us);
-	return shim.after_pid == 0;
+	return shim.phase == AFTERWARDS && run_afterwards(now_us);
 }
 
 static void close_both(const int *ends)

@@ -38,6 +38,8 @@ static void main_has_ended(int status, int64_t now_us)
 	/* The sandbox ends by itself: looking for its processes is for those that do not. */
 	shim.sweep_us = in_sandbox() ? now_us + SWEEP_EVERY_US : now_us;
 	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;
+	if (shim.spec.is_client) shim.sweep_us = shim.phase_until_us = 0; /* not before the commands after it */
+	shim.end.duration_us = now_us - shim.started_us;
 	shim.time_limit_us = shim.checkpoint_us = shim.lease_us = shim.kill_us = 0;
 	shim.end.kind = WIFSIGNALED(status) ? "signalled" : "exited";
 	if (WIFSIGNALED(status)) shim.end.signal = WTERMSIG(status);
@@ -94,6 +96,7 @@ bool reap(int64_t now_us)
 			shim.after_pid = 0;
 			continue;
 		}
+		enter_forget(info.si_pid);
 		take_rusage(&usage);
 		if (!is_child) continue;
 		shim.child = 0;
@@ -111,7 +114,8 @@ static void signal_tree(int sig, bool spare_sandbox)
 		spared.pids[0] = shim.child;
 		spared.pids[1] = shim.init_pid;
 	}
-	tree_signal(sig, &spared, NULL);
+	/* A client passes on what asks the job to end; killing spares nobody. */
+	if (!shim.spec.is_client || sig == SIGKILL) tree_signal(sig, &spared, NULL);
 }
 
 static void ask_to_end(void)

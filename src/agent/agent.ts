@@ -181,6 +181,7 @@ async function build(
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
+      exec: (order, events) => jobs.execs.start(order, events),
     },
     clock,
     log: log.child({ room: 'link' }),

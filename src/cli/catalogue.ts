@@ -54,6 +54,18 @@ export const catalogue: readonly CatalogueEntry[] = [
     load: () => import('./job.ts'),
   },
   { name: 'logs', group: JOBS, summary: 'the output of a job', load: () => import('./logs.ts') },
+  {
+    name: 'attach',
+    group: JOBS,
+    summary: 'follow the output of a running job from now on',
+    load: () => import('./attach.ts'),
+  },
+  {
+    name: 'exec',
+    group: JOBS,
+    summary: 'run a command beside a running job',
+    load: () => import('./exec.ts'),
+  },
   { name: 'cancel', group: JOBS, summary: 'cancel jobs', load: () => import('./cancel.ts') },
   {
     name: 'wait',

@@ -4,13 +4,16 @@
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
 import type {
+  ArrayView,
   DrainRequest,
   ErrorView,
   JobView,
+  MemberView,
   NodeView,
   OutputsView,
   RemovedNode,
 } from '../protocol/api.ts';
+import { namesArray } from '../protocol/array.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
@@ -24,8 +27,17 @@ const MAX_ERROR_BYTES = 1024 * 1024;
 
 export interface Client {
   readonly url: string;
-  submit(spec: JobSpecInput): Promise<JobView>;
-  jobs(filter: { state?: string; limit?: number }): Promise<{ jobs: JobView[] }>;
+  submit(spec: JobSpecInput): Promise<JobView | ArrayView>;
+  /** `grouped`: jobs of an array that stand alike as one, with `members`. */
+  jobs(filter: { state?: string; limit?: number; array?: string; grouped?: boolean }): Promise<{
+    jobs: JobView[];
+  }>;
+  array(id: string): Promise<ArrayView>;
+  /** `indices` as in `0-9,12`. */
+  members(arrayId: string, indices: string): Promise<{ members: MemberView[] }>;
+  cancelArray(id: string, reason: string | null): Promise<ArrayView>;
+  /** A job, or an array where the name is one of an array as a whole. */
+  find(id: string): Promise<JobView | ArrayView>;
   job(id: string): Promise<JobView>;
   cancel(id: string, reason: string | null): Promise<JobView>;
   nodes(): Promise<{ nodes: NodeView[]; fleet: FleetTotals }>;
@@ -57,12 +69,19 @@ export function createClient(access: Access): Client {
   return {
     url: access.url,
     submit: (spec) => readJson(access, 'POST', '/v1/jobs', spec),
-    jobs({ state, limit }) {
+    jobs({ state, limit, array, grouped }) {
       const query = new URLSearchParams();
       if (state !== undefined) query.set('state', state);
       if (limit !== undefined) query.set('limit', String(limit));
+      if (array !== undefined) query.set('array', array);
+      if (grouped === true) query.set('grouped', 'true');
       return get(`/v1/jobs?${query}`);
     },
+    array: async (id) => get(`/v1/arrays/${path(id)}`),
+    members: async (id, indices) => get(`/v1/arrays/${path(id)}/members?indices=${indices}`),
+    cancelArray: async (id, reason) =>
+      readJson(access, 'POST', `/v1/arrays/${path(id)}/cancel`, reason === null ? {} : { reason }),
+    find: async (id) => get(`/v1/${namesArray(id) ? 'arrays' : 'jobs'}/${path(id)}`),
     job: async (id) => get(`/v1/jobs/${path(id)}`),
     cancel: async (id, reason) =>
       readJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
@@ -163,6 +182,11 @@ async function open(access: Access, method: string, target: string, body: unknow
   throw await refusal(access, response, status);
 }
 
+/** The fault that an answer without success tells. */
+export function refusalOf(access: Access, response: IncomingMessage): Promise<Fault> {
+  return refusal(access, response, response.statusCode ?? 0);
+}
+
 async function refusal(access: Access, response: IncomingMessage, status: number): Promise<Fault> {
   const text = await readText(access, response, MAX_ERROR_BYTES).catch(() => '');
   const view = parseErrorView(text);
@@ -255,7 +279,8 @@ const connectProblems: Readonly<Record<string, string>> = {
   EPROTO: 'it does not speak TLS',
 };
 
-function unreachable(access: Access, error: Error): Fault {
+/** No connection came about. */
+export function unreachable(access: Access, error: Error): Fault {
   const errno = errnoOf(error);
   if (errno?.startsWith('HPE_')) return strange(access, 'not HTTP');
   const words = connectProblems[errno ?? ''];
@@ -265,4 +290,9 @@ function unreachable(access: Access, error: Error): Fault {
     remedy: 'start one with "flopd up", or name another with --scheduler URL',
     cause: error,
   });
+}
+
+/** Whether it is an array; else it is a job. */
+export function isArray(view: JobView | ArrayView): view is ArrayView {
+  return 'counts' in view;
 }

@@ -5,6 +5,7 @@ import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } 
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Context } from './context.ts';
 import { addLimitOptions, type LimitFlags, limitFlags, type Read, readLimitFlags } from './limit-options.ts';
+import { addPolicyOptions, type PolicyFlags, readPolicies } from './policy-options.ts';
 import { usageFault } from './usage.ts';
 
 type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
@@ -12,7 +13,7 @@ type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['acce
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
-export interface JobFlags extends LimitFlags {
+export interface JobFlags extends LimitFlags, PolicyFlags {
   readonly accelerators?: string;
   readonly acceleratorMemory?: string;
   readonly acceleratorPartition?: string;
@@ -29,7 +30,7 @@ export interface JobFlags extends LimitFlags {
 
 /** Adds the options from which `readSpec` makes a specification. */
 export function addJobOptions(command: Command): Command {
-  return addLimitOptions(command)
+  return addPolicyOptions(addLimitOptions(command))
     .option(
       '--accelerators <N[:MATCH]>',
       'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
@@ -98,6 +99,7 @@ export function readSpec(
       ...(accelerators === undefined ? {} : { accelerators }),
       ...limits.resources,
     },
+    ...readPolicies(flags),
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
     ...(timeLimitMs === undefined ? {} : { timeLimitMs }),
@@ -191,6 +193,11 @@ const specFlags: Readonly<Record<string, string>> = {
   timeLimitMs: '--time-limit',
   graceMs: '--grace',
   priority: '--priority',
+  array: '--array',
+  retry: '--retry',
+  checkpoint: '--checkpoint',
+  disconnect: '--disconnect',
+  keepWorkspace: '--keep-workspace',
   'resources.cpus': '--cpus',
   'resources.memoryBytes': '--memory',
   'resources.accelerators': '--accelerators',

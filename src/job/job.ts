@@ -2,6 +2,7 @@
 import type { HeldJob, JobReport, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Execs } from './exec.ts';
 
 export type OrderAnswer = Pick<OrderAck, 'outcome' | 'code' | 'message'>;
 export type OutputStream = 'stdout' | 'stderr';
@@ -53,6 +54,8 @@ export interface Jobs {
   deviceFailed(ids: readonly string[], fault: Pick<DeviceFault, 'code' | 'text'>): void;
   /** Ids of the devices and partitions that jobs hold. */
   heldDevices(): ReadonlySet<string>;
+  /** Commands beside running jobs. */
+  readonly execs: Execs;
   /** Jobs that run now, for the node's figures. */
   runningCount(): number;
   /** Leaves running jobs alone, syncs the journal, closes. */

@@ -70,7 +70,7 @@ function limitsOf({ order, granted, walled, outputQuotaBytes, end }: SettleFacts
 }
 
 export function settleJob(facts: SettleFacts): JobResult {
-  const { end, order } = facts;
+  const { end } = facts;
   const verdict = decideVerdict(facts);
   return {
     version: 1,

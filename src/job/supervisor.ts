@@ -42,12 +42,13 @@ import {
   type JobDevices,
   partitionsOf,
 } from './device-admission.ts';
+import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
-import { createLife, type Life } from './life.ts';
+import { createLife } from './life.ts';
 import { readStoredOutput, removeFolder } from './output.ts';
 import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
@@ -306,6 +307,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
+  const execs = createExecs({ find: book.find, clock, log });
+
   problems.push(...recoverAll(book, life, jobsFolder, options.native ?? null, log));
   options.walls?.sweep((name) => isOver(book, name));
 
@@ -385,6 +388,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
     },
 
+    execs,
+
     runningCount() {
       let count = 0;
       for (const { phase } of book.attempts()) if (phase === 'running') count += 1;
@@ -393,6 +398,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async close() {
       retention.cancel();
+      execs.close();
       for (const attempt of book.attempts()) attempt.execution?.detach();
       for (const executor of options.executors) executor.close();
       await life.settled();

@@ -23,6 +23,7 @@ import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
+import { createExecFlow, type ExecHandler } from './exec.ts';
 import type { LinkFigures, LinkState } from './link-state.ts';
 import type { UnfitOrder } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
@@ -60,6 +61,8 @@ export interface LinkHandlers {
     offset: number,
     limit: number,
   ): Promise<Uint8Array | null>;
+  /** Runs a command beside a running job. */
+  readonly exec: ExecHandler;
 }
 
 export interface LinkOptions {
@@ -142,6 +145,7 @@ export function createLink(options: LinkOptions): Link {
     },
     log,
   );
+  const execs = createExecFlow(handlers.exec, (data) => send(data));
   const gate = createOrderGate({
     freshMs: () => LEASE_MIN_HEARTBEATS * (state.heartbeatMs ?? 0),
     ask: () => session?.ask(),
@@ -187,6 +191,7 @@ export function createLink(options: LinkOptions): Link {
         ignored += what.length;
       },
       message: onMessage,
+      frame: execs.frame,
       drained: pump,
       ended: onEnded,
     });
@@ -221,6 +226,7 @@ export function createLink(options: LinkOptions): Link {
     resend = null;
     gate.end();
     output.end();
+    execs.end();
     devices.end();
     telemetry.end();
     note(end);
@@ -312,6 +318,8 @@ export function createLink(options: LinkOptions): Link {
         );
         output.delivered(message);
         return;
+      default:
+        execs.message(message);
     }
   }
 

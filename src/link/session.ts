@@ -19,6 +19,7 @@ import {
   type SchedulerMessage,
   type Welcome,
 } from '../protocol/control.ts';
+import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import { nextFields } from '../protocol/next.ts';
 import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
@@ -66,7 +67,9 @@ export interface SessionParts {
   contact(sinceMs: number): void;
   /** Fields or whole messages of a newer peer were left out. */
   ignored(what: readonly string[]): void;
+  /** A fault of these two ends the session. */
   message(message: LiveMessage): void;
+  frame(frame: Uint8Array): void;
   /** The socket's memory has room again. */
   drained(): void;
   /** Called exactly once. Nothing else is called afterwards. */
@@ -114,9 +117,17 @@ export function startSession(parts: SessionParts): Session {
       deadline(helloDeadlineMs, 'the scheduler sent no challenge');
     },
     text: onText,
-    binary() {
+    binary(frame) {
       heard = true;
-      if (state !== 'ended') refuse(new Fault('LINK_MESSAGE_UNEXPECTED', 'a binary frame'));
+      if (state === 'ended') return;
+      try {
+        if (state !== 'live' || frameKind(frame) !== 'exec')
+          throw new Fault('LINK_MESSAGE_UNEXPECTED', 'a binary frame');
+        parts.frame(frame);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        refuse(error);
+      }
     },
     sign() {
       heard = true;

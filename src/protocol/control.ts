@@ -17,6 +17,8 @@
 //   heartbeat {echo}             ->                      at once; a round trip is what prolongs leases (lease.ts)
 //   report {jobId, epoch}        ->                      the store has lost this job
 //                                <-   jobReport {order, phase, result}
+//   exec, execResize, execSignal, execStop, execCredit   ->      a command beside a running job: exec.ts
+//                                <-   execStarted, execCredit, execEnd
 //
 // INVARIANTS: a start order is idempotent by (jobId, epoch). jobResult is resent byte for byte until `ack`.
 // Every schema is closed; a message that does not fit ends the session with its close code, and nothing of it
@@ -26,6 +28,15 @@
 import * as z from 'zod';
 import { columnFamilies } from './columns.ts';
 import { deviceRecordSchema } from './device.ts';
+import {
+  execCreditSchema,
+  execEndSchema,
+  execOrderSchema,
+  execResizeSchema,
+  execSignalSchema,
+  execStartedSchema,
+  execStopSchema,
+} from './exec.ts';
 import { jobResultSchema } from './result.ts';
 import { jobSpecSchema } from './spec.ts';
 
@@ -36,7 +47,7 @@ export const MAX_FRAME_BYTES = 1024 * 1024;
 /** Largest output chunk; well under a frame so that control messages do not wait long behind one. */
 export const MAX_OUTPUT_CHUNK_BYTES = 64 * 1024;
 /** Output bytes per stream that may be on the way without an outputAck. */
-export const OUTPUT_WINDOW_BYTES = 512 * 1024;
+export const OUTPUT_WINDOW_BYTES = 1024 * 1024;
 /** Peers that do not say hello (or challenge) within this time are cut off. */
 export const HELLO_DEADLINE_MS = 5000;
 
@@ -262,6 +273,9 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   jobProgressSchema,
   jobStartedSchema,
   jobResultMessageSchema,
+  execStartedSchema,
+  execCreditSchema,
+  execEndSchema,
   jobReportSchema,
   errorSchema,
 ]);
@@ -275,6 +289,11 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   ackSchema,
   outputAckSchema,
   schedulerHeartbeatSchema,
+  execOrderSchema,
+  execResizeSchema,
+  execSignalSchema,
+  execStopSchema,
+  execCreditSchema,
   errorSchema,
 ]);
 

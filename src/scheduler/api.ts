@@ -20,6 +20,7 @@ import { parseIndices } from '../protocol/array.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
 import { arrayView, groupedRows, memberViews } from './array-view.ts';
+import type { Authenticate } from './authentication.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
@@ -68,7 +69,7 @@ export interface ApiParts {
   readonly key: SchedulerKey;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
-  readonly token: Secret;
+  readonly authenticate: Authenticate;
   readonly joinToken: Secret;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
@@ -98,7 +99,7 @@ interface Route {
 export function createApi(
   parts: ApiParts,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
-  const { queue, fleet, output, dispatcher, metrics } = parts;
+  const { queue, fleet, output, dispatcher, metrics, authenticate } = parts;
   const view = (job: JobRecord) => jobView(job, parts);
 
   const routes: readonly Route[] = [
@@ -317,22 +318,6 @@ export function createApi(
 
   async function showMetrics({ response }: Call): Promise<void> {
     answerText(response, 200, await metrics.page(), metrics.contentType);
-  }
-
-  function authenticate(request: IncomingMessage): void {
-    const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '');
-    if (match?.[1] !== undefined && parts.token.matches(match[1])) return;
-    parts.refusals.refused(
-      { address: request.socket.remoteAddress, given: match !== null },
-      'request without the token',
-    );
-    throw new Fault(
-      'API_UNAUTHENTICATED',
-      match === null ? 'a token is needed' : 'the token is not the one of this scheduler',
-      {
-        remedy: "give the token of the scheduler's state directory (file scheduler/token)",
-      },
-    );
   }
 
   return async (request, response) => {

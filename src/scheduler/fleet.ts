@@ -7,6 +7,7 @@ import type { NodeView, OverviewView } from '../protocol/api.ts';
 import type { Window } from '../protocol/columns.ts';
 import type { Dictionary, Hello, Inventory } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
+import type { ExecSchedulerMessage } from '../protocol/exec.ts';
 import { createFrameDecoder, createFrameScratch, type FrameDecoder } from '../protocol/frame.ts';
 import { hostView } from '../protocol/host.ts';
 import type { PlacementNode } from './demand.ts';
@@ -34,6 +35,10 @@ export interface AgentSession {
   report(jobId: string, epoch: number): void;
   /** Tells the agent how much of a job's output is on disk. */
   outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
+  /** About a command beside a job. */
+  tell(message: ExecSchedulerMessage): void;
+  /** A frame of its input. */
+  send(frame: Uint8Array): void;
   close(code: number, reason: string): void;
 }
 

@@ -20,6 +20,7 @@ import {
 import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Execs } from './exec.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
 import type { OutputStore } from './output.ts';
@@ -54,6 +55,7 @@ export interface GatewayOptions {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly execs: Execs;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
@@ -143,6 +145,7 @@ export function createGateway(options: GatewayOptions): Gateway {
         fleet,
         output,
         dispatcher: options.dispatcher,
+        execs: options.execs,
         admit,
         seal: options.key.seal,
         outputsOf,

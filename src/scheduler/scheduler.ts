@@ -13,9 +13,11 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
+import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
+import { createExecs } from './exec.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway, HEARTBEAT_MS } from './gateway.ts';
@@ -123,6 +125,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   });
   place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
+  const authenticate = createAuthentication(token, refusals);
+  const execs = createExecs({ listenHost: listen.host, queue, fleet, authenticate, clock, log, refusals });
   const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
   const leases = createLeases({
     queue,
@@ -139,6 +143,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    execs,
     clock,
     log,
     refusals,
@@ -163,7 +168,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     key,
     watchers,
     metrics,
-    token,
+    authenticate,
     joinToken,
     dashboardFolder: options.dashboardFolder,
     clock,
@@ -171,7 +176,14 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     refusals,
     stopped: stopping.signal,
   });
-  const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
+  const server = createHttpServer({
+    handle,
+    upgrade(request, socket, head) {
+      if (!execs.upgrade(request, socket, head)) gateway.upgrade(request, socket, head);
+    },
+    answered: metrics.answered,
+    log,
+  });
 
   async function closeParts(): Promise<void> {
     leases.close();
@@ -195,6 +207,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function close(): Promise<void> {
     stopping.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    execs.close();
     await gateway.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS);

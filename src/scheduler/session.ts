@@ -28,6 +28,7 @@ import { nextFields } from '../protocol/next.ts';
 import { ownVersions } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Execs } from './exec.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
@@ -60,6 +61,7 @@ export interface SessionParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly execs: Pick<Execs, 'message' | 'frame' | 'detached'>;
   /** Checks version, identity and proof; throws a Refusal. Answers with the version that both speak. */
   admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean; readonly version: number };
   /** The mark of this scheduler on the order of a job. */
@@ -211,6 +213,8 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       case 'jobReport':
         dispatcher.reported(session, message);
         return;
+      default:
+        parts.execs.message(session, message);
     }
   }
 
@@ -226,6 +230,12 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
+      },
+      tell(message) {
+        if (state === 'live') send(message);
+      },
+      send(frame) {
+        if (state === 'live') send(frame);
       },
       close: end,
     };
@@ -321,6 +331,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     }
     fleet.seen(agent.nodeId);
     if (kind === 'telemetry') fleet.telemetry(agent.nodeId, frame);
+    else if (kind === 'exec') parts.execs.frame(agent, frame);
     else receiveOutput(agent, frame);
   }
 
@@ -347,14 +358,14 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     });
   }
 
-  function send(message: SchedulerMessage): void {
+  function send(message: SchedulerMessage | Uint8Array): void {
     if (state === 'ended' || socket.readyState !== socket.OPEN) return;
     if (socket.bufferedAmount > MAX_UNSENT_BYTES) {
       end(closeCode.silent, 'the agent does not read what is sent to it');
       return;
     }
     sent = true;
-    socket.send(JSON.stringify({ ...message, ...nextFields() }));
+    socket.send(message instanceof Uint8Array ? message : JSON.stringify({ ...message, ...nextFields() }));
   }
 
   /** Ends the session for input that does not fit. The peer learns what, never its own bytes back. */
@@ -389,6 +400,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     orders.clear();
     ticket?.revoke();
     if (agent !== null) {
+      parts.execs.detached(agent);
       fleet.detach(agent);
       log.info({ reason }, 'node disconnected');
     }

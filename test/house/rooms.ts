@@ -44,7 +44,8 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   cli: {
     uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files'],
     types: [],
-    packages: ['commander', 'pino', 'yaml', 'zod'],
+    // ws: the streams of `flopd exec`.
+    packages: ['commander', 'pino', 'ws', 'yaml', 'zod'],
   },
   dashboard: { uses: ['protocol'], types: [], packages: [] },
   agent: {

@@ -3,7 +3,7 @@ import { createClock } from '../../../src/base/clock.ts';
 import { createLink, type Link, type LinkHandlers } from '../../../src/link/link.ts';
 import { type LinkTiming, linkTiming } from '../../../src/link/timing.ts';
 import type { HeldJob, JobReport } from '../../../src/protocol/control.ts';
-import { createKeptLog, helloOf, type KeptLog } from '../../unit/link/parts.ts';
+import { createKeptLog, helloOf, type KeptLog, noExec } from '../../unit/link/parts.ts';
 
 export const fastTiming: LinkTiming = {
   ...linkTiming,
@@ -55,6 +55,7 @@ export function openTestLink(
         await new Promise((resolve) => setImmediate(resolve));
         return files.get(`${jobId}.${epoch}.${stream}`)?.subarray(offset, offset + limit) ?? null;
       },
+      exec: noExec,
     },
     clock: createClock(),
     log,

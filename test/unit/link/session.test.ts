@@ -37,6 +37,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
   const { connect, sockets } = createHandSockets();
   const ends: SessionEnd[] = [];
   const messages: LiveMessage[] = [];
+  const frames: Uint8Array[] = [];
   const welcomes: Welcome[] = [];
   const contacts: number[] = [];
   const session = startSession({
@@ -48,6 +49,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
     contact: (sinceMs) => void contacts.push(sinceMs),
     ignored() {},
     message: (message) => void messages.push(message),
+    frame: (frame) => void frames.push(frame),
     drained: () => {},
     ended: (end) => void ends.push(end),
   });
