@@ -46,7 +46,7 @@ import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
-import { type JournalDisk, openJournal } from './journal.ts';
+import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife } from './life.ts';
 import { readStoredOutput, removeFolder } from './output.ts';
@@ -81,6 +81,8 @@ export interface JobsOptions {
   readonly events: JobEvents;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
   readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
+  /** Supervises what runs even where the journal cannot be read at all. */
+  readonly isCareful?: boolean;
   /** Why the node takes no new jobs, or null. */
   readonly draining?: () => string | null;
   /** Uniform in [0, 1). */
@@ -102,12 +104,11 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
   const book = createBook();
   const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));
-  const { journal, read } = await openJournal({
-    disk,
-    live: book.records,
-    clock,
-    log,
-    random: options.random ?? Math.random,
+  const journalOptions = { live: book.records, clock, log, random: options.random ?? Math.random };
+  const { journal, read } = await openJournal({ ...journalOptions, disk }).catch((error: unknown) => {
+    if (options.isCareful !== true) throw error;
+    // Jobs are taken up from their folders; nothing new is.
+    return openJournal({ ...journalOptions, disk: createLostDisk(error) });
   });
   const problems = replayAll(book, read.records, log);
   if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
