@@ -32,16 +32,7 @@ export function freshFolder(): string {
 }
 
 export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
-<<<<<<< HEAD
   return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...input });
-=======
-  return jobSpecSchema.parse({
-    version: 1,
-    graceMs: 1000,
-    ...(process.env.CT ? { executor: 'container' as const, image: 'localhost/flopd-test:1' } : {}),
-    ...input,
-  });
->>>>>>> main
 }
 
 let attempts = 0;
