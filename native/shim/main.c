@@ -96,6 +96,7 @@ bool reap(int64_t now_us)
 			shim.after_pid = 0;
 			continue;
 		}
+		enter_forget(info.si_pid);
 		take_rusage(&usage);
 		if (!is_child) continue;
 		shim.child = 0;
