@@ -44,6 +44,8 @@ export interface Podman {
   /** Folder of the wrapper, to be first in PATH. */
   readonly folder: string;
   readonly path: string;
+  /** The file system of its image, as a tar. */
+  readonly imageTar: string;
   /** Runs it; returns what it wrote to stdout, and throws with stderr where it failed. */
   run(...args: string[]): string;
   /** Names of all containers. */
@@ -69,6 +71,7 @@ export function createPodman(more: Readonly<Record<string, string>> = {}): Podma
   return {
     folder,
     path,
+    imageTar: join(folder, 'image.tar'),
     run,
     containers: () =>
       run('ps', '--all', '--format', '{{.Names}}')
