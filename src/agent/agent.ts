@@ -262,6 +262,7 @@ async function build(
     walls: await wallsOpening,
     native,
     draining: starts.safeMode,
+    isCareful: starts.safeMode() !== null,
     clock,
     log: log.child({ room: 'job' }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),

@@ -63,6 +63,10 @@ export interface Attempt {
   execution: Execution | null;
   started: { readonly pid: number; readonly atMs: number } | null;
   result: JobResult | null;
+  /** The result is on disk. Until then its folder stays: nothing else on disk says that the attempt is over. */
+  stored: boolean;
+  /** The disk is asked for it once more. */
+  storing: boolean;
   /** The result has been told: it is on disk, or the disk is broken. */
   told: boolean;
   acknowledged: boolean;
@@ -195,6 +199,8 @@ export function createBook(): Book {
         execution: null,
         started: null,
         result: null,
+        stored: false,
+        storing: false,
         told: false,
         acknowledged: false,
         acknowledgedAtMs: null,
@@ -334,7 +340,10 @@ function apply(book: Book, record: JournalRecord, raw: object, isNewer: boolean)
       if (book.closed(jobId, epoch) !== null) return;
       const attempt =
         book.find(jobId, epoch) ?? book.add({ jobId, epoch, order: null, bootId: null, granted: null });
-      if (book.setResult(attempt, result)) attempt.told = true;
+      if (book.setResult(attempt, result)) {
+        attempt.stored = true;
+        attempt.told = true;
+      }
       return;
     }
     case 'acknowledged': {

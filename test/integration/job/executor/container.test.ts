@@ -12,7 +12,7 @@ import {
 import type { Executor } from '../../../../src/job/executor/executor.ts';
 import { createProcessExecutor } from '../../../../src/job/executor/process.ts';
 import { loadNative } from '../../../../src/native.ts';
-import { compileNoisy, createPodman, type Podman, podmanMissing, TEST_IMAGE } from '../../../fakes/podman.ts';
+import { createPodman, type Podman, podmanMissing, TEST_IMAGE } from '../../../fakes/podman.ts';
 import { createRegistry, type Registry } from '../../../fakes/registry.ts';
 import { createFakeTool } from '../../../fakes/tool.ts';
 import { executorContract, recoverOf, shimOf } from './contract.ts';
@@ -65,7 +65,7 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', { timeout: 4 *
   let podman: Podman;
   let registry: Registry;
   beforeAll(async () => {
-    podman = createPodman({ '/bin/noisy': compileNoisy() });
+    podman = createPodman({ noisy: true });
     registry = await createRegistry(podman.imageTar, ['GREETING=hello', 'PATH=/bin:/of/the/image']);
   }, DEADLINE_MS);
   afterAll(async () => {
