@@ -24,7 +24,7 @@ export interface Bed {
   submit(spec?: Partial<JobSpecInput>): Promise<JobView>;
   job(id: string): Promise<JobView>;
   node(id: string): Promise<NodeView>;
-  /** Polls until the job is as wished; rejects after 5 s. */
+  /** Polls until the job is as wished; rejects after 20 s. */
   until(id: string, fits: (job: JobView) => boolean): Promise<JobView>;
   /** What the disk holds now, as a crash would leave it, in a folder of its own. */
   crashImage(): string;
@@ -89,7 +89,7 @@ export async function startBed(
       return (await bed.call('GET', `/v1/nodes/${id}`)).body as NodeView;
     },
     async until(id, fits) {
-      const deadline = performance.now() + 5000;
+      const deadline = performance.now() + 20_000;
       for (;;) {
         const job = await bed.job(id);
         if (fits(job)) return job;
