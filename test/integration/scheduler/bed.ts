@@ -2,7 +2,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createClock } from '../../../src/base/clock.ts';
+import { type Clock, createClock } from '../../../src/base/clock.ts';
 import { createSilentLog, type Log } from '../../../src/base/log.ts';
 import type { JobView, NodeView } from '../../../src/protocol/api.ts';
 import { followKind } from '../../../src/protocol/api.ts';
@@ -39,6 +39,7 @@ export async function startBed(
   stateDir = freshFolder(),
   dashboardFolder: string | null = null,
   startWriter: SchedulerOptions['startWriter'] = undefined,
+  clock: Clock = createClock(),
 ): Promise<Bed> {
   const logged: { level: string; fields: object; message: string }[] = [];
   const keep = (level: string) => (fields: object, message: string) => {
@@ -54,7 +55,7 @@ export async function startBed(
   const scheduler = await startScheduler({
     stateDir,
     listen: { host: '127.0.0.1', port: 0 },
-    clock: createClock(),
+    clock,
     log,
     version: '0.1.0',
     dashboardFolder,

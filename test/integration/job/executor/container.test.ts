@@ -30,6 +30,7 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', () => {
       bootId,
       runtime: podman.path,
       pull: 'never',
+      processes: 1000,
       pullTimeoutMs: 30_000,
       environment: process.env,
       onChange: () => {},
