@@ -30,6 +30,9 @@ export interface Granted {
   readonly deviceNodes: readonly string[];
   /** The node of some device is not known, so that these are not all that the job needs. */
   readonly nodesUnknown?: boolean | undefined;
+  /** See `DeviceGrant`. */
+  readonly cdiNames?: readonly (readonly string[])[] | undefined;
+  readonly hostCounted?: readonly string[] | undefined;
 }
 
 /** How an attempt is walled in and limited, as its result tells it. */
@@ -91,6 +94,8 @@ const grantedSchema = z.strictObject({
   environment: z.record(z.string(), z.string()),
   deviceNodes: z.array(z.string()),
   nodesUnknown: z.boolean().optional(),
+  cdiNames: z.array(z.array(z.string())).optional(),
+  hostCounted: z.array(z.string()).optional(),
 });
 const walledSchema = z.strictObject({
   userId: z.number().int().nullable(),
@@ -302,10 +307,12 @@ export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Sto
   return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
 }
 
-const copyOf = ({ environment, deviceNodes, nodesUnknown }: Granted) => ({
+const copyOf = ({ environment, deviceNodes, nodesUnknown, cdiNames, hostCounted }: Granted) => ({
   environment: { ...environment },
   deviceNodes: [...deviceNodes],
   ...(nodesUnknown === true ? { nodesUnknown } : {}),
+  ...(cdiNames === undefined ? {} : { cdiNames: cdiNames.map((names) => [...names]) }),
+  ...(hostCounted === undefined ? {} : { hostCounted: [...hostCounted] }),
 });
 
 const DURABLE = Promise.resolve(true);

@@ -103,6 +103,7 @@ export function createLife(options: LifeOptions): Life {
   function eventsFor(attempt: Attempt): ExecutionEvents {
     let firstOutput = true;
     return {
+      progress: (text) => events.progress(attempt.jobId, attempt.epoch, text),
       started(pid, atMs) {
         hit('started.seen');
         attempt.started = { pid, atMs };
@@ -215,6 +216,7 @@ export function createLife(options: LifeOptions): Life {
       environment,
       workingDirectory,
       deviceNodes,
+      devices: granted,
       bootId,
       containment: contain(attempt, attempt.walled?.userId ?? null),
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
@@ -224,10 +226,16 @@ export function createLife(options: LifeOptions): Life {
     };
   }
 
+  /** Of an order that was lost: whoever knows the folder; else the process executor, which makes all of them. */
+  function executorOf(attempt: Attempt): Executor | undefined {
+    if (attempt.order !== null) return executors.get(attempt.order.spec.executor);
+    const folder = folderOf(attempt);
+    return options.executors.find((one) => one.knows?.(folder) === true) ?? executors.get('process');
+  }
+
   /** Takes up an attempt: attaches to it where it runs; starts it only where it needs no lease, or has one. */
   function takeUp(attempt: Attempt): void {
-    // An order that was lost can only have been for the process executor: it makes the folders that were found.
-    const executor = executors.get(attempt.order?.spec.executor ?? 'process');
+    const executor = executorOf(attempt);
     if (executor === undefined) {
       settleAs(attempt, {
         kind: 'lost',
@@ -264,7 +272,9 @@ export function createLife(options: LifeOptions): Life {
   function contain(attempt: Attempt, userId: number | null): Containment {
     const { order, granted } = attempt;
     if (options.walls === undefined || order === null) return noContainment;
-    const containment = options.walls.contain(order, folderOf(attempt), granted, userId);
+    const decided = options.walls.contain(order, folderOf(attempt), granted, userId);
+    const own = { spec: order.spec, deviceNodes: granted?.deviceNodes ?? [] };
+    const containment = executors.get(order.spec.executor)?.contain?.(decided, own) ?? decided;
     const { limits, isolation } = containment;
     attempt.walled ??= { userId, limits, isolation };
     return containment;

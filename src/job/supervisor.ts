@@ -46,7 +46,7 @@ import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
-import { type JournalDisk, openJournal } from './journal.ts';
+import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife } from './life.ts';
 import { recoverAll, replayAll } from './recovery.ts';
@@ -80,6 +80,8 @@ export interface JobsOptions {
   readonly events: JobEvents;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
   readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
+  /** Supervises what runs even where the journal cannot be read at all. */
+  readonly isCareful?: boolean;
   /** Why the node takes no new jobs, or null. */
   readonly draining?: () => string | null;
   /** Uniform in [0, 1). */
@@ -104,12 +106,11 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
   const book = createBook();
   const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));
-  const { journal, read } = await openJournal({
-    disk,
-    live: book.records,
-    clock,
-    log,
-    random: options.random ?? Math.random,
+  const journalOptions = { live: book.records, clock, log, random: options.random ?? Math.random };
+  const { journal, read } = await openJournal({ ...journalOptions, disk }).catch((error: unknown) => {
+    if (options.isCareful !== true) throw error;
+    // Jobs are taken up from their folders; nothing new is.
+    return openJournal({ ...journalOptions, disk: createLostDisk(error) });
   });
   const problems = replayAll(book, read.records, log);
   if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
@@ -165,8 +166,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     const closed = book.closed(jobId, epoch);
     if (closed !== null) return closed.code === SETTLED ? duplicate : refused(closed.code, closed.message);
     const highest = book.highestEpoch(jobId);
-    if (epoch < highest)
+    if (epoch < highest) {
+      log.warn({ jobId, epoch, highest }, 'an order was refused: a later attempt was ordered since');
       return refused('JOB_EPOCH_STALE', `epoch ${epoch} is over: ${highest} was ordered since`);
+    }
     return null;
   }
 

@@ -131,7 +131,7 @@ export function executorContract(
           '$(id)',
           '-n',
         ],
-        environment: { A: 'line\nbreak', B: '' },
+        environment: { A: 'line\nbreak', B: '', PATH: '/usr/bin:/bin' },
       });
       await job.ended;
       const { folder: own } = job.request;
@@ -333,7 +333,7 @@ export function executorContract(
         const job = run({ command: [program('hold-pipe.sh')] });
         const end = await job.ended;
         expect(end).toMatchObject({ exitCode: 3, stdoutBytes: 7 });
-        expect(end.durationMs).toBeLessThan(2000);
+        if (!slowStart) expect(end.durationMs).toBeLessThan(2000);
       });
 
       test('2000 children that nobody waits for, and as many orphans, are collected', async () => {
