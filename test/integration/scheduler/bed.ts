@@ -39,6 +39,7 @@ export async function startBed(
   stateDir = freshFolder(),
   dashboardFolder: string | null = null,
   startWriter: SchedulerOptions['startWriter'] = undefined,
+  retention: SchedulerOptions['retention'] = undefined,
 ): Promise<Bed> {
   const logged: { level: string; fields: object; message: string }[] = [];
   const keep = (level: string) => (fields: object, message: string) => {
@@ -59,6 +60,7 @@ export async function startBed(
     version: '0.1.0',
     dashboardFolder,
     startWriter,
+    ...(retention === undefined ? {} : { retention }),
   });
   const token = readFileSync(scheduler.tokenFile, 'utf8').trim();
   const { url } = scheduler;
