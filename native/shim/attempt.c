@@ -138,6 +138,7 @@ static void wait_for_something(int64_t now_us)
 	bool first = shim.out.bytes + shim.err.bytes == 0, grew = false;
 	if (fds[WAIT_OUT].revents) grew |= stream_pump(&shim.out, 0, now_us);
 	if (fds[WAIT_ERR].revents) grew |= stream_pump(&shim.err, 1, now_us);
+	if (grew) program_runs();
 	if (first && grew) {
 		shim.next_output_us = now_us;
 		fault_hit("output.first");
@@ -205,7 +206,8 @@ static void advance_sweeping(bool childless, int64_t now_us)
 	else if (now_us >= shim.phase_until_us) leave_survivors(now_us);
 	else if (now_us >= shim.sweep_us) {
 		sweep();
-		shim.sweep_us = now_us + SWEEP_EVERY_US;
+		shim.sweep_us = now_us + shim.sweep_every_us;
+		if (shim.sweep_every_us < SWEEP_SELDOM_US) shim.sweep_every_us *= 2; /* what is left waits in the kernel */
 	}
 }
 

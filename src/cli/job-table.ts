@@ -107,7 +107,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
           ['limits held by', listOf(result.limits)],
           ['walls', listOf(result.isolation)],
         ] as const)),
-    ...(job.cancelRequested && result === null ? [['cancel', 'requested'] as const] : []),
+    ...(job.cancelRequested && job.endedAt === null ? [['cancel', 'requested'] as const] : []),
   ];
 }
 

@@ -216,6 +216,9 @@ export function createLink(options: LinkOptions): Link {
     devices.begin();
     telemetry.begin(welcome.telemetryMs);
     output.begin(welcome.outputs);
+    // What is there already is never sent again, so that no acknowledgement will come for it.
+    for (const { jobId, epoch, stdoutBytes, stderrBytes } of welcome.outputs)
+      own('output delivered', () => handlers.delivered(jobId, epoch, stdoutBytes, stderrBytes));
     pump();
     for (const waiter of [...waiters]) waiter();
   }

@@ -367,6 +367,7 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     devices: placementDevices(node.devices, cordons, nowMs),
     available: node.ready && !node.paused && cordons.node === null,
     drained: cordons.node === null ? null : describeCordon(cordons.node),
+    paused: node.ready && node.paused,
   };
 }
 

@@ -15,25 +15,17 @@ import type { Log } from '../base/log.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { createDrains } from './drain.ts';
-import { createExecs } from './exec.ts';
+import { createCore } from './core.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import { createFileTickets } from './file-tickets.ts';
-import { createFleet } from './fleet.ts';
-import { createGateway, HEARTBEAT_MS } from './gateway.ts';
 import { createHttpServer } from './http.ts';
-import { createLeases } from './leases.ts';
 import { createSchedulerMetrics } from './metrics.ts';
-import { createNodeRemovals } from './node-removal.ts';
-import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
-import { createWatchers } from './watchers.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
@@ -55,6 +47,7 @@ export interface SchedulerOptions {
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
+  readonly hit?: SchedulerHit;
 }
 
 export interface Scheduler {
@@ -85,72 +78,34 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const placement = createPlacement();
-  const fleet = createFleet({ queue, placement, clock, freed: () => place() });
-  metrics.watch(queue, fleet);
+  const { schedulerId, key, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const watchers = createWatchers();
-  const output = createOutputStore({
-    folder: join(folder, 'output'),
+  const authenticate = createAuthentication(token, refusals);
+  const core = createCore({
+    schedulerId,
+    listenHost: listen.host,
+    queue,
+    outputFolder: join(folder, 'output'),
+    refusals,
+    authenticate,
     clock,
     log,
-    events: {
-      grew: (jobId) => watchers.grew(jobId),
-      synced(jobId, epoch, lengths) {
-        const job = queue.job(jobId);
-        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
-        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
-        if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
-      },
-    },
+    key,
+    random: options.random ?? Math.random,
+    received: metrics.received,
+    progress,
+    tickets,
+    ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
+  const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
+  place = dispatcher.place;
+  metrics.watch(queue, fleet);
   const retention =
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
-  const { schedulerId, key, token, joinToken } = files;
-  const progress = createProgressBoard();
-  const tickets = createFileTickets();
-  const dispatcher = createDispatcher({
-    queue,
-    placement,
-    fleet,
-    output,
-    clock,
-    log,
-    refusals,
-    readSeal: key.readSeal,
-    random: options.random ?? Math.random,
-    changed: watchers.changed,
-  });
-  place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const authenticate = createAuthentication(token, refusals);
-  const execs = createExecs({ listenHost: listen.host, queue, fleet, authenticate, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
-  const leases = createLeases({
-    queue,
-    fleet,
-    heartbeatMs: HEARTBEAT_MS,
-    clock,
-    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
-  });
-  const gateway = createGateway({
-    schedulerId,
-    key,
-    listenHost: listen.host,
-    queue,
-    fleet,
-    output,
-    dispatcher,
-    execs,
-    clock,
-    log,
-    refusals,
-    received: metrics.received,
-    progress,
-    tickets,
-  });
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);

@@ -29,6 +29,7 @@ import { ownVersions } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
@@ -46,10 +47,19 @@ const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
 const RESUME_OUTPUT_BYTES = 1024 * 1024;
 
+/** Acknowledged where output is not wanted any more: more than any stream has. */
+const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
+
 /** Code and close code (RFC 6455) of a failure of our own. */
 const INTERNAL = 'LINK_INTERNAL';
 const INTERNAL_ERROR = 1011;
 const TRY_AGAIN_LATER = 1013;
+
+/** What a session uses of a WebSocket. */
+export type ServerSocket = Pick<
+  WebSocket,
+  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
+>;
 
 export interface SessionParts {
   readonly schedulerId: string;
@@ -77,6 +87,7 @@ export interface SessionParts {
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;
+  readonly hit: SchedulerHit;
   /** Called once. */
   ended(session: ServerSession): void;
 }
@@ -103,8 +114,8 @@ interface SentOrder {
   readonly sentMs: number;
 }
 
-export function startServerSession(socket: WebSocket, parts: SessionParts): ServerSession {
-  const { clock, fleet, dispatcher, output, refusals } = parts;
+export function startServerSession(socket: ServerSocket, parts: SessionParts): ServerSession {
+  const { clock, fleet, dispatcher, output, refusals, hit } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
   let log = parts.log;
@@ -219,6 +230,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   }
 
   async function hello(message: Hello): Promise<void> {
+    hit('hello.received');
     const { rebooted, version } = parts.admit(message, challenge);
     state = 'greeting';
     deadline.cancel();
@@ -229,6 +241,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
+        hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
       tell(message) {
@@ -256,6 +269,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       outputs,
       fileTicket: ticket?.text ?? null,
     });
+    hit('welcome.sent');
     fleet.welcomed(session);
     log.info(
       { name: message.name, agentVersion: message.agentVersion, held: message.jobs.length, rebooted },
@@ -264,6 +278,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     // The new boot id is written down after the losses that it explains: a crash between them repeats both. The
     // queue keeps the order, so that no assignment from here on is on disk before it.
     await dispatcher.welcomed(session, message.jobs, rebooted);
+    hit('return.compared');
     const remembered = parts.remember(message);
     fleet.ready(session);
     dispatcher.place();
@@ -292,6 +307,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     const order = orders.get(message.orderId);
     if (order === undefined) return;
     orders.delete(message.orderId);
+    hit('order.acknowledged');
     if (message.outcome !== 'refused') return;
     const { kind, jobId, epoch } = order;
     dispatcher.refused(session, {
@@ -307,8 +323,10 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   function settle(sequence: number, settled: Promise<boolean>): void {
     settled.then(
       (acknowledge) => {
-        if (acknowledge) send({ type: 'ack', sequence });
-        else
+        if (acknowledge) {
+          send({ type: 'ack', sequence });
+          hit('fact.acknowledged');
+        } else
           send({
             type: 'error',
             code: 'LINK_FACT_REFUSED',
@@ -343,8 +361,12 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
         { nodeId: session.nodeId, jobId, epoch, stream, offset },
         'output was refused: not of a job of this node, or beyond its end',
       );
+      // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
+      if (limit !== null)
+        send({ type: 'outputAck', jobId, epoch, stdoutBytes: LET_GO_BYTES, stderrBytes: LET_GO_BYTES });
       return;
     }
+    hit('output.received');
     pendingOutputBytes += frame.length;
     if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
       paused = true;

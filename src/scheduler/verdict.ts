@@ -59,6 +59,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'JOB_NO_DURABLE_SPACE',
   'JOB_TOO_MANY',
   'JOB_CPUS_BUSY',
+  'JOB_USERS_BUSY',
   'JOB_MEMORY_BUSY',
   'JOB_DEVICE_UNKNOWN',
   'JOB_DEVICE_BUSY',

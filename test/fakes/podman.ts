@@ -28,6 +28,16 @@ export function podmanMissing(): string | null {
   return null;
 }
 
+/** The program `noisy`, static. The caller's test removes nothing: it lies in a folder that the system forgets. */
+export function compileNoisy(): string {
+  const target = join(mkdtempSync(join(tmpdir(), 'flopd-noisy-')), 'noisy');
+  const { status, stderr } = spawnSync('cc', ['-O2', '-static', '-o', target, join(programs, 'noisy.c')], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`cc: ${stderr}`);
+  return target;
+}
+
 export const TEST_IMAGE = 'localhost/flopd-test:1';
 
 export interface Podman {

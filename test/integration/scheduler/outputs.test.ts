@@ -8,7 +8,7 @@ describe('output of jobs', () => {
   let bed: Bed;
   let agent: FakeAgent;
   beforeEach(async () => {
-    bed = await startBed(freshFolder(), null, undefined, { keepMs: 1000, quotaBytes: null });
+    bed = await startBed(freshFolder(), null, undefined, undefined, { keepMs: 1000, quotaBytes: null });
     const identity = await enrolFake(bed.url, bed.scheduler.joinTokenFile);
     agent = await connectFake({ url: bed.url, identity });
   });

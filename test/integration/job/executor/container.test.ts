@@ -6,7 +6,7 @@ import { createContainerExecutor } from '../../../../src/job/executor/container.
 import type { Executor } from '../../../../src/job/executor/executor.ts';
 import { createProcessExecutor } from '../../../../src/job/executor/process.ts';
 import { loadNative } from '../../../../src/native.ts';
-import { createPodman, type Podman, podmanMissing } from '../../../fakes/podman.ts';
+import { compileNoisy, createPodman, type Podman, podmanMissing, TEST_IMAGE } from '../../../fakes/podman.ts';
 import { executorContract } from './contract.ts';
 import { addonPath, bootId, containedPath, shimPath } from './harness.ts';
 
@@ -15,7 +15,7 @@ const { native } = loadNative(addonPath);
 describe.skipIf(podmanMissing() !== null)('containers of podman', () => {
   let podman: Podman;
   beforeAll(() => {
-    podman = createPodman();
+    podman = createPodman({ '/bin/noisy': compileNoisy() });
   });
   afterAll(() => podman.close());
 
@@ -30,6 +30,7 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', () => {
       bootId,
       runtime: podman.path,
       pull: 'never',
+      processes: 1000,
       pullTimeoutMs: 30_000,
       environment: process.env,
       onChange: () => {},
@@ -45,5 +46,12 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', () => {
     };
   }
 
-  executorContract('container', create);
+  executorContract('container', create, undefined, {
+    spec: { executor: 'container', image: TEST_IMAGE },
+    ownPids: true,
+    slowStart: true,
+    brief: true,
+    burst: 3,
+    noisy: '/bin/noisy',
+  });
 });

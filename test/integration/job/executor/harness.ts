@@ -32,12 +32,7 @@ export function freshFolder(): string {
 }
 
 export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
-  return jobSpecSchema.parse({
-    version: 1,
-    graceMs: 1000,
-    ...(process.env.CT ? { executor: 'container' as const, image: 'localhost/flopd-test:1' } : {}),
-    ...input,
-  });
+  return jobSpecSchema.parse({ version: 1, graceMs: 1000, ...input });
 }
 
 let attempts = 0;
@@ -45,16 +40,21 @@ let attempts = 0;
 /** What a request has beside its specification. */
 export type RequestChange = (folder: string) => Partial<StartRequest>;
 
+/** A specification, or one that is made once its workspace is there. */
+export type SpecInput =
+  | Omit<JobSpecInput, 'version'>
+  | ((workspace: string) => Omit<JobSpecInput, 'version'>);
+
 export function requestIn(
   jobsFolder: string,
-  input: Omit<JobSpecInput, 'version'>,
+  input: SpecInput,
   change: RequestChange = () => ({}),
 ): StartRequest {
   attempts += 1;
   const jobId = `job-${process.pid.toString(36)}x${attempts}`; // two runs at once must not find each other's jobs
   const folder = join(jobsFolder, `${jobId}.1`);
   mkdirSync(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
-  const spec = specOf(input);
+  const spec = specOf(typeof input === 'function' ? input(join(folder, 'workspace')) : input);
   const environment = {
     PATH: '/usr/bin:/bin',
     HOME: join(folder, 'workspace'),
@@ -132,12 +132,7 @@ export interface Run extends Recorded {
   readonly execution: Execution;
 }
 
-export function runIn(
-  executor: Executor,
-  jobsFolder: string,
-  input: Omit<JobSpecInput, 'version'>,
-  change?: RequestChange,
-): Run {
+export function runIn(executor: Executor, jobsFolder: string, input: SpecInput, change?: RequestChange): Run {
   const request = requestIn(jobsFolder, input, change);
   const recorded = record();
   return { ...recorded, request, execution: executor.start(request, recorded.events) };

@@ -8,4 +8,4 @@ import { canSandbox, sandboxed } from './walls.ts';
 const create = () =>
   createProcessExecutor({ shimPath, native: null, clock: createClock(), log: createSilentLog() });
 
-if (canSandbox) executorContract('process in a sandbox', create, sandboxed);
+if (canSandbox) executorContract('process in a sandbox', create, sandboxed, { burst: 20 });
