@@ -20,6 +20,7 @@ import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import type { HeldJob } from '../protocol/control.ts';
+import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
@@ -43,7 +44,7 @@ export interface AgentOptions {
   readonly scheduler: string | null;
   /** Enrols this host first when it is not enrolled. */
   readonly joinToken: string | null;
-  readonly config: Pick<Config, 'node' | 'telemetry' | 'devices' | 'simulate'>;
+  readonly config: Pick<Config, 'node' | 'telemetry' | 'devices' | 'jobs' | 'simulate'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -200,6 +201,10 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     native,
     clock,
     log: log.child({ room: 'job' }),
+    files: {
+      cacheBytes: config.jobs.cacheBytes,
+      access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
+    },
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
       started(jobId, epoch, pid, startedAtMs) {
@@ -296,6 +301,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     connected: (timeoutMs) => link.connected(timeoutMs),
     close: () => lifecycle.stop(),
   };
+}
+
+/** What opens the scheduler's store of files for an attempt; null without a session. */
+function fileHeaders(ticket: string | null, jobId: string, epoch: number): Record<string, string> | null {
+  return ticket === null
+    ? null
+    : { authorization: `Bearer ${ticket}`, [ATTEMPT_HEADER]: `${jobId}.${epoch}` };
 }
 
 /** Jobs by the device that they hold: looked up once per device of a page. */

@@ -34,6 +34,7 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'jobs.cacheBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 

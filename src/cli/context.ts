@@ -69,6 +69,7 @@ export interface Daemons {
     readonly log: Log;
     readonly version: string;
     readonly dashboardFolder: string | null;
+    readonly files?: Config['files'];
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

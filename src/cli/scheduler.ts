@@ -21,7 +21,14 @@ import { createJsonLog } from './daemon-log.ts';
 import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
 
-const keys = ['stateDir', 'listen', 'readyFile', 'log.level'] as const satisfies readonly ConfigKeyName[];
+const keys = [
+  'stateDir',
+  'listen',
+  'readyFile',
+  'files.quotaBytes',
+  'files.keepMs',
+  'log.level',
+] as const satisfies readonly ConfigKeyName[];
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   addConfigFlags(command, keys).addHelpText(
@@ -60,6 +67,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       log,
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
+      files: config.files,
     });
   } catch (error) {
     throw explainListen(error, config);

@@ -50,6 +50,9 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'jobs.cacheBytes',
+  'files.quotaBytes',
+  'files.keepMs',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -131,6 +134,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     log: log.child({ part: 'scheduler' }),
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
+    files: config.files,
   });
 }
 

@@ -49,6 +49,9 @@ export interface Config {
     /** Null: kernel messages are not read. */
     readonly kernelLog: string | null;
   };
+  readonly jobs: { readonly cacheBytes: number };
+  /** The scheduler's store of files. */
+  readonly files: { readonly quotaBytes: number; readonly keepMs: number };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -120,6 +123,8 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       retestMs: take('devices.retestMs'),
       kernelLog: take('devices.kernelLog'),
     },
+    jobs: { cacheBytes: take('jobs.cacheBytes') },
+    files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -56,6 +56,10 @@ export function createBatch(parts: BatchParts): Batch {
     if (taken.length === 0) return;
     try {
       await Promise.all(taken.map(({ file }) => file.sync()));
+    } catch (error) {
+      // A failed sync is final for that file.
+      await Promise.all(taken.map(({ path }) => removeFile(path)));
+      throw error;
     } finally {
       await Promise.all(taken.map(({ file }) => file.close()));
     }

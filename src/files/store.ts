@@ -28,8 +28,8 @@ const FREE_SHARE = 0.05;
 const FREE_BYTES_MAX = 1024 * 1024 * 1024;
 /** Sweeps for room leave so much of the quota free, so that the next file needs none. */
 const SWEEP_TO = 0.9;
-/** A file that is used all the time is touched once in so long. */
-const TOUCH_MS = 60_000;
+/** A file that is used all the time is touched once in so long; less than a sweep spares what was used. */
+const TOUCH_MS = 5 * 60_000;
 /** Sweeps for room that freed nothing are not tried again for so long. */
 const FRUITLESS_MS = 5000;
 const DIGEST = /^[0-9a-f]{64}$/;
@@ -50,8 +50,8 @@ export interface FileStore {
   sizeOf(digest: string): number | null;
   /** Opens it for reading, and counts that as a use; null when it is not here. Close it. */
   open(digest: string): Promise<FileHandle | null>;
-  /** Counts a use. */
-  touch(digest: string): void;
+  /** Counts a use of a file that is here, and tells its size in bytes; null where it is not. */
+  use(digest: string): number | null;
   /** Bytes of an upload that was broken off; 0 for none. */
   receivedBytes(digest: string): number;
   /**
@@ -232,14 +232,17 @@ export function openFileStore(options: FileStoreOptions): FileStore {
     memory.delete(digest);
   }
 
-  function touch(digest: string): void {
+  function use(digest: string): number | null {
     const path = pathOf(digest);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined || !found.isFile()) return null;
     const nowMs = clock.wallMs();
     try {
-      if (Math.abs(nowMs - statSync(path).mtimeMs) > TOUCH_MS) utimesSync(path, nowMs / 1000, nowMs / 1000);
+      if (Math.abs(nowMs - found.mtimeMs) > TOUCH_MS) utimesSync(path, nowMs / 1000, nowMs / 1000);
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') log.debug({ cause: describeError(error) }, 'a use was not noted');
+      log.debug({ cause: describeError(error) }, 'a use was not noted');
     }
+    return found.size;
   }
 
   void runSweep(null).catch((error: unknown) =>
@@ -249,7 +252,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
   return {
     quotaBytes,
     sizeOf: (digest) => sizeAt(pathOf(digest)),
-    touch,
+    use,
     receivedBytes: (digest) => sizeAt(partOf(digest)) ?? 0,
     put,
     reserve,
@@ -257,7 +260,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
     async open(digest) {
       try {
         const file = await open(pathOf(digest), constants.O_RDONLY | constants.O_NOFOLLOW);
-        touch(digest);
+        use(digest);
         return file;
       } catch (error) {
         if (errnoOf(error) === 'ENOENT') return null;

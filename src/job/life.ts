@@ -18,6 +18,7 @@ import {
   unknownEnd,
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import { createJobFiles } from './files.ts';
 import type { Journal } from './journal.ts';
 import { readMeter, removeFolder } from './output.ts';
 import { settleJob } from './settle.ts';
@@ -47,7 +48,7 @@ export interface Life {
   release(attempt: Attempt): void;
   heldCpuHundredths(): number;
   heldMemoryBytes(): number;
-  /** Resolves when the work on results and folders that is under way is done. */
+  /** Ends the work on files; resolves when that on results and folders that is under way is done. */
   settled(): Promise<void>;
 }
 
@@ -68,6 +69,20 @@ export function createLife(options: LifeOptions): Life {
 
   const folderOf = ({ jobId, epoch }: Pick<Attempt, 'jobId' | 'epoch'>): string =>
     join(options.folder, 'jobs', `${jobId}.${epoch}`);
+
+  const files = createJobFiles({
+    options: options.files ?? null,
+    folder: options.folder,
+    folderOf,
+    book,
+    native: options.native ?? null,
+    clock,
+    random: options.random ?? Math.random,
+    log,
+    hit,
+    progress: ({ jobId, epoch }, text) => events.progress(jobId, epoch, text),
+    brought: (attempt) => removeIfDone(attempt, false),
+  });
 
   /** Work that nobody waits for now, but the end of this agent does. */
   function own(work: Promise<void>): void {
@@ -110,11 +125,16 @@ export function createLife(options: LifeOptions): Life {
   async function settle(attempt: Attempt, end: ProcessEnd): Promise<void> {
     hit('exit.seen');
     attempt.execution = null;
+    const outputs = end.kind === 'failedToStart' ? [] : await files.collect(attempt);
+    // This agent stops; the next one is told of this end again.
+    if (outputs === null) return;
     const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted } = attempt;
-    const result = settleJob({ jobId, epoch, nodeId, order, granted, end, stop, meter, energy });
+    const workspace = join(folderOf(attempt), jobFile.workspace);
+    const facts = { jobId, epoch, nodeId, order, granted, end, stop, meter, energy, outputs, workspace };
+    const result = settleJob(facts);
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     await journalled({ kind: 'result', result }, 'result.written');
@@ -224,6 +244,38 @@ export function createLife(options: LifeOptions): Life {
     removing -= 1;
   }
 
+  function launch(attempt: Attempt): void {
+    const request = requestFor(attempt);
+    const executor = executors.get(attempt.order?.spec.executor ?? '');
+    if (request === null || executor === undefined) throw new Error('admission let an impossible order pass');
+    const start = (): void => {
+      attempt.execution = executor.start(request, eventsFor(attempt));
+      hit('shim.started');
+    };
+    if (!files.mustStage(attempt)) {
+      start();
+      return;
+    }
+    attempt.execution = files.stage(attempt, request.containment.user, {
+      staged: start,
+      failed: (detail) => settleAs(attempt, { kind: 'failedToStart', failedStep: 'input', detail }),
+      stopped: () => settleAs(attempt, { kind: 'failedToStart', failedStep: 'claim', detail: null }),
+    });
+  }
+
+  function removeIfDone(attempt: Attempt, evenIfUndelivered: boolean): void {
+    const { result, acknowledged } = attempt;
+    if (result === null || !acknowledged) return;
+    const delivered =
+      files.isBrought(attempt) &&
+      attempt.deliveredStdoutBytes >= result.stdoutBytes &&
+      attempt.deliveredStderrBytes >= result.stderrBytes;
+    if (!delivered && !evenIfUndelivered) return;
+    if (result.workspace !== null && result.workspace.untilMs > clock.wallMs()) return;
+    files.forget(attempt);
+    remove(attempt);
+  }
+
   return {
     prepare,
     prepareWorkspace,
@@ -231,15 +283,7 @@ export function createLife(options: LifeOptions): Life {
     hold: (attempt) => count(attempt, true),
     release: (attempt) => count(attempt, false),
 
-    launch(attempt) {
-      const request = requestFor(attempt);
-      const executor = executors.get(attempt.order?.spec.executor ?? '');
-      if (request === null || executor === undefined)
-        throw new Error('admission let an impossible order pass');
-      const events = eventsFor(attempt);
-      attempt.execution = executor.start(request, events);
-      hit('shim.started');
-    },
+    launch,
 
     recover(attempt) {
       count(attempt, true);
@@ -260,6 +304,11 @@ export function createLife(options: LifeOptions): Life {
       } catch (error) {
         log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
       }
+      // Without the mark nothing of it can have begun, in this boot.
+      if (stop === null && attempt.bootId === bootId && files.mustStage(attempt)) {
+        launch(attempt);
+        return;
+      }
       const start = stop === null ? requestFor(attempt) : null;
       const request = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
       attempt.execution = executor.recover(request, eventsFor(attempt));
@@ -276,19 +325,13 @@ export function createLife(options: LifeOptions): Life {
       if (result !== null && told) events.ended(result);
     },
 
-    removeIfDone(attempt, evenIfUndelivered) {
-      const { result, acknowledged } = attempt;
-      if (result === null || !acknowledged) return;
-      const delivered =
-        attempt.deliveredStdoutBytes >= result.stdoutBytes &&
-        attempt.deliveredStderrBytes >= result.stderrBytes;
-      if (delivered || evenIfUndelivered) remove(attempt);
-    },
+    removeIfDone,
 
     heldCpuHundredths: () => cpuHundredths,
     heldMemoryBytes: () => memoryBytes,
 
     async settled() {
+      files.close();
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };

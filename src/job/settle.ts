@@ -104,6 +104,8 @@ function failedStartText(end: ProcessEnd, order: StartOrder | null): string {
       const own = order?.spec.workingDirectory ?? null;
       return `failed to start: ${own === null ? 'its workspace' : `working directory ${quote(own)}`}: ${why}`;
     }
+    case 'input':
+      return `failed to start: ${why}`;
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
     case 'shim':

@@ -43,6 +43,7 @@ import {
 } from './device-admission.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import type { JobFilesOptions } from './files.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
@@ -74,6 +75,8 @@ export interface JobsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly events: JobEvents;
+  /** How files reach this node and leave it; without it, jobs with inputs fail to start and outputs are not kept. */
+  readonly files?: JobFilesOptions;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
   readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
   /** Why the node takes no new jobs, or null. */

@@ -7,15 +7,18 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
+import { openFileStore } from '../files/store.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createDispatcher } from './dispatcher.ts';
 import { createDrains } from './drain.ts';
+import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
+import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createFleet } from './fleet.ts';
 import { createGateway } from './gateway.ts';
@@ -31,6 +34,7 @@ import { createWatchers } from './watchers.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
+const FILE_SWEEP_MS = 3600_000;
 
 export interface SchedulerOptions {
   readonly stateDir: string;
@@ -41,6 +45,8 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** How much of the disk the store of files may take, and how long it keeps what nobody refers to. */
+  readonly files?: FileLimits;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Makes the writer of the job store in its place. */
@@ -107,6 +113,20 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   });
   place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
+  const limits = options.files ?? defaultFileLimits;
+  const store = openFileStore({
+    folder: join(folder, 'files'),
+    ...limits,
+    roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
+    clock,
+    log,
+  });
+  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const sweeper = every(clock, FILE_SWEEP_MS, () => {
+    store
+      .sweep()
+      .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
+  });
   const gateway = createGateway({
     schedulerId,
     listenHost: listen.host,
@@ -134,6 +154,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     output,
     dispatcher,
     progress,
+    files: fileRoutes,
     drains,
     watchers,
     metrics,
@@ -148,6 +169,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
 
   async function closeParts(): Promise<void> {
+    sweeper.cancel();
     await gateway.close();
     await output.close();
     await queue.close();

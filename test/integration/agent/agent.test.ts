@@ -41,6 +41,7 @@ async function agent(change: Partial<AgentOptions>): Promise<Agent> {
       node: { name: 'bench', cpus: null, memoryBytes: null, peakFlops: new Map() },
       telemetry: { periodMs: 50, windowMs: 200 },
       devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
+      jobs: { cacheBytes: 1e9 },
       simulate: null,
     },
     clock: createClock(),
