@@ -171,11 +171,20 @@ export interface NativeLoad {
 }
 
 /** Paths of what `npm ci` builds below the package's root. */
-export function nativePaths(root: string): { addon: string; shim: string; matmul: string } {
+export interface NativePaths {
+  readonly addon: string;
+  readonly shim: string;
+  /** The first process of a container job. */
+  readonly contained: string;
+  readonly matmul: string;
+}
+
+export function nativePaths(root: string): NativePaths {
   const build = join(root, 'native', 'build');
   return {
     addon: join(build, 'flopd.node'),
     shim: join(build, 'flopd-shim'),
+    contained: join(build, 'flopd-contained'),
     matmul: join(build, 'flopd-matmul'),
   };
 }

@@ -1,15 +1,21 @@
 /*
- * From fork to exec. The child claims the attempt (record `started`) as its last act before exec, so the rule
- * "the record is on disk before the program runs" needs no conversation between the two processes.
+ * From fork to exec. The child claims the attempt (record `started`) before it becomes the program or its sandbox, so
+ * the rule "the record is on disk before the program runs" needs no conversation between the two processes.
  * What the program gets: a session and process group of its own, default signals and an empty mask, umask 022,
  * /dev/null as stdin, the two pipes, no other descriptor; oom_score_adj and niceness 0 where the agent's are below
- * (the agent's privileges are not the job's). Resource limits are inherited. It dies when the shim dies.
+ * (the agent's privileges are not the job's); the control groups, limits and user of its order. It dies when the shim
+ * dies. With a sandbox, what concerns the user and the program itself is done inside it (init.c).
  */
 #include "shim.h"
+
+#include "execute.h"
+#include "fault-points.h"
+#include "init.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -22,25 +28,18 @@
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 
-const char *child_step_name(int step)
+void clear_signals(void)
 {
-	switch (step) {
-	case STEP_CLAIM: return "claim";
-	case STEP_SETUP: return "setup";
-	case STEP_CHDIR: return "chdir";
-	case STEP_RECORD: return "record";
-	case STEP_EXEC: return "exec";
-	case STEP_INTERPRETER: return "interpreter";
-	case STEP_FORK: return "fork";
-	default: return "";
-	}
+	for (int sig = 1; sig < NSIG; sig++) signal(sig, SIG_DFL);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-static _Noreturn void fail(int status_fd, int step, int error)
+struct child_failure execute(char **argv, char **envp)
 {
-	struct child_failure failure = { step, error };
-	while (write(status_fd, &failure, sizeof failure) < 0 && errno == EINTR) {}
-	_exit(127);
+	struct execute_failure failure = execute_program(argv, envp);
+	return (struct child_failure){ failure.is_interpreter ? STEP_INTERPRETER : STEP_EXEC, failure.error };
 }
 
 static void reset_oom_score(void)
@@ -52,89 +51,83 @@ static void reset_oom_score(void)
 	close(fd);
 }
 
-/* What execve's error means for `path`, which it could not run. */
-static struct child_failure explain(const char *path, int error)
+static void die_with_shim(pid_t shim, int channel_fd)
 {
-	struct stat stat_of;
-	struct child_failure failure = { STEP_EXEC, error };
-	if (stat(path, &stat_of) < 0) return failure;
-	if (S_ISDIR(stat_of.st_mode)) failure.error = EISDIR;
-	else if (error == ENOENT) failure.step = STEP_INTERPRETER; /* the file is there; what it names is not */
-	return failure;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) channel_fail(channel_fd, STEP_SETUP, errno);
+	if (getppid() != shim) _exit(127); /* it died before the line above */
 }
 
-/*
- * Looks a bare name up along the job's own PATH. As with execvp the search goes on past folders that are missing
- * or closed, and a file that may not be executed is told only if no later one runs. Unlike execvp a file that the
- * kernel does not know is never handed to a shell.
- */
-static struct child_failure execute(const struct spec *spec)
+/* Moves descriptors to fixed numbers, in the order of `from`, without treading on one that is still to be moved. */
+static int place_descriptors(const int *from, int count)
 {
-	const char *name = spec->argv[0];
-	if (strchr(name, '/') != NULL) {
-		execve(name, spec->argv, spec->envp);
-		return explain(name, errno);
-	}
-	const char *path = "";
-	for (char **entry = spec->envp; *entry != NULL; entry++)
-		if (strncmp(*entry, "PATH=", 5) == 0) path = *entry + 5;
-	struct child_failure worst = { STEP_EXEC, ENOENT };
-	size_t name_size = strlen(name) + 1;
-	for (const char *at = path;; at++) {
-		size_t length = strcspn(at, ":");
-		char candidate[4096];
-		if (length + 1 + name_size <= sizeof candidate) {
-			memcpy(candidate, length == 0 ? "." : at, length == 0 ? 1 : length);
-			size_t used = length == 0 ? 1 : length;
-			candidate[used] = '/';
-			if (used + 1 + name_size <= sizeof candidate) {
-				memcpy(candidate + used + 1, name, name_size);
-				execve(candidate, spec->argv, spec->envp);
-				int error = errno;
-				struct child_failure failure = explain(candidate, error);
-				switch (error) {
-				case ENOENT: case ENOTDIR: case ESTALE: case ENODEV: case ETIMEDOUT: case ENAMETOOLONG: case ELOOP:
-					if (failure.step == STEP_INTERPRETER) return failure;
-					break;
-				case EACCES:
-					if (failure.error == EACCES && access(candidate, F_OK) == 0) worst = failure;
-					break;
-				default:
-					return failure;
-				}
-			}
-		}
-		at += length;
-		if (*at == '\0') return worst;
-	}
+	int high[8];
+	for (int i = 0; i < count; i++)
+		if ((high[i] = fcntl(from[i], F_DUPFD_CLOEXEC, 32)) < 0) return errno;
+	for (int i = 0; i < count; i++)
+		if (dup2(high[i], i) < 0) return errno;
+	return 0;
+}
+
+/* The sandbox program, which then starts the shim's own executable by its descriptor. */
+static _Noreturn void enter_sandbox(const struct spec *spec, const struct child_place *place)
+{
+	static char init_path[32];
+	size_t count = 0;
+	while (spec->wrap[count] != NULL) count++;
+	char **argv = calloc(count + 3, sizeof *argv);
+	char *environment[] = { NULL }; /* nothing that the job chose comes before its walls */
+	if (argv == NULL) channel_fail(place->channel_fd, STEP_SETUP, ENOMEM);
+	memcpy(argv, spec->wrap, count * sizeof *argv);
+	snprintf(init_path, sizeof init_path, "/proc/self/fd/%d", INIT_EXE);
+	argv[count] = init_path;
+	argv[count + 1] = "--init";
+	int from[] = { [0] = open("/dev/null", O_RDONLY | O_CLOEXEC), [1] = place->words_fd, [2] = place->words_fd,
+		[INIT_CHANNEL] = place->channel_fd, [INIT_OUT] = place->out_fd, [INIT_ERR] = place->err_fd,
+		[INIT_SPEC] = place->spec_fd, [INIT_EXE] = place->exe_fd };
+	int error = from[0] < 0 ? errno : place_descriptors(from, INIT_EXE + 1);
+	if (error != 0) channel_fail(place->channel_fd, STEP_SETUP, error);
+	syscall(SYS_close_range, (unsigned)INIT_EXE + 1, ~0U, CLOSE_RANGE_CLOEXEC);
+	if (chdir("/") < 0) channel_fail(INIT_CHANNEL, STEP_SETUP, errno);
+	umask(022);
+	execve(argv[0], argv, environment);
+	channel_fail(INIT_CHANNEL, STEP_SANDBOX, errno);
 }
 
 pid_t child_start(const struct spec *spec, const struct child_place *place)
 {
 	pid_t shim = getpid();
-	int status_fd = place->status_fd;
+	int channel = place->channel_fd;
 	pid_t pid = fork();
 	if (pid != 0) return pid;
 
 	setsid();
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) fail(status_fd, STEP_SETUP, errno);
-	if (getppid() != shim) _exit(127); /* the shim died before the line above */
-	for (int sig = 1; sig < NSIG; sig++) signal(sig, SIG_DFL);
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-
-	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (null_fd < 0 || dup2(null_fd, 0) < 0 || dup2(place->out_fd, 1) < 0 || dup2(place->err_fd, 2) < 0)
-		fail(status_fd, STEP_SETUP, errno);
-	syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC); /* all are so already, where the kernel lacks the call */
+	die_with_shim(shim, channel);
+	clear_signals();
+	cgroup_join(spec, channel);
 	reset_oom_score();
 	if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);
+	set_rlimits(spec, false, channel);
+	int error = give_to_user(place->folder, spec);
+	if (error != 0) channel_fail(channel, STEP_USER, error);
+	/* As the agent's user this is told before the attempt is taken; another user must not be asked as the agent. */
+	if (spec->wrap == NULL && !spec->has_user && chdir(spec->cwd) < 0) channel_fail(channel, STEP_CHDIR, errno);
+	error = record_started(place->folder, place->boot_id, shim, place->wall_ms);
+	if (error != 0) channel_fail(channel, error == EEXIST ? STEP_CLAIM : STEP_RECORD, error);
+	fault_hit("claimed");
+	if (spec->wrap != NULL) enter_sandbox(spec, place);
 
-	if (chdir(spec->cwd) < 0) fail(status_fd, STEP_CHDIR, errno);
-	int error = record_started(place->folder, place->boot_id, shim, place->wall_ms);
-	if (error != 0) fail(status_fd, error == EEXIST ? STEP_CLAIM : STEP_RECORD, error);
+	int from[] = { open("/dev/null", O_RDONLY | O_CLOEXEC), place->out_fd, place->err_fd };
+	error = from[0] < 0 ? errno : place_descriptors(from, 3);
+	if (error != 0) channel_fail(channel, STEP_SETUP, error);
+	syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC); /* all are so already, where the kernel lacks the call */
+	set_rlimits(spec, true, channel);
+	error = become_user(spec, false);
+	if (error != 0) channel_fail(channel, STEP_USER, error);
+	if (spec->has_user) {
+		die_with_shim(shim, channel); /* a change of user has cleared it */
+		if (chdir(spec->cwd) < 0) channel_fail(channel, STEP_CHDIR, errno);
+	}
 	umask(022);
-	struct child_failure failure = execute(spec);
-	fail(status_fd, failure.step, failure.error);
+	struct child_failure failure = execute(spec->argv, spec->envp);
+	channel_fail(channel, failure.step, failure.error);
 }

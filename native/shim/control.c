@@ -21,7 +21,7 @@ static struct client {
 	bool open, hello, started, ended, blocked;
 	int fd;
 	uint64_t stdout_bytes, stderr_bytes;
-	char in[64];
+	char in[128];
 	size_t in_size;
 } clients[CLIENTS_MAX];
 
@@ -133,25 +133,43 @@ int control_poll(int i, short *events)
 	return clients[i].fd;
 }
 
+static bool is_plain_name(const char *name)
+{
+	return *name != '\0' && *name != '.' && strlen(name) <= ENTRY_NAME_BYTES_MAX && strchr(name, '/') == NULL;
+}
+
 static struct command parse(const char *line)
 {
-	struct command command = { COMMAND_NONE, 0 };
-	char *end;
-	const char *number = strchr(line, ' ');
-	if (number == NULL) return command;
-	long long value = strtoll(number + 1, &end, 10);
-	if (end == number + 1 || *end != '\0' || value < 0) return command;
-	size_t length = (size_t)(number - line);
-	if (length == 4 && memcmp(line, "stop", 4) == 0) command.kind = COMMAND_STOP;
-	if (length == 6 && memcmp(line, "signal", 6) == 0 && value >= 1 && value <= 64) command.kind = COMMAND_SIGNAL;
-	command.value = value;
+	static const struct {
+		const char *word;
+		int kind;
+		long long least, most;
+	} words[] = {
+		{ "stop ", COMMAND_STOP, 0, INT64_MAX }, { "signal ", COMMAND_SIGNAL, 1, 64 },
+		{ "lease ", COMMAND_LEASE, 0, INT64_MAX },
+	};
+	struct command command = { .kind = COMMAND_NONE };
+	if (strncmp(line, "enter ", 6) == 0 && is_plain_name(line + 6)) {
+		command.kind = COMMAND_ENTER;
+		strcpy(command.name, line + 6);
+		return command;
+	}
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+		size_t length = strlen(words[i].word);
+		if (strncmp(line, words[i].word, length) != 0) continue;
+		char *end;
+		long long value = strtoll(line + length, &end, 10);
+		if (end == line + length || *end != '\0' || value < words[i].least || value > words[i].most) break;
+		command.kind = words[i].kind;
+		command.value = value;
+	}
 	return command;
 }
 
 struct command control_take(int i, short revents)
 {
 	struct client *client = &clients[i];
-	struct command command = { COMMAND_NONE, 0 };
+	struct command command = { .kind = COMMAND_NONE };
 	for (int lines = 0; client->open && lines < LINES_MAX; lines++) {
 		char *newline = memchr(client->in, '\n', client->in_size);
 		if (newline != NULL) {

@@ -6,6 +6,8 @@
  */
 #include "shim.h"
 
+#include "fault-points.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { END_BYTES_MAX = 2048, STARTED_BYTES_MAX = 512 };
+enum { END_BYTES_MAX = 6144, STARTED_BYTES_MAX = 512 };
 
 int64_t wall_ms(void)
 {
@@ -51,24 +53,57 @@ void record_reserve_end(void)
 	close(fd);
 }
 
-int record_end(const struct end_record *end)
+void record_refusal(struct end_record *end, const char *what, int error)
 {
-	char text[END_BYTES_MAX];
-	int size = snprintf(text, sizeof text,
+	char line[REFUSAL_BYTES_MAX];
+	snprintf(line, sizeof line, "%.80s %d", what, error);
+	for (char *at = line; *at != '\0'; at++)
+		if (*at == '\n') *at = ' ';
+	for (int i = 0; i < end->refusal_count; i++)
+		if (strcmp(end->refusals[i], line) == 0) return;
+	if (end->refusal_count < REFUSALS_MAX) strcpy(end->refusals[end->refusal_count++], line);
+}
+
+/* Numbers below zero are unknown and left out. */
+static int add_known(char *text, int size, int room, const char *key, int64_t value)
+{
+	return value < 0 ? 0 : snprintf(text + size, (size_t)(room - size), "%s=%" PRId64 "\n", key, value);
+}
+
+static int format_end(char *text, int room, const struct end_record *end)
+{
+	int size = snprintf(text, (size_t)room,
 		"flopd-end=1\nkind=%s\nexitCode=%d\nsignal=%d\nstopped=%s\nkilled=%d\nfailedStep=%s\nerrno=%d\n"
 		"startedAtMs=%" PRId64 "\nendedAtMs=%" PRId64 "\ndurationUs=%" PRId64 "\n"
 		"userUs=%" PRId64 "\nsystemUs=%" PRId64 "\nmaxResidentBytes=%" PRId64 "\n"
-		"stdoutBytes=%" PRIu64 "\nstderrBytes=%" PRIu64 "\nlostOutputBytes=%" PRIu64 "\noutputErrno=%d\n"
-		"survivors=%d\ndetail=%.512s\ncomplete=1\n",
+		"stdoutBytes=%" PRIu64 "\nstderrBytes=%" PRIu64 "\noutputErrno=%d\nsurvivors=%d\n",
 		end->kind, end->exit_code, end->signal, end->stopped, end->killed, end->failed_step, end->error,
 		end->started_ms, end->ended_ms, end->duration_us, end->user_us, end->system_us, end->max_rss_bytes,
-		end->stdout_bytes, end->stderr_bytes, end->lost_output_bytes, end->output_error, end->survivors,
-		end->detail);
+		end->stdout_bytes, end->stderr_bytes, end->output_error, end->survivors);
+	size += add_known(text, size, room, "memoryPeakBytes", end->memory_peak_bytes);
+	size += add_known(text, size, room, "processesPeak", end->processes_peak);
+	size += add_known(text, size, room, "oomKills", end->oom_kills);
+	size += add_known(text, size, room, "oomAtMs", end->oom_ms);
+	size += add_known(text, size, room, "checkpointAtMs", end->checkpoint_ms);
+	for (int i = 0; i < end->gap_count; i++)
+		size += snprintf(text + size, (size_t)(room - size), "gap=%s %s %" PRIu64 " %" PRIu64 "\n", end->gaps[i].stream,
+			end->gaps[i].reason, end->gaps[i].from, end->gaps[i].to);
+	for (int i = 0; i < end->refusal_count; i++)
+		size += snprintf(text + size, (size_t)(room - size), "refused=%s\n", end->refusals[i]);
+	size += snprintf(text + size, (size_t)(room - size), "detail=%s\ncomplete=1\n", end->detail);
+	return size;
+}
+
+int record_end(const struct end_record *end)
+{
+	static char text[END_BYTES_MAX]; /* larger than all that can be in it */
+	int size = format_end(text, sizeof text, end);
 	int fd = open("end.tmp", O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) return errno;
 	int error = write_all(fd, text, (size_t)size);
 	if (error == 0 && ftruncate(fd, size) < 0) error = errno;
 	if (close(fd) < 0 && error == 0) error = errno;
+	if (error == 0) fault_hit("end.written");
 	if (error == 0 && rename("end.tmp", "end") < 0) error = errno;
 	return error;
 }

@@ -139,13 +139,20 @@ static void signal_one(const struct process *process, int sig)
 	if (fd >= 0) close(fd);
 }
 
-int tree_signal(int sig, pid_t group, const struct tree_marker *marker)
+static bool is_spared(const struct process *process, const struct tree_spared *spared)
+{
+	if (spared == NULL) return false;
+	if (spared->group > 0 && process->group == spared->group) return true;
+	return process->pid == spared->pids[0] || process->pid == spared->pids[1];
+}
+
+int tree_signal(int sig, const struct tree_spared *spared, const struct tree_marker *marker)
 {
 	int alive = 0;
 	scan();
 	mark(marker);
 	for (size_t i = 0; i < count; i++) {
-		if (!table[i].ours || table[i].zombie || (group > 0 && table[i].group == group)) continue;
+		if (!table[i].ours || table[i].zombie || is_spared(&table[i], spared)) continue;
 		alive++;
 		signal_one(&table[i], sig);
 	}

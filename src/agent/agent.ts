@@ -2,7 +2,7 @@
 // stops them in reverse. Boot order is a promise: jobs that outlived the last agent are taken up again before
 // anything touches the network.
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
@@ -30,6 +30,7 @@ import { cheapInventory, decideCapacity, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
 import { readBootId, takeIdentity } from './identity.ts';
 import { jobEnvironment } from './job-environment.ts';
+import { openWalls } from './job-walls.ts';
 import { createLifecycle, type Lifecycle } from './lifecycle.ts';
 import { createNotifier } from './notify.ts';
 import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
@@ -44,7 +45,7 @@ export interface AgentOptions {
   readonly scheduler: string | null;
   /** Enrols this host first when it is not enrolled. */
   readonly joinToken: string | null;
-  readonly config: Pick<Config, 'node' | 'telemetry' | 'devices' | 'jobs' | 'simulate'>;
+  readonly config: Pick<Config, 'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'tokenFile'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -94,6 +95,18 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native));
 
+  const wallsOpening = openWalls({
+    folder,
+    stateDir,
+    config,
+    build: dirname(paths.shim),
+    procRoot,
+    sysRoot,
+    environment,
+    clock,
+    log: log.child({ room: 'job' }),
+  });
+
   const name = config.node.name ?? (hostname() || 'unnamed');
   const enrolment = await takeEnrolment(options, name);
   const url = options.scheduler ?? enrolment.schedulerUrl;
@@ -108,14 +121,14 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const limitations = problem === null ? offered.limitations : [problem, ...offered.limitations];
   const facts = gatherFacts({
     cheap: cheapInventory(capacity, offered.names, limitations),
-    read: () =>
+    read: async () =>
       readInventory({
         native,
         paths,
         stateDir,
         config: { jobCpus: config.node.cpus, jobMemoryBytes: config.node.memoryBytes, name },
         executors: offered.names,
-        limitations,
+        limitations: [...limitations, ...(await wallsOpening).limitations()],
         procRoot,
         sysRoot,
       }),
@@ -198,6 +211,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     capacity,
     environment: jobEnvironment(environment),
     devices: bank,
+    walls: await wallsOpening,
     native,
     clock,
     log: log.child({ room: 'job' }),

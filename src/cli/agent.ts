@@ -16,7 +16,7 @@ import {
 } from './daemon.ts';
 import { createJsonLog } from './daemon-log.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
 
 const keys = [
   'stateDir',
@@ -42,7 +42,7 @@ const keys = [
 const CONNECT_PATIENCE_MS = 3000;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  addConfigFlags(command, keys).addHelpText(
+  addConfigFlags(command, [...keys, ...jobKeys]).addHelpText(
     'after',
     `
 Needs a host that is enrolled ("flopd join"). Logs JSON lines on standard output. SIGTERM stops it in order; running

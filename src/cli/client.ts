@@ -3,7 +3,7 @@
 // SCHEDULER_TOKEN_REFUSED, or the code that the scheduler itself gave.
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
-import type { DrainRequest, ErrorView, JobView, NodeView } from '../protocol/api.ts';
+import type { DrainRequest, ErrorView, JobView, NodeView, OutputsView } from '../protocol/api.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
@@ -27,8 +27,15 @@ export interface Client {
   resume(node: string, device: string | null): Promise<NodeView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
   openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
-  /** The bytes of a stream that are stored, from an offset. */
-  openOutput(id: string, stream: 'stdout' | 'stderr', offset: number): Promise<IncomingMessage>;
+  /** What is stored of an attempt's output, and where what came since a time (wall clock ms) begins; null: the latest. */
+  outputs(id: string, attempt: number | null, sinceMs: number | null): Promise<OutputsView>;
+  /** The bytes of a stream of an attempt (0: the latest) that are stored, from an offset. */
+  openOutput(
+    id: string,
+    stream: 'stdout' | 'stderr',
+    offset: number,
+    attempt: number,
+  ): Promise<IncomingMessage>;
 }
 
 export function createClient(access: Access): Client {
@@ -57,8 +64,19 @@ export function createClient(access: Access): Client {
     resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
-    openOutput: (id, stream, offset) =>
-      open(access, 'GET', `/v1/jobs/${path(id)}/output?stream=${stream}&offset=${offset}`, null),
+    outputs(id, attempt, sinceMs) {
+      const query = new URLSearchParams();
+      if (attempt !== null) query.set('attempt', String(attempt));
+      if (sinceMs !== null) query.set('since', String(sinceMs));
+      return get(`/v1/jobs/${path(id)}/outputs?${query}`);
+    },
+    openOutput: (id, stream, offset, attempt) =>
+      open(
+        access,
+        'GET',
+        `/v1/jobs/${path(id)}/output?stream=${stream}&offset=${offset}&attempt=${attempt}`,
+        null,
+      ),
   };
 }
 

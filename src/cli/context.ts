@@ -70,6 +70,7 @@ export interface Daemons {
     readonly version: string;
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
+    readonly retention: Config['output'];
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

@@ -4,7 +4,6 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { versions } from 'node:process';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
-import { readText } from '../base/text-file.ts';
 import type { Config } from '../config/config.ts';
 import { configKeys } from '../config/keys.ts';
 import { type Address, formatAddress } from '../config/value.ts';
@@ -14,6 +13,7 @@ import { createClient } from './client.ts';
 import type { Context } from './context.ts';
 import { answers, systemWords } from './daemon.ts';
 import { checkAccelerators } from './doctor-accelerators.ts';
+import { createWallChecks } from './doctor-walls.ts';
 import { findAccess, readEndpoint } from './endpoint.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
@@ -41,10 +41,11 @@ const note = (finding: string, remedy: string | null = null): Outcome => ({
 const warning = (finding: string, remedy: string): Outcome => ({ status: 'warning', finding, remedy });
 const failure = (finding: string, remedy: string): Outcome => ({ status: 'failure', finding, remedy });
 
-const checks: readonly (readonly [
-  string,
-  (context: Context, config: Config) => Outcome | Promise<Outcome>,
-])[] = [
+type WallChecks = ReturnType<typeof createWallChecks>;
+
+const checksWith = (
+  walls: WallChecks,
+): readonly (readonly [string, (context: Context, config: Config) => Outcome | Promise<Outcome>])[] => [
   ['Node', checkNode],
   ['native addon', checkAddon],
   ['job shim', checkShim],
@@ -56,8 +57,9 @@ const checks: readonly (readonly [
   ['metrics port', (_, config) => checkPort(config, 'metricsListen')],
   ['scheduler', checkScheduler],
   ['clock', checkClock],
-  ['cgroups', checkCgroups],
-  ['bubblewrap', checkBubblewrap],
+  ['sandbox', (context, config) => walls.sandbox(context, config)],
+  ['users of jobs', (context, config) => walls.users(context, config)],
+  ['limits of jobs', (context, config) => walls.limits(context, config)],
   ['systemd', checkSystemd],
   ['accelerators', checkAccelerators],
   ['power source', checkPower],
@@ -65,7 +67,7 @@ const checks: readonly (readonly [
 
 export async function runChecks(context: Context, config: Config): Promise<Check[]> {
   const found: Check[] = [];
-  for (const [name, check] of checks) {
+  for (const [name, check] of checksWith(createWallChecks())) {
     try {
       found.push({ name, ...(await check(context, config)) });
     } catch (error) {
@@ -206,28 +208,6 @@ function checkClock({ clock, root }: Context): Outcome {
   if (nowMs < installedMs - 24 * 3_600_000)
     return warning(`${now} is before flopd was installed here`, 'set the clock (NTP)');
   return ok(now);
-}
-
-function checkCgroups(): Outcome {
-  const unified = readText('/sys/fs/cgroup/cgroup.controllers');
-  const unenforced = 'this build enforces no memory or CPU limit on jobs yet';
-  if (unified !== null) {
-    const has = unified.trim().split(/\s+/);
-    const missing = ['cpu', 'memory', 'pids'].filter((controller) => !has.includes(controller));
-    const can =
-      missing.length === 0 ? 'can limit CPU, memory and processes' : `cannot limit ${missing.join(', ')}`;
-    return note(`version 2; ${can}; ${unenforced}`);
-  }
-  const v1 = ['cpu', 'memory', 'pids'].filter((controller) => existsSync(`/sys/fs/cgroup/${controller}`));
-  if (v1.length === 0) return note(`none mounted; ${unenforced}`);
-  return note(
-    `version 1${existsSync('/sys/fs/cgroup/unified') ? ' (hybrid)' : ''} with ${v1.join(', ')}; ${unenforced}`,
-  );
-}
-
-function checkBubblewrap({ environment }: Context): Outcome {
-  const path = findProgram('bwrap', environment);
-  return note(path === null ? 'not here' : `${path}; this build does not sandbox jobs yet`);
 }
 
 function checkSystemd(): Outcome {

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { parseSimulated } from '../device/simulated.ts';
 import type { Context } from './context.ts';
 import { type Check, runChecks } from './doctor-check.ts';
-import { addConfigFlags, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
 import { addOutputFlag, type OutputFormat, printValue } from './output.ts';
 import { escapeText, padEnd } from './text.ts';
 
@@ -19,6 +19,7 @@ export function define(command: Command, context: Context, finish: (code: number
       'tokenFile',
       'devices.backend',
       'simulate',
+      ...jobKeys,
     ]),
   ).addHelpText(
     'after',

@@ -7,6 +7,9 @@ import type { Context } from './context.ts';
 /** Keys that client verbs take. */
 export const clientKeys = ['scheduler', 'tokenFile', 'stateDir'] as const satisfies readonly ConfigKeyName[];
 
+/** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
+export const jobKeys = configKeyNames.filter((name) => name.startsWith('jobs.'));
+
 function flagOption(name: ConfigKeyName): Option {
   const { flag, argument, help, variable, defaultText } = configKeys[name];
   return new Option(`${flag} <${argument}>`, `${help} (${variable}; default: ${defaultText})`);

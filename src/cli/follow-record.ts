@@ -2,14 +2,17 @@
 // that memory stays bounded whatever length a record declares.
 import { Fault } from '../base/fault.ts';
 import { followKind, type JobView } from '../protocol/api.ts';
+import type { StoredGap } from '../protocol/output-gap.ts';
 
 /** A job view with a 128 KiB command is far below this. */
 const MAX_JOB_BYTES = 16 * 1024 * 1024;
+const MAX_GAP_BYTES = 1024;
 const HEADER_BYTES = 5;
 
 export type FollowRecord =
   | { readonly kind: 'job'; readonly job: JobView }
   | { readonly kind: 'stdout' | 'stderr'; readonly bytes: Uint8Array }
+  | { readonly kind: 'gap'; readonly gap: StoredGap }
   | { readonly kind: 'keepAlive' };
 
 /** Takes the stream in pieces of any size and gives the records that they complete. */
@@ -32,13 +35,16 @@ export function createFollowReader(): FollowReader {
       kind !== followKind.job &&
       kind !== followKind.stdout &&
       kind !== followKind.stderr &&
+      kind !== followKind.gap &&
       kind !== followKind.keepAlive
     ) {
       throw invalid(`unknown record kind ${kind}`);
     }
     if (kind === followKind.job && remaining > MAX_JOB_BYTES) throw invalid(`a job of ${remaining} bytes`);
+    if (kind === followKind.gap && remaining > MAX_GAP_BYTES) throw invalid(`a gap of ${remaining} bytes`);
     if (kind === followKind.keepAlive && remaining !== 0) throw invalid('a keep-alive with content');
-    if (kind === followKind.job && remaining === 0) throw invalid('an empty job');
+    if ((kind === followKind.job || kind === followKind.gap) && remaining === 0)
+      throw invalid(kind === followKind.job ? 'an empty job' : 'an empty gap');
     if (remaining > 0) return null;
     headerLength = 0;
     return kind === followKind.keepAlive ? { kind: 'keepAlive' } : null;
@@ -53,7 +59,9 @@ export function createFollowReader(): FollowReader {
     if (remaining > 0) return null;
     const text = Buffer.concat(parts).toString('utf8');
     parts = [];
-    return { kind: 'job', job: parseJob(text) };
+    return kind === followKind.gap
+      ? { kind: 'gap', gap: parseGap(text) }
+      : { kind: 'job', job: parseJob(text) };
   }
 
   return {
@@ -80,15 +88,31 @@ export function createFollowReader(): FollowReader {
 }
 
 function parseJob(text: string): JobView {
+  const value = parseObject(text, 'a job');
+  if (typeof value.state !== 'string') throw invalid('a job without a state');
+  return value as unknown as JobView;
+}
+
+function parseGap(text: string): StoredGap {
+  const value = parseObject(text, 'a gap');
+  const numbers = [value.fromByte, value.toByte, value.atByte];
+  if (
+    !numbers.every((one) => Number.isSafeInteger(one)) ||
+    (value.stream !== 'stdout' && value.stream !== 'stderr')
+  )
+    throw invalid('a gap without a place');
+  return value as unknown as StoredGap;
+}
+
+function parseObject(text: string, what: string): Record<string, unknown> {
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
-    throw invalid('a job that is not JSON');
+    throw invalid(`${what} that is not JSON`);
   }
-  if (typeof value !== 'object' || value === null || typeof (value as JobView).state !== 'string')
-    throw invalid('a job without a state');
-  return value as JobView;
+  if (typeof value !== 'object' || value === null) throw invalid(`${what} that is no object`);
+  return value as Record<string, unknown>;
 }
 
 function invalid(what: string): Fault {

@@ -6,6 +6,7 @@ import { createBackoff } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import { describeError, Fault } from '../base/fault.ts';
 import type { JobView } from '../protocol/api.ts';
+import { type StoredGap, storedGaps } from '../protocol/output-gap.ts';
 import { isFinalState } from '../protocol/result.ts';
 import { type Client, isPassing, lost } from './client.ts';
 import { createFollowReader } from './follow-record.ts';
@@ -24,6 +25,8 @@ export interface FollowSink {
   stderr(bytes: Uint8Array): Promise<void>;
   /** The job as it is now: at the start and at every change of state. */
   job(job: JobView): void;
+  /** Bytes that are missing, once for each gap; `seenBytes` of its stream have been given before. */
+  gap?(gap: StoredGap, seenBytes: number): void;
   /** The link broke (`problem` in words) or is back (null). Told once per break. */
   link(problem: string | null): void;
 }
@@ -46,6 +49,16 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
   let latest: JobView | null = null;
   let brokenSinceMs: number | null = null;
   let shortEnds = 0;
+  let from = { ...offsets };
+  const toldGaps = new Set<string>();
+
+  /** A gap that is told again after a break, and one before what was asked for, is none. */
+  function tellGap(gap: StoredGap): void {
+    const name = `${gap.stream} ${gap.fromByte}`;
+    if (toldGaps.has(name) || gap.atByte < from[gap.stream]) return;
+    toldGaps.add(name);
+    sink.gap?.(gap, offsets[gap.stream]);
+  }
 
   function linkIsBack(): void {
     if (brokenSinceMs === null) return;
@@ -62,11 +75,14 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
         if (record.kind === 'stdout' || record.kind === 'stderr') {
           await sink[record.kind](record.bytes);
           offsets[record.kind] += record.bytes.length;
+        } else if (record.kind === 'gap') {
+          tellGap(record.gap);
         } else if (record.kind === 'job') {
           // A later attempt writes its output from the start.
           if (latest !== null && latest.epoch > 0 && record.job.epoch > latest.epoch) {
-            offsets.stdout = 0;
-            offsets.stderr = 0;
+            from = { stdout: 0, stderr: 0 };
+            Object.assign(offsets, from);
+            toldGaps.clear();
             latest = record.job;
             sink.job(record.job);
             return;
@@ -87,7 +103,11 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
         const complete =
           offsets.stdout >= (job.result?.stdoutBytes ?? 0) &&
           offsets.stderr >= (job.result?.stderrBytes ?? 0);
-        if (complete || shortEnds >= MAX_SHORT_ENDS) return job;
+        if (complete || job.outputRemoved !== null || shortEnds >= MAX_SHORT_ENDS) {
+          // Some may have become known after their place was passed and the link had broken.
+          for (const gap of storedGaps(job.result?.gaps ?? [])) tellGap(gap);
+          return job;
+        }
         shortEnds += 1;
       }
       problem = `scheduler ${client.url} closed the connection`;

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } from '../config/value.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Context } from './context.ts';
+import { addLimitOptions, type LimitFlags, limitFlags, type Read, readLimitFlags } from './limit-options.ts';
 import { usageFault } from './usage.ts';
 
 type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
@@ -11,7 +12,7 @@ type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['acce
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
-export interface JobFlags {
+export interface JobFlags extends LimitFlags {
   readonly accelerators?: string;
   readonly acceleratorMemory?: string;
   readonly acceleratorPartition?: string;
@@ -28,7 +29,7 @@ export interface JobFlags {
 
 /** Adds the options from which `readSpec` makes a specification. */
 export function addJobOptions(command: Command): Command {
-  return command
+  return addLimitOptions(command)
     .option(
       '--accelerators <N[:MATCH]>',
       'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
@@ -40,7 +41,7 @@ export function addJobOptions(command: Command): Command {
     )
     .option('--accelerator-share', 'may stand on them together with other jobs that say so too')
     .option('--cpus <N>', 'CPU cores (default 1)')
-    .option('--memory <SIZE>', 'memory that is reserved on the node: 4GiB')
+    .option('--memory <SIZE>', 'memory that is reserved on the node, and that it cannot exceed: 4GiB')
     .option('--time-limit <DURATION>', 'longest run time: 90s, 5m, 2h, 1d')
     .option(
       '--env <K=V>',
@@ -85,14 +86,17 @@ export function readSpec(
   const priority = read('--priority', flags.priority, (text) =>
     parseInteger(text, { min: -1000, max: 1000 }, '10'),
   );
+  const limits = readLimitFlags(flags, read);
   return {
     version: 1,
+    ...limits.spec,
     command: [...words],
     environment: readEnvironment(flags.env, context),
     resources: {
       ...(cpus === undefined ? {} : { cpus }),
       ...(memoryBytes === undefined ? {} : { memoryBytes }),
       ...(accelerators === undefined ? {} : { accelerators }),
+      ...limits.resources,
     },
     ...(flags.name === undefined ? {} : { name: flags.name }),
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
@@ -101,8 +105,6 @@ export function readSpec(
     ...(priority === undefined ? {} : { priority }),
   };
 }
-
-type Read = <T>(flag: string, text: string | undefined, parse: (text: string) => T) => T | undefined;
 
 function readAccelerators(flags: JobFlags, read: Read): AcceleratorInput | undefined {
   const asked = read('--accelerators', flags.accelerators, parseAccelerators);
@@ -181,6 +183,7 @@ function readEnvironment(
 }
 
 const specFlags: Readonly<Record<string, string>> = {
+  ...limitFlags,
   command: 'command',
   environment: '--env',
   name: '--name',

@@ -1,6 +1,6 @@
 // Jobs as rows and as fields.
 import type { JobView } from '../protocol/api.ts';
-import type { JobState } from '../protocol/result.ts';
+import type { JobState, Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest } from '../protocol/spec.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
@@ -59,12 +59,6 @@ export function jobColumns(nowMs: number): TableColumn<JobView>[] {
 export function jobFields(job: JobView, nowMs: number): (readonly [string, string])[] {
   const { spec, result } = job;
   const accelerators = spec.resources.accelerators;
-  const limits =
-    result === null
-      ? ''
-      : Object.entries(result.limits)
-          .map(([limit, by]) => `${limit}: ${by}`)
-          .join(', ');
   return [
     [job.state, job.reason],
     ['id', job.id],
@@ -85,6 +79,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
         ...(accelerators === null ? [] : [describeAccelerators(accelerators)]),
         spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
         `priority ${spec.priority}`,
+        ...describeLimits(spec),
       ].join(', '),
     ],
     ['directory', spec.workingDirectory ?? "the job's own workspace"],
@@ -101,11 +96,36 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
             'CPU time',
             `${formatSeconds(result.usage.cpuUserSeconds)} user, ${formatSeconds(result.usage.cpuSystemSeconds)} system`,
           ],
-          ['peak memory', formatBytes(result.usage.maxResidentBytes)],
-          ['limits held by', limits === '' ? ABSENT : limits],
+          ['peak memory', peakMemory(result.usage)],
+          ['peak processes', String(result.usage.processesPeak ?? ABSENT)],
+          ['limits held by', listOf(result.limits)],
+          ['walls', listOf(result.isolation)],
         ] as const)),
     ...(job.cancelRequested && result === null ? [['cancel', 'requested'] as const] : []),
   ];
+}
+
+/** What it asked for besides, only where it did. */
+function describeLimits({ resources, network, outputQuotaBytes }: JobView['spec']): string[] {
+  const { processes, diskReadBytesPerSecond, diskWriteBytesPerSecond } = resources;
+  return [
+    ...(processes === null ? [] : [`at most ${processes} processes`]),
+    ...(diskReadBytesPerSecond === null ? [] : [`${formatBytes(diskReadBytesPerSecond)}/s from disk`]),
+    ...(diskWriteBytesPerSecond === null ? [] : [`${formatBytes(diskWriteBytesPerSecond)}/s to disk`]),
+    ...(outputQuotaBytes === null ? [] : [`${formatBytes(outputQuotaBytes)} of each output`]),
+    ...(network === 'none' ? ['no network'] : []),
+  ];
+}
+
+/** Of all its processes together where a control group counted them, else of the largest. */
+function peakMemory({ memoryPeakBytes, maxResidentBytes }: Usage): string {
+  if (memoryPeakBytes === null) return `${formatBytes(maxResidentBytes)} (its largest process)`;
+  return `${formatBytes(memoryPeakBytes)} (largest process ${formatBytes(maxResidentBytes)})`;
+}
+
+function listOf(words: Readonly<Record<string, string>>): string {
+  const list = Object.entries(words).map(([name, text]) => `${name}: ${text}`);
+  return list.length === 0 ? ABSENT : list.join(', ');
 }
 
 /** `2 accelerators (ascend), 60.0 GiB each, shared`. */

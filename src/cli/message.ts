@@ -1,11 +1,33 @@
 // What commands say about jobs, in one line, on stderr.
 import type { Writable } from 'node:stream';
 import type { JobView } from '../protocol/api.ts';
-import { escapeText, formatDecimal, formatSeconds } from './text.ts';
+import { describeGap, type StoredGap } from '../protocol/output-gap.ts';
+import { escapeText, formatBytes, formatDecimal, formatSeconds } from './text.ts';
 
 /** Writes `flopd: …`; a stderr that nobody reads is no reason to fail. */
 export function say(stream: Writable, message: string): void {
   stream.write(`flopd: ${escapeText(message)}\n`, () => {});
+}
+
+/** `[flopd: 3.20 GB of stdout left out here by its quota of 1 GiB]`, where the reader of the output has come to it. */
+export function sayGap(stream: Writable, gap: StoredGap, seenBytes: number, job: JobView): void {
+  const quota = job.spec.outputQuotaBytes;
+  const why = gap.reason === 'quota' && quota !== null ? ` of ${formatBytes(quota)}` : '';
+  const text = describeGap(gap, seenBytes, (bytes) => formatDecimal(bytes, 'B'));
+  stream.write(`[flopd: ${text}${why}]\n`, () => {});
+}
+
+/** Says which output of an ended job its node has counted and the scheduler never got. */
+export function sayMissing(stream: Writable, job: JobView): void {
+  if (job.result === null || job.outputRemoved !== null) return;
+  for (const [name, counted, stored] of [
+    ['stdout', job.result.stdoutBytes, job.stdoutBytes],
+    ['stderr', job.result.stderrBytes, job.stderrBytes],
+  ] as const) {
+    if (stored >= counted) continue;
+    const missing = formatDecimal(counted - stored, 'B');
+    stream.write(`[flopd: ${missing} of ${name} have not come from its node]\n`, () => {});
+  }
 }
 
 /** How the job ended, e.g. `job job-x failed to start: "nosuch": no such file or directory (ENOENT)`. */

@@ -13,7 +13,7 @@ import { errorExitCode, exitCode, jobExitCode, signalExitCode } from './exit-cod
 import { addConfigFlags, clientKeys, readConfig } from './flags.ts';
 import { followJob } from './follow.ts';
 import { addJobOptions, checkSpec, type JobFlags, readSpec } from './job-options.ts';
-import { describeEnd, describeUsage, say } from './message.ts';
+import { describeEnd, describeUsage, say, sayGap, sayMissing } from './message.ts';
 import { pause, writeOut } from './output.ts';
 
 /** A job that waits longer than this says why. */
@@ -167,6 +167,7 @@ async function follow(
           }
           latest = view;
         },
+        gap: (gap, seenBytes) => sayGap(context.stderr, gap, seenBytes, job),
         link: (problem) =>
           speak(problem === null ? 'connected again' : `${problem}; the job goes on, reconnecting`),
       },
@@ -203,6 +204,7 @@ async function cancelUntilDone(
 }
 
 function reportEnd(context: Context, job: JobView, signal: StopSignal | null, flags: RunFlags): number {
+  sayMissing(context.stderr, job);
   // What a job does by itself needs no word of ours; that its device failed does.
   const isOwn = job.state === 'COMPLETED' || job.state === 'FAILED';
   const quietEnd = isOwn && job.result?.endKind !== 'deviceFault';

@@ -27,6 +27,8 @@ const keys = [
   'readyFile',
   'files.quotaBytes',
   'files.keepMs',
+  'output.keepMs',
+  'output.quotaBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -68,6 +70,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
       files: config.files,
+      retention: config.output,
     });
   } catch (error) {
     throw explainListen(error, config);

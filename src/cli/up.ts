@@ -24,7 +24,7 @@ import { createTextLog } from './daemon-log.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
@@ -53,6 +53,8 @@ const keys = [
   'jobs.cacheBytes',
   'files.quotaBytes',
   'files.keepMs',
+  'output.keepMs',
+  'output.quotaBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -62,7 +64,7 @@ const FAREWELL_DEADLINE_MS = 500;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command.option('--example', 'also run an example job: a matrix product of known size');
-  addConfigFlags(command, keys).addHelpText(
+  addConfigFlags(command, [...keys, ...jobKeys]).addHelpText(
     'after',
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
@@ -135,6 +137,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
     files: config.files,
+    retention: config.output,
   });
 }
 

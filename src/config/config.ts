@@ -4,6 +4,7 @@
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
+import type { LimitMode, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -49,9 +50,22 @@ export interface Config {
     /** Null: kernel messages are not read. */
     readonly kernelLog: string | null;
   };
-  readonly jobs: { readonly cacheBytes: number };
   /** The scheduler's store of files. */
   readonly files: { readonly quotaBytes: number; readonly keepMs: number };
+  /** What holds for every job of the node (job/containment/). */
+  readonly jobs: {
+    readonly sandbox: SandboxMode;
+    readonly limits: LimitMode;
+    readonly user: UserMode;
+    readonly userRange: UserRange;
+    readonly processes: number;
+    readonly readPaths: readonly string[];
+    readonly writePaths: readonly string[];
+    readonly outputQuotaBytes: number;
+    readonly cacheBytes: number;
+  };
+  /** How long, and how much, of the output of jobs the scheduler keeps. */
+  readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -123,8 +137,19 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       retestMs: take('devices.retestMs'),
       kernelLog: take('devices.kernelLog'),
     },
-    jobs: { cacheBytes: take('jobs.cacheBytes') },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
+    jobs: {
+      sandbox: take('jobs.sandbox'),
+      limits: take('jobs.limits'),
+      user: take('jobs.user'),
+      userRange: take('jobs.userRange'),
+      processes: take('jobs.processes'),
+      readPaths: take('jobs.readPaths'),
+      writePaths: take('jobs.writePaths'),
+      outputQuotaBytes: take('jobs.outputQuotaBytes'),
+      cacheBytes: take('jobs.cacheBytes'),
+    },
+    output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -2,6 +2,8 @@
 // `--help`, `flopd config init` and the README's table all come from here.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { fileKeys } from './file-keys.ts';
+import { jobKeys } from './job-keys.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import {
   type Address,
@@ -56,10 +58,8 @@ const TOOL_PERIOD = { min: 1000, max: 600_000 };
 const DEFAULT_TOOL_PERIOD_MS = 5000;
 const RETEST = { min: 1000, max: 86_400_000 };
 const DEFAULT_RETEST_MS = 60_000;
-const FILES_BYTES = { min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER };
-const DEFAULT_FILES_BYTES = 20 * 1024 ** 3;
-const FILES_KEEP = { min: 60_000, max: 366 * 86_400_000 };
-const DEFAULT_FILES_KEEP_MS = 7 * 86_400_000;
+const KEEP = { min: 1000, max: 3650 * 86_400_000 };
+const DEFAULT_KEEP_MS = 30 * 86_400_000;
 const DEFAULT_KERNEL_LOG = '/dev/kmsg';
 
 const text = (value: string | null): string => value ?? '';
@@ -250,38 +250,29 @@ export const configKeys = {
     parse: (value, context) => (value === 'none' ? null : parsePath(value, context)),
     format: (value) => value ?? 'none',
   }),
-  'jobs.cacheBytes': key<number>({
-    flag: '--job-cache',
-    argument: 'SIZE',
-    variable: 'FLOPD_JOBS_CACHE',
-    help: 'disk that the node may use for inputs that jobs share, and for outputs on their way to the scheduler',
-    defaultText: '20GiB',
-    example: '20GiB',
-    fallback: () => DEFAULT_FILES_BYTES,
-    parse: (value) => parseBytes(value, FILES_BYTES),
-    format: String,
-  }),
-  'files.quotaBytes': key<number>({
-    flag: '--files-quota',
-    argument: 'SIZE',
-    variable: 'FLOPD_FILES_QUOTA',
-    help: "disk that the scheduler's store of inputs and outputs may use",
-    defaultText: '20GiB',
-    example: '20GiB',
-    fallback: () => DEFAULT_FILES_BYTES,
-    parse: (value) => parseBytes(value, FILES_BYTES),
-    format: String,
-  }),
-  'files.keepMs': key<number>({
-    flag: '--files-keep',
+  ...jobKeys,
+  ...fileKeys,
+  'output.keepMs': key<number>({
+    flag: '--output-keep',
     argument: 'DURATION',
-    variable: 'FLOPD_FILES_KEEP',
-    help: 'how long the scheduler keeps outputs after the end of their job, and inputs after their last use',
-    defaultText: formatDuration(DEFAULT_FILES_KEEP_MS),
-    example: formatDuration(DEFAULT_FILES_KEEP_MS),
-    fallback: () => DEFAULT_FILES_KEEP_MS,
-    parse: (value) => parseDurationMs(value, FILES_KEEP, true),
+    variable: 'FLOPD_OUTPUT_KEEP',
+    help: 'how long the scheduler keeps the output of a job after its end',
+    defaultText: formatDuration(DEFAULT_KEEP_MS),
+    example: formatDuration(DEFAULT_KEEP_MS),
+    fallback: () => DEFAULT_KEEP_MS,
+    parse: (value) => parseDurationMs(value, KEEP, true),
     format: formatDuration,
+  }),
+  'output.quotaBytes': key<number | null>({
+    flag: '--output-quota',
+    argument: 'SIZE',
+    variable: 'FLOPD_OUTPUT_QUOTA',
+    help: 'most output that the scheduler keeps of all jobs together; that of the job that ended first goes first',
+    defaultText: 'no limit but the disk',
+    example: '100GiB',
+    fallback: () => null,
+    parse: (value) => parseBytes(value, { min: 1024 * 1024, max: Number.MAX_SAFE_INTEGER }),
+    format: (value) => (value === null ? '' : String(value)),
   }),
   'log.level': key<LogLevel>({
     flag: '--log-level',

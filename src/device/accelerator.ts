@@ -102,6 +102,8 @@ export interface DeviceGrant {
   readonly environment: Readonly<Record<string, string>>;
   /** Absolute paths of device nodes, control nodes included. */
   readonly deviceNodes: readonly string[];
+  /** The node of some device is not known, so that these are not all that the job needs. */
+  readonly nodesUnknown?: boolean;
 }
 
 export type Level = 'hardware' | 'captures' | 'bestEffort';

@@ -17,5 +17,6 @@ export function grantOf(members: readonly Member[], present: readonly Vendor[]):
     Object.assign(environment, grant.environment);
     for (const node of grant.deviceNodes) deviceNodes.add(node);
   }
-  return { environment, deviceNodes: [...deviceNodes] };
+  const nodesUnknown = members.some(({ reading }) => reading.nodeNumber === null);
+  return { environment, deviceNodes: [...deviceNodes], ...(nodesUnknown ? { nodesUnknown } : {}) };
 }

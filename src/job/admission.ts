@@ -18,6 +18,8 @@ export interface NodeState {
   readonly heldMemoryBytes: number;
   /** Null where the node grants no devices. */
   readonly devices: DeviceState | null;
+  /** Why the walls or limits that it needs cannot stand here (job/containment/), or null. */
+  readonly walls: Refusal | null;
   /** Attempts held in any phase. */
   readonly held: number;
   /** Why the agent takes no new jobs, or null. */
@@ -51,6 +53,7 @@ export function decideAdmission(order: StartOrder, node: NodeState): Refusal | n
   if (problem !== null) return refuse('JOB_EXECUTOR_BROKEN', problem);
   const misfit = refuseMisfit(order, node.devices !== null);
   if (misfit !== null) return misfit;
+  if (node.walls !== null) return node.walls;
   if (cpuHundredths > node.cpuHundredths)
     return refuse(
       'JOB_CPUS_EXCEED_NODE',

@@ -20,6 +20,16 @@ export interface Stop {
 export interface Granted {
   readonly environment: Readonly<Record<string, string>>;
   readonly deviceNodes: readonly string[];
+  /** The node of some device is not known, so that these are not all that the job needs. */
+  readonly nodesUnknown?: boolean | undefined;
+}
+
+/** How an attempt is walled in and limited, as its result tells it. */
+export interface Walled {
+  /** The attempt's own user; null for the agent's. */
+  readonly userId: number | null;
+  readonly limits: Readonly<Record<string, string>>;
+  readonly isolation: Readonly<Record<string, string>>;
 }
 
 export interface Attempt {
@@ -31,6 +41,8 @@ export interface Attempt {
   readonly bootId: string | null;
   /** Null where the node has no devices, so that there is nothing to give or to hide. */
   readonly granted: Granted | null;
+  /** Null where it is not known: its order was lost, or an earlier build took it. */
+  walled: Walled | null;
   phase: 'accepted' | 'running' | 'ended';
   /** Resolves when the order is on disk; false if it could not be. */
   durable: Promise<boolean>;
@@ -64,6 +76,12 @@ const text = z.string().max(1024);
 const grantedSchema = z.strictObject({
   environment: z.record(z.string(), z.string()),
   deviceNodes: z.array(z.string()),
+  nodesUnknown: z.boolean().optional(),
+});
+const walledSchema = z.strictObject({
+  userId: z.number().int().nullable(),
+  limits: z.record(z.string(), z.string()),
+  isolation: z.record(z.string(), z.string()),
 });
 export const journalRecordSchema = z.discriminatedUnion('kind', [
   z.strictObject({
@@ -71,6 +89,7 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
     order: startOrderSchema,
     bootId: text,
     granted: grantedSchema.optional(),
+    walled: walledSchema.optional(),
   }),
   z.strictObject({
     kind: z.literal('stop'),
@@ -86,13 +105,16 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
 ]);
 export type JournalRecord = z.output<typeof journalRecordSchema>;
 
+export type NewAttempt = Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId' | 'granted'> &
+  Partial<Pick<Attempt, 'walled'>>;
+
 export interface Book {
   find(jobId: string, epoch: number): Attempt | null;
   attempts(): Iterable<Attempt>;
   /** Attempts with a result, in the order of their ends. */
   ended(): Iterable<Attempt>;
   size(): number;
-  add(attempt: Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId' | 'granted'>): Attempt;
+  add(attempt: NewAttempt): Attempt;
   /** First writer wins; false for a later one. */
   setResult(attempt: Attempt, result: JobResult): boolean;
   /** The attempt is over: forgotten, but for its name. */
@@ -135,13 +157,14 @@ export function createBook(): Book {
     ended: () => ended.values(),
     size: () => attempts.size,
 
-    add({ jobId, epoch, order, bootId, granted }) {
+    add({ jobId, epoch, order, bootId, granted, walled = null }) {
       const attempt: Attempt = {
         jobId,
         epoch,
         order,
         bootId,
         granted,
+        walled,
         phase: 'accepted',
         durable: DURABLE,
         stop: null,
@@ -200,8 +223,8 @@ export function createBook(): Book {
         list.push([jobId, epoch, code, message]);
       if (list.length > 0) yield { kind: 'closed', list };
       for (const attempt of attempts.values()) {
-        const { order, bootId, granted, stop } = attempt;
-        if (order !== null && bootId !== null) yield acceptedRecord(order, bootId, granted);
+        const { order, bootId, stop } = attempt;
+        if (order !== null && bootId !== null) yield acceptedRecord(attempt, order, bootId);
         if (stop !== null) yield stopRecord(attempt, stop);
       }
       for (const { jobId, epoch, result, acknowledged } of ended.values()) {
@@ -213,18 +236,31 @@ export function createBook(): Book {
   return book;
 }
 
-export function acceptedRecord(order: StartOrder, bootId: string, granted: Granted | null): JournalRecord {
+export function acceptedRecord(
+  { granted, walled }: Pick<Attempt, 'granted' | 'walled'>,
+  order: StartOrder,
+  bootId: string,
+): JournalRecord {
   // Left out where there is nothing in it, so that earlier builds can read the journals of hosts without devices.
-  return { kind: 'accepted', order, bootId, ...(granted === null ? {} : { granted: copyOf(granted) }) };
+  return {
+    kind: 'accepted',
+    order,
+    bootId,
+    ...(granted === null ? {} : { granted: copyOf(granted) }),
+    ...(walled === null
+      ? {}
+      : { walled: { ...walled, limits: { ...walled.limits }, isolation: { ...walled.isolation } } }),
+  };
 }
 
 export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Stop): JournalRecord {
   return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
 }
 
-const copyOf = ({ environment, deviceNodes }: Granted) => ({
+const copyOf = ({ environment, deviceNodes, nodesUnknown }: Granted) => ({
   environment: { ...environment },
   deviceNodes: [...deviceNodes],
+  ...(nodesUnknown === true ? { nodesUnknown } : {}),
 });
 
 const DURABLE = Promise.resolve(true);
@@ -232,10 +268,10 @@ const DURABLE = Promise.resolve(true);
 function apply(book: Book, record: JournalRecord, raw: unknown): void {
   switch (record.kind) {
     case 'accepted': {
-      const { order, bootId, granted = null } = record;
+      const { order, bootId, granted = null, walled = null } = record;
       if (book.find(order.jobId, order.epoch) !== null || book.closed(order.jobId, order.epoch) !== null)
         return;
-      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId, granted });
+      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId, granted, walled });
       return;
     }
     case 'stop': {

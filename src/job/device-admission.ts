@@ -36,8 +36,8 @@ export interface DeviceState {
 /** Null where there is nothing to give or to hide. Throws what `grant` throws. */
 export function grantFor(devices: JobDevices | undefined, ids: readonly string[]): Granted | null {
   if (devices === undefined) return null;
-  const { environment, deviceNodes } = devices.grant(ids);
-  return Object.keys(environment).length + deviceNodes.length === 0 ? null : { environment, deviceNodes };
+  const granted = devices.grant(ids);
+  return Object.keys(granted.environment).length + granted.deviceNodes.length === 0 ? null : granted;
 }
 
 const refuse = (code: string, message: string): Refusal => ({ code, message });

@@ -30,6 +30,20 @@ export function buildEnvironment(
     FLOPD_NODE_ID: nodeId,
     FLOPD_EPOCH: String(order.epoch),
     FLOPD_METER_FILE: join(folder, jobFile.meter),
+    ...arrayEnvironment(order),
     ...(order.devices.length === 0 ? {} : { FLOPD_DEVICES: order.devices.join(',') }),
+  };
+}
+
+/** Which of its array the job is, for a program that takes its share of the work by it. */
+function arrayEnvironment({ array, spec }: StartOrder): Record<string, string> {
+  if (array === null) return {};
+  const { first, last } = spec.array ?? { first: array.index, last: array.index };
+  return {
+    FLOPD_ARRAY_ID: array.id,
+    FLOPD_ARRAY_INDEX: String(array.index),
+    FLOPD_ARRAY_SIZE: String(array.size),
+    FLOPD_ARRAY_FIRST: String(first),
+    FLOPD_ARRAY_LAST: String(last),
   };
 }

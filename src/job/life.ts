@@ -2,6 +2,7 @@
 // result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { hundredthsOf } from './admission.ts';
@@ -9,6 +10,7 @@ import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
 import {
+  type Containment,
   type ExecutionEvents,
   type Executor,
   jobFile,
@@ -28,6 +30,8 @@ import type { JobsOptions } from './supervisor.ts';
 const REMOVALS_MAX = 2;
 
 export interface Life {
+  /** Decides its walls and limits, as this user (null: the agent's). */
+  wall(attempt: Attempt, userId: number | null): void;
   /** Makes the folder of an attempt. Throws the system's error. */
   prepare(attempt: Attempt): void;
   /** Makes its workspace, which may be done while its intent is on the way to the disk. */
@@ -131,10 +135,23 @@ export function createLife(options: LifeOptions): Life {
     const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
-    const { jobId, epoch, order, stop, granted } = attempt;
-    const workspace = join(folderOf(attempt), jobFile.workspace);
-    const facts = { jobId, epoch, nodeId, order, granted, end, stop, meter, energy, outputs, workspace };
-    const result = settleJob(facts);
+    const { jobId, epoch, order, stop, granted, walled } = attempt;
+    const outputQuotaBytes = order === null ? null : quotaOf(order.spec.outputQuotaBytes);
+    const result = settleJob({
+      jobId,
+      epoch,
+      nodeId,
+      order,
+      granted,
+      walled,
+      outputQuotaBytes,
+      end,
+      stop,
+      meter,
+      energy,
+      outputs,
+      workspace: join(folderOf(attempt), jobFile.workspace),
+    });
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
     await journalled({ kind: 'result', result }, 'result.written');
@@ -181,7 +198,7 @@ export function createLife(options: LifeOptions): Life {
     );
     const workingDirectory = order.spec.workingDirectory ?? join(folder, jobFile.workspace);
     const deviceNodes = granted?.deviceNodes ?? [];
-    const { disconnect, outputQuotaBytes } = order.spec;
+    const { disconnect } = order.spec;
     return {
       jobId,
       epoch,
@@ -191,10 +208,26 @@ export function createLife(options: LifeOptions): Life {
       workingDirectory,
       deviceNodes,
       bootId,
-      containment: noContainment,
-      outputQuotaBytes,
+      containment: contain(attempt, attempt.walled?.userId ?? null),
+      outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
       leaseMs: disconnect.policy === 'stop' ? disconnect.afterMs : null,
+      after: [],
     };
+  }
+
+  /** The containment of an attempt that is about to start; what its result will tell of it is kept. */
+  function contain(attempt: Attempt, userId: number | null): Containment {
+    const { order, granted } = attempt;
+    if (options.walls === undefined || order === null) return noContainment;
+    const containment = options.walls.contain(order, folderOf(attempt), granted, userId);
+    const { limits, isolation } = containment;
+    attempt.walled ??= { userId, limits, isolation };
+    return containment;
+  }
+
+  function quotaOf(asked: number | null): number | null {
+    const node = options.walls?.outputQuotaBytes ?? null;
+    return asked === null || node === null ? (asked ?? node) : Math.min(asked, node);
   }
 
   function prepare(attempt: Attempt): void {
@@ -277,6 +310,9 @@ export function createLife(options: LifeOptions): Life {
   }
 
   return {
+    wall(attempt, userId) {
+      contain(attempt, userId);
+    },
     prepare,
     prepareWorkspace,
     folderOf,
@@ -309,9 +345,11 @@ export function createLife(options: LifeOptions): Life {
         launch(attempt);
         return;
       }
-      const start = stop === null ? requestFor(attempt) : null;
-      const request = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
-      attempt.execution = executor.recover(request, eventsFor(attempt));
+      const request = stop === null ? requestFor(attempt) : null;
+      // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
+      const start = request !== null && isWalledAs(attempt, request.containment) ? request : null;
+      const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
+      attempt.execution = executor.recover(recovery, eventsFor(attempt));
       if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
     },
 
@@ -335,4 +373,8 @@ export function createLife(options: LifeOptions): Life {
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };
+}
+
+function isWalledAs({ walled }: Attempt, { limits, isolation }: Containment): boolean {
+  return walled === null || isDeepStrictEqual([walled.limits, walled.isolation], [limits, isolation]);
 }

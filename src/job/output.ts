@@ -76,6 +76,12 @@ export async function readMeter(folder: string): Promise<MeterReading | string |
   }
 }
 
+/** The user that an attempt's workspace belongs to; null where it is the agent's own, or there is none. */
+export function ownerOf(folder: string): number | null {
+  const uid = lstatSync(join(folder, jobFile.workspace), { throwIfNoEntry: false })?.uid;
+  return uid === undefined || uid === process.getuid?.() ? null : uid;
+}
+
 /**
  * Removes the folder of an attempt, off the event loop: a file system that is busy can hold an rmdir for long. By the
  * addon in one step; without it by Node's walk. Neither follows a link.

@@ -34,6 +34,7 @@ import {
   type Stop,
   stopRecord,
 } from './book.ts';
+import type { Walls } from './containment/walls.ts';
 import {
   type DeviceState,
   grantFor,
@@ -48,7 +49,7 @@ import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife, type Life } from './life.ts';
-import { readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+import { ownerOf, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
 import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
@@ -70,6 +71,8 @@ export interface JobsOptions {
   readonly environment: Readonly<Record<string, string>>;
   /** The node's devices; without them it grants none and hides none. */
   readonly devices?: JobDevices;
+  /** How jobs are walled in and limited; without it they are not. */
+  readonly walls?: Walls;
   /** Null or none: folders are removed by Node. */
   readonly native?: Native | null;
   readonly clock: Clock;
@@ -144,6 +147,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       heldCpuHundredths: life.heldCpuHundredths(),
       heldMemoryBytes: life.heldMemoryBytes(),
       devices: deviceState(order),
+      walls: options.walls?.refuse(order) ?? null,
       held: book.size(),
       draining: options.draining?.() ?? null,
       diskProblem: journal.problem(),
@@ -208,7 +212,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       const code = hasGone ? 'JOB_DEVICE_UNKNOWN' : 'JOB_DEVICE_GRANT_FAILED';
       return refuse(jobId, epoch, code, `its devices cannot be granted: ${describeError(error)}`);
     }
+    const user = options.walls?.chooseUser(heldUsers(book)) ?? { userId: null };
+    if ('code' in user) return refuse(jobId, epoch, user.code, user.message);
     const attempt = book.add({ jobId, epoch, order, bootId, granted });
+    life.wall(attempt, user.userId);
     try {
       life.prepare(attempt);
     } catch (error) {
@@ -220,7 +227,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       );
     }
     life.hold(attempt);
-    const written = journal.append(acceptedRecord(order, bootId, granted));
+    const written = journal.append(acceptedRecord(attempt, order, bootId));
     attempt.durable = written.then(
       () => true,
       () => false,
@@ -303,6 +310,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   }
 
   recoverAll(book, life, jobsFolder, options.native ?? null, log);
+  options.walls?.sweep((name) => isOver(book, name));
 
   return {
     start,
@@ -374,6 +382,22 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   };
 }
 
+/** Of `JOB.EPOCH`: known here, and ended. Groups of other agents on this host are none of ours. */
+function isOver(book: Book, name: string): boolean {
+  const at = name.lastIndexOf('.');
+  const jobId = name.slice(0, at);
+  const epoch = Number(name.slice(at + 1));
+  return (book.find(jobId, epoch)?.result ?? book.closed(jobId, epoch)) !== null;
+}
+
+/** Users of attempts whose folders are still there. */
+function heldUsers(book: Book): ReadonlySet<number> {
+  const held = new Set<number>();
+  for (const { walled } of book.attempts())
+    if (walled !== null && walled.userId !== null) held.add(walled.userId);
+  return held;
+}
+
 /** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
 function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native | null, log: Log): void {
   for (const entry of readdirSync(jobsFolder)) {
@@ -385,7 +409,9 @@ function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native |
     if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
     if (book.closed(jobId, epoch) === null) {
       log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      book.add({ jobId, epoch, order: null, bootId: null, granted: null });
+      const userId = ownerOf(join(jobsFolder, entry));
+      const walled = userId === null ? null : { userId, limits: {}, isolation: {} };
+      book.add({ jobId, epoch, order: null, bootId: null, granted: null, walled });
     } else
       void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
         log.warn({ err: error }, 'old folder stays'),

@@ -1,11 +1,15 @@
 // The scheduler's HTTP API, version 1, as its clients (command line, dashboard) and its server see it.
 //
-//   POST /v1/jobs                 body: job specification            201 JobView
-//   GET  /v1/jobs?state=&limit=                                      {jobs: JobView[]}   newest first
-//   GET  /v1/jobs/ID              ID or an unambiguous start of one  JobView
+//   POST /v1/jobs                 body: job specification            201 JobView; of an array ArrayView
+//   GET  /v1/jobs?state=&limit=&array=&grouped=                      {jobs: JobView[]}   newest first, see below
+//   GET  /v1/jobs/ID              ID or an unambiguous start of one; arr-ID.N of an array's job N   JobView
 //   POST /v1/jobs/ID/cancel       body: {reason?: string}            JobView
 //   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
-//   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N            the bytes stored so far
+//   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N&attempt=N  the bytes stored so far
+//   GET  /v1/jobs/ID/outputs?attempt=N&since=MS                      OutputsView
+//   GET  /v1/arrays/ID                                               ArrayView
+//   GET  /v1/arrays/ID/members?indices=0-9,12                        {members: MemberView[]}   at most 1000
+//   POST /v1/arrays/ID/cancel     body: {reason?: string}            ArrayView
 //   GET  /v1/nodes                                                   {nodes: NodeView[], fleet: FleetTotals}
 //   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
@@ -16,18 +20,22 @@
 //
 // All of /v1 but overview and enrol needs `Authorization: Bearer TOKEN`. A failure is 4xx or 5xx with ErrorView.
 //
+// Jobs of an array: with `array=arr-ID` only its own, by index. With `grouped=true` those of one array that are in the
+// same state are one JobView with `members`, but for those with a node, which stand alone.
+//
 // Follow records: u8 kind, u32 length (big endian), payload. Kind 0: JobView as JSON, sent at the start and on
-// every change of state; 1: stdout bytes; 2: stderr bytes; 3: empty, keeps the connection alive. After the final
-// JobView and the last output byte the server ends the response.
+// every change of state; 1: stdout bytes; 2: stderr bytes; 3: empty, keeps the connection alive; 4: StoredGap as
+// JSON, where bytes are missing: before the byte at `atByte` of its stream, or later where it became known later.
+// After the final JobView and the last output byte the server ends the response.
 import * as z from 'zod';
 import type { Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
-import type { JobResult, JobState } from './result.ts';
+import type { EndKind, FinalState, JobResult, JobState } from './result.ts';
 import type { JobSpec } from './spec.ts';
 
-export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3 } as const;
+export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3, gap: 4 } as const;
 
 export interface JobView {
   readonly id: string;
@@ -47,10 +55,77 @@ export interface JobView {
   readonly startedAt: string | null;
   readonly endedAt: string | null;
   readonly result: JobResult | null;
+  /** Which of its array it is; null for a job of its own. */
+  readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
+  /** Indices (`0-9,12`) of the jobs that this one stands for, in a list with `grouped`; null for itself alone. */
+  readonly members: string | null;
+  /** How often it was started again after an attempt that its retry policy names. */
+  readonly retries: number;
+  /** What became of the attempts before the present one, oldest first, at most the last 20. */
+  readonly attempts: readonly AttemptView[];
+  /** When it is started again at the earliest; null where nothing holds it back. */
+  readonly notBefore: string | null;
   /** Output bytes that the scheduler holds. */
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** Why its output is not kept any more, in words; null where it is. */
+  readonly outputRemoved: string | null;
 }
+
+/** What the scheduler has of one attempt's output. */
+export interface OutputsView {
+  readonly attempt: number;
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+  /** Where in each stream what came since the given time begins, to about a second; null where none was given. */
+  readonly since: { readonly stdout: number; readonly stderr: number } | null;
+  readonly removed: string | null;
+}
+
+export interface AttemptView {
+  readonly epoch: number;
+  readonly node: { readonly id: string; readonly name: string };
+  readonly state: FinalState;
+  readonly endKind: EndKind;
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+  readonly cause: string;
+  readonly startedAt: string | null;
+  readonly endedAt: string | null;
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+}
+
+export interface ArrayView {
+  readonly id: string;
+  readonly name: string | null;
+  /** One sentence: how many of its jobs stand how, and why those that wait do. */
+  readonly reason: string;
+  readonly spec: JobSpec;
+  readonly size: number;
+  readonly counts: Readonly<Record<JobState, number>>;
+  /** Indices (`0-9,12`) of the jobs in each state; states without any are left out. */
+  readonly indices: Readonly<Partial<Record<JobState, string>>>;
+  readonly submittedAt: string;
+  /** All have ended. */
+  readonly ended: boolean;
+}
+
+/** A job of an array, in short. */
+export interface MemberView {
+  readonly index: number;
+  readonly id: string;
+  readonly state: JobState;
+  readonly reason: string;
+  readonly epoch: number;
+  readonly endKind: EndKind | null;
+  readonly exitCode: number | null;
+  readonly signal: number | null;
+  readonly stdoutBytes: number;
+  readonly stderrBytes: number;
+}
+/** Members that one request may ask for. */
+export const MAX_MEMBERS_ASKED = 1000;
 
 /** The host's present figures, built from one telemetry window. Numbers are null where absent; see `absent`. */
 export interface HostView {

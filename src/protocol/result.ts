@@ -69,6 +69,8 @@ export const endKinds = [
   'disconnected',
 ] as const;
 
+export type EndKind = (typeof endKinds)[number];
+
 /** Bytes of a stream that the job wrote and that are not kept: from and to are offsets in what it wrote. */
 export const outputGapSchema = z.strictObject({
   stream: z.enum(['stdout', 'stderr']),

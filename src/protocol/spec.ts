@@ -124,7 +124,10 @@ export const retrySchema = z.strictObject({
 export const dependencySchema = z.strictObject({
   /** A job, or an array of jobs: then all of them. */
   job: z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/, 'must be the id of a job or array'),
-  /** completed: with exit code 0 · failed: in any other way · ended: in any way */
+  /**
+   * completed: with exit code 0 · failed: in any other way · ended: in any way. Of an array: all of its jobs completed ·
+   * all ended, at least one of them otherwise · all ended.
+   */
   condition: z.enum(['completed', 'failed', 'ended']).default('completed'),
 });
 

@@ -7,13 +7,18 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import {
+  type ArrayView,
   drainRequestSchema,
   enrolRequestSchema,
+  MAX_MEMBERS_ASKED,
+  type OutputsView,
   type OverviewView,
   resumeRequestSchema,
 } from '../protocol/api.ts';
+import { parseIndices } from '../protocol/array.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
+import { arrayView, groupedRows, memberViews } from './array-view.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
@@ -23,10 +28,10 @@ import type { Fleet } from './fleet.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
 import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writeHead } from './http.ts';
+import { ambiguous, findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { OutputStore } from './output.ts';
-import type { Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
@@ -38,8 +43,9 @@ export const MAX_FOLLOWERS = 4096;
 const JOBS_LISTED = 100;
 const MAX_JOBS_LISTED = 10_000;
 const OUTPUT_PIECE_BYTES = 64 * 1024;
-/** Ids named when a prefix fits several jobs. */
-const AMBIGUOUS_SHOWN = 5;
+/** Furthest stamp that a Date can show. */
+const MAX_STAMP_MS = 8.64e15;
+const nothing = { stdoutBytes: 0, stderrBytes: 0 };
 
 const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
 const streamSchema = z.enum(['stdout', 'stderr']);
@@ -50,7 +56,6 @@ export interface ApiParts {
   readonly version: string;
   readonly listenHost: string;
   readonly queue: Queue;
-  readonly placement: Placement;
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
@@ -99,6 +104,10 @@ export function createApi(
     { method: 'POST', path: /^\/v1\/jobs\/([^/]+)\/cancel$/, handle: cancel },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/follow$/, handle: followJob },
     { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/output$/, handle: readOutput },
+    { method: 'GET', path: /^\/v1\/jobs\/([^/]+)\/outputs$/, handle: showOutputs },
+    { method: 'GET', path: /^\/v1\/arrays\/([^/]+)$/, handle: showArray },
+    { method: 'GET', path: /^\/v1\/arrays\/([^/]+)\/members$/, handle: showMembers },
+    { method: 'POST', path: /^\/v1\/arrays\/([^/]+)\/cancel$/, handle: cancelArray },
     {
       method: 'GET',
       path: /^\/v1\/nodes$/,
@@ -122,34 +131,71 @@ export function createApi(
   async function submit({ request, response }: Call): Promise<void> {
     const spec = await readBody(request, jobSpecSchema);
     await parts.files.requireInputs(spec);
-    answerJson(response, 201, await view(await dispatcher.submit(spec)));
+    const job = await dispatcher.submit(spec);
+    answerJson(response, 201, job.array === null ? await view(job) : viewOfArray(job.array.id));
   }
 
   async function listJobs({ response, query }: Call): Promise<void> {
     const asked = query.get('state');
     const state = asked === null ? null : namedState(asked);
     const limit = queryInteger(query, 'limit', JOBS_LISTED, MAX_JOBS_LISTED);
-    const jobs = queue.jobs(state === null ? { limit } : { state, limit });
+    const filter = state === null ? { limit } : { state, limit };
+    const array = query.get('array');
+    const rows =
+      query.get('grouped') === 'true' && array === null
+        ? groupedRows(filter, queue)
+        : queue
+            .jobs(array === null ? filter : { ...filter, array: findArray(array, queue).id })
+            .map((job) => ({ job, members: null }));
     // One by one: specifications may be long, and the list must not be in memory twice.
     writeHead(response, 200, 'application/json; charset=utf-8');
     response.write('{"jobs":[');
-    for (const [place, job] of jobs.entries()) {
-      const text = JSON.stringify(await view(job));
+    let between = '';
+    for (const { job, members } of rows) {
+      const text = between + JSON.stringify(await jobView(job, parts, members));
+      between = ',';
       if (response.destroyed) return;
-      if (!response.write(place === 0 ? text : `,${text}`)) await drained(response);
+      if (!response.write(text)) await drained(response);
     }
     response.end(']}');
   }
 
   async function showJob({ response, name }: Call): Promise<void> {
-    answerJson(response, 200, await view(findJob(name)));
+    answerJson(response, 200, await view(findJob(name, queue)));
   }
 
   async function cancel({ request, response, name }: Call): Promise<void> {
     const { reason } = await readBody(request, cancelSchema);
-    const job = await dispatcher.cancel(findJob(name).id, 'user', reason);
+    const job = await dispatcher.cancel(findJob(name, queue).id, 'user', reason);
     // 202: the wish is not on disk yet.
     answerJson(response, queue.failure() === null ? 200 : 202, await view(job));
+  }
+
+  function viewOfArray(id: string): ArrayView {
+    const answer = arrayView(id, parts);
+    if (answer === null) throw new Fault('API_NOT_FOUND', `there is no array "${shown(id)}"`);
+    return answer;
+  }
+
+  function showArray({ response, name }: Call): void {
+    answerJson(response, 200, viewOfArray(findArray(name, queue).id));
+  }
+
+  async function showMembers({ response, query, name }: Call): Promise<void> {
+    const { id } = findArray(name, queue);
+    const indices = parseIndices(query.get('indices') ?? '', MAX_MEMBERS_ASKED);
+    if (indices === null)
+      throw new Fault('API_INVALID', `must be at most ${MAX_MEMBERS_ASKED} indices, as 0-9,12`, {
+        field: 'indices',
+      });
+    answerJson(response, 200, { members: await memberViews(id, indices, parts) });
+  }
+
+  async function cancelArray({ request, response, name }: Call): Promise<void> {
+    const { reason } = await readBody(request, cancelSchema);
+    const { id } = findArray(name, queue);
+    await dispatcher.cancelArray(id, 'user', reason);
+    answerJson(response, queue.failure() === null ? 200 : 202, viewOfArray(id));
   }
 
   async function followJob({ request, response, query, name }: Call): Promise<void> {
@@ -157,7 +203,7 @@ export function createApi(
       stdout: queryInteger(query, 'stdout', 0, Number.MAX_SAFE_INTEGER),
       stderr: queryInteger(query, 'stderr', 0, Number.MAX_SAFE_INTEGER),
     };
-    const job = findJob(name);
+    const job = findJob(name, queue);
     if (parts.watchers.count >= MAX_FOLLOWERS) {
       throw new Fault('API_BUSY', `${MAX_FOLLOWERS} clients follow jobs already`, {
         remedy: 'try again later',
@@ -171,18 +217,34 @@ export function createApi(
   async function readOutput({ response, query, name }: Call): Promise<void> {
     const stream = namedStream(query.get('stream') ?? 'stdout');
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
-    const job = findJob(name);
-    const lengths =
-      job.epoch === 0 ? { stdoutBytes: 0, stderrBytes: 0 } : await output.lengths(job.id, job.epoch);
+    const job = findJob(name, queue);
+    const attempt = namedAttempt(query, job);
+    const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
     const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
     writeHead(response, 200, 'application/octet-stream', { 'Content-Length': Math.max(0, end - offset) });
     for (let at = offset; at < end && !response.destroyed; ) {
-      const bytes = await output.read(job.id, job.epoch, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
+      const bytes = await output.read(job.id, attempt, stream, at, Math.min(OUTPUT_PIECE_BYTES, end - at));
       if (bytes.length === 0) throw new Error(`output of ${job.id} is shorter than it was`);
       at += bytes.length;
       if (!response.write(bytes)) await drained(response);
     }
     response.end();
+  }
+
+  async function showOutputs({ response, query, name }: Call): Promise<void> {
+    const job = findJob(name, queue);
+    const attempt = namedAttempt(query, job);
+    const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
+    const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
+    const from =
+      attempt === 0 || sinceMs === null ? nothing : await output.offsetsAt(job.id, attempt, sinceMs);
+    const answer: OutputsView = {
+      attempt,
+      ...lengths,
+      since: sinceMs === null ? null : { stdout: from.stdoutBytes, stderr: from.stderrBytes },
+      removed: attempt === 0 ? null : await output.removal(job.id, attempt),
+    };
+    answerJson(response, 200, answer);
   }
 
   function listNodes({ response }: Call): void {
@@ -245,27 +307,6 @@ export function createApi(
     answerText(response, 200, await metrics.page(), metrics.contentType);
   }
 
-  function findJob(name: string): JobRecord {
-    const known = queue.job(name);
-    if (known !== null) return known;
-    // Ids are lower case; a start may leave out the word that all of them share.
-    const start = name.startsWith('job-') ? name : `job-${name}`;
-    const found = /^job-[0-9a-z]*$/.test(start) ? queue.jobsByPrefix(start, AMBIGUOUS_SHOWN + 1) : [];
-    const [only] = found;
-    if (only === undefined) {
-      throw new Fault('API_NOT_FOUND', `there is no job "${shown(name)}"`, {
-        remedy: 'see the list of jobs',
-      });
-    }
-    if (found.length > 1)
-      throw ambiguous(
-        'job',
-        name,
-        found.map((job) => job.id),
-      );
-    return only;
-  }
-
   function authenticate(request: IncomingMessage): void {
     const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '');
     if (match?.[1] !== undefined && parts.token.matches(match[1])) return;
@@ -320,6 +361,13 @@ function decodeName(text: string): string {
   }
 }
 
+/** The attempt that the query names, or the latest; 0 where there was none yet. */
+function namedAttempt(query: URLSearchParams, job: JobRecord): number {
+  const attempt = queryInteger(query, 'attempt', job.epoch, job.epoch);
+  if (attempt > 0 || job.epoch === 0) return attempt;
+  throw new Fault('API_INVALID', 'attempts are counted from 1', { field: 'attempt' });
+}
+
 function namedStream(text: string): 'stdout' | 'stderr' {
   const parsed = streamSchema.safeParse(text);
   if (parsed.success) return parsed.data;
@@ -334,19 +382,6 @@ function namedState(text: string): JobState {
 
 function wrongMethod(allowed: string): Fault {
   return new Fault('API_METHOD', `only ${allowed} is allowed here`);
-}
-
-function ambiguous(kind: string, name: string, ids: readonly string[]): Fault {
-  const named = ids.slice(0, AMBIGUOUS_SHOWN).join(', ');
-  const more = ids.length > AMBIGUOUS_SHOWN ? ' and more' : '';
-  return new Fault('API_AMBIGUOUS', `"${shown(name)}" fits several ${kind}s: ${named}${more}`, {
-    remedy: 'give more of the id',
-  });
-}
-
-/** Text of a request, fit for an error message. */
-function shown(text: string): string {
-  return text.slice(0, 64).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, '?');
 }
 
 /** Waits until the response takes more, or is gone. */

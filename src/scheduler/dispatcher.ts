@@ -7,20 +7,23 @@
 // promise.
 import type { Clock } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
-import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import type { HeldJob, JobStarted } from '../protocol/control.ts';
-import { isFinalState, type JobResult } from '../protocol/result.ts';
-import type { JobSpec } from '../protocol/spec.ts';
+import { isFinalState, type JobResult, jobStates } from '../protocol/result.ts';
+import { type JobSpec, MAX_ARRAY_JOBS } from '../protocol/spec.ts';
 import { demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
+import { createGates } from './gates.ts';
+import { createJobEnds } from './job-ends.ts';
 import { createNodePauses } from './node-pauses.ts';
 import { createNodeReturns } from './node-return.ts';
 import type { OutputStore, OutputStream } from './output.ts';
-import { cancelledUnstarted, createOwnResult, lost, type OwnEnd } from './own-result.ts';
+import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import { findAttempt } from './retry.ts';
+import { checkDependencies, createRecords, jobCount } from './submission.ts';
 import { decideRefusal, decideResult, decideStarted, type Verdict } from './verdict.ts';
 
 /** Jobs that may wait at the same time. */
@@ -37,13 +40,20 @@ export interface Refusal {
 }
 
 export interface Dispatcher {
-  /** Resolves when the job is on disk; it may have been ordered to a node by then. */
+  /**
+   * Resolves when the job is on disk; it may have been ordered to a node by then. Of an array it is the first one.
+   * Throws Fault QUEUE_FULL or JOB_DEPENDENCY_UNKNOWN.
+   */
   submit(spec: JobSpec): Promise<JobRecord>;
   /**
    * Sends the stop order at once, where there is somebody to send it to: it needs no record. Resolves when the wish
    * is on disk, or after CANCEL_STORE_MS while a full disk takes nothing. A job that has ended stays as it is.
    */
   cancel(jobId: string, by: string, reason: string): Promise<JobRecord>;
+  /** The same for every job of an array that has not ended. Throws Fault QUEUE_JOB_UNKNOWN. */
+  cancelArray(arrayId: string, by: string, reason: string): Promise<void>;
+  /** Why a PENDING job waits, one sentence. */
+  waitingReason(job: JobRecord): string;
   /**
    * Compares the jobs of a node that has just been welcomed and sends what it is missing. Resolves when every
    * job that it lost is on disk as lost.
@@ -67,6 +77,8 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  /** Uniform in [0, 1). */
+  readonly random: () => number;
   /** A job's record has changed, on disk. */
   readonly changed: (job: JobRecord) => void;
 }
@@ -83,16 +95,31 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const storing = new Map<string, Promise<void>>();
   const pauses = createNodePauses(fleet, clock, place);
 
-  // What is active was ahead of what waits; among the waiting, the queue knows the order.
-  const active = [...queue.active()].sort((a, b) => a.submittedAtMs - b.submittedAtMs);
-  for (const job of active) {
-    sequences.set(job.id, nextSequence++);
-    if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec), job.devices);
-  }
-  for (const job of queue.pending()) {
-    sequences.set(job.id, nextSequence++);
-    wait(job);
-  }
+  /** Above 0: work is looked for once, when all of a change has been made. */
+  let placingLater = 0;
+  let placeWanted = false;
+  const gates = createGates({
+    queue,
+    clock,
+    pass: addToPlacement,
+    refuse: (job, cause) =>
+      inBackground(endUnstarted(job.id, 'scheduler', cause), 'the end of a job was not stored'),
+    place,
+  });
+  const ends = createJobEnds({
+    queue,
+    output,
+    clock,
+    log,
+    random: options.random,
+    change,
+    left: leave,
+    back(job) {
+      placement.release(job.id);
+      gates.wait(job);
+      place();
+    },
+  });
   const isAssigning = (jobId: string): boolean => assigning.has(jobId);
   const returns = createNodeReturns({
     queue,
@@ -103,16 +130,33 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     isAssigning,
     change(jobId, fields) {
       inBackground(change(jobId, fields), 'what a node holds was not stored');
+      const job = queue.job(jobId);
+      if (job !== null && !isFinalState(job.state) && job.state !== 'PENDING') gates.active(job);
     },
     end,
   });
+  takeUp();
 
-  function wait(job: JobRecord): void {
+  function takeUp(): void {
+    // What is active was ahead of what waits; among the waiting, the queue knows the order.
+    const active = [...queue.active()].sort((a, b) => a.submittedAtMs - b.submittedAtMs);
+    for (const job of active) {
+      sequences.set(job.id, nextSequence++);
+      if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec), job.devices);
+      gates.active(job);
+    }
+    const pending = [...queue.pending()];
+    for (const job of pending) sequences.set(job.id, nextSequence++);
+    for (const job of pending) if (queue.job(job.id)?.state === 'PENDING') gates.wait(job);
+  }
+
+  function addToPlacement(job: JobRecord): void {
     placement.add({
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
       demand: demandOf(job.spec),
+      avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
 
@@ -143,8 +187,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   function place(): void {
-    if (queue.failure() !== null) return;
+    placeWanted = placingLater > 0;
+    if (placeWanted || queue.failure() !== null) return;
     for (const assignment of placement.decide()) inBackground(assign(assignment), 'a job was not assigned');
+  }
+
+  /** Makes many changes before work is looked for. */
+  function together<T>(work: () => T): T {
+    placingLater += 1;
+    try {
+      return work();
+    } finally {
+      placingLater -= 1;
+      if (placingLater === 0 && placeWanted) place();
+    }
   }
 
   async function assign({ jobId, nodeId, devices }: Assignment): Promise<void> {
@@ -160,7 +216,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     } catch (error) {
       placement.release(jobId);
       const back = queue.job(jobId);
-      if (back?.state === 'PENDING') wait(back);
+      if (back?.state === 'PENDING') gates.wait(back);
       throw error;
     } finally {
       assigning.delete(jobId);
@@ -192,44 +248,41 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   /** Frees what the job holds and gives it to the next. */
-  function leave(jobId: string): void {
-    sequences.delete(jobId);
-    placement.remove(jobId);
-    placement.release(jobId);
-    place();
+  function leave(job: JobRecord): void {
+    sequences.delete(job.id);
+    placement.remove(job.id);
+    placement.release(job.id);
+    together(() => {
+      gates.left(job);
+      place();
+    });
+  }
+
+  /** Ends a job that is with no node. */
+  async function endUnstarted(jobId: string, by: string, reason: string): Promise<void> {
+    const stored = change(jobId, { state: 'CANCELLED', cancelBy: by, endedAtMs: clock.wallMs(), reason });
+    const job = queue.job(jobId);
+    if (job !== null && isFinalState(job.state)) leave(job);
+    await stored;
   }
 
   /** Ends an attempt of which no agent will tell the end. */
   function end(job: JobRecord, ownEnd: OwnEnd): Promise<void> {
-    const ending = endNow(job, ownEnd);
+    const ending = ends.end(job, ownEnd);
     inBackground(ending, 'the end of a job was not stored');
     return ending;
   }
 
-  async function endNow(job: JobRecord, ownEnd: OwnEnd): Promise<void> {
-    const lengths = await output.lengths(job.id, job.epoch).catch(() => ({ stdoutBytes: 0, stderrBytes: 0 }));
-    const present = queue.job(job.id);
-    if (present === null || isFinalState(present.state) || present.epoch !== job.epoch) return;
-    const result = createOwnResult(present, ownEnd, clock.wallMs(), lengths);
-    log.info(
-      { jobId: job.id, epoch: job.epoch, state: result.state, cause: result.cause },
-      'job ended by the scheduler',
-    );
-    await finish(present, result);
-  }
-
-  async function finish(job: JobRecord, result: JobResult): Promise<void> {
-    const stored = change(job.id, {
-      state: result.state,
-      startedAtMs: result.startedAtMs ?? job.startedAtMs,
-      endedAtMs: result.endedAtMs,
-      result,
-      reason: '',
-    });
-    // In the same turn, so that the next assignment shares the commit. A change that was refused changes nothing.
-    const present = queue.job(job.id);
-    if (present === null || isFinalState(present.state)) leave(job.id);
-    await stored;
+  /** Resolves when the wish is on disk. */
+  async function cancelNow(job: JobRecord, by: string, reason: string): Promise<void> {
+    if (job.state === 'PENDING') {
+      const words = reason === '' ? '' : `: ${reason}`;
+      await endUnstarted(job.id, by, `cancelled by ${by} while it waited${words}`);
+      return;
+    }
+    const session = job.nodeId === null || assigning.has(job.id) ? null : fleet.session(job.nodeId);
+    session?.order({ kind: 'stop', job, by, reason });
+    await change(job.id, { cancelBy: by, reason });
   }
 
   /** Logs what is not believed; true when the agent may settle it all the same. */
@@ -245,65 +298,55 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     async submit(spec) {
       const failure = queue.failure();
       if (failure !== null) throw failure;
-      if (placement.waiting >= MAX_WAITING_JOBS) {
-        throw new Fault('QUEUE_FULL', `${MAX_WAITING_JOBS} jobs are waiting already`, {
+      if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
+        throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
           remedy: 'submit it again later',
         });
       }
-      let id = createId('job');
-      while (queue.job(id) !== null) id = createId('job');
-      const job: JobRecord = {
-        id,
-        spec,
-        array: null,
-        state: 'PENDING',
-        submittedAtMs: clock.wallMs(),
-        epoch: 0,
-        nodeId: null,
-        devices: [],
-        startedAtMs: null,
-        endedAtMs: null,
-        retries: 0,
-        notBeforeMs: null,
-        cancelBy: null,
-        result: null,
-        reason: '',
-      };
-      const stored = queue.insertJob(job);
-      sequences.set(id, nextSequence++);
-      wait(job);
-      place();
+      checkDependencies(spec, queue);
+      const jobs = createRecords(spec, queue, clock.wallMs());
+      const [first] = jobs;
+      const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
+      for (const job of jobs) sequences.set(job.id, nextSequence++);
+      together(() => {
+        for (const job of jobs) gates.wait(job);
+        place();
+      });
       try {
         await stored;
       } catch (error) {
-        sequences.delete(id);
-        placement.remove(id);
+        together(() => {
+          for (const job of jobs) {
+            sequences.delete(job.id);
+            placement.remove(job.id);
+            gates.left(job);
+          }
+        });
         throw error;
       }
-      return queue.job(id) ?? job;
+      return queue.job(first.id) ?? first;
     },
 
     async cancel(jobId, by, reason) {
       const job = queue.job(jobId);
       if (job === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${jobId}`);
       if (isFinalState(job.state) || job.cancelBy !== null) return job;
-      if (job.state === 'PENDING') {
-        const words = reason === '' ? '' : `: ${reason}`;
-        const stored = change(jobId, {
-          state: 'CANCELLED',
-          cancelBy: by,
-          endedAtMs: clock.wallMs(),
-          reason: `cancelled by ${by} while it waited${words}`,
-        });
-        leave(jobId);
-        await withinBound(stored);
-        return queue.job(jobId) ?? job;
-      }
-      const session = job.nodeId === null || assigning.has(jobId) ? null : fleet.session(job.nodeId);
-      session?.order({ kind: 'stop', job, by, reason });
-      await withinBound(change(jobId, { cancelBy: by, reason }));
+      await withinBound(cancelNow(job, by, reason));
       return queue.job(jobId) ?? job;
     },
+
+    async cancelArray(arrayId, by, reason) {
+      if (queue.array(arrayId) === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no array ${arrayId}`);
+      const jobs = jobStates
+        .filter((state) => !isFinalState(state))
+        .flatMap((state) => queue.jobs({ array: arrayId, state, limit: MAX_ARRAY_JOBS }))
+        .filter((job) => job.cancelBy === null);
+      // What waits goes first, so that nothing of it takes the place of what is stopped.
+      const stored = together(() => jobs.map((job) => cancelNow(job, by, reason)));
+      await withinBound(Promise.all(stored));
+    },
+
+    waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
     welcomed: returns.welcomed,
 
@@ -339,7 +382,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         });
       }
       pauses.worked(session.nodeId);
-      await finish(job, result);
+      await ends.finish(job, result);
       return true;
     },
 
@@ -371,7 +414,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
             'a refused job was not stored',
           );
           placement.release(jobId);
-          wait(queue.job(jobId) ?? job);
+          gates.wait(queue.job(jobId) ?? job);
           break;
       }
       pauses.refused(session.nodeId);
@@ -380,9 +423,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
     outputLimit(nodeId, jobId, epoch, stream) {
       const job = queue.job(jobId);
-      if (job?.nodeId !== nodeId || job.epoch !== epoch || job.state === 'PENDING') return null;
-      if (job.result === null) return Number.MAX_SAFE_INTEGER;
-      return stream === 'stdout' ? job.result.stdoutBytes : job.result.stderrBytes;
+      const past = job === null ? null : findAttempt(job, epoch, nodeId);
+      const isPresent = job?.nodeId === nodeId && job.epoch === epoch && job.state !== 'PENDING';
+      if (past === null && isPresent && job.result === null) return Number.MAX_SAFE_INTEGER;
+      const end = past ?? (isPresent ? job.result : null);
+      if (end === null) return null;
+      return stream === 'stdout' ? end.stdoutBytes : end.stderrBytes;
     },
     place,
   };

@@ -1,9 +1,11 @@
 // One follower of a job: state changes and output as they come, over one HTTP response (protocol/api.ts has the
 // record format). Output is read from disk only when the response takes more, so a slow reader costs one chunk of
-// memory. The final view is sent after the last output byte.
+// memory. The final view is sent after the last output byte. Gaps are told where they lie; they are known with the
+// result, so what comes after a quota that the job itself has asked for is kept back until then.
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import { followKind, type JobView } from '../protocol/api.ts';
+import { type StoredGap, storedGaps } from '../protocol/output-gap.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { OutputLengths, OutputStore, OutputStream } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
@@ -34,6 +36,8 @@ export async function follow(
   const { output, watchers, clock } = parts;
   const untold: JobRecord[] = [first];
   const at = { ...offsets };
+  let from = offsets;
+  let untoldGaps: StoredGap[] = [];
   let epoch = first.epoch;
   let wake: () => void = () => {};
   let woken = false;
@@ -88,12 +92,29 @@ export async function follow(
     await write(followKind.job, Buffer.from(JSON.stringify(await parts.view(job))));
   }
 
+  /** Tells the gaps that the stream has come to. */
+  async function tellGaps(stream: OutputStream): Promise<void> {
+    const due = untoldGaps.filter((gap) => gap.stream === stream && gap.atByte <= at[stream]);
+    untoldGaps = untoldGaps.filter((gap) => !due.includes(gap));
+    for (const gap of due) await write(followKind.gap, Buffer.from(JSON.stringify(gap)));
+  }
+
+  /** How far the stream may be read now. */
+  function limitOf(stream: OutputStream): number {
+    const quota = final === null ? first.spec.outputQuotaBytes : null;
+    const gap = untoldGaps.find((one) => one.stream === stream);
+    return Math.min(CHUNK_BYTES, (quota ?? Infinity) - at[stream], (gap?.atByte ?? Infinity) - at[stream]);
+  }
+
   /** Sends what there is of both streams, in turns; true when anything was sent. */
   async function sendOutput(): Promise<boolean> {
     let any = false;
     if (epoch === 0) return false;
     for (const stream of ['stdout', 'stderr'] as const) {
-      const bytes = await output.read(first.id, epoch, stream, at[stream], CHUNK_BYTES);
+      await tellGaps(stream);
+      const limit = limitOf(stream);
+      if (limit <= 0) continue;
+      const bytes = await output.read(first.id, epoch, stream, at[stream], limit);
       if (bytes.length === 0 || gone) continue;
       at[stream] += bytes.length;
       any = true;
@@ -102,6 +123,7 @@ export async function follow(
     return any;
   }
 
+  let final: JobRecord | null = null;
   let drainSinceMs: number | null = null;
   /** Whether output of an ended job is still to come. */
   function isComplete(job: JobRecord, lengths: OutputLengths): boolean {
@@ -116,18 +138,23 @@ export async function follow(
   }
 
   try {
-    let final: JobRecord | null = null;
     let lastWriteMs = clock.monotonicMs();
     while (!gone) {
       let busy = false;
       for (let job = untold.shift(); job !== undefined && !gone; job = untold.shift()) {
         if (job.epoch !== epoch) {
           // Another attempt starts its output anew.
-          if (epoch > 0) [at.stdout, at.stderr] = [0, 0];
+          if (epoch > 0) {
+            from = { stdout: 0, stderr: 0 };
+            Object.assign(at, from);
+          }
           epoch = job.epoch;
         }
-        if (isFinalState(job.state)) final = job;
-        else await tell(job);
+        if (isFinalState(job.state)) {
+          final = job;
+          // One that the reader has passed before this connection is not told again.
+          untoldGaps = storedGaps(job.result?.gaps ?? []).filter((gap) => gap.atByte >= from[gap.stream]);
+        } else await tell(job);
         busy = true;
       }
       if (await sendOutput()) {
@@ -143,7 +170,8 @@ export async function follow(
           final.epoch === 0
             ? { stdoutBytes: 0, stderrBytes: 0 }
             : await output.lengths(final.id, final.epoch);
-        if (isComplete(final, lengths)) {
+        const isRemoved = final.epoch > 0 && (await output.removal(final.id, final.epoch)) !== null;
+        if (isRemoved || isComplete(final, lengths)) {
           await tell(final);
           break;
         }

@@ -26,6 +26,7 @@ import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import { findAttempt } from './retry.ts';
 import { Refusal, type ServerSession, startServerSession } from './session.ts';
 
 export const HEARTBEAT_MS = 2000;
@@ -201,7 +202,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     const outputs: Welcome['outputs'] = [];
     const ours = hello.jobs.filter(({ jobId, epoch }) => {
       const job = queue.job(jobId);
-      return job?.nodeId === hello.nodeId && job.epoch === epoch;
+      if (job === null) return false;
+      return (
+        (job.nodeId === hello.nodeId && job.epoch === epoch) || findAttempt(job, epoch, hello.nodeId) !== null
+      );
     });
     for (let at = 0; at < ours.length; at += LENGTHS_AT_ONCE) {
       const some = ours.slice(at, at + LENGTHS_AT_ONCE).map(async ({ jobId, epoch }) => {

@@ -8,6 +8,8 @@ export interface HandleCache {
   /** The open file; `give` it back for each `take`. Concurrent takers of one path share one handle. */
   take(path: string, create: boolean): Promise<FileHandle>;
   give(path: string): void;
+  /** Closes the file if it is open; whoever uses it at the moment must have given it back. */
+  forget(path: string): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -51,6 +53,12 @@ export function createHandleCache(
     give(path) {
       const entry = entries.get(path);
       if (entry !== undefined) entry.users -= 1;
+    },
+    async forget(path) {
+      const entry = entries.get(path);
+      if (entry === undefined || entry.users > 0) return;
+      entries.delete(path);
+      await entry.opening.then((handle) => handle.close());
     },
     async close() {
       await closeIdle(0);

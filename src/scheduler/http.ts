@@ -20,6 +20,7 @@ const statusOf: Readonly<Record<string, number>> = {
   API_JSON: 400,
   API_INVALID: 400,
   API_PATH: 400,
+  JOB_DEPENDENCY_UNKNOWN: 400,
   API_UNAUTHENTICATED: 401,
   ENROL_TOKEN_WRONG: 401,
   API_CALLER: 403,

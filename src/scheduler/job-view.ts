@@ -1,21 +1,26 @@
 // A job as clients see it: the record, its sentence, and how much output there is.
-import type { JobView } from '../protocol/api.ts';
+import type { AttemptView, JobView } from '../protocol/api.ts';
 import { isFinalState } from '../protocol/result.ts';
+import type { Dispatcher } from './dispatcher.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
-import type { Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
-import type { JobRecord, Queue } from './queue/queue.ts';
+import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
 
 export interface ViewParts {
   readonly fleet: Fleet;
-  readonly placement: Placement;
+  readonly dispatcher: Pick<Dispatcher, 'waitingReason'>;
   readonly output: OutputStore;
   readonly queue: Pick<Queue, 'failure'>;
   readonly progress: ProgressBoard;
 }
 
-export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView> {
+/** `members` where it stands for several of its array. */
+export async function jobView(
+  job: JobRecord,
+  parts: ViewParts,
+  members: string | null = null,
+): Promise<JobView> {
   const { fleet, output } = parts;
   const lengths =
     job.epoch === 0 ? { stdoutBytes: 0, stderrBytes: 0 } : await output.lengths(job.id, job.epoch);
@@ -33,19 +38,37 @@ export async function jobView(job: JobRecord, parts: ViewParts): Promise<JobView
     startedAt: stamp(job.startedAtMs),
     endedAt: stamp(job.endedAtMs),
     result: job.result,
+    array: job.array,
+    members,
+    retries: job.retries,
+    attempts: job.attempts.map((past) => attemptView(past, fleet)),
+    notBefore: stamp(job.notBeforeMs),
     stdoutBytes: lengths.stdoutBytes,
     stderrBytes: lengths.stderrBytes,
+    outputRemoved: job.epoch === 0 ? null : await output.removal(job.id, job.epoch),
+  };
+}
+
+function attemptView(past: PastAttempt, fleet: Fleet): AttemptView {
+  const { nodeId, startedAtMs, endedAtMs, ...rest } = past;
+  return {
+    ...rest,
+    node: { id: nodeId, name: fleet.name(nodeId) },
+    startedAt: stamp(startedAtMs),
+    endedAt: stamp(endedAtMs),
   };
 }
 
 /** One sentence with evidence. */
-function describeJob(job: JobRecord, { fleet, placement, queue, progress }: ViewParts): string {
-  if (isFinalState(job.state)) return job.result?.cause ?? job.reason;
+export function describeJob(job: JobRecord, parts: ViewParts): string {
+  const { fleet, dispatcher, queue, progress } = parts;
+  if (isFinalState(job.state)) return describeFinal(job);
   const isFull = queue.failure()?.code === 'QUEUE_STORE_FULL';
   if (isFull && job.state === 'PENDING') return "waiting: the scheduler's disk is full, nothing is started";
+  const again = describeRetry(job, fleet);
   if (job.state === 'PENDING') {
-    const waiting = placement.reason(job.id) ?? 'waiting: its turn comes next';
-    return job.reason === '' ? waiting : `${waiting}; attempt ${job.epoch}: ${job.reason}`;
+    const refused = job.reason === '' ? '' : `; attempt ${job.epoch}: ${job.reason}`;
+    return `${dispatcher.waitingReason(job)}${refused}${again}`;
   }
   const nodeId = job.nodeId ?? '';
   const node = fleet.name(nodeId);
@@ -57,15 +80,33 @@ function describeJob(job: JobRecord, { fleet, placement, queue, progress }: View
     job.cancelBy === null
       ? ''
       : `; is being stopped: cancelled by ${job.cancelBy}${job.reason === '' ? '' : ` (${job.reason})`}`;
-  if (fleet.isReachable(nodeId)) return doing + stopping;
+  if (fleet.isReachable(nodeId)) return doing + stopping + again;
   const silent = fleet.silentSeconds(nodeId);
   const since = silent === null ? 'since this scheduler started' : `for ${describeSeconds(silent)}`;
   const then = job.state === 'RUNNING' ? 'the job goes on there' : 'the order is repeated when it comes back';
   return `${doing}${stopping}; the node has been unreachable ${since}, ${then}`;
 }
 
+function describeFinal(job: JobRecord): string {
+  const cause = job.result?.cause ?? job.reason;
+  if (job.retries === 0) return cause;
+  const times = job.retries === 1 ? 'once' : `${job.retries} times`;
+  const isOver =
+    job.state !== 'COMPLETED' && job.state !== 'CANCELLED' && job.retries >= job.spec.retry.times;
+  return `${cause}; it had been started again ${times}${isOver ? ', as often as it was asked' : ''}`;
+}
+
+/** What happened to the attempt before this one; empty for the first. */
+function describeRetry({ attempts, retries, spec, state }: JobRecord, fleet: Fleet): string {
+  const last = attempts.at(-1);
+  if (last === undefined) return '';
+  const node = fleet.name(last.nodeId);
+  const avoids = state === 'PENDING' ? `; ${node} is avoided where another node fits` : '';
+  return `; retry ${retries} of ${spec.retry.times} after attempt ${last.epoch} on ${node} ended as ${last.state} (${last.cause})${avoids}`;
+}
+
 /** ISO 8601, or null for a stamp that no calendar can show. */
-function stamp(ms: number | null): string | null {
+export function stamp(ms: number | null): string | null {
   if (ms === null || !(Math.abs(ms) <= 8.64e15)) return null;
   return new Date(ms).toISOString();
 }

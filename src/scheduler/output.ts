@@ -7,13 +7,25 @@
 // The agent may delete what has been acknowledged, so only synced lengths are acknowledged. While the disk is full,
 // chunks wait here within a bound and are tried again; the rest is dropped, and the agent, which has no
 // acknowledgement for it, sends it again.
-import { constants, statSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+//
+// What is removed leaves `<jobId>.<epoch>.removed` with the reason in words, so that it is never shown as empty; an
+// agent that still has some of it is told that all of it is here.
+import { statSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
+import {
+  listStored,
+  noteRemoval,
+  openStreamFile,
+  readRemoval,
+  removeStream,
+  type StoredAttempt,
+} from './output-folder.ts';
+import { type OutputTimes, openOutputTimes } from './output-times.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 
@@ -51,6 +63,16 @@ export interface OutputStore {
     offset: number,
     limit: number,
   ): Promise<Uint8Array>;
+  /** Where in each stream begins what came at or after a time (wall clock ms), to about a second, or earlier. */
+  offsetsAt(jobId: string, epoch: number, sinceMs: number): Promise<OutputLengths>;
+  /** Why the output of this attempt is not here any more, in words; null where it was not removed. */
+  removal(jobId: string, epoch: number): Promise<string | null>;
+  /** Removes the output of an attempt that has ended; false while something is under way with it. */
+  remove(jobId: string, epoch: number, why: string): Promise<boolean>;
+  /** Every attempt of which something is stored, with its size in bytes. Reads the folder. */
+  list(): Promise<readonly StoredAttempt[]>;
+  /** Bytes taken since the start. */
+  takenBytes(): number;
   /** Whether some output waits for space on the disk. */
   isFull(): boolean;
   /** Waits for writes under way, syncs, closes every file; what waits for space is dropped. */
@@ -68,6 +90,12 @@ const FULL_RETRY_MS = 500;
 /** Output in memory that waits for space, of all jobs. */
 const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
+/** What an agent is told that still offers output of an attempt that was removed. */
+const EVERYTHING: OutputLengths = {
+  stdoutBytes: Number.MAX_SAFE_INTEGER,
+  stderrBytes: Number.MAX_SAFE_INTEGER,
+};
+
 interface Chunk {
   readonly offset: number;
   readonly bytes: Uint8Array;
@@ -78,6 +106,7 @@ interface Chunk {
 
 interface StreamState {
   readonly path: string;
+  readonly times: OutputTimes;
   writtenBytes: number;
   syncedBytes: number;
   queue: Chunk[];
@@ -92,6 +121,8 @@ interface JobOutput {
   syncScheduled: boolean;
   syncing: Promise<void> | null;
   failure: string | null;
+  /** Why it is not here any more, or null. */
+  readonly removed: string | null;
 }
 
 export function createOutputStore(options: {
@@ -101,28 +132,13 @@ export function createOutputStore(options: {
   readonly events: OutputEvents;
 }): OutputStore {
   const { folder, clock, log, events } = options;
-  const handles = createHandleCache(openFile);
+  const handles = createHandleCache(openStreamFile);
   const outputs = new Map<string, Promise<JobOutput>>();
   let closed = false;
   /** Streams whose writes found no space, each with what ends its wait for the next try. */
   const full = new Map<StreamState, () => void>();
   let heldBytes = 0;
-
-  /** Opens for reading and writing; creates the file, and makes its name durable, when it is to be written. */
-  async function openFile(path: string, create: boolean): Promise<FileHandle> {
-    const flags = constants.O_RDWR | constants.O_NOFOLLOW | (create ? constants.O_CREAT : 0);
-    const handle = await open(path, flags, 0o600);
-    if (create) {
-      try {
-        const folderHandle = await open(folder, 'r');
-        await folderHandle.datasync().finally(() => folderHandle.close());
-      } catch (error) {
-        await handle.close();
-        throw error;
-      }
-    }
-    return handle;
-  }
+  let takenBytes = 0;
 
   function load(jobId: string, epoch: number): Promise<JobOutput> {
     const key = `${jobId}.${epoch}`;
@@ -141,7 +157,10 @@ export function createOutputStore(options: {
 
   async function readOutput(key: string, jobId: string, epoch: number): Promise<JobOutput> {
     const [stdout, stderr] = [streamState(`${key}.stdout`), streamState(`${key}.stderr`)];
-    return { jobId, epoch, streams: { stdout, stderr }, syncScheduled: false, syncing: null, failure: null };
+    const isHere = stdout.writtenBytes + stderr.writtenBytes > 0;
+    const removed = isHere ? null : readRemoval(folder, key);
+    const streams = { stdout, stderr };
+    return { jobId, epoch, streams, syncScheduled: false, syncing: null, failure: null, removed };
   }
 
   function streamState(name: string): StreamState {
@@ -149,7 +168,8 @@ export function createOutputStore(options: {
     // Asked once for every new job, of a file that is not there yet: much dearer through the thread pool.
     const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
     // What an earlier process wrote may not be synced.
-    return { path, writtenBytes: size, syncedBytes: 0, queue: [], pump: null };
+    const times = openOutputTimes(`${path}.times`, size === 0);
+    return { path, times, writtenBytes: size, syncedBytes: 0, queue: [], pump: null };
   }
 
   /** Forgets the longest unused outputs that have nothing under way. */
@@ -231,12 +251,14 @@ export function createOutputStore(options: {
       scheduleSync(output, 0);
       return;
     }
+    await stream.times.note(clock.wallMs(), stream.writtenBytes);
     const handle = await handles.take(stream.path, true);
     try {
       for (let at = known; at < bytes.length; ) {
         const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, offset + at);
         at += bytesWritten;
         stream.writtenBytes = offset + at;
+        takenBytes += bytesWritten;
       }
     } finally {
       handles.give(stream.path);
@@ -294,6 +316,11 @@ export function createOutputStore(options: {
     append(jobId, epoch, stream, offset, bytes, done) {
       void load(jobId, epoch).then(
         (output) => {
+          if (output.removed !== null) {
+            events.synced(jobId, epoch, EVERYTHING);
+            done();
+            return;
+          }
           const state = output.streams[stream];
           const chunk: Chunk = { offset, bytes, held: false, done };
           if (full.has(state)) {
@@ -318,9 +345,34 @@ export function createOutputStore(options: {
     },
     async syncedLengths(jobId, epoch) {
       const output = await load(jobId, epoch);
+      if (output.removed !== null) return EVERYTHING;
       if (hasUnsynced(output)) await sync(output);
       return syncedOf(output);
     },
+    async offsetsAt(jobId, epoch, sinceMs) {
+      const { streams } = await load(jobId, epoch);
+      const [stdoutBytes, stderrBytes] = await Promise.all([
+        offsetAt(streams.stdout, sinceMs),
+        offsetAt(streams.stderr, sinceMs),
+      ]);
+      return { stdoutBytes, stderrBytes };
+    },
+    removal: async (jobId, epoch) => (await load(jobId, epoch)).removed,
+    async remove(jobId, epoch, why) {
+      const key = `${jobId}.${epoch}`;
+      const output = await load(jobId, epoch);
+      if (!isIdle(output) || outputs.get(key) === undefined) return false;
+      await noteRemoval(folder, key, why);
+      for (const { path } of Object.values(output.streams)) {
+        await handles.forget(path);
+        await removeStream(path);
+      }
+      // Also what somebody loaded meanwhile, half of it.
+      outputs.delete(key);
+      return true;
+    },
+    list: () => listStored(folder),
+    takenBytes: () => takenBytes,
     async read(jobId, epoch, stream, offset, limit) {
       const state = (await load(jobId, epoch)).streams[stream];
       const length = Math.min(limit, state.writtenBytes - offset);
@@ -349,6 +401,13 @@ export function createOutputStore(options: {
       await handles.close();
     },
   };
+}
+
+/** Nothing of a stream is newer than its file. */
+async function offsetAt({ path, times, writtenBytes }: StreamState, sinceMs: number): Promise<number> {
+  const changedMs = (await stat(path).catch(() => null))?.mtimeMs ?? 0;
+  if (sinceMs > changedMs) return writtenBytes;
+  return Math.min(writtenBytes, await times.offsetAt(sinceMs));
 }
 
 function isNoSpace(error: unknown): boolean {

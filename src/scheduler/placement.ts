@@ -36,6 +36,8 @@ export interface WaitingJob {
   /** Order of submission. */
   readonly sequence: number;
   readonly demand: Demand;
+  /** The node is taken only where no other fits now; null for none. */
+  readonly avoid?: string | null;
 }
 
 export interface Assignment {
@@ -192,7 +194,7 @@ export function createPlacement(): Placement {
       const isOver = (line: WaitingLine<WaitingJob>) => (blocked.get(line) ?? 0) >= SCAN_LIMIT;
       for (const [job, line] of inOrder([lines.devices, lines.plain], isOver)) {
         if (open.size === 0) break;
-        const best = bestFit(open, job.demand);
+        const best = bestFit(open, job.demand, job.avoid ?? null);
         if (best !== null) {
           const { load, choice } = best;
           forget(job.id);
@@ -248,19 +250,20 @@ interface Fit {
 }
 
 /**
- * The node that fits and keeps the least free afterwards: devices first (least memory, best linked, fewest left
+ * The node that fits and keeps the least free afterwards, another than the one to avoid if it can: devices first (least memory, best linked, fewest left
  * over), then CPUs; equal ones by id. A job that asks for no devices goes where there are none, if it can.
  */
-function bestFit(open: ReadonlyMap<Load, Kept | null>, demand: Demand): Fit | null {
+function bestFit(open: ReadonlyMap<Load, Kept | null>, demand: Demand, avoid: string | null): Fit | null {
   let best: Fit | null = null;
   for (const [load, kept] of open) {
     const choice = chooseNow(load, demand, kept);
     if (choice === null) continue;
     const freeCpu = load.node.cpuHundredths - load.heldCpuHundredths;
+    const avoided = load.node.id === avoid ? 1 : 0;
     const score =
       demand.accelerators === null
-        ? [load.node.devices.length === 0 ? 0 : 1, freeCpu]
-        : [choice.memoryBytes, -choice.linked, choice.left, freeCpu];
+        ? [avoided, load.node.devices.length === 0 ? 0 : 1, freeCpu]
+        : [avoided, choice.memoryBytes, -choice.linked, choice.left, freeCpu];
     if (
       best === null ||
       isLess(score, best.score) ||

@@ -25,6 +25,7 @@ import { createGateway } from './gateway.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputStore } from './output.ts';
+import { createOutputRetention } from './output-retention.ts';
 import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
@@ -47,8 +48,12 @@ export interface SchedulerOptions {
   readonly dashboardFolder: string | null;
   /** How much of the disk the store of files may take, and how long it keeps what nobody refers to. */
   readonly files?: FileLimits;
+  /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
+  readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
 }
@@ -93,11 +98,17 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     events: {
       grew: (jobId) => watchers.grew(jobId),
       synced(jobId, epoch, lengths) {
-        const nodeId = queue.job(jobId)?.nodeId ?? null;
+        const job = queue.job(jobId);
+        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
+        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
         if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
       },
     },
   });
+  const retention =
+    options.retention === undefined
+      ? null
+      : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const { schedulerId, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
@@ -109,6 +120,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
     refusals,
+    random: options.random ?? Math.random,
     changed: watchers.changed,
   });
   place = dispatcher.place;
@@ -149,7 +161,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     version,
     listenHost: listen.host,
     queue,
-    placement,
     fleet,
     output,
     dispatcher,
@@ -171,6 +182,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function closeParts(): Promise<void> {
     sweeper.cancel();
     await gateway.close();
+    await retention?.close();
     await output.close();
     await queue.close();
   }

@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobRecord } from './queue/queue.ts';
+import { findAttempt, isSameEnd } from './retry.ts';
 
 export type Verdict =
   /** New and true: write it down, then acknowledge. */
@@ -24,11 +25,14 @@ function decideAttempt(
   nodeId: string,
 ): 'stale' | 'unknown' | 'foreign' | null {
   if (job === null) return 'unknown';
+  // Its record has let go of the first attempts of a job that was started again many times.
+  if (epoch < job.epoch && job.retries > job.attempts.length) return 'stale';
   if (job.nodeId !== nodeId || epoch > job.epoch) return 'foreign';
   return epoch < job.epoch ? 'stale' : null;
 }
 
 export function decideStarted(job: JobRecord | null, epoch: number, nodeId: string): Verdict {
+  if (job !== null && findAttempt(job, epoch, nodeId) !== null) return 'repeat';
   const refusal = decideAttempt(job, epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
   if (job.state === 'STARTING' || (job.state === 'RUNNING' && job.startedAtMs === null)) return 'apply';
@@ -37,6 +41,8 @@ export function decideStarted(job: JobRecord | null, epoch: number, nodeId: stri
 
 export function decideResult(job: JobRecord | null, result: JobResult, nodeId: string): Verdict {
   if (result.nodeId !== nodeId) return 'foreign';
+  const past = job === null ? null : findAttempt(job, result.epoch, nodeId);
+  if (past !== null) return isSameEnd(past, result) ? 'repeat' : 'contradiction';
   const refusal = decideAttempt(job, result.epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
   if (job.state === 'PENDING') return 'foreign';
@@ -72,5 +78,6 @@ export function decideRefusal(
   if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';
-  return PASSING.has(code) || job.epoch < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
+  const refused = job.epoch - job.retries;
+  return PASSING.has(code) || refused < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
 }

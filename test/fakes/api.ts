@@ -161,6 +161,11 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       job.change({ cancelRequested: true });
       return answer(response, 200, job.view());
     }
+    if (verb === 'outputs') {
+      const { stdoutBytes, stderrBytes, epoch } = job.view();
+      const since = url.searchParams.has('since') ? { stdout: 0, stderr: 0 } : null;
+      return answer(response, 200, { attempt: epoch, stdoutBytes, stderrBytes, since, removed: null });
+    }
     if (verb === 'output') {
       const stream = url.searchParams.get('stream') === 'stderr' ? 'stderr' : 'stdout';
       response.writeHead(200, { 'content-type': 'application/octet-stream' });
@@ -198,8 +203,14 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       startedAt: '2026-01-01T00:00:01.000Z',
       endedAt: null,
       result: null,
+      array: null,
+      members: null,
+      retries: 0,
+      attempts: [],
+      notBefore: null,
       stdoutBytes: 0,
       stderrBytes: 0,
+      outputRemoved: null,
     };
     const job: HeldJob = {
       id,

@@ -42,7 +42,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     packages: ['ws', 'zod', 'libsql', 'prom-client'],
   },
   cli: {
-    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'files'],
+    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files'],
     types: [],
     packages: ['commander', 'pino', 'yaml', 'zod'],
   },

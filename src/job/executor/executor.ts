@@ -16,9 +16,18 @@ export interface CgroupPlan {
 
 /** How a job is walled in and limited. Data: decided before the start (job/containment/), carried out by the shim. */
 export interface Containment {
-  /** User that the job runs as; null for the agent's own. */
+  /**
+   * User that the job runs as; null for the agent's own. The shim gives it the folder `workspace` itself (not what
+   * lies in it) and the file `meter`, which it makes. Without `wrap` that user must be able to pass the folders above.
+   */
   readonly user: { readonly uid: number; readonly gid: number; readonly groups: readonly number[] } | null;
-  /** Sandbox program and arguments that the job is started through, up to and including `--`; empty for none. */
+  /**
+   * Sandbox program (absolute) and arguments that the job is started through, up to and including `--`; empty for
+   * none. It runs with an empty environment, as the agent's user, and starts the shim's own `--init` through a
+   * descriptor: nothing of flopd needs to be visible inside, but there must be a /proc. As root it needs CAP_SETUID,
+   * CAP_SETGID and CAP_SETPCAP inside (bwrap keeps all unless told otherwise): init gives up all of them, becomes the
+   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1.
+   */
   readonly wrap: readonly string[];
   readonly cgroups: readonly CgroupPlan[];
   /** By name without RLIMIT_ (`NOFILE`), hard and soft alike, in the kernel's units. */
@@ -43,6 +52,8 @@ export interface AfterCommand {
   /** File of the attempt's folder that takes its standard output; null to drop it. */
   readonly outputFile: string | null;
   readonly timeoutMs: number;
+  /** All of its environment. */
+  readonly environment: Readonly<Record<string, string>>;
 }
 
 /** A granted order, ready to start. */
@@ -64,6 +75,8 @@ export interface StartRequest {
   readonly outputQuotaBytes: number | null;
   /** The job is stopped when nobody renews its lease for so long; null: it needs none. */
   readonly leaseMs: number | null;
+  /** Run one after the other when the job has ended, however it did, also after its shim was lost. */
+  readonly after: readonly AfterCommand[];
 }
 
 /** An attempt that an earlier agent process took on. */
@@ -100,9 +113,15 @@ export interface ProcessEnd {
   readonly memoryPeakBytes: number | null;
   readonly processesPeak: number | null;
   readonly outOfMemory: { readonly kills: number; readonly firstAtMs: number | null } | null;
-  /** Settings of control groups and limits that the kernel refused, in words: those limits did not hold. */
+  /**
+   * What the kernel refused of the plan, `WHAT: ERRNO`; those limits did not hold. WHAT is the file of a setting
+   * (`memory.max`), `cgroup CONTROLLERS` for a whole group, or `RLIMIT_NAME`.
+   */
   readonly refusedLimits: readonly string[];
   readonly gaps: readonly OutputGap[];
+  /** When the checkpoint signal was sent; null when it was not. */
+  readonly checkpointAtMs: number | null;
+  /** Bytes that are kept. */
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
   /** What else a person must know, a clause: why it is lost, output that a full disk refused, processes left over. */
@@ -128,6 +147,7 @@ export const unknownEnd: Omit<ProcessEnd, 'endedAtMs'> = {
   outOfMemory: null,
   refusedLimits: [],
   gaps: [],
+  checkpointAtMs: null,
   stdoutBytes: 0,
   stderrBytes: 0,
   detail: null,

@@ -1,8 +1,10 @@
 // The files through which agent and shim speak; formats are described in native/shim/shim.c and record.c. Encoders
 // and parsers are pure; a record that is not complete is absent.
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, constants as fsConstants, fstatSync, lstatSync, openSync, readSync } from 'node:fs';
+import { constants } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf } from '../../base/fault.ts';
+import type { OutputGap } from '../../protocol/result.ts';
 import { jobFile, type ProcessEnd, type StartRequest } from './executor.ts';
 import { errorName } from './nest.ts';
 
@@ -11,21 +13,41 @@ const RECORD_BYTES_MAX = 8192;
 
 export const shimFile = { spec: 'spec', started: 'started', end: 'end', control: 'control' } as const;
 
-/** The order for the shim. `announce` is the agent's socket, relative to the folder. */
+/** The order for the shim, version 2. `announce` is the agent's socket, relative to the folder. */
 export function encodeSpec(name: string, announce: string, request: StartRequest): Buffer {
-  const { spec } = request;
-  const environment = Object.entries(request.environment);
-  const fields = ['flopd-spec', '1', name, announce];
-  fields.push(
-    spec.timeLimitMs === null ? '' : String(spec.timeLimitMs),
-    String(spec.graceMs),
-    request.workingDirectory,
-  );
-  fields.push(String(spec.command.length), ...spec.command, String(environment.length));
-  for (const [key, value] of environment) fields.push(`${key}=${value}`);
+  const { spec, containment } = request;
+  const fields = ['flopd-spec', '2'];
+  const section = (title: string, values: readonly (string | number)[]): void => {
+    fields.push(title, String(values.length), ...values.map(String));
+  };
+  const given = (title: string, value: number | null): void => {
+    if (value !== null) section(title, [value]);
+  };
+  section('name', [name]);
+  section('announce', [announce]);
+  section('cwd', [request.workingDirectory]);
+  section('argv', spec.command);
+  section('env', pairsOf(request.environment));
+  section('grace-ms', [spec.graceMs]);
+  given('time-limit-ms', spec.timeLimitMs);
+  given('output-quota', request.outputQuotaBytes);
+  given('lease-ms', request.leaseMs);
+  if (spec.checkpoint !== null)
+    section('checkpoint', [constants.signals[spec.checkpoint.signal], spec.checkpoint.beforeMs]);
+  const { user, wrap, cgroups, rlimits } = containment;
+  if (user !== null) section('user', [user.uid, user.gid, ...user.groups]);
+  if (wrap.length > 0) section('wrap', wrap);
+  for (const { folder, version, controllers, settings } of cgroups)
+    section('cgroup', [folder, version, controllers.join(','), ...settings.flat()]);
+  section('rlimits', Object.entries(rlimits).flat());
+  for (const { command, outputFile, timeoutMs, environment } of request.after)
+    section('after', [timeoutMs, outputFile ?? '', command.length, ...command, ...pairsOf(environment)]);
   fields.push('end', '');
   return Buffer.from(fields.join('\0'));
 }
+
+const pairsOf = (environment: Readonly<Record<string, string>>): string[] =>
+  Object.entries(environment).map(([key, value]) => `${key}=${value}`);
 
 export interface StartedRecord {
   readonly pid: number;
@@ -33,17 +55,50 @@ export interface StartedRecord {
   readonly startedAtMs: number;
 }
 
-function parseRecord(text: string): Map<string, string> | null {
+interface RecordFields extends ReadonlyMap<string, string> {
+  /** Values of keys that may stand on several lines. */
+  readonly repeated: (key: string) => readonly string[];
+}
+
+function parseRecord(text: string): RecordFields | null {
   if (!text.endsWith('\ncomplete=1\n')) return null;
+  const lines = text.split('\n');
   const fields = new Map<string, string>();
-  for (const line of text.split('\n')) {
+  for (const line of lines) {
     const at = line.indexOf('=');
     if (at > 0) fields.set(line.slice(0, at), line.slice(at + 1));
   }
-  return fields;
+  const repeated = (key: string): string[] =>
+    lines.filter((line) => line.startsWith(`${key}=`)).map((line) => line.slice(key.length + 1));
+  return Object.assign(fields, { repeated });
 }
 
-function numberOf(fields: Map<string, string>, key: string): number | null {
+const GAP = /^(stdout|stderr) (quota|disk|lost) (\d+) (\d+)$/;
+
+function gapsOf(fields: RecordFields): OutputGap[] {
+  const gaps: OutputGap[] = [];
+  for (const line of fields.repeated('gap')) {
+    const [, stream, reason, from, to] = GAP.exec(line) ?? [];
+    if (stream === undefined) continue;
+    gaps.push({
+      stream: stream as OutputGap['stream'],
+      fromByte: Number(from),
+      toByte: Number(to),
+      reason: reason as OutputGap['reason'],
+    });
+  }
+  return gaps;
+}
+
+/** `memory.max 13` -> `memory.max: EACCES` */
+function refusalsOf(fields: RecordFields): string[] {
+  return fields.repeated('refused').map((line) => {
+    const at = line.lastIndexOf(' ');
+    return `${line.slice(0, at)}: ${errorName(Number(line.slice(at + 1)))}`;
+  });
+}
+
+function numberOf(fields: ReadonlyMap<string, string>, key: string): number | null {
   const text = fields.get(key);
   if (text === undefined || text === '') return null;
   const value = Number(text);
@@ -53,13 +108,15 @@ function numberOf(fields: Map<string, string>, key: string): number | null {
 const perSecond = (microseconds: number | null): number | null =>
   microseconds === null ? null : microseconds / 1e6;
 
-function detailOf(fields: Map<string, string>): string | null {
+function detailOf(fields: RecordFields): string | null {
   const parts: string[] = [];
   const said = fields.get('detail') ?? '';
   if (said !== '') parts.push(said);
   const survivors = numberOf(fields, 'survivors') ?? 0;
   if (survivors > 0) parts.push(`${survivors} of its processes could not be ended`);
-  const lost = numberOf(fields, 'lostOutputBytes') ?? 0;
+  const onDisk = gapsOf(fields).filter(({ reason }) => reason === 'disk');
+  const beforeGaps = numberOf(fields, 'lostOutputBytes') ?? 0; // of a shim that did not tell gaps yet
+  const lost = onDisk.reduce((sum, { fromByte, toByte }) => sum + toByte - fromByte, beforeGaps);
   if (lost > 0)
     parts.push(
       `its last ${lost} bytes of output were not stored (${errorName(numberOf(fields, 'outputErrno') || 5)})`,
@@ -89,11 +146,12 @@ export function parseEnd(text: string): ProcessEnd | null {
   const errno = numberOf(fields, 'errno') ?? 0;
   const durationUs = numberOf(fields, 'durationUs');
   const ran = kind !== 'failedToStart';
+  const oomKills = numberOf(fields, 'oomKills');
   return {
     kind,
     exitCode,
     signal,
-    stopped: stopped === 'timeLimit' || stopped === 'stop' ? stopped : null,
+    stopped: stopped === 'timeLimit' || stopped === 'lease' || stopped === 'stop' ? stopped : null,
     killed: fields.get('killed') === '1',
     failedStep: fields.get('failedStep') || null,
     errno: errno === 0 ? null : errorName(errno),
@@ -103,11 +161,12 @@ export function parseEnd(text: string): ProcessEnd | null {
     cpuUserSeconds: ran ? perSecond(numberOf(fields, 'userUs')) : null,
     cpuSystemSeconds: ran ? perSecond(numberOf(fields, 'systemUs')) : null,
     maxResidentBytes: ran ? numberOf(fields, 'maxResidentBytes') : null,
-    memoryPeakBytes: null,
-    processesPeak: null,
-    outOfMemory: null,
-    refusedLimits: [],
-    gaps: [],
+    memoryPeakBytes: numberOf(fields, 'memoryPeakBytes'),
+    processesPeak: numberOf(fields, 'processesPeak'),
+    outOfMemory: oomKills === null ? null : { kills: oomKills, firstAtMs: numberOf(fields, 'oomAtMs') },
+    refusedLimits: refusalsOf(fields),
+    gaps: gapsOf(fields),
+    checkpointAtMs: numberOf(fields, 'checkpointAtMs'),
     stdoutBytes,
     stderrBytes,
     detail: detailOf(fields),
@@ -127,7 +186,7 @@ export function parseStarted(text: string): StartedRecord | null {
 function readRecord(path: string): string | null {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null;
     throw error;

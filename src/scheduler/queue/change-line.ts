@@ -4,19 +4,21 @@
 // the line, has a promise of its own, so that it can be refused alone when the disk is full.
 import type { Fault } from '../../base/fault.ts';
 import type { Indexed } from './job-index.ts';
+import { recordText, specSequence } from './job-row.ts';
 import type { NodeRecord } from './queue.ts';
 import type { Batch } from './store-writer.ts';
 
 /** A batch that has grown to this takes no further record, so that the writer never holds more. */
 export const MAX_BATCH_BYTES = 4 * 1024 * 1024;
-/** What a record is taken to be long, without the specification. */
+/** What a record is taken to be long, without the specification, and that of a job that has not been placed yet. */
 const RECORD_BYTES = 2048;
+const NEW_RECORD_BYTES = 384;
 
 export interface ChangedJob {
   readonly now: Indexed;
   /** The record before, or null for a new job. */
   readonly before: Indexed | null;
-  /** JSON of the specification of a new job. */
+  /** JSON of the specification of a new job; null for those that share the one of the first of their array. */
   readonly spec: string | null;
 }
 
@@ -36,6 +38,8 @@ export interface ChangeBatch {
 
 export interface ChangeLine {
   putJob(now: Indexed, before: Indexed | null): Promise<void>;
+  /** New jobs, all in one batch however long it gets. */
+  putNewJobs(entries: readonly Indexed[]): Promise<void>;
   putNode(now: NodeRecord, before: NodeRecord | null): Promise<void>;
   /** The latest record of a job that is in the line. */
   job(id: string): Indexed | null;
@@ -72,6 +76,18 @@ export function createChangeLine(): ChangeLine {
   }
 
   return {
+    putNewJobs(entries) {
+      const specs = entries.map((now) =>
+        specSequence(now) === now.sequence ? JSON.stringify(now.job.spec) : null,
+      );
+      const bytes = specs.reduce((sum, spec) => sum + (spec?.length ?? 0), entries.length * NEW_RECORD_BYTES);
+      const batch = take(bytes);
+      for (const [at, now] of entries.entries()) {
+        batch.jobs.set(now.job.id, { now, before: null, spec: specs[at] ?? null });
+        newJobs.add(now.job.id);
+      }
+      return batch.created;
+    },
     putJob(now, before) {
       const spec = before === null ? JSON.stringify(now.job.spec) : null;
       const batch = take(RECORD_BYTES + (spec?.length ?? 0));
@@ -176,15 +192,15 @@ function createBatch(): ChangeBatch {
   };
 }
 
-/** The rows of a batch. JSON escapes NUL, which SQLite's C strings would end at. */
+/** The rows of a batch. */
 export function rowsOf(batch: ChangeBatch): Batch {
   const inserted: Batch['inserted'][number][] = [];
   const updated: Batch['updated'][number][] = [];
-  for (const { now, spec } of batch.jobs.values()) {
-    const { id, spec: _spec, ...fields } = now.job;
-    const record = JSON.stringify(fields);
-    if (spec !== null) inserted.push([now.sequence, id, fields.state, record, spec]);
-    else updated.push([fields.state, record, now.sequence]);
+  for (const { now, before, spec } of batch.jobs.values()) {
+    const { id, state } = now.job;
+    const record = recordText(now);
+    if (before === null) inserted.push([now.sequence, id, state, record, spec]);
+    else updated.push([state, record, now.sequence]);
   }
   const nodes = [...batch.nodes].map(([id, { now }]) => [id, JSON.stringify(now)] as const);
   return { inserted, updated, nodes };

@@ -5,9 +5,11 @@
 import type { Clock, Timer } from '../../base/clock.ts';
 import { describeError, Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
+import { createArrayIndex } from './array-index.ts';
 import { type ChangeBatch, createChangeLine, rowsOf } from './change-line.ts';
 import { createJobIndex, type Indexed } from './job-index.ts';
-import type { JobRecord, NodeRecord, Queue } from './queue.ts';
+import { createJobSearch } from './job-search.ts';
+import type { NodeRecord, Queue } from './queue.ts';
 import { createReader, type Lock, openStore, takeLock, unusable } from './store.ts';
 import { createLocalWriter, type Database, type DatabaseClass, type StoreWriter } from './store-writer.ts';
 import { startThreadWriter } from './thread-writer.ts';
@@ -66,10 +68,12 @@ function createQueue(
   const { clock, log } = options;
   const finishedInMemory = options.finishedInMemory ?? FINISHED_IN_MEMORY;
   const reader = createReader(store);
-  const index = createJobIndex(finishedInMemory);
+  const line = createChangeLine();
+  const arrays = createArrayIndex((id) => search.arrayRows(id));
+  const index = createJobIndex(finishedInMemory, arrays);
+  const search = createJobSearch(reader, index, line, arrays);
   const nodes = new Map<string, NodeRecord>();
   let nextSequence = reader.load(index, nodes, finishedInMemory);
-  const line = createChangeLine();
   /** The commit of the batch that is with the writer. */
   let committing: Promise<void> | null = null;
   /** Somebody waits for what is in the line. */
@@ -213,25 +217,6 @@ function createQueue(
     return stored;
   }
 
-  function find(id: string): Indexed | null {
-    const known = index.get(id) ?? line.job(id);
-    return known === null && index.partial ? reader.job(id) : known;
-  }
-
-  /**
-   * Records from disk with those that are on their way there, each in its latest form. The disk is asked for as
-   * many more as the line may change, so that none is missing from the first `limit`.
-   */
-  function together(read: (limit: number) => readonly Indexed[], limit: number): Indexed[] {
-    const coming = line.jobs();
-    const latest = new Map<string, Indexed>();
-    for (const entry of read(limit + coming.size)) {
-      latest.set(entry.job.id, index.get(entry.job.id) ?? entry);
-    }
-    for (const [id, entry] of coming) latest.set(id, entry);
-    return [...latest.values()];
-  }
-
   async function close(): Promise<void> {
     while (failed === null && line.first() !== null) {
       flush();
@@ -248,34 +233,35 @@ function createQueue(
     async insertJob(job) {
       refuseWhenOver();
       refuseWhenFull(true);
-      if (find(job.id) !== null) throw new Fault('QUEUE_JOB_EXISTS', `job ${job.id} exists already`);
+      if (search.find(job.id) !== null) throw exists(job.id);
       await put({ job, sequence: nextSequence++ }, null, 'now');
+    },
+    async insertArray(jobs) {
+      refuseWhenOver();
+      refuseWhenFull(true);
+      const [head] = jobs;
+      if (head === undefined || head.array === null) throw new Error('not the jobs of an array');
+      const { id } = head.array;
+      if (arrays.get(id) !== null) throw exists(id);
+      const entries = jobs.map((job) => ({ job, sequence: nextSequence++ }));
+      arrays.create(id, head.array.index, jobs.length);
+      for (const entry of entries) index.put(entry);
+      const stored = line.putNewJobs(entries);
+      schedule('now');
+      await stored;
     },
     async updateJob(id, change, when = 'now') {
       refuseWhenOver();
       refuseWhenFull(false);
-      const before = find(id);
+      const before = search.find(id);
       if (before === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${id}`);
       await put({ job: { ...before.job, ...change }, sequence: before.sequence }, before, when);
     },
-    job: (id) => find(id)?.job ?? null,
-    jobsByPrefix(prefix, limit) {
-      const matching: JobRecord[] = [];
-      const entries = index.partial
-        ? together((most) => reader.byPrefix(prefix, most), limit)
-        : index.entries();
-      for (const { job } of entries) {
-        if (job.id.startsWith(prefix)) matching.push(job);
-        if (matching.length >= limit) break;
-      }
-      return matching;
-    },
-    jobs({ state, limit }) {
-      const entries = index.partial ? together((most) => reader.newest(state, most), limit) : index.entries();
-      const matching = [...entries].filter(({ job }) => state === undefined || job.state === state);
-      matching.sort((a, b) => b.sequence - a.sequence);
-      return matching.slice(0, limit).map(({ job }) => job);
-    },
+    job: (id) => search.find(id)?.job ?? null,
+    jobsByPrefix: search.byPrefix,
+    jobs: (filter) => search.jobs(filter, nextSequence),
+    array: (id) => arrays.get(id),
+    arraysByPrefix: search.arraysByPrefix,
     pending: () => index.pending(),
     active: (nodeId) => index.active(nodeId),
     counts: () => index.counts(),
@@ -296,4 +282,8 @@ function createQueue(
       return closing;
     },
   };
+}
+
+function exists(id: string): Fault {
+  return new Fault('QUEUE_JOB_EXISTS', `job ${id} exists already`);
 }

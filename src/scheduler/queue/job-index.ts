@@ -1,6 +1,7 @@
 // What the embedded queue knows without asking the database: every job that is not final, and the finished ones
 // that ended last. Bounded by `finishedLimit`; an older job is read from disk when somebody asks for it.
 import { isFinalState, type JobState, jobStates } from '../../protocol/result.ts';
+import type { ArrayIndex } from './array-index.ts';
 import type { JobRecord } from './queue.ts';
 import { createWaitingLine } from './waiting-line.ts';
 
@@ -27,7 +28,7 @@ export interface JobIndex {
 
 const isActive = (state: JobState): boolean => state === 'STARTING' || state === 'RUNNING';
 
-export function createJobIndex(finishedLimit: number): JobIndex {
+export function createJobIndex(finishedLimit: number, arrays: ArrayIndex): JobIndex {
   const jobs = new Map<string, Indexed>();
   const line = createWaitingLine<{ id: string; priority: number; sequence: number }>();
   const activeIds = new Set<string>();
@@ -88,12 +89,14 @@ export function createJobIndex(finishedLimit: number): JobIndex {
       if (before !== undefined) leave(before.job);
       jobs.set(entry.job.id, entry);
       enter(entry);
+      arrays.note(entry.job);
       evict();
     },
     forget(id) {
       const entry = jobs.get(id);
       if (entry === undefined) return;
       leave(entry.job);
+      arrays.forget(entry.job);
       jobs.delete(id);
     },
     countElsewhere(state, added) {

@@ -11,6 +11,22 @@ import type { Cordon } from '../../protocol/device.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
+/** An attempt that ended and after which the job was started again. */
+export type PastAttempt = Pick<
+  JobResult,
+  | 'epoch'
+  | 'nodeId'
+  | 'state'
+  | 'endKind'
+  | 'exitCode'
+  | 'signal'
+  | 'cause'
+  | 'startedAtMs'
+  | 'endedAtMs'
+  | 'stdoutBytes'
+  | 'stderrBytes'
+>;
+
 export interface JobRecord {
   readonly id: string;
   readonly spec: JobSpec;
@@ -27,6 +43,8 @@ export interface JobRecord {
   readonly endedAtMs: number | null;
   /** How often it has been started again after an end that its retry policy names. */
   readonly retries: number;
+  /** What became of the attempts before, oldest first; the last MAX_PAST_ATTEMPTS (retry.ts). */
+  readonly attempts: readonly PastAttempt[];
   /** It waits at least until then (wall clock); null where nothing holds it back. */
   readonly notBeforeMs: number | null;
   /** Who asked for cancellation, or null. */
@@ -51,8 +69,29 @@ export interface NodeRecord {
   readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
 }
 
+/** How the jobs of an array stand now. */
+export interface ArrayTally {
+  readonly id: string;
+  /** Index of its first job. */
+  readonly first: number;
+  readonly size: number;
+  state(index: number): JobState | null;
+  count(state: JobState): number;
+}
+
+export interface JobFilter {
+  readonly state?: JobState;
+  /** Only jobs of this array, in the order of their index. */
+  readonly array?: string;
+  /** Each array once, by one of its jobs; with `state`, where any of them is in that state. */
+  readonly grouped?: boolean;
+  readonly limit: number;
+}
+
 export interface Queue {
   insertJob(job: JobRecord): Promise<void>;
+  /** Takes in all jobs of an array, in the order of their index, in one commit. They share one specification. */
+  insertArray(jobs: readonly JobRecord[]): Promise<void>;
   /**
    * Replaces fields of a job; throws Fault QUEUE_JOB_UNKNOWN for an unknown id. A change that nobody waits for
    * may say `soon`: it then shares the next commit, at most a few milliseconds later.
@@ -62,7 +101,11 @@ export interface Queue {
   /** Jobs whose id starts with the text. */
   jobsByPrefix(prefix: string, limit: number): readonly JobRecord[];
   /** Newest first. */
-  jobs(filter: { state?: JobState; limit: number }): readonly JobRecord[];
+  jobs(filter: JobFilter): readonly JobRecord[];
+  /** Null for an unknown array. What it shows follows every change. */
+  array(id: string): ArrayTally | null;
+  /** Ids of arrays that start with the text. */
+  arraysByPrefix(prefix: string, limit: number): readonly string[];
   /** Waiting jobs by priority (high first), then by order of submission. */
   pending(): Iterable<JobRecord>;
   /** STARTING and RUNNING jobs, all or of one node. */

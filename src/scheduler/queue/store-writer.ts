@@ -10,8 +10,8 @@ export const BUSY_TIMEOUT_MS = 200;
 
 /** Changed rows; within a batch each row stands once. Plain arrays, so that they cross to a thread cheaply. */
 export interface Batch {
-  /** sequence, id, state, record, spec */
-  readonly inserted: readonly (readonly [number, string, string, string, string])[];
+  /** sequence, id, state, record, spec; null where another row carries the specification */
+  readonly inserted: readonly (readonly [number, string, string, string, string | null])[];
   /** state, record, sequence */
   readonly updated: readonly (readonly [string, string, number])[];
   /** id, record */
@@ -124,7 +124,7 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
       try {
         begin.run();
         for (const [sequence, id, state, record, spec] of inserted) {
-          insertSpec.run(sequence, spec);
+          if (spec !== null) insertSpec.run(sequence, spec);
           insertJob.run(sequence, id, state, record);
         }
         for (const row of updated) updateJob.run(...row);

@@ -1,26 +1,21 @@
 // The file of the embedded queue: its tables, its lock, and reading from it.
 //
 //   job   sequence (order of submission), id, state, record = JSON of the fields that change
-//   spec  sequence, spec = JSON, written once, so that a change of state does not rewrite 128 KiB
+//   spec  sequence, spec = JSON, written once, so that a change of state does not rewrite 128 KiB (job-row.ts)
 //   node  id, record
 //
 // A second file, `<path>.lock`, is held by an open exclusive transaction for as long as the queue is open: the
 // kernel drops it with the process, so no stale lock can be left.
 import { describeError, errnoOf, Fault } from '../../base/fault.ts';
+import { memberPrefix } from '../../protocol/array.ts';
 import type { JobState } from '../../protocol/result.ts';
-import { acceleratorRequestSchema, type JobSpec } from '../../protocol/spec.ts';
+import type { ArrayRow } from './array-index.ts';
 import type { Indexed, JobIndex } from './job-index.ts';
-import type { JobRecord, NodeRecord } from './queue.ts';
+import { createRowParser, type JobRow } from './job-row.ts';
+import type { NodeRecord } from './queue.ts';
 import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writer.ts';
 
 export const SCHEMA_VERSION = 1;
-
-interface JobRow {
-  readonly sequence: number;
-  readonly id: string;
-  readonly record: string;
-  readonly spec: string;
-}
 
 const SCHEMA = `
 CREATE TABLE job (sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, record TEXT NOT NULL);
@@ -96,19 +91,47 @@ export type StoreReader = ReturnType<typeof createReader>;
 
 /** Reads what is on disk. `all` runs a statement to its end: one left open would keep the log from starting over. */
 export function createReader(store: Database) {
-  const select = 'SELECT job.sequence AS sequence, id, record, spec FROM job JOIN spec USING (sequence)';
+  const select = 'SELECT job.sequence AS sequence, id, record, spec FROM job LEFT JOIN spec USING (sequence)';
   const unfinishedStates = "('PENDING', 'STARTING', 'RUNNING')";
   const jobById = store.prepare(`${select} WHERE id = ?`);
   const jobsByPrefix = store.prepare(`${select} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?`);
   const newest = store.prepare(`${select} ORDER BY job.sequence DESC LIMIT ?`);
   const newestOfState = store.prepare(`${select} WHERE state = ? ORDER BY job.sequence DESC LIMIT ?`);
-  const read = (rows: readonly unknown[]): Indexed[] => (rows as JobRow[]).map(parseJob);
+  const below = store.prepare(`${select} WHERE job.sequence < ? ORDER BY job.sequence DESC LIMIT ?`);
+  const belowOfState = store.prepare(
+    `${select} WHERE state = ? AND job.sequence < ? ORDER BY job.sequence DESC LIMIT ?`,
+  );
+  const specBySequence = store.prepare('SELECT spec FROM spec WHERE sequence = ?');
+  const members = store.prepare('SELECT id, state FROM job WHERE id >= ? AND id < ?');
+  // Jobs of arrays have an `i` behind the ten letters of the array's id (protocol/array.ts).
+  const arrays = store.prepare(
+    "SELECT DISTINCT substr(id, 5, 10) AS name FROM job WHERE id >= ? AND id < ? AND substr(id, 15, 1) = 'i' LIMIT ?",
+  );
+  const parse = createRowParser((sequence) => {
+    const [row] = specBySequence.all(sequence) as { spec: string }[];
+    return row?.spec ?? null;
+  });
+  const read = (rows: readonly unknown[]): Indexed[] => (rows as JobRow[]).map(parse);
   return {
     job: (id: string): Indexed | null => read(jobById.all(id))[0] ?? null,
     // Ids are lower-case ASCII, so that `~` is after every one of them.
     byPrefix: (prefix: string, limit: number) => read(jobsByPrefix.all(prefix, `${prefix}~`, limit)),
     newest: (state: JobState | undefined, limit: number) =>
       read(state === undefined ? newest.all(limit) : newestOfState.all(state, limit)),
+    /** Newest of those before a sequence. */
+    below: (sequence: number, state: JobState | undefined, limit: number) =>
+      read(state === undefined ? below.all(sequence, limit) : belowOfState.all(state, sequence, limit)),
+    array(id: string): ArrayRow[] {
+      const prefix = memberPrefix(id);
+      const rows = members.all(prefix, `${prefix}~`) as { id: string; state: JobState }[];
+      return rows.map((row) => ({ index: Number(row.id.slice(prefix.length)), state: row.state }));
+    },
+    /** `prefix` begins with `arr-`. */
+    arraysByPrefix(prefix: string, limit: number): string[] {
+      const start = `job-${prefix.slice(4)}`;
+      const rows = arrays.all(start, `${start}~`, limit) as { name: string }[];
+      return rows.map(({ name }) => `arr-${name}`);
+    },
     /** Fills memory from disk; returns the next sequence. */
     load(index: JobIndex, nodes: Map<string, NodeRecord>, finishedInMemory: number): number {
       const finished = store
@@ -130,16 +153,4 @@ export function createReader(store: Database) {
       return (row as { last: number }).last + 1;
     },
   };
-}
-
-type StoredJob = Omit<JobRecord, 'id' | 'spec' | 'devices'> & Partial<Pick<JobRecord, 'devices'>>;
-
-function parseJob(row: JobRow): Indexed {
-  const { devices = [], ...record } = JSON.parse(row.record) as StoredJob;
-  const spec = JSON.parse(row.spec) as JobSpec;
-  const { accelerators } = spec.resources;
-  // Stores from before jobs were given devices hold neither devices nor all of what may be asked of them.
-  const asked = accelerators === null ? null : acceleratorRequestSchema.parse(accelerators);
-  const resources = { ...spec.resources, accelerators: asked };
-  return { job: { id: row.id, spec: { ...spec, resources }, devices, ...record }, sequence: row.sequence };
 }

@@ -119,7 +119,7 @@ describe('flopd run', () => {
       }
       return { state: 'FAILED', exitCode: 3 };
     });
-    api.breakFollowAfterBytes = 1500;
+    api.breakFollowAfterBytes = 2300;
     const ended = await flopd(place, ['run', '-q', '--', 'x']);
     const lines = Array.from({ length: 200 }, (_, index) => `line ${index}\n`);
     expect(ended.stdout.toString()).toBe(lines.filter((_, index) => index % 3 !== 0).join(''));

@@ -147,7 +147,7 @@ describe('the verbs', () => {
     const both = await flopd(place, ['logs', 'job-fake0']);
     expect([both.stdout.toString(), both.stderr, both.code]).toEqual(['out\n', 'err\n', 0]);
     expect((await flopd(place, ['logs', '--stderr', 'job-fake0'])).stdout.toString()).toBe('');
-    expect((await flopd(place, ['logs', '--tail', '2', '--stdout', 'job-fake0'])).stdout.toString()).toBe(
+    expect((await flopd(place, ['logs', '--tail', '2B', '--stdout', 'job-fake0'])).stdout.toString()).toBe(
       't\n',
     );
     const followed = await flopd(place, ['logs', '-f', 'job-fake0']);

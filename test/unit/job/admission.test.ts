@@ -11,6 +11,7 @@ const idle: NodeState = {
   heldMemoryBytes: 0,
   devices: null,
   held: 0,
+  walls: null,
   draining: null,
   diskProblem: null,
 };

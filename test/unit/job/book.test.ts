@@ -13,6 +13,8 @@ const resultOf = (jobId: string, epoch: number) =>
     end: processEnd(),
     stop: null,
     granted: null,
+    walled: null,
+    outputQuotaBytes: null,
     meter: null,
     energy: { absent: 'x' },
   });

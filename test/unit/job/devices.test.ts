@@ -54,6 +54,7 @@ describe('admission of devices', () => {
     heldMemoryBytes: 0,
     devices: { records, held: [], unknownHolder: null, nowMs: 1000 },
     held: 0,
+    walls: null,
     draining: null,
     diskProblem: null,
   };

@@ -43,6 +43,7 @@ export function processEnd(change: Partial<ProcessEnd> = {}): ProcessEnd {
     outOfMemory: null,
     refusedLimits: [],
     gaps: [],
+    checkpointAtMs: null,
     ...change,
   };
 }

@@ -15,6 +15,8 @@ function settle(end: Partial<ProcessEnd>, more: Partial<SettleFacts> = {}) {
     order,
     end: processEnd(end),
     granted: null,
+    walled: null,
+    outputQuotaBytes: null,
     stop: null,
     meter: null,
     energy,

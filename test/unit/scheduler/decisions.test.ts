@@ -20,6 +20,7 @@ const record = (change: Partial<JobRecord> = {}): JobRecord => ({
   endedAtMs: null,
   array: null,
   retries: 0,
+  attempts: [],
   notBeforeMs: null,
   cancelBy: null,
   result: null,

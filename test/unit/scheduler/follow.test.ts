@@ -28,6 +28,7 @@ function runningJob(): JobRecord {
     endedAtMs: null,
     array: null,
     retries: 0,
+    attempts: [],
     notBeforeMs: null,
     cancelBy: null,
     result: null,
@@ -46,6 +47,7 @@ describe('a follower that does not read', () => {
         readBytes += length;
         return new Uint8Array(length);
       },
+      removal: async () => null,
       isFull: () => false,
     } as unknown as OutputStore;
     const response = new PassThrough();

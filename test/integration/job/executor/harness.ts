@@ -61,6 +61,7 @@ export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version
     containment: noContainment,
     outputQuotaBytes: null,
     leaseMs: null,
+    after: [],
   };
 }
 

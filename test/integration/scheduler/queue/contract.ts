@@ -1,9 +1,10 @@
 // What every queue engine must do. An engine's test calls this with a way to open its store; `open` on the same
 // place again must find what was there.
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { memberId } from '../../../../src/protocol/array.ts';
 import { jobStates } from '../../../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../../../src/protocol/spec.ts';
-import type { JobRecord, NodeRecord, Queue } from '../../../../src/scheduler/queue/queue.ts';
+import type { JobRecord, NodeRecord, PastAttempt, Queue } from '../../../../src/scheduler/queue/queue.ts';
 import { fakeResult } from '../../../fakes/agent.ts';
 
 export interface EngineBed {
@@ -27,6 +28,7 @@ export function newJob(change: Partial<JobRecord> = {}, spec: object = {}): JobR
     endedAtMs: null,
     array: null,
     retries: 0,
+    attempts: [],
     notBeforeMs: null,
     cancelBy: null,
     result: null,
@@ -34,6 +36,29 @@ export function newJob(change: Partial<JobRecord> = {}, spec: object = {}): JobR
     ...change,
   };
 }
+
+export function newArray(id: string, first: number, last: number): JobRecord[] {
+  const { spec } = newJob({}, { name: 'each', array: { first, last } });
+  const size = last - first + 1;
+  return Array.from({ length: size }, (_, at) => ({
+    ...newJob({ id: memberId(id, first + at), array: { id, index: first + at, size } }),
+    spec,
+  }));
+}
+
+const pastAttempt: PastAttempt = {
+  epoch: 1,
+  nodeId: 'node-a',
+  state: 'LOST',
+  endKind: 'lost',
+  exitCode: null,
+  signal: null,
+  cause: 'the node was rebooted',
+  startedAtMs: 5,
+  endedAtMs: 6,
+  stdoutBytes: 0,
+  stderrBytes: 7,
+};
 
 export const newNode = (id: string): NodeRecord => ({
   id,
@@ -137,6 +162,51 @@ export function queueContract(name: string, newBed: () => EngineBed): void {
       // A finished job that is on disk only can still be changed, and is counted once.
       await queue.updateJob(ids[0] ?? '', { reason: 'noted' });
       expect(queue.counts()).toMatchObject({ COMPLETED: 9, PENDING: 3 });
+    });
+
+    it('takes an array at once, counts its jobs by state, and has them in order of index after opening again', async () => {
+      await reopen(2);
+      const before = newJob();
+      await queue.insertJob(before);
+      const jobs = newArray('arr-7k3m9q2x4t', 3, 8);
+      const stored = queue.insertArray(jobs);
+      expect(queue.array('arr-7k3m9q2x4t')?.count('PENDING')).toBe(6);
+      await stored;
+      await expect(queue.insertArray(jobs)).rejects.toMatchObject({ code: 'QUEUE_JOB_EXISTS' });
+      const after = newJob();
+      await queue.insertJob(after);
+      for (const index of [3, 4, 7]) {
+        await queue.updateJob(memberId('arr-7k3m9q2x4t', index), { state: 'COMPLETED', epoch: 1 });
+      }
+      await queue.updateJob(memberId('arr-7k3m9q2x4t', 5), {
+        retries: 1,
+        notBeforeMs: 17,
+        attempts: [pastAttempt],
+      });
+      for (let turn = 0; turn < 2; turn += 1) {
+        const tally = queue.array('arr-7k3m9q2x4t');
+        expect(tally).toMatchObject({ id: 'arr-7k3m9q2x4t', first: 3, size: 6 });
+        expect([
+          tally?.count('PENDING'),
+          tally?.count('COMPLETED'),
+          tally?.state(4),
+          tally?.state(9),
+        ]).toEqual([3, 3, 'COMPLETED', null]);
+        const listed = queue.jobs({ array: 'arr-7k3m9q2x4t', limit: 100 });
+        expect(listed.map((job) => job.array?.index)).toEqual([3, 4, 5, 6, 7, 8]);
+        expect(listed[2]).toMatchObject({ retries: 1, notBeforeMs: 17, attempts: [pastAttempt] });
+        expect(new Set(listed.map((job) => job.spec.name))).toEqual(new Set(['each']));
+        expect(queue.jobs({ array: 'arr-7k3m9q2x4t', state: 'COMPLETED', limit: 2 })).toHaveLength(2);
+        const grouped = (filter: object) =>
+          queue.jobs({ grouped: true, limit: 10, ...filter }).map((job) => job.array?.id ?? job.id);
+        expect(grouped({})).toEqual([after.id, 'arr-7k3m9q2x4t', before.id]);
+        expect(grouped({ state: 'COMPLETED' })).toEqual(['arr-7k3m9q2x4t']);
+        expect(grouped({ limit: 2 })).toEqual([after.id, 'arr-7k3m9q2x4t']);
+        expect(queue.arraysByPrefix('arr-7k', 5)).toEqual(['arr-7k3m9q2x4t']);
+        expect(queue.arraysByPrefix('arr-8', 5)).toEqual([]);
+        expect(queue.array('arr-8888888888')).toBeNull();
+        await reopen(2);
+      }
     });
 
     it('knows nothing of strangers and takes no id twice', async () => {

@@ -49,6 +49,7 @@ describe('end record', () => {
       outOfMemory: null,
       refusedLimits: [],
       gaps: [],
+      checkpointAtMs: null,
       stdoutBytes: 3,
       stderrBytes: 4,
       detail: null,
@@ -119,6 +120,7 @@ test('an order holds its fields between NULs, whatever is in them', () => {
         containment: noContainment,
         outputQuotaBytes: null,
         leaseMs: null,
+        after: [],
       };
       const fields = encodeSpec('job-1.1', '../announce', request).toString().split('\0');
       const wellFormed = (text: string) => Buffer.from(text).toString();

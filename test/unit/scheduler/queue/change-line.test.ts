@@ -20,6 +20,7 @@ function entry(id: string, change: Partial<Indexed['job']> = {}, environment = {
       endedAtMs: null,
       array: null,
       retries: 0,
+      attempts: [],
       notBeforeMs: null,
       cancelBy: null,
       result: null,

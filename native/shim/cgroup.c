@@ -1,0 +1,202 @@
+/*
+ * The control groups of one attempt: made before the job, left by everything at its end, and removed. They know every
+ * process of the job, also one that has cleared its environment and left its parents. Version 1 and 2 alike; what the
+ * kernel refuses is noted, never fatal. A job with enough privilege may have made groups below: these count too.
+ */
+#include "shim.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { DEPTH_MAX = 8, PROCS_MAX = 4096 };
+
+static int open_folder(const char *path)
+{
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+}
+
+static int write_at(int folder, const char *file, const char *value)
+{
+	int fd = openat(folder, file, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0) return errno;
+	int error = write(fd, value, strlen(value)) < 0 ? errno : 0;
+	close(fd);
+	return error;
+}
+
+static ssize_t read_at(int folder, const char *file, char *into, size_t size)
+{
+	int fd = openat(folder, file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0) return -1;
+	ssize_t n, at = 0;
+	while ((n = read(fd, into + at, size - 1 - (size_t)at)) > 0) at += n;
+	close(fd);
+	into[at] = '\0';
+	return n < 0 ? -1 : at;
+}
+
+ssize_t cgroup_read(const struct cgroup_plan *plan, const char *file, char *into, size_t size)
+{
+	int folder = open_folder(plan->folder);
+	if (folder < 0) return -1;
+	ssize_t n = read_at(folder, file, into, size);
+	close(folder);
+	return n;
+}
+
+bool cgroup_has(const struct cgroup_plan *plan, const char *controller)
+{
+	size_t length = strlen(controller);
+	for (const char *at = plan->controllers; *at != '\0'; at += strcspn(at, ","), at += *at == ',')
+		if (strcspn(at, ",") == length && memcmp(at, controller, length) == 0) return true;
+	return false;
+}
+
+static void name_group(char *into, size_t size, const struct cgroup_plan *plan)
+{
+	snprintf(into, size, "cgroup %.64s", plan->controllers);
+}
+
+void cgroup_make(const struct spec *spec, struct end_record *end)
+{
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		const struct cgroup_plan *plan = &spec->cgroups[i];
+		int folder = mkdir(plan->folder, 0755) < 0 && errno != EEXIST ? -1 : open_folder(plan->folder);
+		if (folder < 0) {
+			int error = errno;
+			char what[REFUSAL_BYTES_MAX];
+			name_group(what, sizeof what, plan);
+			record_refusal(end, what, error);
+			continue;
+		}
+		for (char **setting = plan->settings; setting[0] != NULL && setting[1] != NULL; setting += 2) {
+			int error = write_at(folder, setting[0], setting[1]);
+			if (error != 0) record_refusal(end, setting[0], error);
+		}
+		close(folder);
+	}
+}
+
+void cgroup_join(const struct spec *spec, int channel_fd)
+{
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		const struct cgroup_plan *plan = &spec->cgroups[i];
+		int folder = open_folder(plan->folder);
+		if (folder < 0) continue; /* told when it could not be made */
+		int error = write_at(folder, "cgroup.procs", "0");
+		close(folder);
+		char what[REFUSAL_BYTES_MAX];
+		name_group(what, sizeof what, plan);
+		if (error != 0) channel_refuse(channel_fd, what, error);
+	}
+}
+
+void cgroup_close(const struct spec *spec)
+{
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		if (!cgroup_has(&spec->cgroups[i], "pids")) continue;
+		int folder = open_folder(spec->cgroups[i].folder);
+		if (folder < 0) continue;
+		write_at(folder, "pids.max", "0");
+		close(folder);
+	}
+}
+
+static size_t read_processes(int folder, pid_t *pids)
+{
+	static char text[PROCS_MAX * 8];
+	size_t count = 0;
+	if (read_at(folder, "cgroup.procs", text, sizeof text) <= 0) return 0;
+	for (char *at = text, *end; count < PROCS_MAX; at = end) {
+		long pid = strtol(at, &end, 10);
+		if (end == at) break;
+		if (pid > 0) pids[count++] = (pid_t)pid;
+	}
+	return count;
+}
+
+static bool is_listed(pid_t pid, const pid_t *pids, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (pids[i] == pid) return true;
+	return false;
+}
+
+/*
+ * A number that is listed may be another process's a moment later. One that is still listed after a descriptor for it
+ * was opened belongs to the group, and the descriptor to it.
+ */
+static int kill_listed(int folder)
+{
+	static pid_t before[PROCS_MAX], after[PROCS_MAX];
+	static int fds[PROCS_MAX];
+	size_t count = read_processes(folder, before);
+	for (size_t i = 0; i < count; i++) fds[i] = (int)syscall(SYS_pidfd_open, before[i], 0);
+	size_t still = count == 0 ? 0 : read_processes(folder, after);
+	for (size_t i = 0; i < count; i++) {
+		bool ours = is_listed(before[i], after, still);
+		if (fds[i] >= 0) {
+			if (ours) syscall(SYS_pidfd_send_signal, fds[i], SIGKILL, NULL, 0);
+			close(fds[i]);
+		} else if (ours && before[i] != getpid()) kill(before[i], SIGKILL); /* no descriptor to be had */
+	}
+	return (int)count;
+}
+
+/* Visits the groups below first. Returns the sum of what `visit` gave. */
+static int walk(int parent, const char *name, int depth, int (*visit)(int parent, const char *name, int folder))
+{
+	int sum = 0, folder = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (folder < 0) return 0;
+	DIR *list = depth < DEPTH_MAX ? fdopendir(dup(folder)) : NULL;
+	if (list != NULL) {
+		for (struct dirent *entry; (entry = readdir(list)) != NULL;)
+			if (entry->d_type == DT_DIR && entry->d_name[0] != '.')
+				sum += walk(folder, entry->d_name, depth + 1, visit);
+		closedir(list);
+	}
+	sum += visit(parent, name, folder);
+	close(folder);
+	return sum;
+}
+
+static int visit_kill(int parent, const char *name, int folder)
+{
+	(void)parent;
+	(void)name;
+	return kill_listed(folder);
+}
+
+static int visit_remove(int parent, const char *name, int folder)
+{
+	(void)folder;
+	return unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT ? 1 : 0;
+}
+
+int cgroup_kill(const struct spec *spec)
+{
+	int found = 0;
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		int folder = open_folder(spec->cgroups[i].folder);
+		if (folder < 0) continue;
+		write_at(folder, "cgroup.kill", "1"); /* version 2: all at once, also those being forked */
+		close(folder);
+		found += walk(AT_FDCWD, spec->cgroups[i].folder, 0, visit_kill);
+	}
+	return found;
+}
+
+bool cgroup_remove(const struct spec *spec)
+{
+	int left = 0;
+	for (size_t i = 0; i < spec->cgroup_count; i++) left += walk(AT_FDCWD, spec->cgroups[i].folder, 0, visit_remove);
+	return left == 0;
+}

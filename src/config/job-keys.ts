@@ -1,0 +1,113 @@
+// The keys of what holds for every job of a node.
+import {
+  DEFAULT_USER_RANGE,
+  formatPaths,
+  formatUserRange,
+  type LimitMode,
+  limitModes,
+  parsePaths,
+  parseUserRange,
+  type SandboxMode,
+  sandboxModes,
+  type UserMode,
+  type UserRange,
+  userModes,
+} from './jobs.ts';
+import type { ConfigKey } from './keys.ts';
+import { parseBytes, parseChoice, parseInteger } from './value.ts';
+
+const DEFAULT_PROCESSES = 4096;
+const DEFAULT_OUTPUT_QUOTA_BYTES = 1024 ** 3;
+
+const key = <T>(entry: ConfigKey<T>): ConfigKey<T> => entry;
+
+export const jobKeys = {
+  'jobs.sandbox': key<SandboxMode>({
+    flag: '--jobs-sandbox',
+    argument: 'MODE',
+    variable: 'FLOPD_JOBS_SANDBOX',
+    help: 'bubblewrap around each job: auto (where it works), require (no jobs without it), or off',
+    defaultText: 'auto',
+    example: 'require',
+    fallback: () => 'auto',
+    parse: (value) => parseChoice(value === false ? 'off' : value, sandboxModes, 'a mode of the sandbox'),
+    format: (value) => value,
+  }),
+  'jobs.limits': key<LimitMode>({
+    flag: '--jobs-limits',
+    argument: 'MODE',
+    variable: 'FLOPD_JOBS_LIMITS',
+    help: 'limits of CPU, memory, processes and disk: auto (as far as the kernel holds them here), or require',
+    defaultText: 'auto',
+    example: 'require',
+    fallback: () => 'auto',
+    parse: (value) => parseChoice(value, limitModes, 'a mode of limits'),
+    format: (value) => value,
+  }),
+  'jobs.user': key<UserMode>({
+    flag: '--jobs-user',
+    argument: 'MODE',
+    variable: 'FLOPD_JOBS_USER',
+    help: "whom jobs run as: auto (each as a user of its own where the agent is root), or agent (the agent's user)",
+    defaultText: 'auto',
+    example: 'auto',
+    fallback: () => 'auto',
+    parse: (value) => parseChoice(value, userModes, 'a mode of users'),
+    format: (value) => value,
+  }),
+  'jobs.userRange': key<UserRange>({
+    flag: '--jobs-user-range',
+    argument: 'FIRST-LAST',
+    variable: 'FLOPD_JOBS_USER_RANGE',
+    help: 'user and group ids that jobs are given, one each; nobody else may have them',
+    defaultText: formatUserRange(DEFAULT_USER_RANGE),
+    example: formatUserRange(DEFAULT_USER_RANGE),
+    fallback: () => DEFAULT_USER_RANGE,
+    parse: parseUserRange,
+    format: formatUserRange,
+  }),
+  'jobs.processes': key<number>({
+    flag: '--jobs-processes',
+    argument: 'N',
+    variable: 'FLOPD_JOBS_PROCESSES',
+    help: 'processes and threads that a job may have at the same time, if it does not ask for fewer',
+    defaultText: String(DEFAULT_PROCESSES),
+    example: String(DEFAULT_PROCESSES),
+    fallback: () => DEFAULT_PROCESSES,
+    parse: (value) => parseInteger(value, { min: 1, max: 4_194_304 }, String(DEFAULT_PROCESSES)),
+    format: String,
+  }),
+  'jobs.readPaths': key<readonly string[]>({
+    flag: '--jobs-read-paths',
+    argument: 'PATHS',
+    variable: 'FLOPD_JOBS_READ_PATHS',
+    help: 'files and folders that sandboxed jobs see though they lie where jobs see nothing (/home, /tmp, /run, /dev)',
+    defaultText: 'none',
+    example: '/home/models:/mnt/data',
+    fallback: () => [],
+    parse: parsePaths,
+    format: formatPaths,
+  }),
+  'jobs.writePaths': key<readonly string[]>({
+    flag: '--jobs-write-paths',
+    argument: 'PATHS',
+    variable: 'FLOPD_JOBS_WRITE_PATHS',
+    help: "files and folders that sandboxed jobs may write to besides their workspace, as far as their user's rights go",
+    defaultText: 'none',
+    example: '/scratch',
+    fallback: () => [],
+    parse: parsePaths,
+    format: formatPaths,
+  }),
+  'jobs.outputQuotaBytes': key<number>({
+    flag: '--jobs-output-quota',
+    argument: 'SIZE',
+    variable: 'FLOPD_JOBS_OUTPUT_QUOTA',
+    help: 'most bytes of each output stream of a job that are kept, if it does not ask for fewer; the rest is a gap',
+    defaultText: '1GiB',
+    example: '1GiB',
+    fallback: () => DEFAULT_OUTPUT_QUOTA_BYTES,
+    parse: (value) => parseBytes(value, { min: 4096, max: Number.MAX_SAFE_INTEGER }),
+    format: String,
+  }),
+};

@@ -1,0 +1,144 @@
+// What the job room asks of all this: may an order run behind the walls of this node, as which user, and how. Keeps
+// which id was given last; everything else is decided anew from the facts of the host.
+import { accessSync, chmodSync, constants, existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { StartOrder } from '../../protocol/control.ts';
+import type { Refusal } from '../admission.ts';
+import type { Granted } from '../book.ts';
+import { type Containment, jobFile } from '../executor/executor.ts';
+import { decideContainment, missingWalls, refuseContainment } from './containment.ts';
+import type { HostFacts, JobRules } from './host.ts';
+import { chooseUser } from './user.ts';
+
+export interface Walls {
+  readonly outputQuotaBytes: number;
+  /** Sentences for the inventory: jobs that cannot run, walls that are missing. */
+  limitations(): readonly string[];
+  refuse(order: StartOrder): Refusal | null;
+  /** A user for an attempt, held by nobody; null where jobs run as the agent's user. */
+  chooseUser(held: ReadonlySet<number>): { readonly userId: number | null } | Refusal;
+  /** `folder` is that of the attempt. */
+  contain(order: StartOrder, folder: string, granted: Granted | null, userId: number | null): Containment;
+  /** Removes groups of attempts that are over: their shims were killed before they could. */
+  sweep(isOver: (name: string) => boolean): void;
+}
+
+const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
+
+export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: string): Walls {
+  let last: number | null = null;
+  const withoutSandbox = 'problem' in facts.sandbox;
+  // Without a sandbox the job's user has to get to its workspace by itself.
+  const passage = withoutSandbox && facts.usersProblem === null ? openPassage(jobsFolder) : null;
+  const usersProblem = facts.usersProblem ?? passage;
+  const host = (): HostFacts => {
+    const { sandbox } = facts;
+    const gone = !('problem' in sandbox) && !isProgram(sandbox.program);
+    return {
+      ...facts,
+      usersProblem,
+      sandbox: gone ? { problem: 'bubblewrap is not here any more; install it again' } : sandbox,
+    };
+  };
+
+  return {
+    outputQuotaBytes: rules.outputQuotaBytes,
+
+    limitations() {
+      const missing = missingWalls(rules, host());
+      if (missing.length > 0)
+        return missing.map(({ message }) => `no jobs through executor process: ${message}`);
+      const { sandbox } = host();
+      const found: string[] = [];
+      if ('problem' in sandbox && rules.sandbox !== 'off')
+        found.push(`jobs run without a sandbox: ${sandbox.problem}`);
+      return found;
+    },
+
+    refuse: (order) => refuseContainment(order, rules, host()),
+
+    chooseUser(held) {
+      if (usersProblem !== null) return { userId: null };
+      const { from, to } = rules.userRange;
+      const userId = chooseUser(rules.userRange, held, last ?? Math.max(-1, ...held));
+      if (userId === null)
+        return {
+          code: 'JOB_USERS_BUSY',
+          message: `all ${to - from + 1} ids of jobs.userRange are held by jobs`,
+        };
+      last = userId;
+      return { userId };
+    },
+
+    contain(order, folder, granted, userId) {
+      const deviceNodes = granted?.deviceNodes ?? [];
+      return decideContainment(
+        {
+          order,
+          workspace: join(folder, jobFile.workspace),
+          meter: join(folder, jobFile.meter),
+          deviceNodes,
+          nodesUnknown: granted?.nodesUnknown === true,
+          deviceGroups: userId === null ? [] : groupsOf(deviceNodes),
+          userId,
+        },
+        rules,
+        host(),
+      );
+    },
+
+    sweep(isOver) {
+      for (const { folder } of facts.cgroups.bases)
+        for (const entry of listed(folder)) {
+          const name = GROUP.exec(entry)?.[1];
+          if (name !== undefined && isOver(name)) removeGroup(join(folder, entry));
+        }
+    },
+  };
+}
+
+function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Groups other than root's that may read and write the nodes. */
+function groupsOf(nodes: readonly string[]): number[] {
+  const groups = new Set<number>();
+  for (const node of nodes) {
+    const stat = statSync(node, { throwIfNoEntry: false });
+    if (stat !== undefined && stat.gid !== 0 && (stat.mode & 0o060) === 0o060) groups.add(stat.gid);
+  }
+  return [...groups];
+}
+
+/** Opens the way down to the attempts' folders, for passing only. Why other users cannot get there, or null. */
+function openPassage(jobsFolder: string): string | null {
+  // jobs/, agent/ and the state folder are ours.
+  for (const folder of [jobsFolder, dirname(jobsFolder), dirname(dirname(jobsFolder))])
+    if (existsSync(folder)) chmodSync(folder, statSync(folder).mode | 0o111);
+  for (let at = jobsFolder; at !== dirname(at); at = dirname(at))
+    if (existsSync(at) && (statSync(at).mode & 0o001) === 0) return `other users may not pass ${at}`;
+  return null;
+}
+
+function listed(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
+}
+
+/** One with processes in it stays: its shim, or the one that takes over from it, ends them. */
+function removeGroup(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // Busy, or gone meanwhile.
+  }
+}

@@ -1,0 +1,113 @@
+// In which state each job of an array is: one byte a job. Filled when somebody first asks for the array, from the disk
+// and what memory knows better, and kept true by every change from then on; those not asked for longest are forgotten.
+import { type JobState, jobStates } from '../../protocol/result.ts';
+import type { ArrayTally, JobRecord } from './queue.ts';
+
+/** Jobs of arrays that are known at the same time. */
+const MAX_MEMBERS = 2_000_000;
+/** States as bytes; 0 stands for a job that is not there. */
+const codes = new Map<JobState, number>(jobStates.map((state, at) => [state, at + 1]));
+const codeOf = (state: JobState): number => codes.get(state) ?? 0;
+
+export interface ArrayRow {
+  readonly index: number;
+  readonly state: JobState;
+}
+
+export interface ArrayIndex {
+  /** Makes an array known of which no job is on disk. */
+  create(id: string, first: number, size: number): void;
+  /** A job has this state now. */
+  note(job: Pick<JobRecord, 'array' | 'state'>): void;
+  /** A job is no longer there. */
+  forget(job: Pick<JobRecord, 'array'>): void;
+  get(id: string): ArrayTally | null;
+  /** Ids known now. */
+  ids(): Iterable<string>;
+}
+
+interface Tally extends ArrayTally {
+  set(index: number, code: number): void;
+  readonly isEmpty: boolean;
+}
+
+/** `load` gives the jobs of an array that are not yet known here; none for an unknown array. */
+export function createArrayIndex(load: (id: string) => readonly ArrayRow[], limit = MAX_MEMBERS): ArrayIndex {
+  /** Longest unused first. */
+  const tallies = new Map<string, Tally>();
+  let members = 0;
+
+  function keep(tally: Tally): Tally {
+    tallies.set(tally.id, tally);
+    members += tally.size;
+    for (const [id, { size }] of tallies) {
+      if (members <= limit || id === tally.id) break;
+      tallies.delete(id);
+      members -= size;
+    }
+    return tally;
+  }
+
+  function read(id: string): Tally | null {
+    const rows = load(id);
+    const [head] = rows;
+    if (head === undefined) return null;
+    let [first, last] = [head.index, head.index];
+    for (const { index } of rows) {
+      first = Math.min(first, index);
+      last = Math.max(last, index);
+    }
+    const tally = createTally(id, first, last - first + 1);
+    for (const { index, state } of rows) tally.set(index, codeOf(state));
+    return keep(tally);
+  }
+
+  return {
+    create(id, first, size) {
+      keep(createTally(id, first, size));
+    },
+    note({ array, state }) {
+      if (array !== null) tallies.get(array.id)?.set(array.index, codeOf(state));
+    },
+    forget({ array }) {
+      const tally = array === null ? undefined : tallies.get(array.id);
+      if (array === null || tally === undefined) return;
+      tally.set(array.index, 0);
+      if (!tally.isEmpty) return;
+      tallies.delete(array.id);
+      members -= tally.size;
+    },
+    get(id) {
+      const known = tallies.get(id);
+      if (known === undefined) return read(id);
+      tallies.delete(id);
+      tallies.set(id, known);
+      return known;
+    },
+    ids: () => tallies.keys(),
+  };
+}
+
+function createTally(id: string, first: number, size: number): Tally {
+  const states = new Uint8Array(size);
+  const counts = new Uint32Array(jobStates.length + 1);
+  counts[0] = size;
+  return {
+    id,
+    first,
+    size,
+    state: (index) => jobStates[(states[index - first] ?? 0) - 1] ?? null,
+    count: (state) => counts[codeOf(state)] ?? 0,
+    set(index, code) {
+      const at = index - first;
+      const before = states[at];
+      if (before === undefined || before === code) return;
+      states[at] = code;
+      counts[before] = (counts[before] ?? 0) - 1;
+      counts[code] = (counts[code] ?? 0) + 1;
+    },
+    get isEmpty() {
+      return counts[0] === size;
+    },
+  };
+}

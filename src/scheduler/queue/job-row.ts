@@ -1,0 +1,92 @@
+// A job as a row of the store, and back: `record` is JSON of the fields that change, `spec` JSON of the specification.
+// Fields that came after the first version are left out while they have nothing to say, so that an older flopd reads
+// the rows of jobs that use nothing new; rows of an older one lack them.
+//
+// The jobs of an array share the specification of the first: the others have no row in `spec`, and `specOf` in their
+// record names its sequence. An older flopd does not see these.
+import { acceleratorRequestSchema, type JobSpec, jobSpecSchema } from '../../protocol/spec.ts';
+import type { Indexed } from './job-index.ts';
+import type { JobRecord } from './queue.ts';
+
+export interface JobRow {
+  readonly sequence: number;
+  readonly id: string;
+  readonly record: string;
+  readonly spec: string | null;
+}
+
+/** Specifications of arrays that are kept parsed, so that their jobs share one object. */
+const SHARED_SPECS = 256;
+
+type Later = 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
+type StoredJob = Omit<JobRecord, 'id' | 'spec' | Later> &
+  Partial<Pick<JobRecord, Later>> & { readonly specOf?: number };
+
+/** Sequence of the job whose row carries the specification: of an array the first. */
+export function specSequence({ job, sequence }: Indexed): number {
+  if (job.array === null) return sequence;
+  return sequence - (job.array.index - (job.spec.array?.first ?? job.array.index));
+}
+
+/** The `record` of a row. JSON escapes NUL, which SQLite's C strings would end at. */
+export function recordText(entry: Indexed): string {
+  const { id: _id, spec: _spec, array, retries, attempts, notBeforeMs, ...fields } = entry.job;
+  const specOf = specSequence(entry);
+  const record: StoredJob = {
+    ...fields,
+    ...(array === null ? {} : { array }),
+    ...(retries === 0 ? {} : { retries }),
+    ...(attempts.length === 0 ? {} : { attempts }),
+    ...(notBeforeMs === null ? {} : { notBeforeMs }),
+    ...(specOf === entry.sequence ? {} : { specOf }),
+  };
+  return JSON.stringify(record);
+}
+
+/** Reads rows; `specText` gives the specification that another row carries. */
+export function createRowParser(specText: (sequence: number) => string | null): (row: JobRow) => Indexed {
+  const defaults = jobSpecSchema.parse({ version: 1, command: ['true'] });
+  const shared = new Map<number, JobSpec>();
+
+  /** Of this version or an earlier one: what that did not know has its default. */
+  function parseSpec(text: string): JobSpec {
+    const spec = JSON.parse(text) as JobSpec;
+    const accelerators = spec.resources?.accelerators ?? null;
+    return {
+      ...defaults,
+      ...spec,
+      resources: {
+        ...defaults.resources,
+        ...spec.resources,
+        accelerators: accelerators === null ? null : acceleratorRequestSchema.parse(accelerators),
+      },
+    };
+  }
+
+  function sharedSpec(sequence: number, text: string | null): JobSpec {
+    const known = shared.get(sequence);
+    if (known !== undefined) return known;
+    const found = text ?? specText(sequence);
+    if (found === null) throw new Error(`the store has no specification for sequence ${sequence}`);
+    const spec = parseSpec(found);
+    shared.set(sequence, spec);
+    const [oldest] = shared.keys();
+    if (shared.size > SHARED_SPECS && oldest !== undefined) shared.delete(oldest);
+    return spec;
+  }
+
+  return ({ id, sequence, record, spec }) => {
+    const stored = JSON.parse(record) as StoredJob;
+    const {
+      devices = [],
+      array = null,
+      retries = 0,
+      attempts = [],
+      notBeforeMs = null,
+      specOf = sequence,
+      ...fields
+    } = stored;
+    const own = spec === null || array !== null ? sharedSpec(specOf, spec) : parseSpec(spec);
+    return { job: { id, spec: own, devices, array, retries, attempts, notBeforeMs, ...fields }, sequence };
+  };
+}

@@ -1,0 +1,60 @@
+// What a submission becomes: one record, or one for each job of an array. They share the specification.
+import { Fault } from '../base/fault.ts';
+import { createId } from '../base/id.ts';
+import { isArrayId, memberId } from '../protocol/array.ts';
+import type { JobSpec } from '../protocol/spec.ts';
+import type { JobRecord, Queue } from './queue/queue.ts';
+
+/** Throws Fault JOB_DEPENDENCY_UNKNOWN for an id that is not here. */
+export function checkDependencies(spec: JobSpec, queue: Pick<Queue, 'job' | 'array'>): void {
+  for (const [at, { job }] of spec.dependencies.entries()) {
+    if ((isArrayId(job) ? queue.array(job) : queue.job(job)) !== null) continue;
+    throw new Fault('JOB_DEPENDENCY_UNKNOWN', `there is no job or array ${job} to wait for`, {
+      field: `dependencies.${at}.job`,
+      remedy: 'name one that has been submitted; see the list of jobs',
+    });
+  }
+}
+
+/** How many jobs it makes. */
+export function jobCount({ array }: JobSpec): number {
+  return array === null ? 1 : array.last - array.first + 1;
+}
+
+/** The records, in order of index, with ids that are not taken. */
+export function createRecords(
+  spec: JobSpec,
+  queue: Pick<Queue, 'job' | 'array'>,
+  submittedAtMs: number,
+): readonly [JobRecord, ...JobRecord[]] {
+  const record = (id: string, array: JobRecord['array']): JobRecord => ({
+    id,
+    spec,
+    array,
+    state: 'PENDING',
+    submittedAtMs,
+    epoch: 0,
+    nodeId: null,
+    devices: [],
+    startedAtMs: null,
+    endedAtMs: null,
+    retries: 0,
+    attempts: [],
+    notBeforeMs: null,
+    cancelBy: null,
+    result: null,
+    reason: '',
+  });
+  const { array } = spec;
+  if (array === null) {
+    let id = createId('job');
+    while (queue.job(id) !== null) id = createId('job');
+    return [record(id, null)];
+  }
+  let id = createId('arr');
+  while (queue.array(id) !== null) id = createId('arr');
+  const size = jobCount(spec);
+  const member = (index: number): JobRecord => record(memberId(id, index), { id, index, size });
+  const rest = Array.from({ length: size - 1 }, (_, at) => member(array.first + 1 + at));
+  return [member(array.first), ...rest];
+}
