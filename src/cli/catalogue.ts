@@ -54,6 +54,12 @@ export const catalogue: readonly CatalogueEntry[] = [
     load: () => import('./job.ts'),
   },
   { name: 'logs', group: JOBS, summary: 'the output of a job', load: () => import('./logs.ts') },
+  {
+    name: 'fetch',
+    group: JOBS,
+    summary: 'bring the outputs of a job here',
+    load: () => import('./fetch.ts'),
+  },
   { name: 'cancel', group: JOBS, summary: 'cancel jobs', load: () => import('./cancel.ts') },
   {
     name: 'wait',

@@ -15,6 +15,7 @@ import { followJob } from './follow.ts';
 import { addJobOptions, checkSpec, type JobFlags, readSpec } from './job-options.ts';
 import { describeEnd, describeUsage, say, sayGap, sayMissing } from './message.ts';
 import { pause, writeOut } from './output.ts';
+import { addFileOptions, type FileFlags, openRunFiles, type RunFiles } from './run-files.ts';
 
 /** A job that waits longer than this says why. */
 const WAIT_NOTICE_MS = 2000;
@@ -22,14 +23,14 @@ const CANCEL_RETRY_MS = 1000;
 /** Two signals within this time are one wish. */
 const REPEATED_SIGNAL_MS = 500;
 
-interface RunFlags extends JobFlags {
-  readonly detach?: boolean;
-  readonly quiet?: boolean;
+interface RunFlags extends JobFlags, FileFlags {
   readonly verbose?: boolean;
 }
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  addJobOptions(command.argument('<command...>', 'program and its arguments').passThroughOptions())
+  addFileOptions(
+    addJobOptions(command.argument('<command...>', 'program and its arguments').passThroughOptions()),
+  )
     .option('-d, --detach', 'print the id and leave; the job goes on')
     .option('-q, --quiet', 'say nothing about waiting and broken links')
     .option('-v, --verbose', 'say the id, the states and the usage');
@@ -42,16 +43,20 @@ export function define(command: Command, context: Context, finish: (code: number
 }
 
 const HELP = `
-The job gets no standard input: give it arguments, or a file that the node can read.
+The job gets no standard input: give it arguments, or files with --input. Inputs lie in its workspace under their own
+name, or PATH; links in a folder are kept where they stay inside of it. Outputs come back to the same path here, or
+LOCAL, when the job has ended; "flopd fetch" gets them later.
 
 Exit code: the job's own; 128+n after signal n; 127 program missing; 126 not startable; 130 after Ctrl-C; 143 after
-SIGTERM; 125 flopd failed before the job's end was known (unreachable scheduler, LOST job); 2 wrong usage; 141 when
+SIGTERM; 125 flopd failed before the job's end was known (unreachable scheduler, LOST job), or an output of a job that
+completed could not be brought here; 2 wrong usage; 141 when
 nobody reads the output any more (the job goes on).
 
 Examples:
   flopd run -- sh -c 'echo hello'
   flopd run --accelerators 2:ascend --accelerator-memory 60GiB -- python train.py
   flopd run --cpus 4 --memory 8GiB --time-limit 2h --name train -- ./train.sh --epochs 3
+  flopd run --input ./data --output model.bin -- python train.py data
   id=$(flopd run --detach -- make -j8); flopd logs -f "$id"`;
 
 /** What Ctrl-C has done so far. */
@@ -66,6 +71,8 @@ interface StopState {
 async function run(context: Context, config: Config, flags: RunFlags, spec: JobSpecInput): Promise<number> {
   const speak = flags.quiet === true ? () => {} : (message: string) => say(context.stderr, message);
   let client: Client;
+  let files: RunFiles | null = null;
+  const unsubmitted = new AbortController();
   let jobId: string | null = null;
   let leaveNow = (): void => {};
   const stop: StopState = { signal: null, atMs: 0, leave: new Promise((resolve) => (leaveNow = resolve)) };
@@ -79,10 +86,15 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     stop.signal = signal;
     stop.atMs = nowMs;
     if (jobId !== null) void cancelUntilDone(context, client, jobId, signal);
+    else unsubmitted.abort();
   });
   try {
-    client = createClient(findAccess(config));
-    const job = await submit(client, spec);
+    files = await openRunFiles(context, flags, spec, unsubmitted.signal, speak);
+    const access = findAccess(config);
+    client = createClient(access);
+    const whole = await checkSpec(files.spec);
+    await files.bring(access);
+    const job = await submit(client, whole);
     jobId = job.id;
     if (flags.detach === true) {
       await writeOut(context.stdout, `${job.id}\n`);
@@ -98,8 +110,11 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
       say(context.stderr, `left job ${job.id}, which may still run: see "flopd job ${job.id}"`);
       return signalExitCode(stop.signal ?? 'SIGINT');
     }
-    return reportEnd(context, ended, stop.signal, flags);
+    const code = reportEnd(context, ended, stop.signal, flags);
+    if (stop.signal !== null) return code;
+    return (await files.bringBack(access, ended)) || code !== exitCode.ok ? code : exitCode.unknownEnd;
   } catch (error) {
+    if (jobId === null && unsubmitted.signal.aborted) return signalExitCode(stop.signal ?? 'SIGINT');
     const code = errorExitCode(error);
     if (code === exitCode.outputClosed && jobId !== null) {
       say(
@@ -113,6 +128,7 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     return exitCode.unknownEnd;
   } finally {
     restore();
+    await files?.close();
   }
 }
 

@@ -340,14 +340,14 @@ export function createLife(options: LifeOptions): Life {
       } catch (error) {
         log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
       }
-      // Without the mark nothing of it can have begun, in this boot.
-      if (stop === null && attempt.bootId === bootId && files.mustStage(attempt)) {
-        launch(attempt);
-        return;
-      }
       const request = stop === null ? requestFor(attempt) : null;
       // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
       const start = request !== null && isWalledAs(attempt, request.containment) ? request : null;
+      // Without the mark of its inputs nothing of it can have begun, in this boot.
+      if (start !== null && attempt.bootId === bootId && files.mustStage(attempt)) {
+        launch(attempt);
+        return;
+      }
       const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
       attempt.execution = executor.recover(recovery, eventsFor(attempt));
       if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
