@@ -34,7 +34,6 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
-  'jobs.cacheBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 

@@ -1,6 +1,7 @@
 // What bringing and fetching files share: requests to the scheduler's store that are repeated while it is away, and
 // progress on standard error.
 import { createBackoff } from '../base/backoff.ts';
+import type { Clock } from '../base/clock.ts';
 import { Fault, isFault } from '../base/fault.ts';
 import { isPassing, persist } from '../files/exchange.ts';
 import { createTransfer, type Transfer } from '../files/transfer.ts';
@@ -55,7 +56,7 @@ export function openFileLink({ context, access, signal, speak, quiet }: FileLink
     const backoff = createBackoff({ minMs: RETRY_MIN_MS, maxMs: RETRY_MAX_MS, random });
     let movedAtMs = clock.monotonicMs();
     const goesOn = (error: unknown): boolean => passes(error) && clock.monotonicMs() - movedAtMs < patienceMs;
-    return persist({ clock, backoff, signal, goesOn, waits }, (moved) =>
+    return persist({ clock: wakeful(clock), backoff, signal, goesOn, waits }, (moved) =>
       work(() => {
         movedAtMs = clock.monotonicMs();
         moved();
@@ -114,5 +115,16 @@ export function openFileLink({ context, access, signal, speak, quiet }: FileLink
       };
     },
     close: () => transfer.close(),
+  };
+}
+
+/** Timers of a clock do not keep a process alive; while files wait, nothing else does. */
+function wakeful(clock: Clock): Clock {
+  return {
+    ...clock,
+    after(delayMs, fn) {
+      const handle = setTimeout(fn, delayMs);
+      return { cancel: () => clearTimeout(handle) };
+    },
   };
 }

@@ -50,7 +50,6 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
-  'jobs.cacheBytes',
   'files.quotaBytes',
   'files.keepMs',
   'output.keepMs',

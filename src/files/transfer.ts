@@ -1,7 +1,6 @@
 // The client of a scheduler's store of files (protocol/file-api.ts), for the command line and for agents: single
 // requests, each of which may break off. Faults: FILES_AWAY where the scheduler cannot be reached or the link broke,
 // which may pass by itself; otherwise the code that the scheduler gave.
-import { once } from 'node:events';
 import {
   type Agent,
   type ClientRequest,
@@ -109,7 +108,7 @@ export function createTransfer(access: TransferAccess, signal: AbortSignal): Tra
     try {
       for await (const piece of pieces ?? []) {
         if (isOver) break;
-        if (!outgoing.write(piece)) await Promise.race([once(outgoing, 'drain').catch(() => {}), over]);
+        if (!outgoing.write(piece)) await roomIn(outgoing, over);
       }
     } catch (error) {
       outgoing.destroy();
@@ -208,6 +207,18 @@ export function createTransfer(access: TransferAccess, signal: AbortSignal): Tra
       ),
     close: () => agent.destroy(),
   };
+}
+
+/** Waits until the request takes more, or is over. */
+function roomIn(outgoing: ClientRequest, over: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done);
+      resolve();
+    };
+    outgoing.on('drain', done);
+    void over.then(done);
+  });
 }
 
 /** Ends a body after PUT_MS: the server bounds the time of a request, whatever the speed of the link. */

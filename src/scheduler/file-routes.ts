@@ -1,5 +1,4 @@
 // The HTTP side of the store of files (protocol/file-api.ts): who may have or bring what, and the bytes themselves.
-import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Fault } from '../base/fault.ts';
 import type { FileStore } from '../files/store.ts';
@@ -89,7 +88,7 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
   async function send(response: ServerResponse, pieces: AsyncIterable<Uint8Array>): Promise<void> {
     for await (const piece of pieces) {
       if (response.destroyed) return;
-      if (!response.write(piece)) await Promise.race([once(response, 'drain'), once(response, 'close')]);
+      if (!response.write(piece)) await roomIn(response);
     }
     response.end();
   }
@@ -189,6 +188,20 @@ function bodyOf(request: IncomingMessage): AsyncIterable<Uint8Array> {
 function answerPut(request: IncomingMessage, response: ServerResponse, answer: object): void {
   if (!request.readableEnded) response.setHeader('Connection', 'close');
   answerJson(response, 200, answer);
+}
+
+/** Waits until the response takes more, or is gone. */
+function roomIn(response: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.on('drain', done);
+    response.on('close', done);
+    if (response.destroyed) done();
+  });
 }
 
 async function* chain(first: Uint8Array, rest: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
