@@ -19,6 +19,8 @@ import { addFileOptions, type FileFlags, openRunFiles, type RunFiles } from './r
 
 /** A job that waits longer than this says why. */
 const WAIT_NOTICE_MS = 2000;
+/** Why it waits is said again when only figures of it have changed. */
+const MOVING_NOTICE_MS = 15_000;
 const CANCEL_RETRY_MS = 1000;
 /** Two signals within this time are one wish. */
 const REPEATED_SIGNAL_MS = 500;
@@ -153,10 +155,16 @@ async function follow(
 ): Promise<JobView> {
   let latest = job;
   let lastReason: string | null = null;
+  let lastGist: string | null = null;
+  let saidAtMs = 0;
   let over = false;
   const sayWhy = (view: JobView): void => {
-    if (over || (view.state !== 'PENDING' && view.state !== 'STARTING') || view.reason === lastReason) return;
-    lastReason = view.reason;
+    if (over || (view.state !== 'PENDING' && view.state !== 'STARTING')) return;
+    // Figures that move are no news for a while.
+    const gist = view.reason.replace(/\d[\d.]*/g, '#');
+    const nowMs = context.clock.monotonicMs();
+    if (gist === lastGist && (view.reason === lastReason || nowMs - saidAtMs < MOVING_NOTICE_MS)) return;
+    [lastReason, lastGist, saidAtMs] = [view.reason, gist, nowMs];
     speak(`job ${view.id} waits: ${view.reason.replace(/^waiting: */, '')}`);
   };
   // Reasons change without a change of state, so they are asked for while it waits.

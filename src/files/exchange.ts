@@ -56,7 +56,8 @@ async function bringFile(transfer: Transfer, cargo: Cargo, moved: Moved): Promis
   const there = await transfer.head(cargo.digest);
   if (there.sizeBytes !== null) return;
   for (let offset = there.receivedBytes; ; ) {
-    const pieces = counted(cargo.pieces(offset), moved);
+    // A list is none of what its owner counts.
+    const pieces = counted(cargo.pieces(offset), cargo.kind === 'file' ? moved : (): void => moved(0));
     const answer = await transfer.putFile(cargo.digest, offset, cargo.sizeBytes, pieces);
     if (answer.complete) return;
     if (answer.receivedBytes <= offset)

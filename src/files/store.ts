@@ -39,6 +39,8 @@ export interface FileStoreOptions {
   readonly quotaBytes: number;
   /** Unused files that nobody refers to are removed after so long. */
   readonly keepMs: number;
+  /** False for files that can be had again: their digest is looked at when they are used. */
+  readonly syncs?: boolean;
   /** What must stay: files, and trees with all that they list. */
   readonly roots: () => Iterable<Root>;
   readonly clock: Clock;
@@ -63,8 +65,8 @@ export interface FileStore {
     place: { readonly offset: number; readonly sizeBytes: number },
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<PutAnswer>;
-  /** For new files that count together. */
-  batch(): Batch;
+  /** For new files that count together; `syncs`: on disk in any case, also where the store does not see to it. */
+  batch(syncs?: boolean): Batch;
   /** There may be so many bytes more: throws FILES_FULL or FILES_DISK_FULL. */
   reserve(bytes: number): Promise<void>;
   /** Removes a file whose contents turned out to be wrong. */
@@ -82,6 +84,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
   const memory: HashMemory = new Map();
   const busy = new Set<string>();
   let usedBytes = 0;
+  /** Since the sweep that is under way began. */
+  let addedBytes = 0;
   const ownPrefix = `new-${randomUUID().slice(0, 8)}-`;
   let names = 0;
   let sweeping: Promise<SweepResult> | null = null;
@@ -100,6 +104,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
 
   /** One at a time; `targetBytes`: remove until so little is left, or only what is old. */
   function runSweep(targetBytes: number | null): Promise<SweepResult> {
+    if (sweeping === null) addedBytes = 0;
     sweeping ??= sweepFolder({
       folder,
       roots: options.roots(),
@@ -109,7 +114,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
       isBusy: (name) => busy.has(name) || name.startsWith(ownPrefix),
     })
       .then((result) => {
-        usedBytes = result.usedBytes;
+        // What came meanwhile may be counted twice until the next sweep, never not at all.
+        usedBytes = result.usedBytes + addedBytes;
         if (result.removed > 0)
           log.info(
             { removed: result.removed, freedBytes: result.freedBytes },
@@ -155,6 +161,11 @@ export function openFileStore(options: FileStoreOptions): FileStore {
           remedy: 'free space on that disk',
         },
       );
+  }
+
+  function added(bytes: number): void {
+    usedBytes += bytes;
+    addedBytes += bytes;
   }
 
   function syncFolder(): Promise<void> {
@@ -217,13 +228,13 @@ export function openFileStore(options: FileStoreOptions): FileStore {
       await part.write(piece);
     }
     if (part.receivedBytes < sizeBytes) return { receivedBytes: part.receivedBytes, complete: false };
-    if (!(await part.isRight())) {
+    if (!(await part.isRight(options.syncs !== false))) {
       await discardPart(digest);
       throw new Fault('FILES_DIGEST', 'what came has another SHA-256');
     }
     await rename(partOf(digest), pathOf(digest));
-    usedBytes += sizeBytes;
-    await syncFolder();
+    added(sizeBytes);
+    if (options.syncs !== false) await syncFolder();
     return { receivedBytes: sizeBytes, complete: true };
   }
 
@@ -267,7 +278,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         throw error;
       }
     },
-    batch: () =>
+    batch: (syncs = false) =>
       createBatch({
         folder,
         nextName() {
@@ -276,9 +287,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         },
         has: (digest) => sizeAt(pathOf(digest)) !== null,
         reserve,
-        added: (bytes) => {
-          usedBytes += bytes;
-        },
+        added,
+        syncs: syncs || options.syncs !== false,
         syncFolder,
       }),
     async discard(digest) {

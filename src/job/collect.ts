@@ -86,7 +86,7 @@ async function collectFile(
   store: FileStore,
   signal: AbortSignal,
 ): Promise<KeptOutput> {
-  const batch = store.batch();
+  const batch = store.batch(true);
   try {
     const { nlink, uid, mode } = await file.stat();
     if (nlink > 1 && uid !== ownerUid)
@@ -124,7 +124,7 @@ async function collectTree(
   store: FileStore,
   signal: AbortSignal,
 ): Promise<KeptOutput> {
-  const batch = store.batch();
+  const batch = store.batch(true);
   const list = await batch.create();
   try {
     const { sizeBytes, leftOut } = await walkTree(root, {

@@ -93,6 +93,8 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
       folder: join(parts.folder, 'files'),
       quotaBytes: options?.cacheBytes ?? 0,
       keepMs: KEEP_MS,
+      // What was fetched is hashed whenever it is used; what was collected is synced all the same.
+      syncs: false,
       roots,
       clock,
       log,
