@@ -2,6 +2,9 @@
 // only what it needs (unbundled it costs 15 MB more resident memory and twice the start time).
 // Where the development dependencies are absent (npm ci --omit=dev) an existing dist/ is kept.
 //
+// FLOPD_DIST=FOLDER builds into another folder; FLOPD_NEXT=1 builds what a next version might be (protocol/next.ts), for
+// the test of upgrades.
+//
 // A build is safe beside running programs and other builds: chunks carry their hash, the entry is renamed into
 // place last, and chunks of earlier builds go only when nobody can still be starting from them.
 import {
@@ -15,12 +18,12 @@ import {
   statSync,
   symlinkSync,
 } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const source = join(root, 'src');
-const dist = join(root, 'dist');
+const dist = resolve(root, process.env.FLOPD_DIST || 'dist');
 const STALE_CHUNK_MS = 10 * 60_000;
 
 const { rolldown } = await import('rolldown').catch(() => ({ rolldown: null }));
@@ -46,6 +49,7 @@ const bundle = await rolldown({
   platform: 'node',
   // Packages with binaries of their own, or used once at start-up, stay in node_modules.
   external: ['libsql', 'systeminformation', 'node-nvidia-smi'],
+  transform: { define: { FLOPD_NEXT: String(process.env.FLOPD_NEXT === '1') } },
   treeshake: {
     // House rule: no work at import. So a schema that nobody uses may go, and zod with it.
     moduleSideEffects: (id) => !isPure(id),
@@ -81,7 +85,7 @@ function install(files) {
   if (existsSync(dashboard)) {
     cpSync(dashboard, join(dist, 'dashboard'), { recursive: true, filter: (path) => !path.endsWith('.md') });
   }
-  linkForNpx();
+  if (dist === join(root, 'dist')) linkForNpx();
   const fresh = new Set(files);
   for (const name of readdirSync(join(dist, 'chunk'))) {
     const path = join(dist, 'chunk', name);

@@ -5,7 +5,7 @@
  * why a program did not start.
  *
  *   order    written by the agent: NUL-terminated strings "flopd-contained" "1" cwd uid gid (both empty: as it is)
- *            argc argv… envc env… "end"
+ *            groupc group… argc argv… envc env… "end"
  *   running  made when the program runs: "flopd-running=1", "startedAtMs=…", "complete=1"
  *   report   renamed into place as the last act: "flopd-report=1", kind, … (report.c)
  * The exit code is the program's own, or 128 + signal; REFUSED for all that went wrong before it ran.
@@ -72,7 +72,7 @@ static _Noreturn void become_program(const struct order *order, int status_fd)
 	if (null_fd < 0 || dup2(null_fd, 0) < 0) fail(status_fd, "setup", errno);
 	syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC); /* all are so already, where the kernel lacks the call */
 	if (order->has_user) {
-		if (setgroups(0, NULL) < 0 || setresgid(order->gid, order->gid, order->gid) < 0
+		if (setgroups(order->group_count, order->groups) < 0 || setresgid(order->gid, order->gid, order->gid) < 0
 			|| setresuid(order->uid, order->uid, order->uid) < 0)
 			fail(status_fd, "user", errno);
 	}

@@ -3,6 +3,7 @@
 #define FLOPD_CONTAINED_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -12,7 +13,8 @@ struct order {
 	const char *cwd;
 	bool has_user;
 	uid_t uid;
-	gid_t gid;
+	gid_t gid, *groups;
+	size_t group_count;
 	char **argv, **envp;
 };
 

@@ -9,7 +9,8 @@
 #include <unistd.h>
 
 /* The agent accepts 128 KiB of arguments and environment; its own additions and the image's are small. */
-enum { ORDER_BYTES_MAX = 1 << 20, LIST_MAX = 70000 };
+enum { ORDER_BYTES_MAX = 1 << 20, LIST_MAX = 70000, GROUPS_MAX = 256 };
+static const long ID_MAX = 0xfffffffeL;
 
 struct cursor {
 	char *at, *end;
@@ -75,12 +76,16 @@ int order_read(int folder, struct order *order)
 	order->cwd = next(&cursor);
 	order->has_user = !cursor.bad && *cursor.at != '\0';
 	if (order->has_user) {
-		order->uid = (uid_t)next_number(&cursor, 0xfffffffeL);
-		order->gid = (gid_t)next_number(&cursor, 0xfffffffeL);
+		order->uid = (uid_t)next_number(&cursor, ID_MAX);
+		order->gid = (gid_t)next_number(&cursor, ID_MAX);
 	} else {
 		next(&cursor);
 		next(&cursor);
 	}
+	order->group_count = (size_t)next_number(&cursor, GROUPS_MAX);
+	order->groups = calloc(order->group_count + 1, sizeof *order->groups);
+	if (order->groups == NULL) return ENOMEM;
+	for (size_t i = 0; i < order->group_count; i++) order->groups[i] = (gid_t)next_number(&cursor, ID_MAX);
 	order->argv = next_list(&cursor);
 	order->envp = next_list(&cursor);
 	const char *last = next(&cursor);

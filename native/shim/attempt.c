@@ -47,7 +47,7 @@ static void take_command(const struct command *command, int64_t now_us)
 		if (!shim.main_ended) shim.lease_us = now_us + ms * MS;
 		break;
 	case COMMAND_ENTER:
-		enter_start(&shim.spec, command->name, shim.running && !shim.main_ended ? shim.main_pid : 0);
+		enter_start(&shim.spec, command->name, shim.running && !shim.main_ended && !shim.spec.is_client ? shim.main_pid : 0);
 		break;
 	}
 }
@@ -138,6 +138,7 @@ static void wait_for_something(int64_t now_us)
 	bool first = shim.out.bytes + shim.err.bytes == 0, grew = false;
 	if (fds[WAIT_OUT].revents) grew |= stream_pump(&shim.out, 0, now_us);
 	if (fds[WAIT_ERR].revents) grew |= stream_pump(&shim.err, 1, now_us);
+	if (grew) program_runs();
 	if (first && grew) {
 		shim.next_output_us = now_us;
 		fault_hit("output.first");
@@ -185,7 +186,7 @@ static void begin_draining(int64_t now_us)
 {
 	fault_hit("tree.empty");
 	shim.phase = DRAINING;
-	shim.end.duration_us = now_us - shim.started_us;
+	if (!shim.spec.is_client) shim.end.duration_us = now_us - shim.started_us;
 	shim.end.ended_ms = wall_ms();
 	shim.oom_us = 0;
 	counters_read(&shim.spec, &shim.end);
@@ -205,7 +206,8 @@ static void advance_sweeping(bool childless, int64_t now_us)
 	else if (now_us >= shim.phase_until_us) leave_survivors(now_us);
 	else if (now_us >= shim.sweep_us) {
 		sweep();
-		shim.sweep_us = now_us + SWEEP_EVERY_US;
+		shim.sweep_us = now_us + shim.sweep_every_us;
+		if (shim.sweep_every_us < SWEEP_SELDOM_US) shim.sweep_every_us *= 2; /* what is left waits in the kernel */
 	}
 }
 
@@ -224,6 +226,24 @@ static bool has_drained(int64_t now_us)
 	return now_us >= shim.disk_until_us;
 }
 
+/* The commands that come after the job, one by one. Returns true when the last of them has ended. */
+static bool run_afterwards(int64_t now_us)
+{
+	if (shim.after_pid > 0) return false;
+	shim.after_pid = after_start(&shim.spec, shim.folder, now_us);
+	return shim.after_pid == 0;
+}
+
+/* Of a client these end the job, so they come before its tree is swept. */
+static bool has_left(int64_t now_us)
+{
+	if (!shim.spec.is_client || shim.phase_until_us > 0) return true;
+	if (!run_afterwards(now_us)) return false;
+	shim.sweep_us = now_us;
+	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;
+	return true;
+}
+
 /* Moves through the phases. Returns true when the end can be recorded. */
 static bool advance(int64_t now_us)
 {
@@ -236,14 +256,12 @@ static bool advance(int64_t now_us)
 		shim.time_limit_us = shim.checkpoint_us = shim.lease_us = shim.kill_us = 0;
 		leave_survivors(now_us);
 	}
-	if (shim.phase == SWEEPING) advance_sweeping(childless, now_us);
+	if (shim.phase == SWEEPING && has_left(now_us)) advance_sweeping(childless, now_us);
 	if (shim.phase == DRAINING && has_drained(now_us)) {
 		shim.phase = AFTERWARDS;
 		shim.phase_until_us = 0;
 	}
-	if (shim.phase != AFTERWARDS || shim.after_pid > 0) return false;
-	shim.after_pid = after_start(&shim.spec, shim.folder, now_us);
-	return shim.after_pid == 0;
+	return shim.phase == AFTERWARDS && run_afterwards(now_us);
 }
 
 static void close_both(const int *ends)

@@ -42,8 +42,9 @@ struct child_failure execute(char **argv, char **envp)
 	return (struct child_failure){ failure.is_interpreter ? STEP_INTERPRETER : STEP_EXEC, failure.error };
 }
 
-static void reset_oom_score(void)
+void lower_standing(void)
 {
+	if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);
 	char text[16] = "";
 	int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
 	if (fd < 0) return;
@@ -104,8 +105,7 @@ pid_t child_start(const struct spec *spec, const struct child_place *place)
 	die_with_shim(shim, channel);
 	clear_signals();
 	cgroup_join(spec, channel);
-	reset_oom_score();
-	if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);
+	lower_standing();
 	set_rlimits(spec, false, channel);
 	int error = give_to_user(place->folder, spec);
 	if (error != 0) channel_fail(channel, STEP_USER, error);

@@ -33,6 +33,9 @@
  *   cgroup (repeated)            folder, 1 or 2, controllers by commas, then file and value of each setting
  *   rlimits                      name without RLIMIT_ and value of each
  *   after (repeated)             timeout-ms, output file or "", ARGC argv…, then its environment
+ *   client                       no values. The program is a client of what holds the job (a container's runtime):
+ *                                stopping signals go to it alone, it keeps the agent's privileges, nothing is run beside
+ *                                it, and what it left is killed only when the commands that come after have been run
  * Version 1 is still read: name announce time-limit-ms(empty: none) grace-ms cwd argc argv… envc env… "end".
  *
  * Conversation: the shim connects to the agent's announce socket when the program runs, or does not for 20 ms; later
@@ -64,7 +67,7 @@
  *         code, signal, or errno; then, after 2, the step that failed as text (`exec`, `chdir`, `request`, `enter`, …)
  * It comes when the command has ended and its output was read to its end, or for 500 ms after that while something
  * else holds the pipe. When the agent closes the connection the command gets SIGHUP and, 2 s later, SIGKILL, with its
- * group. When the job ends all commands beside it are killed; the connection then closes without `x`. The command has
+ * group. When the job ends all commands beside it are killed; the connection may then close without `x`. The command has
  * the job's user, namespaces, control groups, environment and working directory, no new privileges, and a session of
  * its own.
  *

@@ -41,6 +41,7 @@ struct spec {
 	int64_t quota_bytes, lease_ms, checkpoint_before_ms;
 	int64_t grace_ms;
 	int checkpoint_signal;
+	bool is_client;            /* what runs is a client of what holds the job */
 	bool has_user;
 	uid_t uid;
 	gid_t gid, groups[GROUPS_MAX];
@@ -163,6 +164,8 @@ struct child_place {
 pid_t child_start(const struct spec *spec, const struct child_place *place);
 /* Becomes the program; returns only when that failed. A bare name is looked up along PATH of `envp`. */
 struct child_failure execute(char **argv, char **envp);
+/* No better treatment by the kernel than others get. */
+void lower_standing(void);
 /* Default signals and an empty mask. */
 void clear_signals(void);
 /* Sets limits of the plan and tells the shim of each that is refused. `late`: those that count what others have. */
@@ -283,6 +286,8 @@ struct command control_take(int i, short revents);
 
 /* Forks the process that serves the socket `name` of the folder. `pid`: the job's main process. */
 void enter_start(const struct spec *spec, const char *name, pid_t pid);
+/* A child of the shim was collected: it may have been such a process. */
+void enter_forget(pid_t server);
 
 /* ---- after.c: commands that come after the job ---- */
 

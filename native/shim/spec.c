@@ -131,6 +131,7 @@ static void read_section(struct spec *spec, const char *name, struct cursor *val
 	} else if (strcmp(name, "user") == 0) read_user(spec, values, count);
 	else if (strcmp(name, "cgroup") == 0) read_cgroup(spec, values, count);
 	else if (strcmp(name, "after") == 0) read_after(spec, values, count);
+	else if (strcmp(name, "client") == 0) spec->is_client = true;
 }
 
 static void read_version_2(struct spec *spec, struct cursor *cursor)

@@ -14,12 +14,11 @@ import { readInventory } from '../device/inventory.ts';
 import { createAgentMetrics } from '../exporter/agent-metrics.ts';
 import { startExporter } from '../exporter/exporter.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
-import type { Executor } from '../job/executor/executor.ts';
 import type { Jobs } from '../job/job.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
-import type { HeldJob } from '../protocol/control.ts';
+import type { HeldJob, Inventory } from '../protocol/control.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
@@ -33,6 +32,9 @@ import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { createLifecycle, type Lifecycle } from './lifecycle.ts';
 import { createNotifier } from './notify.ts';
+import { createOffers } from './offers.ts';
+import { createRejoin } from './rejoin.ts';
+import { countStarts, type Starts } from './starts.ts';
 import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
 import { createVitals } from './vitals.ts';
 
@@ -58,6 +60,8 @@ export interface Host {
   readonly sysRoot: string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly random: () => number;
+  /** Calls `fn` before the process ends over an error that nobody caught; returns how to stop that. */
+  readonly onCrash?: (fn: (error: unknown) => void) => () => void;
 }
 
 export interface Agent {
@@ -77,17 +81,26 @@ const heldPhases = ['accepted', 'running', 'ended'] as const;
 /** Starts the agent; resolves when its local parts run. Rejects with a Fault, and then nothing is left running. */
 export async function startAgent(options: AgentOptions): Promise<Agent> {
   const lifecycle = createLifecycle(options.clock, options.log);
+  let starts: Starts | null = null;
   try {
-    return await build(options, lifecycle);
+    return await build(options, lifecycle, (folder) => {
+      starts = countStarts(folder, options.clock, options.log);
+      return starts;
+    });
   } catch (error) {
+    (starts as Starts | null)?.failed(error);
     await lifecycle.stop();
     throw error;
   }
 }
 
-async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent> {
+async function build(
+  options: AgentOptions,
+  lifecycle: Lifecycle,
+  count: (folder: string) => Starts,
+): Promise<Agent> {
   const { root, stateDir, config, clock, log, version } = options;
-  const { procRoot, sysRoot, environment, random } = options.host ?? presentHost();
+  const { procRoot, sysRoot, environment, random, onCrash } = options.host ?? presentHost();
 
   const folder = prepareStateFolder(stateDir);
   const paths = nativePaths(root);
@@ -95,6 +108,9 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native));
 
+  const starts = count(folder);
+  lifecycle.onStop('count of starts', () => starts.close());
+  lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
   const wallsOpening = openWalls({
     folder,
     stateDir,
@@ -114,20 +130,39 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
 
+  const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
+
   const capacity = decideCapacity(config.node, procRoot, sysRoot);
+  let onOffersChange = (): void => {};
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
-  const executors = createExecutors({ shimPath: paths.shim, native, clock, log: log.child({ room: 'job' }) });
-  const offered = probeExecutors(executors, log);
-  const limitations = problem === null ? offered.limitations : [problem, ...offered.limitations];
+  const executors = createExecutors({
+    shimPath: paths.shim,
+    native,
+    containers: {
+      containedPath: paths.contained,
+      nodeId: identity.nodeId,
+      bootId,
+      runtime: config.jobs.containerRuntime,
+      pull: config.jobs.pull,
+      pullTimeoutMs: config.jobs.pullTimeoutMs,
+      processes: config.jobs.processes,
+      environment,
+      onChange: () => onOffersChange(),
+    },
+    clock,
+    log: log.child({ room: 'job' }),
+  });
+  const offers = createOffers(executors, clock, log);
+  const limitations = problem === null ? [] : [problem];
   const facts = gatherFacts({
-    cheap: cheapInventory(capacity, offered.names, limitations),
+    cheap: cheapInventory(capacity, [], limitations),
     read: async () =>
       readInventory({
         native,
         paths,
         stateDir,
         config: { jobCpus: config.node.cpus, jobMemoryBytes: config.node.memoryBytes, name },
-        executors: offered.names,
+        executors: [],
         limitations: [...limitations, ...(await wallsOpening).limitations()],
         procRoot,
         sysRoot,
@@ -140,9 +175,20 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const link = createLink({
     url,
+    unknownNode: () => rejoin.unknownNode(),
     hello: async (challenge) => {
-      const [inventory] = await Promise.all([facts.settled(), bank.settled(DEVICES_PATIENCE_MS)]);
-      return buildHello({ identity, name, version, inventory, devices: [], jobs: jobs.held() }, challenge);
+      await rejoin.meet(challenge);
+      const [inventory] = await Promise.all([
+        facts.settled(),
+        bank.settled(DEVICES_PATIENCE_MS),
+        offers.settled(),
+      ]);
+      onOffersChange = () => link.renew('the executors of this node have changed');
+      const told = toldInventory(offers.told(inventory), starts.safeMode(), jobs.problems());
+      return buildHello(
+        { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
+        challenge,
+      );
     },
     handlers: {
       async order(order) {
@@ -152,10 +198,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
           energy.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
         return answer;
       },
+      contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
+      report: (jobId, epoch) => jobs.report(jobId, epoch),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
+      exec: (order, events) => jobs.execs.start(order, events),
     },
     clock,
     log: log.child({ room: 'link' }),
@@ -179,7 +228,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     simulate: config.simulate,
     seed: identity.nodeId,
     bootId,
-    saved: readLadderState(folder, deviceLog),
+    saved: starts.safeMode() === null ? readLadderState(folder, deviceLog) : null,
     rate: figures.rate,
     ratingRevision: figures.ratingRevision,
     held: () => started?.heldDevices() ?? new Set(),
@@ -213,6 +262,8 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     devices: bank,
     walls: await wallsOpening,
     native,
+    draining: starts.safeMode,
+    isCareful: starts.safeMode() !== null,
     clock,
     log: log.child({ room: 'job' }),
     files: {
@@ -277,6 +328,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
     runningCount: () => jobs.runningCount(),
     linkState: () => link.state(),
     schedulerUrl: url,
+    safeMode: starts.safeMode,
     clock,
   });
   const exporter = await startExporter({
@@ -307,6 +359,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle): Promise<Agent
   });
   lifecycle.onStop('notifier', () => notifier.stopping());
   notifier.ready();
+  starts.ready(() => link.renew('safe mode is over'));
 
   return {
     nodeId: identity.nodeId,
@@ -333,7 +386,31 @@ function holdersOf(held: readonly HeldJob[]): (id: string) => readonly string[] 
 }
 
 function presentHost(): Host {
-  return { procRoot: '/proc', sysRoot: '/sys', environment: process.env, random: Math.random };
+  return {
+    procRoot: '/proc',
+    sysRoot: '/sys',
+    environment: process.env,
+    random: Math.random,
+    onCrash(fn) {
+      process.on('uncaughtExceptionMonitor', fn);
+      return () => void process.off('uncaughtExceptionMonitor', fn);
+    },
+  };
+}
+
+/** As it is told: in safe mode nothing may be ordered, and what could not be taken up is said. */
+function toldInventory(
+  inventory: Inventory,
+  safeMode: string | null,
+  problems: readonly string[],
+): Inventory {
+  if (safeMode === null && problems.length === 0) return inventory;
+  const said = [...(safeMode === null ? [] : [safeMode]), ...problems, ...inventory.limitations];
+  return {
+    ...inventory,
+    executors: safeMode === null ? inventory.executors : [],
+    limitations: said.map((sentence) => sentence.slice(0, 1024)).slice(0, 32),
+  };
 }
 
 async function takeEnrolment(
@@ -352,22 +429,4 @@ async function takeEnrolment(
       remedy: 'run "flopd join URL --token-file FILE" first',
     },
   );
-}
-
-/** Names of the executors that can work here, and a sentence for each that cannot. */
-function probeExecutors(
-  executors: readonly Executor[],
-  log: Log,
-): { names: string[]; limitations: string[] } {
-  const names: string[] = [];
-  const limitations: string[] = [];
-  for (const executor of executors) {
-    const problem = executor.probe();
-    if (problem === null) names.push(executor.name);
-    else {
-      limitations.push(`executor ${executor.name}: ${problem}`);
-      log.warn({ executor: executor.name }, `no jobs through this executor: ${problem}`);
-    }
-  }
-  return { names, limitations };
 }

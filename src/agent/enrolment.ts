@@ -6,17 +6,20 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
+import { credentialSchema } from '../protocol/control.ts';
 import { postJson } from './http-post.ts';
-import { publicKeyText, takeKey } from './key.ts';
 import { prepareStateFolder } from './state-folder.ts';
 
 /** From connecting to the last byte of the answer. */
 export const ENROL_DEADLINE_MS = 10_000;
 
 const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
-const answerSchema = z.object({ nodeId: id, schedulerId: id });
+/** Of a scheduler from before there were credentials there is none. */
+const credential = credentialSchema.nullable().default(null);
+const answerSchema = z.object({ nodeId: id, schedulerId: id, credential });
 const refusalSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), remedy: z.string().nullable().optional() }),
 });
@@ -26,6 +29,9 @@ const enrolmentSchema = z.object({
   schedulerId: id,
   schedulerUrl: z.string().max(2048),
   name: z.string().max(253),
+  credential,
+  /** File that the join token was read from; null where it was given in another way. */
+  tokenFile: z.string().max(4096).nullable().default(null),
 });
 /** What this host knows of its membership. */
 export type Enrolment = z.output<typeof enrolmentSchema>;
@@ -37,14 +43,26 @@ export interface EnrolOptions {
   readonly stateDir: string;
   /** What people call this host. */
   readonly name: string;
+  /** File that the token was read from, to read it again when the scheduler has lost this node. */
+  readonly tokenFile?: string | null;
+  /** Enrols a host again that is enrolled already: with the same key, and if possible under the same id. */
+  readonly again?: boolean;
 }
 
-/** Enrols this host. Safe to repeat after a failure; an enrolled host is refused (AGENT_ENROLLED). */
-export async function enrol({ url, token, stateDir, name }: EnrolOptions): Promise<Enrolment> {
+export const nodeKey: KeyOwner = {
+  code: 'AGENT',
+  what: 'the node key',
+  exposedRemedy: 'enrol this host anew',
+  damagedRemedy: 'restore it, or remove the folder it is in and enrol this host anew',
+};
+
+/** Enrols this host. Safe to repeat after a failure; an enrolled host is refused (AGENT_ENROLLED) unless `again`. */
+export async function enrol(options: EnrolOptions): Promise<Enrolment> {
+  const { url, token, stateDir, name } = options;
   requireSafeUrl(url);
   const folder = prepareStateFolder(stateDir);
   const known = await readEnrolment(stateDir);
-  if (known !== null) {
+  if (known !== null && options.again !== true) {
     throw new Fault(
       'AGENT_ENROLLED',
       `this host is already ${known.nodeId} of the scheduler at ${known.schedulerUrl}`,
@@ -54,16 +72,18 @@ export async function enrol({ url, token, stateDir, name }: EnrolOptions): Promi
       },
     );
   }
-  const publicKey = publicKeyText(takeKey(join(folder, 'key.pem')));
+  const publicKey = publicKeyText(takeKey(join(folder, 'key.pem'), nodeKey));
   const request = enrolRequestSchema.safeParse({
     version: 1,
     token: token.trim(),
     publicKey,
     name,
+    ...(known === null ? {} : { nodeId: known.nodeId }),
   } satisfies EnrolRequest);
   if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
-  const { nodeId, schedulerId } = await ask(url, request.data);
-  const enrolment: Enrolment = { version: 1, nodeId, schedulerId, schedulerUrl: url, name };
+  const answer = await ask(url, request.data);
+  const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
+  const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };
   writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
   return enrolment;
 }

@@ -1,7 +1,7 @@
 // Builds the hello: who this node is, what it can do, which jobs it holds.
 import type { Challenge, HeldJob, Hello, Inventory } from '../protocol/control.ts';
-import { PROTOCOL_VERSION } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
+import { ownVersions } from '../protocol/version.ts';
 import type { Identity } from './identity.ts';
 
 /** So that neither the hello nor the welcome that answers it outgrows a frame. */
@@ -28,13 +28,14 @@ export function buildHello(
       : [...jobs].sort((a, b) => importance[a.phase] - importance[b.phase]).slice(0, MAX_HELLO_JOBS);
   return {
     type: 'hello',
-    versions: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
+    versions: ownVersions,
     nodeId: identity.nodeId,
     name,
     agentVersion: version,
     bootId: identity.bootId,
     generation: identity.generation,
     proof: identity.prove(challenge),
+    credential: identity.credential(),
     inventory,
     devices: [...devices],
     jobs: held,

@@ -6,39 +6,62 @@ import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
-import { type Challenge, helloProofText } from '../protocol/control.ts';
-import type { Enrolment } from './enrolment.ts';
-import { readKey } from './key.ts';
+import { readKey } from '../base/key-file.ts';
+import { type Challenge, type Credential, helloProofText } from '../protocol/control.ts';
+import { type Enrolment, nodeKey } from './enrolment.ts';
 
 export interface Identity {
   readonly nodeId: string;
   readonly bootId: string;
   readonly generation: number;
+  /** The id of the scheduler that this node belongs to. */
+  schedulerId(): string;
+  /** What that scheduler signed; null for an enrolment from before there was any. */
+  credential(): Credential | null;
+  /** The node has been enrolled again, under the same id. Throws AGENT_OTHER_NODE for another. */
+  renew(enrolment: Enrolment): void;
   /** Base64 signature for this challenge. Throws AGENT_OTHER_SCHEDULER when it is not our scheduler's. */
   prove(challenge: Challenge): string;
 }
 
 /** Takes up the identity of an enrolled host and counts this start. */
 export function takeIdentity(folder: string, enrolment: Enrolment, bootId: string, clock: Clock): Identity {
-  const key = readKey(join(folder, 'key.pem'));
+  const key = readKey(join(folder, 'key.pem'), nodeKey);
   if (key === null) {
     throw new Fault('AGENT_KEY_DAMAGED', `the node key ${join(folder, 'key.pem')} is missing`, {
       remedy: `restore it, or remove ${folder} and join the scheduler anew`,
     });
   }
-  const { nodeId, schedulerId } = enrolment;
+  const { nodeId } = enrolment;
+  let present = enrolment;
   const generation = countStart(join(folder, 'generation'), clock);
   return {
     nodeId,
     bootId,
     generation,
+    schedulerId: () => present.schedulerId,
+    credential: () => present.credential,
+    renew(again) {
+      if (again.nodeId !== nodeId) {
+        throw new Fault(
+          'AGENT_OTHER_NODE',
+          `this host was enrolled again as ${again.nodeId}, but it was ${nodeId}`,
+          {
+            remedy: 'restart the agent when its jobs have ended',
+          },
+        );
+      }
+      present = again;
+    },
     prove(challenge) {
+      const { schedulerId } = present;
       if (challenge.schedulerId !== schedulerId) {
         throw new Fault(
           'AGENT_OTHER_SCHEDULER',
           `this node belongs to ${schedulerId}, but ${challenge.schedulerId} answered`,
           {
-            remedy: 'check the address of the scheduler, or join the new one',
+            remedy:
+              'check the address of the scheduler; if it has lost its state directory, run "flopd join" again with its new join token: jobs that run here are taken over',
           },
         );
       }

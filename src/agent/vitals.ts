@@ -3,10 +3,11 @@
 //   live    the sampler delivers windows (where there is an addon to read with) and the job room answers.
 //           Not live is what a restart may mend: the watchdog is not fed, /healthz is 503.
 //   ready   live, and a session with the scheduler stands, or stood within the last three heartbeats.
+//           In safe mode (starts.ts) it is live, and not ready.
 //           Not ready is nobody's fault here: /readyz is 503 with the reason, running jobs go on.
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
-import type { LinkState } from '../link/link.ts';
+import type { LinkState } from '../link/link-state.ts';
 
 /** Windows that may be missing before the sampler counts as stuck, and the least time that this takes. */
 const MISSING_WINDOWS = 5;
@@ -18,6 +19,8 @@ export interface Health {
   readonly live: boolean;
   readonly ready: boolean;
   readonly reason: string;
+  /** What a person must know although it is live. */
+  readonly note: string | null;
 }
 
 export interface VitalsParts {
@@ -27,6 +30,8 @@ export interface VitalsParts {
   readonly runningCount: () => number;
   readonly linkState: () => LinkState;
   readonly schedulerUrl: string;
+  /** Why the agent takes no orders, or null. */
+  readonly safeMode?: () => string | null;
   readonly clock: Clock;
 }
 
@@ -72,7 +77,9 @@ export function createVitals(parts: VitalsParts): Vitals {
     health() {
       const what = stuck();
       const { isUp, text } = link();
-      return { live: what === null, ready: what === null && isUp, reason: what ?? text };
+      const careful = parts.safeMode?.() ?? null;
+      const ready = what === null && isUp && careful === null;
+      return { live: what === null, ready, reason: what ?? careful ?? text, note: careful };
     },
     status() {
       const count = parts.runningCount();
@@ -80,7 +87,9 @@ export function createVitals(parts: VitalsParts): Vitals {
       const where = connected
         ? `connected to ${schedulerUrl}`
         : `no session with ${schedulerUrl}${error === null ? '' : `: ${error}`}`;
-      return `${where}; ${count === 1 ? '1 job runs' : `${count} jobs run`}`;
+      const careful = parts.safeMode?.() ?? null;
+      const before = careful === null ? '' : `${careful}; `;
+      return `${before}${where}; ${count === 1 ? '1 job runs' : `${count} jobs run`}`;
     },
   };
 }

@@ -117,6 +117,10 @@ async function main(): Promise<void> {
   const context: Context = {
     environment: process.env,
     folder: presentFolder(),
+    // Made when it is first looked at: most verbs leave it alone.
+    get stdin() {
+      return process.stdin;
+    },
     stdout: process.stdout,
     stderr: process.stderr,
     clock: createClock(),

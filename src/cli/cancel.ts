@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { describeError } from '../base/fault.ts';
 import { isFinalState } from '../protocol/result.ts';
+import { isArray } from './client.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';
@@ -11,7 +12,7 @@ import { escapeText } from './text.ts';
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command
-    .argument('<id...>', 'ids of jobs, or starts of ids')
+    .argument('<id...>', 'ids of jobs or arrays, or starts of ids; arr-ID.N is one job of an array')
     .option('--reason <TEXT>', 'why, for the record');
   addClientFlags(command).addHelpText(
     'after',
@@ -23,7 +24,17 @@ export function define(command: Command, context: Context, finish: (code: number
     let code: number = exitCode.ok;
     for (const id of ids) {
       try {
-        const before = await client.job(id);
+        const before = await client.find(id);
+        if (isArray(before)) {
+          if (before.ended) {
+            say(context.stderr, `array ${before.id} has already ended`);
+            code = exitCode.failed;
+            continue;
+          }
+          const { reason: stand } = await client.cancelArray(before.id, reason ?? null);
+          await writeOut(context.stdout, `${before.id} is being cancelled: ${escapeText(stand)}\n`);
+          continue;
+        }
         if (isFinalState(before.state)) {
           say(context.stderr, `job ${before.id} has already ended: ${before.state}`);
           code = exitCode.failed;

@@ -60,6 +60,18 @@ export const catalogue: readonly CatalogueEntry[] = [
     summary: 'bring the outputs of a job here',
     load: () => import('./fetch.ts'),
   },
+  {
+    name: 'attach',
+    group: JOBS,
+    summary: 'follow the output of a running job from now on',
+    load: () => import('./attach.ts'),
+  },
+  {
+    name: 'exec',
+    group: JOBS,
+    summary: 'run a command beside a running job',
+    load: () => import('./exec.ts'),
+  },
   { name: 'cancel', group: JOBS, summary: 'cancel jobs', load: () => import('./cancel.ts') },
   {
     name: 'wait',

@@ -3,7 +3,17 @@
 // SCHEDULER_TOKEN_REFUSED, or the code that the scheduler itself gave.
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
-import type { DrainRequest, ErrorView, JobView, NodeView, OutputsView } from '../protocol/api.ts';
+import type {
+  ArrayView,
+  DrainRequest,
+  ErrorView,
+  JobView,
+  MemberView,
+  NodeView,
+  OutputsView,
+  RemovedNode,
+} from '../protocol/api.ts';
+import { namesArray } from '../protocol/array.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
@@ -17,14 +27,24 @@ const MAX_ERROR_BYTES = 1024 * 1024;
 
 export interface Client {
   readonly url: string;
-  submit(spec: JobSpecInput): Promise<JobView>;
-  jobs(filter: { state?: string; limit?: number }): Promise<{ jobs: JobView[] }>;
+  submit(spec: JobSpecInput): Promise<JobView | ArrayView>;
+  /** `grouped`: jobs of an array that stand alike as one, with `members`. */
+  jobs(filter: { state?: string; limit?: number; array?: string; grouped?: boolean }): Promise<{
+    jobs: JobView[];
+  }>;
+  array(id: string): Promise<ArrayView>;
+  /** `indices` as in `0-9,12`. */
+  members(arrayId: string, indices: string): Promise<{ members: MemberView[] }>;
+  cancelArray(id: string, reason: string | null): Promise<ArrayView>;
+  /** A job, or an array where the name is one of an array as a whole. */
+  find(id: string): Promise<JobView | ArrayView>;
   job(id: string): Promise<JobView>;
   cancel(id: string, reason: string | null): Promise<JobView>;
   nodes(): Promise<{ nodes: NodeView[]; fleet: FleetTotals }>;
   node(id: string): Promise<NodeView>;
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;
+  removeNode(node: string): Promise<RemovedNode>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
   openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
   /** What is stored of an attempt's output, and where what came since a time (wall clock ms) begins; null: the latest. */
@@ -49,12 +69,19 @@ export function createClient(access: Access): Client {
   return {
     url: access.url,
     submit: (spec) => readJson(access, 'POST', '/v1/jobs', spec),
-    jobs({ state, limit }) {
+    jobs({ state, limit, array, grouped }) {
       const query = new URLSearchParams();
       if (state !== undefined) query.set('state', state);
       if (limit !== undefined) query.set('limit', String(limit));
+      if (array !== undefined) query.set('array', array);
+      if (grouped === true) query.set('grouped', 'true');
       return get(`/v1/jobs?${query}`);
     },
+    array: async (id) => get(`/v1/arrays/${path(id)}`),
+    members: async (id, indices) => get(`/v1/arrays/${path(id)}/members?indices=${indices}`),
+    cancelArray: async (id, reason) =>
+      readJson(access, 'POST', `/v1/arrays/${path(id)}/cancel`, reason === null ? {} : { reason }),
+    find: async (id) => get(`/v1/${namesArray(id) ? 'arrays' : 'jobs'}/${path(id)}`),
     job: async (id) => get(`/v1/jobs/${path(id)}`),
     cancel: async (id, reason) =>
       readJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
@@ -62,6 +89,7 @@ export function createClient(access: Access): Client {
     node: async (id) => get(`/v1/nodes/${path(id)}`),
     drain: async (node, request) => readJson(access, 'POST', `/v1/nodes/${path(node)}/drain`, request),
     resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
+    removeNode: async (node) => readJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     outputs(id, attempt, sinceMs) {
@@ -152,6 +180,11 @@ async function open(access: Access, method: string, target: string, body: unknow
   const status = response.statusCode ?? 0;
   if (status >= 200 && status < 300) return response;
   throw await refusal(access, response, status);
+}
+
+/** The fault that an answer without success tells. */
+export function refusalOf(access: Access, response: IncomingMessage): Promise<Fault> {
+  return refusal(access, response, response.statusCode ?? 0);
 }
 
 async function refusal(access: Access, response: IncomingMessage, status: number): Promise<Fault> {
@@ -246,7 +279,8 @@ const connectProblems: Readonly<Record<string, string>> = {
   EPROTO: 'it does not speak TLS',
 };
 
-function unreachable(access: Access, error: Error): Fault {
+/** No connection came about. */
+export function unreachable(access: Access, error: Error): Fault {
   const errno = errnoOf(error);
   if (errno?.startsWith('HPE_')) return strange(access, 'not HTTP');
   const words = connectProblems[errno ?? ''];
@@ -256,4 +290,9 @@ function unreachable(access: Access, error: Error): Fault {
     remedy: 'start one with "flopd up", or name another with --scheduler URL',
     cause: error,
   });
+}
+
+/** Whether it is an array; else it is a job. */
+export function isArray(view: JobView | ArrayView): view is ArrayView {
+  return 'counts' in view;
 }

@@ -34,7 +34,7 @@ export function completionScript(shell: (typeof shells)[number]): string {
           `complete -c flopd -n __fish_use_subcommand -a ${name} -d '${summary.replaceAll("'", "\\'")}'`,
       ),
       ...flags.split(' ').map((flag) => `complete -c flopd -l ${flag.slice(2)}`),
-      `complete -c flopd -n '__fish_seen_subcommand_from ${jobVerbs.replaceAll('|', ' ')}' -a '(flopd jobs 2>/dev/null | string match -r "^job-\\\\S+")'`,
+      `complete -c flopd -n '__fish_seen_subcommand_from ${jobVerbs.replaceAll('|', ' ')}' -a '(flopd jobs 2>/dev/null | string match -r "^(?:job|arr)-[0-9a-z]+")'`,
       '',
     ].join('\n');
   }
@@ -43,7 +43,7 @@ export function completionScript(shell: (typeof shells)[number]): string {
   if [ "$COMP_CWORD" -eq 1 ]; then COMPREPLY=($(compgen -W "${names}" -- "$word")); return; fi
   case "$word" in -*) COMPREPLY=($(compgen -W "${flags}" -- "$word")); return ;; esac
   case "$verb" in
-    ${jobVerbs}) COMPREPLY=($(compgen -W "$(flopd jobs 2>/dev/null | awk '/^job-/ {print $1}')" -- "$word")) ;;
+    ${jobVerbs}) COMPREPLY=($(compgen -W "$(flopd jobs 2>/dev/null | awk '/^(job|arr)-/ {sub(/\\[.*/, "", $1); print $1}')" -- "$word")) ;;
     *) COMPREPLY=($(compgen -f -- "$word")) ;;
   esac
 }

@@ -1,6 +1,6 @@
 // What a command gets from the process that runs it: streams, environment, time, signals, and the daemons as
 // functions. Commands touch the process through this alone, and return their exit code.
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -14,12 +14,20 @@ export type OutputStream = Writable & {
   readonly rows?: number;
 };
 
+/** Standard input; the last only where it is a terminal. */
+export type InputStream = Readable & {
+  readonly isTTY?: boolean;
+  /** Keys come as they are pressed, without echo, and raise no signals. */
+  setRawMode?(isRaw: boolean): unknown;
+};
+
 export type StopSignal = 'SIGINT' | 'SIGTERM';
 
 export interface Context {
   readonly environment: Environment;
   /** Present working directory. */
   readonly folder: string;
+  readonly stdin: InputStream;
   readonly stdout: OutputStream;
   readonly stderr: OutputStream;
   readonly clock: Clock;
@@ -88,7 +96,13 @@ export interface Daemons {
     readonly token: string;
     readonly stateDir: string;
     readonly name: string;
+    readonly tokenFile: string | null;
+    readonly again: boolean;
   }): Promise<{ readonly nodeId: string; readonly schedulerId: string }>;
   /** What this host knows of its membership, or null. */
-  readEnrolment(stateDir: string): Promise<{ readonly nodeId: string; readonly schedulerUrl: string } | null>;
+  readEnrolment(stateDir: string): Promise<{
+    readonly nodeId: string;
+    readonly schedulerId: string;
+    readonly schedulerUrl: string;
+  } | null>;
 }

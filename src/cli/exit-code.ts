@@ -4,7 +4,8 @@
 //   run and wait: the job's own code; 128+n after signal n; 127 program missing, 126 not startable; 125 flopd
 //   itself failed, or the job is LOST, so that its end is unknown; 130/143 after Ctrl-C/SIGTERM; 141 nobody reads
 import { Fault } from '../base/fault.ts';
-import type { JobView } from '../protocol/api.ts';
+import type { JobView, MemberView } from '../protocol/api.ts';
+import type { JobResult } from '../protocol/result.ts';
 import type { StopSignal } from './context.ts';
 
 export const exitCode = {
@@ -31,7 +32,10 @@ export function errorExitCode(error: unknown): number {
 }
 
 /** Exit code of `run` and `wait` for a job that has ended. */
-export function jobExitCode(job: Pick<JobView, 'state' | 'result'>): number {
+export function jobExitCode(job: {
+  readonly state: JobView['state'];
+  readonly result: Pick<JobResult, 'exitCode' | 'signal' | 'endKind' | 'cause'> | null;
+}): number {
   const result = job.result;
   const own = result?.exitCode ?? (result?.signal == null ? null : 128 + result.signal);
   switch (job.state) {
@@ -52,6 +56,12 @@ export function jobExitCode(job: Pick<JobView, 'state' | 'result'>): number {
     default:
       return exitCode.unknownEnd;
   }
+}
+
+/** The same for a job of an array. */
+export function memberExitCode({ state, endKind, exitCode: own, signal, reason }: MemberView): number {
+  const result = endKind === null ? null : { endKind, exitCode: own, signal, cause: reason };
+  return jobExitCode({ state, result });
 }
 
 /** The result has no field for the errno of a failed start; its sentence ends with it (job/settle.ts). */

@@ -10,27 +10,34 @@ export const clientKeys = ['scheduler', 'tokenFile', 'stateDir'] as const satisf
 /** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
 export const jobKeys = configKeyNames.filter((name) => name.startsWith('jobs.'));
 
-function flagOption(name: ConfigKeyName): Option {
-  const { flag, argument, help, variable, defaultText } = configKeys[name];
-  return new Option(`${flag} <${argument}>`, `${help} (${variable}; default: ${defaultText})`);
+/** A flag that stands for a configuration key: another flag of the same name on some other command is none. */
+class ConfigOption extends Option {
+  readonly key: ConfigKeyName;
+
+  constructor(key: ConfigKeyName) {
+    const { flag, argument, help, variable, defaultText } = configKeys[key];
+    super(`${flag} <${argument}>`, `${help} (${variable}; default: ${defaultText})`);
+    this.key = key;
+  }
 }
 
 export function addConfigFlags(command: Command, names: readonly ConfigKeyName[]): Command {
-  for (const name of names) command.addOption(flagOption(name));
+  for (const name of names) command.addOption(new ConfigOption(name));
   return command.option('--config <FILE>', 'configuration file (FLOPD_CONFIG; see "flopd config path")');
 }
 
 /** The configuration as this command line asks for it; flags may stand before or behind the command's name. */
 export function readConfig(command: Command, context: Context): Promise<Config> {
-  const options: Record<string, unknown> = {};
-  for (let at: Command | null = command; at !== null; at = at.parent) {
-    for (const [name, value] of Object.entries(at.opts())) options[name] ??= value;
-  }
   const flags: Partial<Record<ConfigKeyName, string>> = {};
-  for (const name of configKeyNames) {
-    const value = options[flagOption(name).attributeName()];
-    if (typeof value === 'string') flags[name] = value;
+  let file: string | undefined;
+  for (let at: Command | null = command; at !== null; at = at.parent) {
+    const values: Record<string, unknown> = at.opts();
+    for (const option of at.options) {
+      const value = values[option.attributeName()];
+      if (typeof value !== 'string') continue;
+      if (option instanceof ConfigOption) flags[option.key] ??= value;
+      else if (option.long === '--config') file ??= value;
+    }
   }
-  const file = typeof options.config === 'string' ? options.config : undefined;
   return loadConfig({ flags, environment: context.environment, file, folder: context.folder });
 }

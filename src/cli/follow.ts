@@ -49,6 +49,7 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
   let latest: JobView | null = null;
   let brokenSinceMs: number | null = null;
   let shortEnds = 0;
+  let restart = false;
   let from = { ...offsets };
   const toldGaps = new Set<string>();
 
@@ -69,6 +70,7 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
 
   async function takeStream(response: IncomingMessage): Promise<void> {
     const reader = createFollowReader();
+    let isFirst = true;
     for await (const chunk of readChunks(client, response, clock)) {
       linkIsBack();
       for (const record of reader.push(chunk)) {
@@ -78,17 +80,21 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
         } else if (record.kind === 'gap') {
           tellGap(record.gap);
         } else if (record.kind === 'job') {
-          // A later attempt writes its output from the start.
-          if (latest !== null && latest.epoch > 0 && record.job.epoch > latest.epoch) {
+          // A later attempt writes its output from the start; the scheduler goes on with it by itself.
+          const isLater = latest !== null && latest.epoch > 0 && record.job.epoch > latest.epoch;
+          if (isLater) {
             from = { stdout: 0, stderr: 0 };
             Object.assign(offsets, from);
             toldGaps.clear();
-            latest = record.job;
-            sink.job(record.job);
-            return;
           }
           latest = record.job;
           sink.job(record.job);
+          // But when it began while the link was broken, offsets of the earlier one were asked for.
+          if (isLater && isFirst) {
+            restart = true;
+            return;
+          }
+          isFirst = false;
         }
       }
     }
@@ -98,6 +104,10 @@ export async function followJob(options: FollowOptions): Promise<JobView> {
     let problem: string;
     try {
       await takeStream(await client.openFollow(jobId, offsets.stdout, offsets.stderr));
+      if (restart) {
+        restart = false;
+        continue;
+      }
       const job = latest as JobView | null;
       if (job !== null && isFinalState(job.state)) {
         const complete =

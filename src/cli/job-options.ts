@@ -5,6 +5,7 @@ import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } 
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Context } from './context.ts';
 import { addLimitOptions, type LimitFlags, limitFlags, type Read, readLimitFlags } from './limit-options.ts';
+import { addPolicyOptions, type PolicyFlags, readPolicies } from './policy-options.ts';
 import { usageFault } from './usage.ts';
 
 type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
@@ -12,7 +13,7 @@ type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['acce
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
-export interface JobFlags extends LimitFlags {
+export interface JobFlags extends LimitFlags, PolicyFlags {
   readonly accelerators?: string;
   readonly acceleratorMemory?: string;
   readonly acceleratorPartition?: string;
@@ -23,13 +24,14 @@ export interface JobFlags extends LimitFlags {
   readonly env: readonly string[];
   readonly name?: string;
   readonly workdir?: string;
+  readonly image?: string;
   readonly priority?: string;
   readonly grace?: string;
 }
 
 /** Adds the options from which `readSpec` makes a specification. */
 export function addJobOptions(command: Command): Command {
-  return addLimitOptions(command)
+  return addPolicyOptions(addLimitOptions(command))
     .option(
       '--accelerators <N[:MATCH]>',
       'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
@@ -50,6 +52,10 @@ export function addJobOptions(command: Command): Command {
       [],
     )
     .option('--name <NAME>', 'name of the job')
+    .option(
+      '--image <NAME>',
+      'runs it in a container of this image (podman or docker on the node): python:3.12, registry/name@sha256:…',
+    )
     .option('--workdir <DIR>', "folder on the node (default: the job's own empty workspace)")
     .option('--priority <N>', '-1000 to 1000, higher runs first (default 0)')
     .option('--grace <DURATION>', 'time between SIGTERM and SIGKILL when it is stopped (default 10s)');
@@ -98,7 +104,9 @@ export function readSpec(
       ...(accelerators === undefined ? {} : { accelerators }),
       ...limits.resources,
     },
+    ...readPolicies(flags),
     ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.image === undefined ? {} : { executor: 'container', image: flags.image }),
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
     ...(timeLimitMs === undefined ? {} : { timeLimitMs }),
     ...(graceMs === undefined ? {} : { graceMs }),
@@ -189,10 +197,16 @@ const specFlags: Readonly<Record<string, string>> = {
   command: 'command',
   environment: '--env',
   name: '--name',
+  image: '--image',
   workingDirectory: '--workdir',
   timeLimitMs: '--time-limit',
   graceMs: '--grace',
   priority: '--priority',
+  array: '--array',
+  retry: '--retry',
+  checkpoint: '--checkpoint',
+  disconnect: '--disconnect',
+  keepWorkspace: '--keep-workspace',
   'resources.cpus': '--cpus',
   'resources.memoryBytes': '--memory',
   'resources.accelerators': '--accelerators',

@@ -1,15 +1,17 @@
 // Jobs as rows and as fields.
-import type { JobView } from '../protocol/api.ts';
-import type { JobResult, JobState, KeptOutput, Usage } from '../protocol/result.ts';
-import type { AcceleratorRequest } from '../protocol/spec.ts';
+import type { ArrayView, AttemptView, JobView } from '../protocol/api.ts';
+import { memberName } from '../protocol/array.ts';
+import { type JobResult, type JobState, jobStates, type KeptOutput, type Usage } from '../protocol/result.ts';
+import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
-import { ABSENT, formatBytes, formatSeconds, shellQuote } from './text.ts';
+import { ABSENT, clip, formatBytes, formatSeconds, shellQuote } from './text.ts';
 
 const GREEN = '32';
 const RED = '31';
 const YELLOW = '33';
 const CYAN = '36';
+const INDICES_WIDTH = 24;
 
 const stateColours: Readonly<Record<JobState, string>> = {
   PENDING: YELLOW,
@@ -35,11 +37,15 @@ export function jobSeconds(job: JobView, nowMs: number): number | null {
 
 export function jobColumns(nowMs: number): TableColumn<JobView>[] {
   return [
-    { title: 'ID', cell: (job) => job.id },
+    { title: 'ID', cell: (job) => jobName({ ...job, members: clipIndices(job.members) }) },
     { title: 'STATE', cell: (job) => job.state, colour: (job) => stateColours[job.state] ?? null },
     { title: 'NAME', cell: (job) => job.name ?? ABSENT },
-    { title: 'NODE', cell: (job) => job.node?.name ?? ABSENT },
-    { title: 'TIME', align: 'right', cell: (job) => formatSeconds(jobSeconds(job, nowMs)) },
+    { title: 'NODE', cell: (job) => (job.members === null ? job.node?.name : null) ?? ABSENT },
+    {
+      title: 'TIME',
+      align: 'right',
+      cell: (job) => formatSeconds(job.members === null ? jobSeconds(job, nowMs) : null),
+    },
     { title: 'CPUS', align: 'right', wide: true, cell: (job) => String(job.spec.resources.cpus) },
     {
       title: 'MEMORY',
@@ -55,33 +61,33 @@ export function jobColumns(nowMs: number): TableColumn<JobView>[] {
   ];
 }
 
+/** `arr-ID[3]` for a job of an array, and `arr-ID[0-9]` where it stands for several. */
+export function jobName({ id, array, members }: Pick<JobView, 'id' | 'array' | 'members'>): string {
+  return array === null ? id : memberName(array.id, members ?? array.index);
+}
+
+/** A list of indices may be as long as the array. */
+function clipIndices(members: string | null): string | null {
+  return members === null ? null : clip(members, INDICES_WIDTH);
+}
+
 /** Everything about a job; the sentence why stands first. */
 export function jobFields(job: JobView, nowMs: number): (readonly [string, string])[] {
   const { spec, result } = job;
-  const accelerators = spec.resources.accelerators;
   return [
     [job.state, job.reason],
-    ['id', job.id],
+    ['id', job.array === null ? job.id : `${job.id} (${jobName(job)}, one of ${job.array.size})`],
     ['name', job.name ?? ABSENT],
     ['command', commandLine(job)],
     ['node', job.node === null ? ABSENT : `${job.node.name} (${job.node.id})`],
     ['devices', job.devices.join(', ') || ABSENT],
-    ['attempt', String(job.epoch)],
+    ['attempt', describeAttempt(job)],
+    ...job.attempts.map((past) => [`attempt ${past.epoch}`, describePast(past)] as const),
     ['submitted', job.submittedAt],
     ['started', job.startedAt ?? ABSENT],
     ['ended', job.endedAt ?? ABSENT],
     ['duration', formatSeconds(jobSeconds(job, nowMs))],
-    [
-      'asked for',
-      [
-        `${spec.resources.cpus} CPUs`,
-        spec.resources.memoryBytes === null ? 'no memory reserved' : formatBytes(spec.resources.memoryBytes),
-        ...(accelerators === null ? [] : [describeAccelerators(accelerators)]),
-        spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
-        `priority ${spec.priority}`,
-        ...describeLimits(spec),
-      ].join(', '),
-    ],
+    ['asked for', describeRequest(spec)],
     ...(spec.inputs.length === 0
       ? []
       : [
@@ -111,8 +117,62 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
           ...result.outputs.map((output) => [`output ${output.path}`, describeOutput(output)] as const),
           ...(result.workspace === null ? [] : [['workspace kept', keptUntil(result.workspace)] as const]),
         ] as const)),
-    ...(job.cancelRequested && result === null ? [['cancel', 'requested'] as const] : []),
+    ...(job.cancelRequested && job.endedAt === null ? [['cancel', 'requested'] as const] : []),
   ];
+}
+
+/** An array in sum: how its jobs stand, and which. */
+export function arrayFields(array: ArrayView): (readonly [string, string])[] {
+  const { spec } = array;
+  return [
+    [array.ended ? 'ENDED' : 'ARRAY', array.reason],
+    ['id', array.id],
+    ['name', array.name ?? ABSENT],
+    ['command', commandLine(array)],
+    ['jobs', `${array.size}, ${memberName(array.id, `${spec.array?.first}-${spec.array?.last}`)}`],
+    ...jobStates.flatMap((state) => {
+      const indices = array.indices[state];
+      return indices === undefined ? [] : [[state, indices] as const];
+    }),
+    ['submitted', array.submittedAt],
+    ['each asked for', describeRequest(spec)],
+    ['see one', `flopd job ${array.id}.${spec.array?.first}`],
+  ];
+}
+
+function describeRequest(spec: JobSpec): string {
+  const { accelerators, cpus, memoryBytes } = spec.resources;
+  return [
+    `${cpus} CPUs`,
+    memoryBytes === null ? 'no memory reserved' : formatBytes(memoryBytes),
+    ...(accelerators === null ? [] : [describeAccelerators(accelerators)]),
+    spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
+    `priority ${spec.priority}`,
+    ...describeLimits(spec),
+    ...describePolicies(spec),
+  ].join(', ');
+}
+
+function describeAttempt({ epoch, retries, spec }: JobView): string {
+  return spec.retry.times === 0 ? String(epoch) : `${epoch} (retry ${retries} of ${spec.retry.times})`;
+}
+
+/** `LOST on node-a after 2.00s: the node was rebooted`. */
+function describePast({ state, node, cause, startedAt, endedAt }: AttemptView): string {
+  const ranMs = startedAt === null || endedAt === null ? null : Date.parse(endedAt) - Date.parse(startedAt);
+  const after = ranMs === null ? '' : ` after ${formatSeconds(Math.max(0, ranMs) / 1000)}`;
+  return `${state} on ${node.name}${after}: ${cause}`;
+}
+
+function describePolicies({ dependencies, retry, checkpoint, disconnect, array }: JobSpec): string[] {
+  const parts = dependencies.map(({ job, condition }) => `after ${job} has ${condition}`);
+  if (retry.times > 0) parts.push(`${retry.times} retries after ${retry.on.join(' or ')}`);
+  if (checkpoint !== null)
+    parts.push(`${checkpoint.signal} ${formatSeconds(checkpoint.beforeMs / 1000)} before its time limit`);
+  if (disconnect.policy === 'stop')
+    parts.push(`stopped ${formatSeconds(disconnect.afterMs / 1000)} after its node lost the scheduler`);
+  if (array !== null && array.maxRunning !== null) parts.push(`${array.maxRunning} of its array at a time`);
+  return parts;
 }
 
 /** What it asked for besides, only where it did. */
@@ -148,7 +208,7 @@ function describeAccelerators({ count, match, memoryBytes, partition, shared }: 
   return parts.join(', ');
 }
 
-function commandLine(job: JobView): string {
+function commandLine(job: { readonly spec: JobSpec }): string {
   return job.spec.command.map(shellQuote).join(' ');
 }
 

@@ -16,32 +16,41 @@ const MAX_LIMIT = 1_000_000;
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command
     .addOption(new Option('--state <STATE>', 'only jobs in this state').argParser(parseState))
-    .option('--limit <N>', 'how many at most', DEFAULT_LIMIT);
+    .option('--limit <N>', 'how many at most', DEFAULT_LIMIT)
+    .option('--array <ID>', 'only the jobs of this array, each on a line of its own');
   addWatchFlag(addOutputFlag(addClientFlags(command))).addHelpText(
     'after',
     `
 States: ${jobStates.join(', ')}.
-JSON: {"jobs": [job, …]}, each as "flopd job ID -o json" prints it.
+Jobs of an array that wait, or have ended alike, share a line. JSON: {"jobs": [job, …]}, each as "flopd job ID -o json"
+prints it, and each of an array by itself.
 
 Examples:
   flopd jobs --state pending
+  flopd jobs --array arr-7k3m9q2x4t --state failed
   flopd jobs -o json | jq -r '.jobs[] | [.id, .state] | @tsv'`,
   );
   command.action(async () => {
     const options = command.opts() as {
       state?: JobState;
       limit: string;
+      array?: string;
       output: OutputFormat;
       watch?: unknown;
     };
     const limit = parseLimit(options.limit);
     const periodMs = watchPeriodMs(options.watch);
+    const filter = {
+      ...(options.state === undefined ? {} : { state: options.state }),
+      ...(options.array === undefined ? {} : { array: options.array }),
+      grouped: options.output === 'table' || options.output === 'wide',
+    };
     const client = await openClient(command, context);
     await printRepeatedly(
       context,
       options.output,
       periodMs,
-      () => client.jobs({ limit, ...(options.state === undefined ? {} : { state: options.state }) }),
+      () => client.jobs({ limit, ...filter }),
       ({ jobs }, style) =>
         jobs.length === 0 ? ['no jobs'] : renderTable(jobColumns(context.clock.wallMs()), jobs, style),
     );

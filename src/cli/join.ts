@@ -1,5 +1,6 @@
 // `flopd join URL`: enrols this host. Exit code 0 only after the scheduler's acknowledgement is on disk.
 import { hostname } from 'node:os';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
@@ -21,7 +22,8 @@ export function define(command: Command, context: Context, finish: (code: number
   addConfigFlags(command, ['stateDir', 'node.name']).addHelpText(
     'after',
     `
-Makes a key that never leaves this host, and shows its public half to the scheduler.
+Makes a key that never leaves this host, and shows its public half to the scheduler. On a host that is enrolled
+already it asks again: after the scheduler has lost its state this brings the host back, with the jobs that run on it.
 
 Example:
   flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent`,
@@ -37,18 +39,18 @@ Example:
     prepareStateDir(config);
     const enrolled = await context.daemons.readEnrolment(config.stateDir);
     if (enrolled !== null && enrolled.schedulerUrl !== url) throw enrolledElsewhere(config, enrolled);
-    const nodeId =
-      enrolled?.nodeId ??
-      (
-        await context.daemons.enrol({
-          url,
-          token: joinToken,
-          stateDir: config.stateDir,
-          name: config.node.name ?? hostname(),
-        })
-      ).nodeId;
+    const answer = await context.daemons.enrol({
+      url,
+      token: joinToken,
+      stateDir: config.stateDir,
+      name: config.node.name ?? hostname(),
+      tokenFile: tokenFile === undefined ? null : resolve(context.folder, config.tokenFile ?? tokenFile),
+      again: enrolled !== null,
+    });
+    const isSame = enrolled !== null && enrolled.schedulerId === answer.schedulerId;
+    const how = enrolled === null ? 'enrolled' : isSame ? 'already enrolled' : 'enrolled again';
     await writeLines(context.stdout, [
-      `${enrolled === null ? 'enrolled' : 'already enrolled'} with ${url} as ${nodeId}`,
+      `${how} with ${url} as ${answer.nodeId}`,
       `start the agent: ${startLine(config)}`,
     ]);
     finish(exitCode.ok);

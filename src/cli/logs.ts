@@ -5,7 +5,8 @@ import { Fault } from '../base/fault.ts';
 import { parseBytes, parseDurationMs, parseInteger, ValueProblem } from '../config/value.ts';
 import type { JobView, OutputsView } from '../protocol/api.ts';
 import { storedGaps } from '../protocol/output-gap.ts';
-import type { Client } from './client.ts';
+import { printArrayLogs } from './array-output.ts';
+import { type Client, isArray } from './client.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';
@@ -33,7 +34,7 @@ type Tail = { readonly lines: number } | { readonly bytes: number } | null;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command
-    .argument('<id>', 'id of the job, or the start of one')
+    .argument('<id>', 'id of a job or array, or the start of one; arr-ID.N is one job of an array')
     .option('-f, --follow', 'go on until the job has ended')
     .option('--stdout', 'only standard output')
     .option('--stderr', 'only standard error')
@@ -50,7 +51,12 @@ export function define(command: Command, context: Context, finish: (code: number
       parseInteger(text, { min: 1, max: Number.MAX_SAFE_INTEGER }, '1'),
     );
     const client = await openClient(command, context);
-    const job = await client.job(id);
+    const job = await client.find(id);
+    if (isArray(job)) {
+      await printArrayLogs(context, client, job, flags);
+      finish(exitCode.ok);
+      return;
+    }
     const outputs = await client.outputs(job.id, attempt, sinceMs);
     if (outputs.removed !== null)
       throw new Fault('OUTPUT_REMOVED', `the output of ${job.id} is not kept any more: ${outputs.removed}`);
@@ -62,7 +68,8 @@ export function define(command: Command, context: Context, finish: (code: number
 const HELP = `
 Without -f all of standard output comes first, then all of standard error. Where bytes were left out (by a quota, or
 a full disk) a line on standard error says how many. --since goes by when output reached the scheduler, to about a
-second. Ends with 0 however the job ended; "flopd wait" gives its code.`;
+second. Of an array, each line stands behind the index of its job, jobs that have ended first (with -f as they end).
+Ends with 0 however the job ended; "flopd wait" gives its code.`;
 
 function asked<T>(flag: string, text: string | undefined, parse: (text: string) => T): T | null {
   if (text === undefined) return null;

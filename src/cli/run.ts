@@ -3,18 +3,21 @@
 import type { Command } from 'commander';
 import { describeError, Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
-import type { JobView } from '../protocol/api.ts';
+import type { ArrayView, JobView } from '../protocol/api.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
-import { type Client, createClient, isPassing } from './client.ts';
+import { followArray } from './array-follow.ts';
+import { createEndTeller, printMember } from './array-output.ts';
+import { type Client, createClient, isArray, isPassing } from './client.ts';
 import type { Context, StopSignal } from './context.ts';
 import { findAccess } from './endpoint.ts';
-import { errorExitCode, exitCode, jobExitCode, signalExitCode } from './exit-code.ts';
+import { errorExitCode, exitCode, jobExitCode, memberExitCode, signalExitCode } from './exit-code.ts';
 import { addConfigFlags, clientKeys, readConfig } from './flags.ts';
 import { followJob } from './follow.ts';
 import { addJobOptions, checkSpec, type JobFlags, readSpec } from './job-options.ts';
 import { describeEnd, describeUsage, say, sayGap, sayMissing } from './message.ts';
 import { pause, writeOut } from './output.ts';
+import { readDependencies } from './policy-options.ts';
 import { addFileOptions, type FileFlags, openRunFiles, type RunFiles } from './run-files.ts';
 
 /** A job that waits longer than this says why. */
@@ -45,9 +48,12 @@ export function define(command: Command, context: Context, finish: (code: number
 }
 
 const HELP = `
+With --array each line of output stands behind the index of its job, jobs in the order in which they end, and the exit
+code is the highest of them; "flopd logs arr-ID.N" has the bytes of one.
+
 The job gets no standard input: give it arguments, or files with --input. Inputs lie in its workspace under their own
 name, or PATH; links in a folder are kept where they stay inside of it. Outputs come back to the same path here, or
-LOCAL, when the job has ended; "flopd fetch" gets them later.
+LOCAL, when the job has ended; "flopd fetch" gets them later, and those of an array.
 
 Exit code: the job's own; 128+n after signal n; 127 program missing; 126 not startable; 130 after Ctrl-C; 143 after
 SIGTERM; 125 flopd failed before the job's end was known (unreachable scheduler, LOST job), or an output of a job that
@@ -57,6 +63,8 @@ nobody reads the output any more (the job goes on).
 Examples:
   flopd run -- sh -c 'echo hello'
   flopd run --accelerators 2:ascend --accelerator-memory 60GiB -- python train.py
+  flopd run --array 0-99%8 -- sh -c './part "$FLOPD_ARRAY_INDEX"'
+  flopd run --after job-7k3m --retry 3:failed,lost -- ./evaluate
   flopd run --cpus 4 --memory 8GiB --time-limit 2h --name train -- ./train.sh --epochs 3
   flopd run --input ./data --output model.bin -- python train.py data
   id=$(flopd run --detach -- make -j8); flopd logs -f "$id"`;
@@ -75,7 +83,8 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
   let client: Client;
   let files: RunFiles | null = null;
   const unsubmitted = new AbortController();
-  let jobId: string | null = null;
+  /** The job or array. */
+  let submitted: JobView | ArrayView | null = null;
   let leaveNow = (): void => {};
   const stop: StopState = { signal: null, atMs: 0, leave: new Promise((resolve) => (leaveNow = resolve)) };
   const restore = context.onSignal(['SIGINT', 'SIGTERM'], (signal) => {
@@ -87,41 +96,47 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     }
     stop.signal = signal;
     stop.atMs = nowMs;
-    if (jobId !== null) void cancelUntilDone(context, client, jobId, signal);
+    if (submitted !== null) void cancelUntilDone(context, client, submitted, signal);
     else unsubmitted.abort();
   });
   try {
-    files = await openRunFiles(context, flags, spec, unsubmitted.signal, speak);
+    const opened = await openRunFiles(context, flags, spec, unsubmitted.signal, speak);
+    files = opened;
     const access = findAccess(config);
     client = createClient(access);
-    const whole = await checkSpec(files.spec);
-    await files.bring(access);
-    const job = await submit(client, whole);
-    jobId = job.id;
+    const dependencies = await readDependencies(flags.after ?? [], client);
+    const whole = await checkSpec(opened.spec);
+    await opened.bring(access);
+    const view = await submit(client, dependencies.length === 0 ? whole : { ...whole, dependencies });
+    submitted = view;
     if (flags.detach === true) {
-      await writeOut(context.stdout, `${job.id}\n`);
+      await writeOut(context.stdout, `${view.id}\n`);
       return exitCode.ok;
     }
-    if (flags.verbose === true) say(context.stderr, `job ${job.id} submitted`);
-    if (stop.signal !== null) void cancelUntilDone(context, client, jobId, stop.signal);
-    const ended = await Promise.race([
-      follow(context, client, job, flags, speak),
+    if (flags.verbose === true) say(context.stderr, `${nameOf(view)} submitted`);
+    if (stop.signal !== null) void cancelUntilDone(context, client, view, stop.signal);
+    const code = await Promise.race([
+      isArray(view)
+        ? runArray(context, client, view, flags, speak)
+        : follow(context, client, view, flags, speak).then(async (ended) => {
+            const code = reportEnd(context, ended, stop.signal, flags);
+            if (stop.signal !== null) return code;
+            return (await opened.bringBack(access, ended)) || code !== exitCode.ok
+              ? code
+              : exitCode.unknownEnd;
+          }),
       stop.leave.then(() => null),
     ]);
-    if (ended === null) {
-      say(context.stderr, `left job ${job.id}, which may still run: see "flopd job ${job.id}"`);
-      return signalExitCode(stop.signal ?? 'SIGINT');
-    }
-    const code = reportEnd(context, ended, stop.signal, flags);
-    if (stop.signal !== null) return code;
-    return (await files.bringBack(access, ended)) || code !== exitCode.ok ? code : exitCode.unknownEnd;
+    if (code === null)
+      say(context.stderr, `left ${nameOf(view)}, which may still run: see "flopd job ${view.id}"`);
+    return stop.signal === null ? (code ?? exitCode.unknownEnd) : signalExitCode(stop.signal);
   } catch (error) {
-    if (jobId === null && unsubmitted.signal.aborted) return signalExitCode(stop.signal ?? 'SIGINT');
+    if (submitted === null && unsubmitted.signal.aborted) return signalExitCode(stop.signal ?? 'SIGINT');
     const code = errorExitCode(error);
-    if (code === exitCode.outputClosed && jobId !== null) {
+    if (code === exitCode.outputClosed && submitted !== null) {
       say(
         context.stderr,
-        `nobody reads the output any more; job ${jobId} goes on: cancel it with "flopd cancel ${jobId}"`,
+        `nobody reads the output any more; ${nameOf(submitted)} goes on: cancel it with "flopd cancel ${submitted.id}"`,
       );
       return code;
     }
@@ -134,7 +149,49 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
   }
 }
 
-async function submit(client: Client, spec: JobSpecInput): Promise<JobView> {
+function nameOf(view: JobView | ArrayView): string {
+  return `${isArray(view) ? 'array' : 'job'} ${view.id}`;
+}
+
+/** Prints what each job of the array wrote when it has ended; returns the highest exit code. */
+async function runArray(
+  context: Context,
+  client: Client,
+  { id }: ArrayView,
+  flags: RunFlags,
+  speak: (message: string) => void,
+): Promise<number> {
+  let highest: number = exitCode.ok;
+  const tellEnd = createEndTeller(context, id, flags.verbose === true);
+  let told = false;
+  const startedMs = context.clock.monotonicMs();
+  const end = await followArray({
+    client,
+    id,
+    clock: context.clock,
+    sink: {
+      async ended(member) {
+        if (member.stdoutBytes + member.stderrBytes > 0)
+          await printMember(context, client, member, { stdout: true, stderr: true, raw: false });
+        highest = Math.max(highest, memberExitCode(member));
+        tellEnd(member);
+      },
+      array(view) {
+        const isWaiting = view.counts.PENDING === view.size;
+        if (told || !isWaiting || context.clock.monotonicMs() - startedMs < WAIT_NOTICE_MS) return;
+        told = true;
+        speak(`array ${id} waits: ${view.reason}`);
+      },
+      link: (problem) =>
+        speak(problem === null ? 'connected again' : `${problem}; the jobs go on, reconnecting`),
+    },
+  });
+  if (end.counts.COMPLETED < end.size || flags.verbose === true)
+    say(context.stderr, `array ${id}: ${end.reason}`);
+  return highest;
+}
+
+async function submit(client: Client, spec: JobSpecInput): Promise<JobView | ArrayView> {
   try {
     return await client.submit(spec);
   } catch (error) {
@@ -189,6 +246,7 @@ async function follow(
           if (flags.verbose === true && view.state !== latest.state && !isFinalState(view.state)) {
             say(context.stderr, `job ${view.id} is ${view.state}: ${view.reason}`);
           }
+          if (view.retries > latest.retries) speak(`job ${view.id} is started again: ${view.reason}`);
           latest = view;
         },
         gap: (gap, seenBytes) => sayGap(context.stderr, gap, seenBytes, job),
@@ -210,13 +268,14 @@ function afterMs({ clock }: Context, delayMs: number): Promise<void> {
 async function cancelUntilDone(
   context: Context,
   client: Client,
-  jobId: string,
+  view: JobView | ArrayView,
   signal: StopSignal,
 ): Promise<void> {
-  say(context.stderr, `cancelling ${jobId} … (once more leaves at once)`);
+  say(context.stderr, `cancelling ${view.id} … (once more leaves at once)`);
+  const reason = `${signal} to "flopd run"`;
   for (let told = false; ; ) {
     try {
-      await client.cancel(jobId, `${signal} to "flopd run"`);
+      await (isArray(view) ? client.cancelArray(view.id, reason) : client.cancel(view.id, reason));
       return;
     } catch (error) {
       if (!told) say(context.stderr, `could not cancel yet: ${describeError(error)}`);
@@ -234,5 +293,5 @@ function reportEnd(context: Context, job: JobView, signal: StopSignal | null, fl
   const quietEnd = isOwn && job.result?.endKind !== 'deviceFault';
   if (!quietEnd || signal !== null) say(context.stderr, describeEnd(job));
   else if (flags.verbose === true) say(context.stderr, `${describeEnd(job)} (${describeUsage(job)})`);
-  return signal === null ? jobExitCode(job) : signalExitCode(signal);
+  return jobExitCode(job);
 }

@@ -10,8 +10,9 @@ import { escapeText } from './text.ts';
 /** A longer sequence of colours than any that makes sense is shown instead. */
 const PENDING_BYTES_MAX = 64;
 const ESCAPE = 0x1b;
-const COLOUR = /^\u001b\[[0-9;:]*m/;
-const PARTIAL_COLOUR = /^\u001b(?:\[[0-9;:]*)?$/;
+/** What follows ESC. */
+const COLOUR = /^\[[0-9;:]*m/;
+const PARTIAL_COLOUR = /^(?:\[[0-9;:]*)?$/;
 const RESET_COLOUR = '\u001b[0m';
 
 export interface TerminalFilter {
@@ -31,15 +32,15 @@ export function createTerminalFilter(): TerminalFilter {
     while (at < bytes.length) {
       const byte = bytes[at] ?? 0;
       if (byte === ESCAPE) {
-        const text = latin1(bytes.subarray(at, at + PENDING_BYTES_MAX));
+        const text = latin1(bytes.subarray(at + 1, at + PENDING_BYTES_MAX));
         const colour = COLOUR.exec(text)?.[0];
         if (colour !== undefined) {
           isColoured = true;
-          shown.push(colour);
-          at += colour.length;
+          shown.push(`\u001b${colour}`);
+          at += 1 + colour.length;
           continue;
         }
-        if (!isLast && PARTIAL_COLOUR.test(text) && text.length < PENDING_BYTES_MAX) break;
+        if (!isLast && PARTIAL_COLOUR.test(text) && text.length < PENDING_BYTES_MAX - 1) break;
         shown.push('\\x1b');
         at += 1;
       } else if (byte < 0x80) {

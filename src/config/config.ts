@@ -4,7 +4,7 @@
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
-import type { LimitMode, SandboxMode, UserMode, UserRange } from './jobs.ts';
+import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -63,6 +63,10 @@ export interface Config {
     readonly writePaths: readonly string[];
     readonly outputQuotaBytes: number;
     readonly cacheBytes: number;
+    /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
+    readonly containerRuntime: string;
+    readonly pull: PullPolicy;
+    readonly pullTimeoutMs: number;
   };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
@@ -148,6 +152,9 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       writePaths: take('jobs.writePaths'),
       outputQuotaBytes: take('jobs.outputQuotaBytes'),
       cacheBytes: take('jobs.cacheBytes'),
+      containerRuntime: take('jobs.containerRuntime'),
+      pull: take('jobs.pull'),
+      pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },

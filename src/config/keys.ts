@@ -264,9 +264,9 @@ export const configKeys = {
     format: formatDuration,
   }),
   'output.quotaBytes': key<number | null>({
-    flag: '--output-quota',
+    flag: '--output-total',
     argument: 'SIZE',
-    variable: 'FLOPD_OUTPUT_QUOTA',
+    variable: 'FLOPD_OUTPUT_TOTAL',
     help: 'most output that the scheduler keeps of all jobs together; that of the job that ended first goes first',
     defaultText: 'no limit but the disk',
     example: '100GiB',

@@ -67,7 +67,7 @@ async function refresh() {
     try {
       [{ nodes }, { jobs }] = await Promise.all([
         askJson('/v1/nodes', true),
-        askJson(`/v1/jobs?limit=${JOBS_SHOWN}`, true),
+        askJson(`/v1/jobs?grouped=true&limit=${JOBS_SHOWN}`, true),
       ]);
     } catch (error) {
       if (error.status !== 401) throw error;
@@ -284,15 +284,21 @@ function showJobs(overview, jobs) {
     const row = rows[at];
     const [id, name, stateCell, node, duration, exit, reason] = row.cells;
     setClass(row, job.id === state.chosen ? 'chosen' : '');
-    setText(id.firstElementChild, job.id);
+    setText(id.firstElementChild, nameOf(job));
     setText(name, job.name ?? shorten(job.spec.command.join(' '), 40));
     setText(stateCell, words(job.state));
     setClass(stateCell, toneOf(job.state));
-    setText(node, job.node?.name ?? '–');
-    setText(duration, durationOf(job));
+    const isOne = job.members === null;
+    setText(node, (isOne ? job.node?.name : null) ?? '–');
+    setText(duration, isOne ? durationOf(job) : '–');
     setText(exit, exitOf(job));
     setText(reason, job.reason);
   });
+}
+
+/** A job of an array by its index; a row may stand for all that are in the same state. */
+function nameOf({ id, array, members }) {
+  return array === null ? id : `${array.id}[${shorten(members ?? String(array.index), 24)}]`;
 }
 
 function buildJobRow() {
@@ -351,7 +357,10 @@ async function showOutput() {
   const job = state.jobs.find((one) => one.id === id) ?? (await askJson(`/v1/jobs/${id}`, true));
   if (id !== state.chosen) return;
   byId('output').hidden = false;
-  setText(byId('output-title'), `${job.id}: ${shorten(job.spec.command.join(' '), 100)}`);
+  setText(
+    byId('output-title'),
+    `${nameOf({ ...job, members: null })}: ${shorten(job.spec.command.join(' '), 100)}`,
+  );
   setText(byId('output-reason'), `${words(job.state)}: ${job.reason}`);
   await Promise.all([showStream(job, 'stdout', job.stdoutBytes), showStream(job, 'stderr', job.stderrBytes)]);
 }

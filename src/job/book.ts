@@ -1,13 +1,21 @@
 // What this agent knows of its attempts: the state behind the journal. Records change it, and it can list the
 // records that would make it again. No I/O. INVARIANTS: an attempt is found by (job, epoch); what is closed stays
 // refused as long as it is remembered, and no epoch below one that was seen is ever accepted.
+//
+// The journal may have been written by a newer build that was then rolled back. Fields that are unknown here are
+// ignored; records that are not understood are kept aside. Both are written again as they were, whenever the journal is
+// written anew: the newer build may come back.
 import * as z from 'zod';
 import { type StartOrder, startOrderSchema } from '../protocol/control.ts';
+import { nextFields } from '../protocol/next.ts';
 import { type JobResult, jobResultSchema } from '../protocol/result.ts';
+import { parseTolerant } from '../protocol/tolerant.ts';
 import type { Execution } from './executor/executor.ts';
 
 /** Closed attempts that are remembered; the oldest are forgotten first. */
 export const CLOSED_MAX = 8192;
+/** Records that are not understood and are kept all the same; the oldest are given up first. */
+export const ASIDE_MAX = 4096;
 
 export interface Stop {
   readonly by: string;
@@ -22,6 +30,9 @@ export interface Granted {
   readonly deviceNodes: readonly string[];
   /** The node of some device is not known, so that these are not all that the job needs. */
   readonly nodesUnknown?: boolean | undefined;
+  /** See `DeviceGrant`. */
+  readonly cdiNames?: readonly (readonly string[])[] | undefined;
+  readonly hostCounted?: readonly string[] | undefined;
 }
 
 /** How an attempt is walled in and limited, as its result tells it. */
@@ -41,6 +52,8 @@ export interface Attempt {
   readonly bootId: string | null;
   /** Null where the node has no devices, so that there is nothing to give or to hide. */
   readonly granted: Granted | null;
+  /** Its record as a newer build wrote it; null where this build would write the same. */
+  readonly written: object | null;
   /** Null where it is not known: its order was lost, or an earlier build took it. */
   walled: Walled | null;
   phase: 'accepted' | 'running' | 'ended';
@@ -50,6 +63,10 @@ export interface Attempt {
   execution: Execution | null;
   started: { readonly pid: number; readonly atMs: number } | null;
   result: JobResult | null;
+  /** The result is on disk. Until then its folder stays: nothing else on disk says that the attempt is over. */
+  stored: boolean;
+  /** The disk is asked for it once more. */
+  storing: boolean;
   /** The result has been told: it is on disk, or the disk is broken. */
   told: boolean;
   acknowledged: boolean;
@@ -77,6 +94,8 @@ const grantedSchema = z.strictObject({
   environment: z.record(z.string(), z.string()),
   deviceNodes: z.array(z.string()),
   nodesUnknown: z.boolean().optional(),
+  cdiNames: z.array(z.array(z.string())).optional(),
+  hostCounted: z.array(z.string()).optional(),
 });
 const walledSchema = z.strictObject({
   userId: z.number().int().nullable(),
@@ -103,10 +122,16 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('acknowledged'), jobId: name, epoch }),
   z.strictObject({ kind: z.literal('closed'), list: z.array(z.tuple([name, epoch, text, text])) }),
 ]);
+/** What is needed of an order that is not understood. */
+const acceptedHead = z.object({
+  kind: z.literal('accepted'),
+  order: z.object({ jobId: z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/), epoch }),
+  bootId: text,
+});
 export type JournalRecord = z.output<typeof journalRecordSchema>;
 
 export type NewAttempt = Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId' | 'granted'> &
-  Partial<Pick<Attempt, 'walled'>>;
+  Partial<Pick<Attempt, 'walled' | 'written'>>;
 
 export interface Book {
   find(jobId: string, epoch: number): Attempt | null;
@@ -124,10 +149,10 @@ export interface Book {
   unfinished(jobId: string): Attempt | null;
   /** Highest epoch seen of a job, 0 for none. */
   highestEpoch(jobId: string): number;
-  /** Takes a record of the journal; false for one that does not fit. Safe to repeat. */
+  /** Takes a record of the journal; false for one that is not understood and kept aside. Safe to repeat. */
   replay(record: unknown): boolean;
   /** The records from which all this can be made again. */
-  records(): Iterable<JournalRecord>;
+  records(): Iterable<object>;
 }
 
 const keyOf = (jobId: string, epoch: number): string => `${jobId}.${epoch}`;
@@ -138,6 +163,8 @@ export function createBook(): Book {
   const unfinished = new Map<string, Attempt>();
   const closed = new Map<string, readonly [jobId: string, epoch: number, closed: Closed]>();
   const highest = new Map<string, number>();
+  /** By their text, so that one that comes twice is kept once. */
+  const aside = new Map<string, object>();
 
   function see(jobId: string, seen: number): void {
     if (seen > (highest.get(jobId) ?? 0)) highest.set(jobId, seen);
@@ -157,13 +184,14 @@ export function createBook(): Book {
     ended: () => ended.values(),
     size: () => attempts.size,
 
-    add({ jobId, epoch, order, bootId, granted, walled = null }) {
+    add({ jobId, epoch, order, bootId, granted, walled = null, written = null }) {
       const attempt: Attempt = {
         jobId,
         epoch,
         order,
         bootId,
         granted,
+        written,
         walled,
         phase: 'accepted',
         durable: DURABLE,
@@ -171,6 +199,8 @@ export function createBook(): Book {
         execution: null,
         started: null,
         result: null,
+        stored: false,
+        storing: false,
         told: false,
         acknowledged: false,
         acknowledgedAtMs: null,
@@ -211,20 +241,39 @@ export function createBook(): Book {
     highestEpoch: (jobId) => highest.get(jobId) ?? 0,
 
     replay(record) {
-      const parsed = journalRecordSchema.safeParse(record);
-      if (!parsed.success) return false;
-      apply(book, parsed.data, record);
-      return true;
+      const parsed = parseTolerant(journalRecordSchema, record);
+      if (parsed.success) {
+        apply(book, parsed.data, record as object, parsed.ignored.length > 0);
+        return true;
+      }
+      if (typeof record !== 'object' || record === null) return false;
+      // Its job runs here, whatever it may have asked for: it is taken up from its folder.
+      const head = acceptedHead.safeParse(record);
+      if (head.success) {
+        const { jobId, epoch } = head.data.order;
+        const { bootId } = head.data;
+        if (book.find(jobId, epoch) === null && book.closed(jobId, epoch) === null)
+          book.add({ jobId, epoch, order: null, bootId, granted: null, written: record });
+        return false;
+      }
+      aside.set(JSON.stringify(record), record);
+      for (const key of aside.keys()) {
+        if (aside.size <= ASIDE_MAX) break;
+        aside.delete(key);
+      }
+      return false;
     },
 
     *records() {
+      yield* aside.values();
       const list: [string, number, string, string][] = [];
       for (const [jobId, epoch, { code, message }] of closed.values())
         list.push([jobId, epoch, code, message]);
       if (list.length > 0) yield { kind: 'closed', list };
       for (const attempt of attempts.values()) {
-        const { order, bootId, stop } = attempt;
-        if (order !== null && bootId !== null) yield acceptedRecord(attempt, order, bootId);
+        const { order, bootId, stop, written } = attempt;
+        if (written !== null) yield written;
+        else if (order !== null && bootId !== null) yield acceptedRecord(attempt, order, bootId);
         if (stop !== null) yield stopRecord(attempt, stop);
       }
       for (const { jobId, epoch, result, acknowledged } of ended.values()) {
@@ -246,6 +295,7 @@ export function acceptedRecord(
     kind: 'accepted',
     order,
     bootId,
+    ...nextFields(),
     ...(granted === null ? {} : { granted: copyOf(granted) }),
     ...(walled === null
       ? {}
@@ -257,21 +307,24 @@ export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Sto
   return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
 }
 
-const copyOf = ({ environment, deviceNodes, nodesUnknown }: Granted) => ({
+const copyOf = ({ environment, deviceNodes, nodesUnknown, cdiNames, hostCounted }: Granted) => ({
   environment: { ...environment },
   deviceNodes: [...deviceNodes],
   ...(nodesUnknown === true ? { nodesUnknown } : {}),
+  ...(cdiNames === undefined ? {} : { cdiNames: cdiNames.map((names) => [...names]) }),
+  ...(hostCounted === undefined ? {} : { hostCounted: [...hostCounted] }),
 });
 
 const DURABLE = Promise.resolve(true);
 
-function apply(book: Book, record: JournalRecord, raw: unknown): void {
+function apply(book: Book, record: JournalRecord, raw: object, isNewer: boolean): void {
   switch (record.kind) {
     case 'accepted': {
       const { order, bootId, granted = null, walled = null } = record;
       if (book.find(order.jobId, order.epoch) !== null || book.closed(order.jobId, order.epoch) !== null)
         return;
-      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId, granted, walled });
+      const written = isNewer ? raw : null;
+      book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId, granted, walled, written });
       return;
     }
     case 'stop': {
@@ -287,7 +340,10 @@ function apply(book: Book, record: JournalRecord, raw: unknown): void {
       if (book.closed(jobId, epoch) !== null) return;
       const attempt =
         book.find(jobId, epoch) ?? book.add({ jobId, epoch, order: null, bootId: null, granted: null });
-      if (book.setResult(attempt, result)) attempt.told = true;
+      if (book.setResult(attempt, result)) {
+        attempt.stored = true;
+        attempt.told = true;
+      }
       return;
     }
     case 'acknowledged': {

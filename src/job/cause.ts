@@ -47,26 +47,37 @@ function quote(text: string): string {
   return JSON.stringify(clip(text, NAME_CHARACTERS_MAX));
 }
 
-export function failedStartText(end: ProcessEnd, order: StartOrder | null): string {
+/** What may help who misses a file that the host has. */
+const UNSEEN = '; of this host it sees only what its sandbox shows (jobs.readPaths of the node)';
+
+export function failedStartText(end: ProcessEnd, order: StartOrder | null, walled: Walled | null): string {
   const errno = end.errno ?? 'unknown error';
   const why =
     end.errno === null && end.detail !== null
       ? end.detail
       : `${errnoText[errno] ?? 'refused by the system'} (${errno})`;
-  const program = quote(order?.spec.command[0] ?? 'the program');
+  const unseen = errno === 'ENOENT' && walled?.isolation.sandbox === 'bubblewrap' ? UNSEEN : '';
+  const image = order?.spec.image ?? null;
+  const named = quote(order?.spec.command[0] ?? 'the program');
+  const program = image === null ? named : `${named} in image ${image}`;
   switch (end.failedStep) {
-    case 'exec':
-      return `failed to start: ${program}: ${why}`;
+    case 'exec': {
+      const isPath = order?.spec.command[0]?.includes('/') === true;
+      return `failed to start: ${program}: ${why}${isPath ? unseen : ''}`;
+    }
     case 'interpreter':
       return `failed to start: ${program}: the interpreter that it names is missing (${errno})`;
     case 'chdir': {
       const own = order?.spec.workingDirectory ?? null;
-      return `failed to start: ${own === null ? 'its workspace' : `working directory ${quote(own)}`}: ${why}`;
+      if (own === null) return `failed to start: its workspace: ${why}`;
+      return `failed to start: working directory ${quote(own)}: ${why}${unseen}`;
     }
     case 'input':
       return `failed to start: ${why}`;
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
+    case 'lease':
+      return 'failed to start: the scheduler was not heard for longer than its lease before the program ran';
     case 'shim':
       return `failed to start: the job shim could not be started: ${why}`;
     case 'sandbox':

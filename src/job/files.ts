@@ -49,6 +49,8 @@ export interface JobFiles {
   collect(attempt: Attempt): Promise<KeptOutput[] | null>;
   /** True when the scheduler has all outputs that the result names; otherwise sees to it, and calls `brought`. */
   isBrought(attempt: Attempt): boolean;
+  /** Its workspace is to stay for a while yet. */
+  isKept(attempt: Attempt): boolean;
   /** Gives up bringing what is not brought. */
   forget(attempt: Attempt): void;
   /** Ends what is under way; it goes on after the next start. */
@@ -106,7 +108,7 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
     for (const attempt of book.attempts()) {
       if (attempt.result === null)
         for (const { digest, kind } of attempt.order?.spec.inputs ?? []) yield { digest, kind };
-      for (const { digest, kind } of collected.get(attempt) ?? attempt.result?.outputs ?? [])
+      for (const { digest, kind } of collected.get(attempt) ?? outputsOf(attempt))
         if (digest !== null && kind !== null && !brought.has(attempt)) yield { digest, kind };
     }
   }
@@ -200,7 +202,7 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
   }
 
   function isBrought(attempt: Attempt): boolean {
-    const named = attempt.result?.outputs.filter(({ digest }) => digest !== null) ?? [];
+    const named = outputsOf(attempt).filter(({ digest }) => digest !== null);
     if (named.length === 0 || brought.has(attempt) || options === null) return true;
     if (!bringing.has(attempt)) {
       bringing.set(attempt, new AbortController());
@@ -243,7 +245,7 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
         ['API_UNAUTHENTICATED', 'FILES_FULL', 'FILES_DISK_FULL'].some((code) => isFault(error, code)),
     );
     try {
-      for (const { digest, kind } of attempt.result?.outputs ?? []) {
+      for (const { digest, kind } of outputsOf(attempt)) {
         if (digest === null || kind === null) continue;
         const cargo = cargoOf(cache(), digest, kind);
         await persistent((moved) => bring(transfer, cargo, moved));
@@ -259,6 +261,8 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
     stage,
     collect,
     isBrought,
+    // A result of an earlier build has no such field.
+    isKept: ({ result }) => (result?.workspace?.untilMs ?? 0) > clock.wallMs(),
     forget(attempt) {
       bringing.get(attempt)?.abort(new Fault('JOB_OUTPUT_LATE', 'nobody waits for them any more'));
       brought.delete(attempt);
@@ -266,6 +270,12 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
     },
     close: () => closed.abort(new Fault('JOB_FILES_CLOSED', 'the agent stops')),
   };
+}
+
+/** What the result names; one of an earlier build names none. */
+function outputsOf({ result }: Attempt): readonly KeptOutput[] {
+  const { outputs }: { outputs?: readonly KeptOutput[] } = result ?? {};
+  return outputs ?? [];
 }
 
 /** Contents of the cache, to be brought. */

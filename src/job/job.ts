@@ -1,7 +1,8 @@
 // The job room's contract with the agent: orders in, facts out. The supervisor (supervisor.ts) keeps it.
-import type { HeldJob, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { HeldJob, JobReport, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Execs } from './exec.ts';
 
 export type OrderAnswer = Pick<OrderAck, 'outcome' | 'code' | 'message'>;
 export type OutputStream = 'stdout' | 'stderr';
@@ -23,6 +24,15 @@ export interface Jobs {
   stop(order: StopOrder): Promise<OrderAnswer>;
   /** Jobs that are accepted, running, or ended with a result that nobody has acknowledged. */
   held(): readonly HeldJob[];
+  /** What of the last agent's state could not be taken up, in sentences. */
+  problems(): readonly string[];
+  /** All that is known of an attempt, for a scheduler that has lost it; null for one that is not held. */
+  report(jobId: string, epoch: number): JobReport | null;
+  /**
+   * A round trip with the scheduler that began at this monotonic time is complete: leases of running jobs count from
+   * there, and those that an earlier agent accepted are taken up with theirs.
+   */
+  contact(sinceMs: number, heartbeatMs: number): void;
   /** Results not yet acknowledged, oldest first. */
   unsettled(): readonly JobResult[];
   /** The scheduler has the result on disk; its folder may go once the output is delivered too. */
@@ -44,6 +54,8 @@ export interface Jobs {
   deviceFailed(ids: readonly string[], fault: Pick<DeviceFault, 'code' | 'text'>): void;
   /** Ids of the devices and partitions that jobs hold. */
   heldDevices(): ReadonlySet<string>;
+  /** Commands beside running jobs. */
+  readonly execs: Execs;
   /** Jobs that run now, for the node's figures. */
   runningCount(): number;
   /** Leaves running jobs alone, syncs the journal, closes. */

@@ -13,15 +13,14 @@
 // - A refusal is an answer for good: the same (job, epoch) gets it again, so a late copy of an order starts nothing.
 // - One result per attempt, written once; it is told when it is on disk, again after each restart until it is
 //   acknowledged. Only a broken disk lets it be told earlier; it would be made again from the same facts.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
-import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
+import { isNextBuild, nextFields } from '../protocol/next.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
 import {
@@ -42,14 +41,16 @@ import {
   type JobDevices,
   partitionsOf,
 } from './device-admission.ts';
+import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
 import type { JobFilesOptions } from './files.ts';
+import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
-import { type JournalDisk, openJournal } from './journal.ts';
+import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
-import { createLife, type Life } from './life.ts';
-import { ownerOf, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+import { createLife } from './life.ts';
+import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
@@ -82,39 +83,41 @@ export interface JobsOptions {
   readonly files?: JobFilesOptions;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
   readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
+  /** Supervises what runs even where the journal cannot be read at all. */
+  readonly isCareful?: boolean;
   /** Why the node takes no new jobs, or null. */
   readonly draining?: () => string | null;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
   readonly hit?: Hit;
   readonly disk?: JournalDisk;
+  /** Where attempts have their folders; without it, on the disk below `folder`. */
+  readonly folders?: JobFolders;
 }
 
 const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
 const duplicate: OrderAnswer = { outcome: 'duplicate', code: null, message: null };
 const refused = (code: string, message: string): OrderAnswer => ({ outcome: 'refused', code, message });
-const ATTEMPT_FOLDER = /^([a-z]+-[0-9a-z]{1,32})\.([1-9]\d{0,14})$/;
 
 /** Opens the journal, takes up every attempt in it, and is ready for orders. Throws where the folder cannot be used. */
 export async function createJobs(options: JobsOptions): Promise<Jobs> {
   const { clock, log, bootId } = options;
   const hit = options.hit ?? (() => {});
   const jobsFolder = join(options.folder, 'jobs');
-  makeFolder(jobsFolder);
+  const folders = options.folders ?? createJobFolders(options.native ?? null);
+  const found = folders.open(jobsFolder);
 
   const book = createBook();
   const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));
-  const { journal, read } = await openJournal({
-    disk,
-    live: book.records,
-    clock,
-    log,
-    random: options.random ?? Math.random,
+  const journalOptions = { live: book.records, clock, log, random: options.random ?? Math.random };
+  const { journal, read } = await openJournal({ ...journalOptions, disk }).catch((error: unknown) => {
+    if (options.isCareful !== true) throw error;
+    // Jobs are taken up from their folders; nothing new is.
+    return openJournal({ ...journalOptions, disk: createLostDisk(error) });
   });
-  for (const record of read.records)
-    if (!book.replay(record))
-      log.error({ record: JSON.stringify(record).slice(0, 200) }, 'journal: a record is not understood');
-  const life = createLife({ ...options, hit, book, journal: () => journal });
+  const problems = replayAll(book, read.records, log);
+  if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
+  const life = createLife({ ...options, hit, folders, book, journal: () => journal });
 
   const retention = every(clock, SWEEP_PERIOD_MS, () => {
     for (const attempt of book.ended()) {
@@ -237,7 +240,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     life.prepareWorkspace(attempt);
     if (!(await attempt.durable)) {
       life.release(attempt);
-      await removeFolder(life.folderOf(attempt), options.native ?? null).catch(() => {});
+      await folders.remove(life.folderOf(attempt)).catch(() => {});
       return refuse(
         jobId,
         epoch,
@@ -309,7 +312,9 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
-  recoverAll(book, life, jobsFolder, options.native ?? null, log);
+  const execs = createExecs({ find: book.find, clock, log });
+
+  problems.push(...recoverAll({ book, life, folders, jobsFolder, found, log }));
   options.walls?.sweep((name) => isOver(book, name));
 
   return {
@@ -326,6 +331,28 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       }
       return list;
     },
+
+    problems: () => problems,
+
+    report(jobId, epoch) {
+      const attempt = book.find(jobId, epoch);
+      if (attempt === null) return null;
+      const { order, phase, started, result, told } = attempt;
+      const startedAtMs = started?.atMs ?? result?.startedAtMs ?? null;
+      // Until it is on disk there is no result, and the job has not ended.
+      const shown = result !== null && told ? phase : phase === 'ended' ? 'running' : phase;
+      return {
+        type: 'jobReport',
+        jobId,
+        epoch,
+        order,
+        phase: shown,
+        startedAtMs,
+        result: shown === 'ended' ? result : null,
+      };
+    },
+
+    contact: (sinceMs, heartbeatMs) => life.contact(sinceMs, heartbeatMs),
 
     unsettled() {
       const list: JobResult[] = [];
@@ -363,8 +390,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async readOutput(jobId, epoch, stream, offset, limit) {
       const attempt = book.find(jobId, epoch);
-      return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
+      return attempt === null ? null : folders.readOutput(life.folderOf(attempt), stream, offset, limit);
     },
+
+    execs,
 
     runningCount() {
       let count = 0;
@@ -374,6 +403,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async close() {
       retention.cancel();
+      execs.close();
       for (const attempt of book.attempts()) attempt.execution?.detach();
       for (const executor of options.executors) executor.close();
       await life.settled();
@@ -396,32 +426,4 @@ function heldUsers(book: Book): ReadonlySet<number> {
   for (const { walled } of book.attempts())
     if (walled !== null && walled.userId !== null) held.add(walled.userId);
   return held;
-}
-
-/** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-function recoverAll(book: Book, life: Life, jobsFolder: string, native: Native | null, log: Log): void {
-  for (const entry of readdirSync(jobsFolder)) {
-    const match = ATTEMPT_FOLDER.exec(entry);
-    if (match === null) continue;
-    const jobId = match[1] ?? '';
-    const epoch = Number(match[2]);
-    if (book.find(jobId, epoch) !== null) continue;
-    if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
-    if (book.closed(jobId, epoch) === null) {
-      log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      const userId = ownerOf(join(jobsFolder, entry));
-      const walled = userId === null ? null : { userId, limits: {}, isolation: {} };
-      book.add({ jobId, epoch, order: null, bootId: null, granted: null, walled });
-    } else
-      void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
-        log.warn({ err: error }, 'old folder stays'),
-      );
-  }
-  for (const attempt of [...book.attempts()]) {
-    if (attempt.result === null) life.recover(attempt);
-    else {
-      queueMicrotask(() => life.retell(attempt));
-      life.removeIfDone(attempt, false);
-    }
-  }
 }

@@ -60,7 +60,7 @@ export function decideVerdict({ end, order, stop, walled, outputQuotaBytes }: Se
       state: 'FAILED_TO_START',
       endKind: 'failedToStart',
       stoppedBy: null,
-      cause: failedStartText(end, order),
+      cause: failedStartText(end, order, walled),
     };
   }
   const memory = outOfMemoryText(end, order, walled);

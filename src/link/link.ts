@@ -4,7 +4,6 @@
 //
 // What is lost when: a telemetry window after two minutes without a session (oldest first, counted); an answer to
 // an order whose session ended (the scheduler asks again); nothing else.
-import { createBackoff } from '../base/backoff.ts';
 import type { Clock, Timer } from '../base/clock.ts';
 import { describeError, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
@@ -15,38 +14,27 @@ import {
   type Challenge,
   closeCode,
   type Hello,
+  type JobReport,
+  MAX_FRAME_BYTES,
   type Welcome,
 } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
+import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
+import { createExecFlow, type ExecHandler } from './exec.ts';
+import type { LinkFigures, LinkState } from './link-state.ts';
+import type { UnfitOrder } from './message.ts';
+import { createOrderGate } from './order-gate.ts';
 import { createOrders, type Order, type OrderHandler } from './orders.ts';
 import { createOutbox } from './outbox.ts';
 import { createOutputFlow, type OutputStream } from './output.ts';
 import { type LiveMessage, type Session, type SessionEnd, startSession } from './session.ts';
 import { connectSocket, type SocketFactory } from './socket.ts';
 import { createTelemetryFlow } from './telemetry.ts';
+import { createPause, type LinkTiming, linkTiming } from './timing.ts';
 
-/** Waiting times of the link; tests shorten them. */
-export interface LinkTiming {
-  readonly minBackoffMs: number;
-  readonly maxBackoffMs: number;
-  /** A session must be well for this long before the back-off starts over. */
-  readonly wellAfterMs: number;
-  /** Mean wait after the scheduler has refused this node: retrying soon changes nothing. */
-  readonly refusedWaitMs: number;
-  /** Facts that are not acknowledged within this time are sent again. */
-  readonly resendMs: number;
-}
-export const linkTiming: LinkTiming = {
-  minBackoffMs: 250,
-  maxBackoffMs: 30_000,
-  wellAfterMs: 60_000,
-  refusedWaitMs: 30_000,
-  resendMs: 30_000,
-};
-/** However long a scheduler asks us to stay away. */
-const MAX_RETRY_AFTER_MS = 600_000;
 /** No facts, telemetry and output are written while more than this waits in the socket. */
 const FACTS_ROOM_BYTES = 1024 * 1024;
 const OUTPUT_ROOM_BYTES = 256 * 1024;
@@ -55,6 +43,13 @@ const LOG_AT_MOST_EVERY_MS = 60_000;
 export interface LinkHandlers {
   /** Idempotent. A rejection is answered as a refusal with its code, or AGENT_ERROR. */
   readonly order: OrderHandler;
+  /**
+   * The scheduler has heard this node at some time since `sinceMs` (monotonic): leases count from there. A silent link
+   * counts as lost after `heartbeatMs` times LEASE_MIN_HEARTBEATS.
+   */
+  contact(sinceMs: number, heartbeatMs: number): void;
+  /** All that is known of an attempt, for a scheduler that has lost it; null for one that is not held. */
+  report(jobId: string, epoch: number): JobReport | null;
   /** The scheduler has this result on disk. */
   acknowledged(jobId: string, epoch: number): void;
   /** The scheduler has this much output on disk. */
@@ -66,6 +61,8 @@ export interface LinkHandlers {
     offset: number,
     limit: number,
   ): Promise<Uint8Array | null>;
+  /** Runs a command beside a running job. */
+  readonly exec: ExecHandler;
 }
 
 export interface LinkOptions {
@@ -74,35 +71,14 @@ export interface LinkOptions {
   /** Builds the signed hello for a challenge, but for the devices, which the link knows; rejects with a fault to refuse the scheduler. */
   readonly hello: (challenge: Challenge) => Promise<Hello>;
   readonly handlers: LinkHandlers;
+  /** The scheduler does not know this node any more; resolves to true when it does again. */
+  readonly unknownNode?: () => Promise<boolean>;
   readonly clock: Clock;
   readonly log: Log;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   readonly connect?: SocketFactory;
   readonly timing?: LinkTiming;
-}
-
-export interface LinkState {
-  readonly connected: boolean;
-  /** Monotonic ms since when it is (not) connected. */
-  readonly sinceMs: number;
-  /** Sessions that reached welcome. */
-  readonly sessions: number;
-  /** Why the last attempt or session ended; null while connected. */
-  readonly error: string | null;
-  /** The interval that the scheduler set last, or null before the first welcome. */
-  readonly heartbeatMs: number | null;
-}
-
-export interface LinkFigures {
-  readonly windowsSent: number;
-  readonly windowsDropped: number;
-  readonly windowsWaiting: number;
-  readonly factsWaiting: number;
-  readonly outputUnacknowledgedBytes: number;
-  readonly outputJobs: number;
-  readonly bytesSent: number;
-  readonly connectAttempts: number;
 }
 
 export interface Link {
@@ -132,7 +108,7 @@ export interface Link {
 export function createLink(options: LinkOptions): Link {
   const { url, handlers, clock, log, random } = options;
   const timing = options.timing ?? linkTiming;
-  const backoff = createBackoff({ minMs: timing.minBackoffMs, maxMs: timing.maxBackoffMs, random });
+  const pause = createPause(timing, random);
   const outbox = createOutbox();
   const waiters = new Set<() => void>();
   let session: Session | null = null;
@@ -146,6 +122,7 @@ export function createLink(options: LinkOptions): Link {
   let closed = false;
   let renewing = false;
   let attempts = 0;
+  let ignored = 0;
   let bytesSent = 0;
   let fileTicket: string | null = null;
   let retry: Timer | null = null;
@@ -168,6 +145,12 @@ export function createLink(options: LinkOptions): Link {
     },
     log,
   );
+  const execs = createExecFlow(handlers.exec, (data) => send(data));
+  const gate = createOrderGate({
+    freshMs: () => LEASE_MIN_HEARTBEATS * (state.heartbeatMs ?? 0),
+    ask: () => session?.ask(),
+    clock,
+  });
   const telemetry = createTelemetryFlow({
     send: (data) => send(data),
     hasRoom: () => hasRoom(FACTS_ROOM_BYTES),
@@ -198,7 +181,17 @@ export function createLink(options: LinkOptions): Link {
         return { ...hello, devices: [...devices.tell()] };
       },
       live: onLive,
+      contact(sinceMs) {
+        own('leases', () => handlers.contact(sinceMs, state.heartbeatMs ?? 0));
+        gate.contact(sinceMs);
+      },
+      ignored(what) {
+        if (ignored === 0)
+          log.info({ fields: what }, 'the scheduler is newer: what is unknown here is ignored');
+        ignored += what.length;
+      },
       message: onMessage,
+      frame: execs.frame,
       drained: pump,
       ended: onEnded,
     });
@@ -218,11 +211,14 @@ export function createLink(options: LinkOptions): Link {
       { session: welcome.sessionId },
       again ? 'connected to the scheduler again' : `connected to the scheduler at ${url}`,
     );
-    well = clock.after(timing.wellAfterMs, () => backoff.reset());
+    well = clock.after(timing.wellAfterMs, pause.well);
     outbox.rewind();
     devices.begin();
     telemetry.begin(welcome.telemetryMs);
     output.begin(welcome.outputs);
+    // What is there already is never sent again, so that no acknowledgement will come for it.
+    for (const { jobId, epoch, stdoutBytes, stderrBytes } of welcome.outputs)
+      own('output delivered', () => handlers.delivered(jobId, epoch, stdoutBytes, stderrBytes));
     pump();
     for (const waiter of [...waiters]) waiter();
   }
@@ -231,13 +227,28 @@ export function createLink(options: LinkOptions): Link {
     well?.cancel();
     resend?.cancel();
     resend = null;
+    gate.end();
     output.end();
+    execs.end();
     devices.end();
     telemetry.end();
     note(end);
     if (closed) return;
-    retry = clock.after(waitAfter(end), connect);
+    retry = clock.after(renewing ? 0 : pause.after(end), connect);
     renewing = false;
+    if (end.code === closeCode.unknownNode) rejoin();
+  }
+
+  function rejoin(): void {
+    const waiting = retry;
+    options.unknownNode?.().then(
+      (isKnown) => {
+        if (!isKnown || closed || retry !== waiting) return;
+        waiting?.cancel();
+        connect();
+      },
+      (error: unknown) => log.warn({}, `this node cannot be enrolled again: ${describeError(error)}`),
+    );
   }
 
   /** Remembers why there is no session, and logs it when that is news. */
@@ -258,24 +269,34 @@ export function createLink(options: LinkOptions): Link {
     log.warn({ code: end.fault ?? end.code }, `no session with the scheduler at ${url}: ${end.reason}`);
   }
 
-  function waitAfter(end: SessionEnd): number {
-    if (renewing) return 0;
-    const waitMs = backoff.next();
-    const refused =
-      end.code === closeCode.unauthenticated ||
-      end.code === closeCode.unknownNode ||
-      end.code === closeCode.version;
-    if (refused) return Math.max(waitMs, timing.refusedWaitMs * (0.5 + random()));
-    if (end.retryAfterMs === null) return waitMs;
-    return Math.max(waitMs, Math.min(MAX_RETRY_AFTER_MS, end.retryAfterMs) * (1 + random() / 2));
-  }
-
   function take(order: Order): void {
     const ordered = session;
-    orders.take(order, (ack) => {
-      // The scheduler repeats an order whose answer was lost with its session.
-      if (session === ordered) send(JSON.stringify(ack));
-    });
+    gate.pass(order, () =>
+      orders.take(order, (ack) => {
+        // The scheduler repeats an order whose answer was lost with its session.
+        if (session === ordered) send(JSON.stringify(ack));
+      }),
+    );
+  }
+
+  function refuse({ orderId, jobId, epoch, field }: UnfitOrder): void {
+    const message = `this agent does not understand ${field} of the order; it may be older than the scheduler`;
+    log.warn({ jobId, epoch, field }, 'an order was refused: it is not understood');
+    const ack: AgentMessage = {
+      type: 'orderAck',
+      orderId,
+      outcome: 'refused',
+      code: 'JOB_ORDER_UNFIT',
+      message,
+    };
+    send(JSON.stringify(ack));
+  }
+
+  function report(jobId: string, epoch: number): void {
+    const told = handlers.report(jobId, epoch);
+    if (told === null) return;
+    const whole = JSON.stringify(told);
+    send(Buffer.byteLength(whole) <= MAX_FRAME_BYTES ? whole : JSON.stringify({ ...told, result: null }));
   }
 
   function onMessage(message: LiveMessage): void {
@@ -283,6 +304,12 @@ export function createLink(options: LinkOptions): Link {
       case 'start':
       case 'stop':
         take(message);
+        return;
+      case 'unfit':
+        refuse(message);
+        return;
+      case 'report':
+        own('report of a job', () => report(message.jobId, message.epoch));
         return;
       case 'ack':
         if (outbox.acknowledge(message.sequence)) armResend();
@@ -294,6 +321,8 @@ export function createLink(options: LinkOptions): Link {
         );
         output.delivered(message);
         return;
+      default:
+        execs.message(message);
     }
   }
 
@@ -331,9 +360,11 @@ export function createLink(options: LinkOptions): Link {
 
   function keep(key: string, make: (sequence: number) => AgentMessage, settled: () => void): void {
     const text = (sequence: number): string => {
-      const parsed = agentMessageSchema.safeParse(make(sequence));
-      if (parsed.success) return JSON.stringify(parsed.data);
-      const field = parsed.error.issues[0]?.path.join('.') ?? 'message';
+      const message = make(sequence);
+      const parsed = parseTolerant(agentMessageSchema, message);
+      // As it was written, also by a newer build that was then rolled back.
+      if (parsed.success) return JSON.stringify(message);
+      const field = parsed.issue.path.join('.') || 'message';
       throw new Fault('LINK_FACT_INVALID', `the ${key} does not fit the protocol`, { field });
     };
     // A fact that the scheduler must refuse would end every session that it is sent in.
@@ -355,6 +386,7 @@ export function createLink(options: LinkOptions): Link {
       outputJobs: output.jobs(),
       bytesSent,
       connectAttempts: attempts,
+      ignored,
     }),
     connected(timeoutMs) {
       if (state.sessions > 0) return Promise.resolve();

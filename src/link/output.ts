@@ -4,7 +4,7 @@
 //
 //   delivered <= sent <= size         credit: sent - delivered <= window of the lane; sum over lanes <= 8 MiB
 //
-// Lanes wait in one line; each sends one chunk and goes to the end, so that a noisy job starves nobody. A lane
+// Lanes wait in one line; each sends a few chunks and goes to the end, so that a noisy job starves nobody. A lane
 // whose chunks are not acknowledged for a while gives its credit back, starts again from what is stored, and
 // probes with single chunks, ever more rarely, until an acknowledgement comes.
 import type { Clock, Timer } from '../base/clock.ts';
@@ -23,8 +23,10 @@ const streams = ['stdout', 'stderr'] as const;
 
 /** Output of all jobs that may be on the way without an acknowledgement. */
 export const MAX_UNACKNOWLEDGED_BYTES = 8 * 1024 * 1024;
-/** Chunks that are read from disk at the same time. */
+/** Lanes that are read from disk at the same time. */
 const MAX_READS = 4;
+/** Most that one read takes: a few chunks, because opening the file costs more than reading it. */
+const READ_BYTES = 4 * MAX_OUTPUT_CHUNK_BYTES;
 /** Time without progress after which a lane starts again from what is stored. */
 export const OUTPUT_STALL_MS = 30_000;
 const MAX_STALL_MS = 480_000;
@@ -163,14 +165,10 @@ export function createOutputFlow({ read, send, hasRoom, clock, log }: OutputPart
     }
   }
 
-  /** Reads one chunk of the lane and sends it. A failed read is an answer, not a rejection. */
+  /** Reads the next chunks of the lane and sends them. A failed read is an answer, not a rejection. */
   async function carry(lane: Lane): Promise<void> {
     const { turn, sent: offset } = lane;
-    const limit = Math.min(
-      MAX_OUTPUT_CHUNK_BYTES,
-      lane.size - offset,
-      lane.windowBytes - (offset - lane.delivered),
-    );
+    const limit = Math.min(READ_BYTES, lane.size - offset, lane.windowBytes - (offset - lane.delivered));
     lane.reading = true;
     reads += 1;
     let bytes: Uint8Array | null = null;
@@ -189,16 +187,19 @@ export function createOutputFlow({ read, send, hasRoom, clock, log }: OutputPart
     if (live && turn === lane.turn) {
       if (bytes === null && !failed) forget(lane.job);
       else if (bytes === null || bytes.length === 0) pauseLane(lane, OUTPUT_RETRY_MS);
-      else sendChunk(lane, offset, bytes.length > limit ? bytes.subarray(0, limit) : bytes);
+      else sendChunks(lane, offset, bytes.subarray(0, limit));
     }
     enqueue(lane);
     pump();
   }
 
-  function sendChunk(lane: Lane, offset: number, bytes: Uint8Array): void {
+  function sendChunks(lane: Lane, offset: number, bytes: Uint8Array): void {
     const { jobId, epoch } = lane.job;
     move(lane, lane.delivered, offset + bytes.length);
-    send(encodeOutputChunk({ jobId, epoch, stream: lane.stream, offset, bytes }));
+    for (let at = 0; at < bytes.length; at += MAX_OUTPUT_CHUNK_BYTES) {
+      const chunk = bytes.subarray(at, at + MAX_OUTPUT_CHUNK_BYTES);
+      send(encodeOutputChunk({ jobId, epoch, stream: lane.stream, offset: offset + at, bytes: chunk }));
+    }
     lane.stall ??= clock.after(lane.stallMs, () => onStall(lane));
   }
 

@@ -16,11 +16,15 @@ import {
   HELLO_DEADLINE_MS,
   type Hello,
   LINK_PATH,
-  PROTOCOL_VERSION,
   type SchedulerMessage,
   type Welcome,
 } from '../protocol/control.ts';
-import { parseSchedulerMessage, printable } from './message.ts';
+import { frameKind } from '../protocol/frame.ts';
+import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
+import { nextFields } from '../protocol/next.ts';
+import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
+import { type Incoming, parseSchedulerMessage, printable, type UnfitOrder } from './message.ts';
+import { createRoundTrips } from './round-trips.ts';
 import { type LinkSocket, linkUrl, retryAfterSeconds, type SocketFactory } from './socket.ts';
 
 /** TCP, TLS and upgrade together, however slowly the peer drips. */
@@ -28,14 +32,16 @@ export const OPEN_DEADLINE_MS = 15_000;
 /** From hello to welcome; a scheduler that greets ten thousand agents may need a while. */
 export const WELCOME_DEADLINE_MS = 20_000;
 /** How many heartbeats without a sign from the scheduler end the session. */
-export const SILENT_HEARTBEATS = 3;
+export const SILENT_HEARTBEATS = LEASE_MIN_HEARTBEATS;
 /** How long a closing connection may take before it is dropped. */
 export const CLOSE_DEADLINE_MS = 1000;
 /** Messages that wait in memory for a peer that does not read; beyond it the session ends. */
 export const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 
 /** Messages of a live session that are the link's business. */
-export type LiveMessage = Extract<SchedulerMessage, { type: 'start' | 'stop' | 'ack' | 'outputAck' }>;
+export type LiveMessage =
+  | Exclude<SchedulerMessage, { type: 'challenge' | 'welcome' | 'heartbeat' | 'error' }>
+  | UnfitOrder;
 
 export interface SessionEnd {
   /** Close code of either side, or null when there was never a session to close. */
@@ -57,7 +63,13 @@ export interface SessionParts {
   /** Builds the signed hello for this challenge. A fault ends the session with its words. */
   hello(challenge: Challenge): Promise<Hello>;
   live(welcome: Welcome): void;
+  /** A round trip is complete that began at this monotonic time: the scheduler has heard us since. */
+  contact(sinceMs: number): void;
+  /** Fields or whole messages of a newer peer were left out. */
+  ignored(what: readonly string[]): void;
+  /** A fault of these two ends the session. */
   message(message: LiveMessage): void;
+  frame(frame: Uint8Array): void;
   /** The socket's memory has room again. */
   drained(): void;
   /** Called exactly once. Nothing else is called afterwards. */
@@ -71,6 +83,8 @@ export interface Session {
   bufferedBytes(): number;
   pause(): void;
   resume(): void;
+  /** Begins a round trip now, not at the next heartbeat. */
+  ask(): void;
   /** Ends the session. `reason` is told to the peer. */
   close(code: number, reason: string): void;
   /** Resolves when the connection is really gone. */
@@ -85,7 +99,8 @@ export function startSession(parts: SessionParts): Session {
   let state: State = 'opening';
   let timers: Timer[] = [];
   let heartbeatMs = 0;
-  let lastSentMs = 0;
+  let helloSentMs = 0;
+  const trips = createRoundTrips(clock);
   let heard = false;
   let quietTicks = 0;
   let failure: string | null = null;
@@ -102,9 +117,17 @@ export function startSession(parts: SessionParts): Session {
       deadline(helloDeadlineMs, 'the scheduler sent no challenge');
     },
     text: onText,
-    binary() {
+    binary(frame) {
       heard = true;
-      if (state !== 'ended') refuse(new Fault('LINK_MESSAGE_UNEXPECTED', 'a binary frame'));
+      if (state === 'ended') return;
+      try {
+        if (state !== 'live' || frameKind(frame) !== 'exec')
+          throw new Fault('LINK_MESSAGE_UNEXPECTED', 'a binary frame');
+        parts.frame(frame);
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        refuse(error);
+      }
     },
     sign() {
       heard = true;
@@ -143,7 +166,9 @@ export function startSession(parts: SessionParts): Session {
     }
   }
 
-  function receive(message: SchedulerMessage): void {
+  function receive({ message, ignored }: Incoming): void {
+    if (ignored.length > 0) parts.ignored(ignored);
+    if (message === null) return;
     if (message.type === 'error') {
       failure = printable(`${message.code}: ${message.message}`);
       return;
@@ -160,7 +185,8 @@ export function startSession(parts: SessionParts): Session {
       return;
     }
     if (message.type !== 'challenge' && message.type !== 'welcome' && state === 'live') {
-      if (message.type !== 'heartbeat') parts.message(message);
+      if (message.type === 'heartbeat') echoed(message.echo);
+      else parts.message(message);
       return;
     }
     throw new Fault('LINK_MESSAGE_UNEXPECTED', `the message "${message.type}" while ${state}`);
@@ -168,8 +194,8 @@ export function startSession(parts: SessionParts): Session {
 
   async function prove(challenge: Challenge): Promise<void> {
     cancelTimers();
-    if (challenge.versions.min > PROTOCOL_VERSION || challenge.versions.max < PROTOCOL_VERSION) {
-      const reason = `the scheduler speaks versions ${challenge.versions.min} to ${challenge.versions.max}, this agent ${PROTOCOL_VERSION}`;
+    if (chooseVersion(ownVersions, challenge.versions) === null) {
+      const reason = `the scheduler speaks ${describeVersions(challenge.versions)}, this agent ${describeVersions(ownVersions)}`;
       end(closeCode.version, reason, 'LINK_VERSION');
       return;
     }
@@ -177,12 +203,14 @@ export function startSession(parts: SessionParts): Session {
     const hello = await parts.hello(challenge);
     if (state !== 'proving') return;
     state = 'greeting';
-    transmit(JSON.stringify(hello));
+    helloSentMs = clock.monotonicMs();
+    transmit(JSON.stringify({ ...hello, ...nextFields() }));
     deadline(WELCOME_DEADLINE_MS, 'the scheduler did not answer the hello');
   }
 
   function welcome(message: Welcome): void {
-    if (message.version !== PROTOCOL_VERSION) {
+    const { version } = message;
+    if (chooseVersion(ownVersions, { min: version, max: version }) === null) {
       end(closeCode.version, `the scheduler chose version ${message.version}`, 'LINK_VERSION');
       return;
     }
@@ -191,14 +219,23 @@ export function startSession(parts: SessionParts): Session {
     heartbeatMs = message.heartbeatMs;
     cancelTimers();
     timers = [every(clock, heartbeatMs, onTick)];
-    armHeartbeat();
     parts.live(message);
+    parts.contact(helloSentMs);
+    beat();
+  }
+
+  function echoed(sequence: number | null): void {
+    const sinceMs = sequence === null ? null : trips.echoed(sequence);
+    if (sinceMs !== null) parts.contact(sinceMs);
   }
 
   function onTick(): void {
     quietTicks = heard ? 0 : quietTicks + 1;
     heard = false;
-    if (quietTicks < SILENT_HEARTBEATS) return;
+    if (quietTicks < SILENT_HEARTBEATS) {
+      beat();
+      return;
+    }
     end(
       closeCode.silent,
       `nothing came from the scheduler for ${(quietTicks * heartbeatMs) / 1000} s`,
@@ -206,19 +243,11 @@ export function startSession(parts: SessionParts): Session {
     );
   }
 
-  function armHeartbeat(): void {
-    const waitMs = Math.max(1, lastSentMs + heartbeatMs - clock.monotonicMs());
-    const timer = clock.after(waitMs, () => {
-      timers = timers.filter((other) => other !== timer);
-      if (state !== 'live') return;
-      // Bytes that still wait in the socket are as good as a heartbeat.
-      const isDue = clock.monotonicMs() - lastSentMs >= heartbeatMs - 1;
-      if (isDue && socket.bufferedBytes() === 0)
-        transmit(JSON.stringify({ type: 'heartbeat' } satisfies AgentMessage));
-      else if (isDue) lastSentMs = clock.monotonicMs();
-      armHeartbeat();
-    });
-    timers.push(timer);
+  /** Nothing is added to what a slow peer has not taken yet, once some heartbeats are on the way to it. */
+  function beat(): void {
+    const sequence = trips.begin(socket.bufferedBytes() > 0);
+    if (sequence === null) return;
+    transmit(JSON.stringify({ type: 'heartbeat', sequence, ...nextFields() } satisfies AgentMessage));
   }
 
   function transmit(data: string | Uint8Array): void {
@@ -226,7 +255,6 @@ export function startSession(parts: SessionParts): Session {
       end(closeCode.silent, 'the scheduler does not read what is sent to it', 'LINK_SILENT');
       return;
     }
-    lastSentMs = clock.monotonicMs();
     socket.send(data);
   }
 
@@ -280,6 +308,9 @@ export function startSession(parts: SessionParts): Session {
     bufferedBytes: () => socket.bufferedBytes(),
     pause: () => socket.pause(),
     resume: () => socket.resume(),
+    ask() {
+      if (state === 'live') beat();
+    },
     close: (code, reason) => end(code, reason, null),
     gone,
   };

@@ -15,7 +15,7 @@ const MAX_PONG_BACKLOG_BYTES = 1024 * 1024;
 export interface SocketEvents {
   open(): void;
   text(bytes: Uint8Array): void;
-  binary(): void;
+  binary(bytes: Uint8Array): void;
   /** A ping or pong; the peer is alive. */
   sign(): void;
   /** Bytes have left our memory; `bufferedBytes` is smaller now. */
@@ -59,7 +59,7 @@ export const connectSocket: SocketFactory = (url, events) => {
   });
   socket.on('open', () => events.open());
   socket.on('message', (data, isBinary) => {
-    if (isBinary) events.binary();
+    if (isBinary) events.binary(data as Buffer);
     else events.text(data as Buffer);
   });
   socket.on('pong', () => events.sign());

@@ -14,6 +14,7 @@
 //   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView
 //   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
+//   POST /v1/nodes/ID-or-name/remove  body: {}                       RemovedNode
 //   GET  /v1/overview             no token needed on loopback        OverviewView
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
@@ -28,7 +29,7 @@
 // JSON, where bytes are missing: before the byte at `atByte` of its stream, or later where it became known later.
 // After the final JobView and the last output byte the server ends the response.
 import * as z from 'zod';
-import type { Inventory } from './control.ts';
+import type { Credential, Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
@@ -215,6 +216,14 @@ export type DrainRequest = z.input<typeof drainRequestSchema>;
 export const resumeRequestSchema = z.strictObject({ device: deviceName.nullable().default(null) });
 export type ResumeRequest = z.input<typeof resumeRequestSchema>;
 
+/** A node that an operator has removed. */
+export interface RemovedNode {
+  readonly id: string;
+  readonly name: string;
+  /** Jobs that were with it, and are lost. */
+  readonly jobs: readonly string[];
+}
+
 export interface OverviewView {
   readonly schedulerId: string;
   readonly version: string;
@@ -241,11 +250,17 @@ export const enrolRequestSchema = z.strictObject({
   /** Ed25519 public key, DER (SPKI), base64. */
   publicKey: z.string().max(256),
   name: z.string().min(1).max(253),
+  /** The id that it had before the scheduler lost it; granted when it is free. */
+  nodeId: z
+    .string()
+    .regex(/^node-[0-9a-z]{1,32}$/)
+    .optional(),
 });
 export type EnrolRequest = z.output<typeof enrolRequestSchema>;
 export interface EnrolAnswer {
   readonly nodeId: string;
   readonly schedulerId: string;
+  readonly credential: Credential;
 }
 
 export interface ErrorView {

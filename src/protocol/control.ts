@@ -13,26 +13,41 @@
 //   ack {sequence}               ->
 //                                <-   binary output chunks
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
-//                                <-   heartbeat
+//                                <-   heartbeat {sequence}   every heartbeat interval
+//   heartbeat {echo}             ->                      at once; a round trip is what prolongs leases (lease.ts)
+//   report {jobId, epoch}        ->                      the store has lost this job
+//                                <-   jobReport {order, phase, result}
+//   exec, execResize, execSignal, execStop, execCredit   ->      a command beside a running job: exec.ts
+//                                <-   execStarted, execCredit, execEnd
 //
 // INVARIANTS: a start order is idempotent by (jobId, epoch). jobResult is resent byte for byte until `ack`.
 // Every schema is closed; a message that does not fit ends the session with its close code, and nothing of it
-// takes effect. Versions are negotiated by the ranges in challenge and hello; this build speaks exactly 1.
+// takes effect. What a newer peer may add (tolerant.ts): fields, which are ignored unless it names them in `critical`;
+// messages with `optional: true`, which are ignored; never fields of a job's specification, whose order is refused.
+// Versions are negotiated by the ranges in challenge and hello (version.ts): the highest that both speak.
 import * as z from 'zod';
 import { columnFamilies } from './columns.ts';
 import { deviceRecordSchema } from './device.ts';
+import {
+  execCreditSchema,
+  execEndSchema,
+  execOrderSchema,
+  execResizeSchema,
+  execSignalSchema,
+  execStartedSchema,
+  execStopSchema,
+} from './exec.ts';
 import { jobResultSchema } from './result.ts';
 import { jobSpecSchema } from './spec.ts';
 
 export const SUBPROTOCOL = 'flopd.v1';
-export const PROTOCOL_VERSION = 1;
 export const LINK_PATH = '/v1/link';
 /** Largest frame either side accepts. */
 export const MAX_FRAME_BYTES = 1024 * 1024;
 /** Largest output chunk; well under a frame so that control messages do not wait long behind one. */
 export const MAX_OUTPUT_CHUNK_BYTES = 64 * 1024;
 /** Output bytes per stream that may be on the way without an outputAck. */
-export const OUTPUT_WINDOW_BYTES = 512 * 1024;
+export const OUTPUT_WINDOW_BYTES = 1024 * 1024;
 /** Peers that do not say hello (or challenge) within this time are cut off. */
 export const HELLO_DEADLINE_MS = 5000;
 
@@ -43,6 +58,7 @@ export const closeCode = {
   unknownNode: 4404,
   helloTimeout: 4408,
   replaced: 4409,
+  removed: 4410,
   version: 4426,
   silent: 4460,
   shuttingDown: 4503,
@@ -102,6 +118,16 @@ export const challengeSchema = z.strictObject({
 /** All accelerators and partitions of the node as they are now: what is not in the list is gone. */
 const deviceRecords = z.array(deviceRecordSchema).max(4096);
 
+/** What the scheduler signed when the node was enrolled: enough to take it back when its record is lost. */
+export const credentialSchema = z.strictObject({
+  /** Ed25519 public key of the node, DER (SPKI), base64. */
+  publicKey: z.string().max(256),
+  enrolledAtMs: z.number(),
+  /** Ed25519 signature (base64) of the scheduler's key over `credentialText`. */
+  signature: z.string().max(128),
+});
+export type Credential = z.output<typeof credentialSchema>;
+
 export const helloSchema = z.strictObject({
   type: z.literal('hello'),
   versions: versionRange,
@@ -113,6 +139,8 @@ export const helloSchema = z.strictObject({
   generation: z.number().int().positive(),
   /** Ed25519 signature (base64) over `flopd.v1 hello\n<schedulerId>\n<nonce>\n<nodeId>\n<bootId>\n<generation>`. */
   proof: z.string().max(128),
+  /** Null where the node was enrolled before there were any. */
+  credential: credentialSchema.nullable().default(null),
   inventory: inventorySchema,
   devices: deviceRecords,
   jobs: z.array(heldJobSchema).max(100_000),
@@ -147,7 +175,16 @@ export const dictionarySchema = z.strictObject({
 
 export const devicesSchema = z.strictObject({ type: z.literal('devices'), devices: deviceRecords });
 
-export const heartbeatSchema = z.strictObject({ type: z.literal('heartbeat') });
+export const agentHeartbeatSchema = z.strictObject({
+  type: z.literal('heartbeat'),
+  /** Grows by one within a session; comes back as an echo. */
+  sequence: sequence.nullable().default(null),
+});
+export const schedulerHeartbeatSchema = z.strictObject({
+  type: z.literal('heartbeat'),
+  /** Sequence of the heartbeat that has just been received; null for a mere sign of life. */
+  echo: sequence.nullable().default(null),
+});
 export const startOrderSchema = z.strictObject({
   type: z.literal('start'),
   orderId: id,
@@ -158,6 +195,8 @@ export const startOrderSchema = z.strictObject({
   array: z.strictObject({ id, index: count, size: count }).nullable().default(null),
   /** Ids of the devices or partitions that the job is granted, as many as its specification asks for. */
   devices: z.array(z.string().min(1).max(96)).max(1024).default([]),
+  /** The scheduler's own mark on this order, by which it knows it again after it has lost its store; opaque. */
+  seal: z.string().max(128).nullable().default(null),
 });
 export const stopOrderSchema = z.strictObject({
   type: z.literal('stop'),
@@ -197,6 +236,19 @@ export const jobResultMessageSchema = z.strictObject({
   sequence,
   result: jobResultSchema,
 });
+/** Asks for all that the agent knows of a job that it holds. */
+export const reportSchema = z.strictObject({ type: z.literal('report'), jobId: id, epoch });
+export const jobReportSchema = z.strictObject({
+  type: z.literal('jobReport'),
+  jobId: id,
+  epoch,
+  /** The order as it was carried out; null where the agent has lost it too. */
+  order: startOrderSchema.nullable(),
+  phase: z.enum(['accepted', 'running', 'ended']),
+  startedAtMs: z.number().nullable(),
+  /** Null while it has not ended, and where the whole would not fit into a frame: it comes by itself. */
+  result: jobResultSchema.nullable(),
+});
 export const ackSchema = z.strictObject({ type: z.literal('ack'), sequence });
 export const outputAckSchema = z.strictObject({
   type: z.literal('outputAck'),
@@ -216,11 +268,15 @@ export const agentMessageSchema = z.discriminatedUnion('type', [
   helloSchema,
   dictionarySchema,
   devicesSchema,
-  heartbeatSchema,
+  agentHeartbeatSchema,
   orderAckSchema,
   jobProgressSchema,
   jobStartedSchema,
   jobResultMessageSchema,
+  execStartedSchema,
+  execCreditSchema,
+  execEndSchema,
+  jobReportSchema,
   errorSchema,
 ]);
 /** What a scheduler may send. */
@@ -229,9 +285,15 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   welcomeSchema,
   startOrderSchema,
   stopOrderSchema,
+  reportSchema,
   ackSchema,
   outputAckSchema,
-  heartbeatSchema,
+  schedulerHeartbeatSchema,
+  execOrderSchema,
+  execResizeSchema,
+  execSignalSchema,
+  execStopSchema,
+  execCreditSchema,
   errorSchema,
 ]);
 
@@ -246,6 +308,8 @@ export type OrderAck = z.output<typeof orderAckSchema>;
 export type JobProgress = z.output<typeof jobProgressSchema>;
 export type JobStarted = z.output<typeof jobStartedSchema>;
 export type JobResultMessage = z.output<typeof jobResultMessageSchema>;
+export type Report = z.output<typeof reportSchema>;
+export type JobReport = z.output<typeof jobReportSchema>;
 export type OutputAck = z.output<typeof outputAckSchema>;
 export type AgentMessage = z.output<typeof agentMessageSchema>;
 export type SchedulerMessage = z.output<typeof schedulerMessageSchema>;
@@ -263,4 +327,13 @@ export function helloProofText(
     hello.bootId,
     String(hello.generation),
   ].join('\n');
+}
+
+/** The exact bytes that a scheduler signs when it enrols a node. */
+export function credentialText(
+  schedulerId: string,
+  nodeId: string,
+  { publicKey, enrolledAtMs }: Pick<Credential, 'publicKey' | 'enrolledAtMs'>,
+): string {
+  return ['flopd.v1 node', schedulerId, nodeId, publicKey, String(enrolledAtMs)].join('\n');
 }

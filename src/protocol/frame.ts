@@ -21,6 +21,8 @@
 //
 // Output, kind 2: u8 kind = 2, u8 version = 1, u8 stream (1 stdout, 2 stderr), u8 length of the job id, the job id
 // in ASCII, varint epoch, varint offset of the first byte in the stream, the bytes.
+//
+// Exec, kind 3: exec.ts.
 import { crc32 } from 'node:zlib';
 import { Fault } from '../base/fault.ts';
 import type { Window } from './columns.ts';
@@ -34,6 +36,7 @@ import { RangeDecoder, RangeEncoder } from './range-coder.ts';
 
 const TELEMETRY = 1;
 const OUTPUT = 2;
+const EXEC = 3;
 const VERSION = 1;
 const KEY = 0x80;
 const HEADER_BYTES = 3;
@@ -46,8 +49,17 @@ const MAX_VARINT_BYTES = 8;
 const JOB_ID = /^[a-z]+-[0-9a-z]{1,32}$/;
 
 /** First byte of a binary frame; null for a kind that this version does not know. */
-export function frameKind(frame: Uint8Array): 'telemetry' | 'output' | null {
-  return frame[0] === TELEMETRY ? 'telemetry' : frame[0] === OUTPUT ? 'output' : null;
+export function frameKind(frame: Uint8Array): 'telemetry' | 'output' | 'exec' | null {
+  switch (frame[0]) {
+    case TELEMETRY:
+      return 'telemetry';
+    case OUTPUT:
+      return 'output';
+    case EXEC:
+      return 'exec';
+    default:
+      return null;
+  }
 }
 
 /** The control message that must precede the telemetry frames of this window's generation. */

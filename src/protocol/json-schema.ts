@@ -3,10 +3,11 @@
 // a NUL within a text) is checked all the same.
 import * as z from 'zod';
 import { enrolRequestSchema } from './api.ts';
-import { agentMessageSchema, inventorySchema, PROTOCOL_VERSION, schedulerMessageSchema } from './control.ts';
+import { agentMessageSchema, inventorySchema, schedulerMessageSchema } from './control.ts';
 import { devicesDocumentSchema } from './devices-document.ts';
 import { jobResultSchema } from './result.ts';
 import { jobSpecSchema } from './spec.ts';
+import { PROTOCOL_VERSION } from './version.ts';
 
 export type JsonSchema = Readonly<Record<string, unknown>>;
 

@@ -13,12 +13,14 @@ import {
   MAX_MEMBERS_ASKED,
   type OutputsView,
   type OverviewView,
+  type RemovedNode,
   resumeRequestSchema,
 } from '../protocol/api.ts';
 import { parseIndices } from '../protocol/array.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
 import { arrayView, groupedRows, memberViews } from './array-view.ts';
+import type { Authenticate } from './authentication.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
@@ -31,10 +33,12 @@ import { answerJson, answerPage, answerText, pages, queryInteger, readBody, writ
 import { ambiguous, findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
+import type { NodeRemovals } from './node-removal.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
 import type { Watchers } from './watchers.ts';
 
@@ -48,6 +52,7 @@ const MAX_STAMP_MS = 8.64e15;
 const nothing = { stdoutBytes: 0, stderrBytes: 0 };
 
 const cancelSchema = z.strictObject({ reason: z.string().max(1024).default('') });
+const nothingSchema = z.strictObject({});
 const streamSchema = z.enum(['stdout', 'stderr']);
 const stateSchema = z.enum(jobStates);
 
@@ -62,9 +67,11 @@ export interface ApiParts {
   readonly progress: ProgressBoard;
   readonly files: FileRoutes;
   readonly drains: Drains;
+  readonly removals: NodeRemovals;
+  readonly key: SchedulerKey;
   readonly watchers: Watchers;
   readonly metrics: SchedulerMetrics;
-  readonly token: Secret;
+  readonly authenticate: Authenticate;
   readonly joinToken: Secret;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
@@ -94,7 +101,7 @@ interface Route {
 export function createApi(
   parts: ApiParts,
 ): (request: IncomingMessage, response: ServerResponse) => Promise<void> {
-  const { queue, fleet, output, dispatcher, metrics } = parts;
+  const { queue, fleet, output, dispatcher, metrics, authenticate } = parts;
   const view = (job: JobRecord) => jobView(job, parts);
 
   const routes: readonly Route[] = [
@@ -116,6 +123,7 @@ export function createApi(
     { method: 'GET', path: /^\/v1\/nodes\/([^/]+)$/, handle: showNode },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/drain$/, handle: drain },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/resume$/, handle: resume },
+    { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/remove$/, handle: removeNode },
     { method: 'GET', path: /^\/v1\/overview$/, open: true, handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, open: true, handle: enrol },
     {
@@ -280,6 +288,14 @@ export function createApi(
     answerJson(response, 200, fleet.view(id));
   }
 
+  async function removeNode({ request, response, name }: Call): Promise<void> {
+    await readBody(request, nothingSchema);
+    const id = findNode(name);
+    const gone: RemovedNode = { id, name: fleet.name(id), jobs: [...queue.active(id)].map((job) => job.id) };
+    await parts.removals.remove(id, 'user');
+    answerJson(response, 200, gone);
+  }
+
   function overview({ request, response }: Call): void {
     if (!isLoopbackAddress(request.socket.remoteAddress)) authenticate(request);
     const answer: OverviewView = {
@@ -305,22 +321,6 @@ export function createApi(
 
   async function showMetrics({ response }: Call): Promise<void> {
     answerText(response, 200, await metrics.page(), metrics.contentType);
-  }
-
-  function authenticate(request: IncomingMessage): void {
-    const match = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '');
-    if (match?.[1] !== undefined && parts.token.matches(match[1])) return;
-    parts.refusals.refused(
-      { address: request.socket.remoteAddress, given: match !== null },
-      'request without the token',
-    );
-    throw new Fault(
-      'API_UNAUTHENTICATED',
-      match === null ? 'a token is needed' : 'the token is not the one of this scheduler',
-      {
-        remedy: "give the token of the scheduler's state directory (file scheduler/token)",
-      },
-    );
   }
 
   return async (request, response) => {

@@ -100,8 +100,9 @@ async function memberView(job: JobRecord, index: number, parts: ArrayViewParts):
     endKind: result?.endKind ?? null,
     exitCode: result?.exitCode ?? null,
     signal: result?.signal ?? null,
-    stdoutBytes,
-    stderrBytes,
+    // What its node has counted may still be on its way.
+    stdoutBytes: Math.max(stdoutBytes, result?.stdoutBytes ?? 0),
+    stderrBytes: Math.max(stderrBytes, result?.stderrBytes ?? 0),
   };
 }
 

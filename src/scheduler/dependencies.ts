@@ -42,6 +42,8 @@ export interface Dependencies {
   settle(ended: Pick<JobRecord, 'id' | 'array'>): { readonly met: string[]; readonly never: string[] };
 }
 
+/** Characters of another job's cause that are told. */
+const CAUSE_SHOWN = 120;
 const conditions: readonly Dependency['condition'][] = ['completed', 'failed', 'ended'];
 const keyOf = ({ job, condition }: Dependency): string => `${job} ${condition}`;
 
@@ -139,15 +141,15 @@ export function describeNever(
 ): string {
   const failed = dependencies.find((one) => decideDependency(one, queue) === 'never');
   if (failed === undefined) return 'never started: what it waited for cannot come true';
-  const asked = `it was to start only after that had ${verbs[failed.condition].had}`;
-  return `never started: ${failed.job} ${describeEnd(failed.job, queue)}; ${asked}`;
+  const { job, condition } = failed;
+  return `never started: it was to wait until ${job} had ${verbs[condition].had}, which ${describeEnd(job, queue)}`;
 }
 
 function describeEnd(id: string, queue: Pick<Queue, 'job' | 'array'>): string {
   const job = isArrayId(id) ? null : queue.job(id);
   if (job !== null) {
     const cause = job.result?.cause ?? job.reason;
-    return `ended as ${job.state}${cause === '' ? '' : ` (${cause.slice(0, 300)})`}`;
+    return `ended as ${job.state}${cause === '' ? '' : ` (${cause.length > CAUSE_SHOWN ? `${cause.slice(0, CAUSE_SHOWN)}…` : cause})`}`;
   }
   const tally = isArrayId(id) ? queue.array(id) : null;
   if (tally === null) return 'is not known any more';

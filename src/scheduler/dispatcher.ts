@@ -8,10 +8,12 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import type { HeldJob, JobStarted } from '../protocol/control.ts';
+import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult, jobStates } from '../protocol/result.ts';
 import { type JobSpec, MAX_ARRAY_JOBS } from '../protocol/spec.ts';
+import type { ReadSeal } from './adoption.ts';
 import { demandOf } from './demand.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createGates } from './gates.ts';
 import { createJobEnds } from './job-ends.ts';
@@ -63,6 +65,10 @@ export interface Dispatcher {
   started(session: AgentSession, message: JobStarted): Promise<boolean>;
   ended(session: AgentSession, result: JobResult): Promise<boolean>;
   refused(session: AgentSession, refusal: Refusal): void;
+  /** What a node tells of a job that this store has lost. */
+  reported(session: AgentSession, report: JobReport): void;
+  /** Ends an attempt of which no agent will tell the end; resolves when that is on disk. */
+  end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
   /** Looks for work for every free node; for the start and when nodes come and go. */
@@ -77,15 +83,19 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  /** By what an order of this scheduler is known again. */
+  readonly readSeal: ReadSeal;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** A job's record has changed, on disk. */
   readonly changed: (job: JobRecord) => void;
+  readonly hit?: SchedulerHit;
 }
 
 /** Takes up the jobs in the queue. Call `place` when nodes may connect. */
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { queue, placement, fleet, output, clock, log, refusals } = options;
+  const hit = options.hit ?? (() => {});
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
@@ -112,6 +122,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     clock,
     log,
     random: options.random,
+    hit,
     change,
     left: leave,
     back(job) {
@@ -128,6 +139,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     refusals,
     isAssigning,
+    readSeal: options.readSeal,
+    output,
+    adopted: gates.active,
     change(jobId, fields) {
       inBackground(change(jobId, fields), 'what a node holds was not stored');
       const job = queue.job(jobId);
@@ -211,8 +225,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
     const epoch = job.epoch + 1;
     assigning.add(jobId);
+    hit('order.decided');
     try {
-      await change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      hit('order.asked');
+      await stored;
+      hit('order.stored');
     } catch (error) {
       placement.release(jobId);
       const back = queue.job(jobId);
@@ -234,6 +252,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     }
     const session = fleet.session(job.nodeId);
     session?.order({ kind: 'start', job });
+    hit('order.sent');
   }
 
   /** Waits for a change, but no longer than the answer to a client may take. */
@@ -296,6 +315,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   return {
     async submit(spec) {
+      hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
       if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
@@ -324,14 +344,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         });
         throw error;
       }
+      hit('submit.stored');
       return queue.job(first.id) ?? first;
     },
 
     async cancel(jobId, by, reason) {
       const job = queue.job(jobId);
       if (job === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${jobId}`);
+      hit('cancel.received');
       if (isFinalState(job.state) || job.cancelBy !== null) return job;
       await withinBound(cancelNow(job, by, reason));
+      hit('cancel.stored');
       return queue.job(jobId) ?? job;
     },
 
@@ -349,8 +372,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
     welcomed: returns.welcomed,
+    reported(session, report) {
+      inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
+    },
+    end,
 
     async started(session, message) {
+      hit('started.received');
       const job = queue.job(message.jobId);
       const verdict = decideStarted(job, message.epoch, session.nodeId);
       if (verdict === 'repeat') {
@@ -362,10 +390,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       }
       pauses.worked(session.nodeId);
       await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
+      hit('started.stored');
       return true;
     },
 
     async ended(session, result) {
+      hit('result.received');
       const job = queue.job(result.jobId);
       const verdict = decideResult(job, result, session.nodeId);
       if (verdict === 'repeat') {

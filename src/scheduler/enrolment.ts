@@ -6,8 +6,9 @@ import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import type { EnrolAnswer, EnrolRequest } from '../protocol/api.ts';
-import type { Fleet } from './fleet.ts';
-import type { Queue } from './queue/queue.ts';
+import { type Fleet, isRemoved } from './fleet.ts';
+import type { NodeRecord, Queue } from './queue/queue.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
 
 export const MAX_NODES = 100_000;
@@ -18,6 +19,7 @@ export async function enrolNode(
   parts: {
     readonly joinToken: Secret;
     readonly schedulerId: string;
+    readonly key: SchedulerKey;
     readonly queue: Queue;
     readonly fleet: Fleet;
     readonly clock: Clock;
@@ -36,18 +38,28 @@ export async function enrolNode(
     throw new Fault('ENROL_NAME_INVALID', 'the name contains control characters', { field: 'name' });
   }
   const nodes = queue.nodes();
+  const answer = ({ id: nodeId, enrolledAtMs }: NodeRecord): EnrolAnswer => ({
+    nodeId,
+    schedulerId,
+    credential: parts.key.credential(nodeId, publicKey, enrolledAtMs),
+  });
   const known = nodes.find((node) => node.publicKey === publicKey);
   if (known !== undefined) {
     const failure = queue.failure();
     if (failure !== null) throw failure;
+    const { removedAtMs, ...member } = known;
     // Its record may have been asked for a moment ago and not be on disk yet.
-    await queue.putNode(known);
-    return { nodeId: known.id, schedulerId };
+    await queue.putNode(member);
+    fleet.add(member);
+    if (isRemoved(known))
+      parts.log.info({ nodeId: known.id, removedAtMs }, 'a removed node has joined again');
+    return answer(known);
   }
   if (nodes.length >= MAX_NODES) throw new Fault('ENROL_TOO_MANY', `${MAX_NODES} nodes are enrolled already`);
-  let id = createId('node');
+  // A node that another store of this network knew keeps its name, under which its jobs and their results go.
+  let id = request.nodeId ?? createId('node');
   while (queue.node(id) !== null) id = createId('node');
-  const record = {
+  const record: NodeRecord = {
     id,
     name: request.name,
     publicKey,
@@ -58,7 +70,7 @@ export async function enrolNode(
   await queue.putNode(record);
   fleet.add(record);
   parts.log.info({ nodeId: id, name: request.name }, 'node enrolled');
-  return { nodeId: id, schedulerId };
+  return answer(record);
 }
 
 /** The key, DER in base64, written in the one way. */

@@ -7,6 +7,7 @@ import type { NodeView, OverviewView } from '../protocol/api.ts';
 import type { Window } from '../protocol/columns.ts';
 import type { Dictionary, Hello, Inventory } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
+import type { ExecSchedulerMessage } from '../protocol/exec.ts';
 import { createFrameDecoder, createFrameScratch, type FrameDecoder } from '../protocol/frame.ts';
 import { hostView } from '../protocol/host.ts';
 import type { PlacementNode } from './demand.ts';
@@ -30,8 +31,14 @@ export interface AgentSession {
   readonly nodeId: string;
   /** Sends an order and watches for its acknowledgement. */
   order(order: Order): void;
+  /** Asks for all that the agent knows of a job; it comes as a `jobReport`. */
+  report(jobId: string, epoch: number): void;
   /** Tells the agent how much of a job's output is on disk. */
   outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
+  /** About a command beside a job. */
+  tell(message: ExecSchedulerMessage): void;
+  /** A frame of its input. */
+  send(frame: Uint8Array): void;
   close(code: number, reason: string): void;
 }
 
@@ -70,6 +77,10 @@ interface Node {
 export interface Fleet {
   /** Makes an enrolled node known. */
   add(record: NodeRecord): void;
+  /** Forgets a node that was removed. */
+  forget(nodeId: string): void;
+  /** Whether a connection of the node stands, whatever it may be used for. */
+  isConnected(nodeId: string): boolean;
   /** The session that has proven to be this node; returns the one that it replaces. */
   attach(session: AgentSession, hello: Hello): AgentSession | null;
   /** The welcome has gone out: orders may be sent from now on. */
@@ -93,6 +104,8 @@ export interface Fleet {
   telemetry(nodeId: string, frame: Uint8Array): void;
   name(nodeId: string): string;
   isReachable(nodeId: string): boolean;
+  /** Monotonic ms when the node was last heard, or null when it was not since this scheduler started. */
+  seenMonotonicMs(nodeId: string): number | null;
   /** Seconds since the node was last heard, or null when it was not since this scheduler started. */
   silentSeconds(nodeId: string): number | null;
   view(nodeId: string): NodeView | null;
@@ -113,7 +126,7 @@ export function createFleet(options: {
   const { queue, placement, clock } = options;
   const nodes = new Map<string, Node>();
   const scratch = createFrameScratch();
-  for (const record of queue.nodes()) add(record);
+  for (const record of queue.nodes()) if (!isRemoved(record)) add(record);
 
   function add(record: NodeRecord): void {
     if (nodes.has(record.id)) return;
@@ -216,6 +229,12 @@ export function createFleet(options: {
 
   return {
     add,
+    forget(nodeId) {
+      nodes.get(nodeId)?.cordonEnd?.cancel();
+      nodes.delete(nodeId);
+      placement.dropNode(nodeId);
+    },
+    isConnected: (nodeId) => nodes.get(nodeId)?.session != null,
     attach(session, hello) {
       const node = known(session.nodeId);
       const replaced = node.session;
@@ -288,6 +307,7 @@ export function createFleet(options: {
     },
     name: (nodeId) => nodes.get(nodeId)?.record.name ?? nodeId,
     isReachable: (nodeId) => nodes.get(nodeId)?.ready === true,
+    seenMonotonicMs: (nodeId) => nodes.get(nodeId)?.lastSeenMonotonicMs ?? null,
     silentSeconds(nodeId) {
       const node = nodes.get(nodeId);
       return node === undefined ? null : silentSeconds(node);
@@ -330,6 +350,11 @@ export function createFleet(options: {
   };
 }
 
+/** Its record is kept so that its credential is not good for coming back. */
+export function isRemoved({ removedAtMs }: NodeRecord): boolean {
+  return removedAtMs !== undefined;
+}
+
 function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNode {
   const { record, inventory } = node;
   return {
@@ -342,6 +367,7 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     devices: placementDevices(node.devices, cordons, nowMs),
     available: node.ready && !node.paused && cordons.node === null,
     drained: cordons.node === null ? null : describeCordon(cordons.node),
+    paused: node.ready && node.paused,
   };
 }
 

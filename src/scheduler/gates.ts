@@ -161,8 +161,7 @@ export function createGates(parts: GateParts): Gates {
       const slots = job.array === null ? undefined : arrays.get(job.array.id);
       const ahead = slots?.line.ahead(job.id) ?? -1;
       if (job.array === null || slots === undefined || ahead < 0) return null;
-      const most = slots.max === 1 ? '1 job' : `${slots.max} jobs`;
-      return `waiting: ${job.array.id} has ${most} at a time with nodes, as it was asked; ${describeAhead(ahead)}`;
+      return `waiting: ${job.array.id} may have ${slots.max} of its ${job.array.size} jobs with nodes at a time; ${describeAhead(ahead)}`;
     },
   };
 }

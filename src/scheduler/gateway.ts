@@ -14,20 +14,23 @@ import {
   type JobProgress,
   LINK_PATH,
   MAX_FRAME_BYTES,
-  PROTOCOL_VERSION,
   SUBPROTOCOL,
   type Welcome,
 } from '../protocol/control.ts';
+import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Execs } from './exec.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
-import type { Fleet } from './fleet.ts';
+import { type Fleet, isRemoved } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
-import { Refusal, type ServerSession, startServerSession } from './session.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
+import { Refusal, type ServerSession, type ServerSocket, startServerSession } from './session.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
@@ -41,21 +44,26 @@ const LENGTHS_AT_ONCE = 32;
 
 export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. */
+  accept(connection: ServerSocket, known: () => void): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
 
 export interface GatewayOptions {
   readonly schedulerId: string;
+  readonly key: SchedulerKey;
   readonly listenHost: string;
   readonly queue: Queue;
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly execs: Execs;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
+  readonly hit?: SchedulerHit;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
 }
@@ -79,6 +87,8 @@ export function createGateway(options: GatewayOptions): Gateway {
   });
 
   const sessions = new Set<ServerSession>();
+  /** Nodes known by their credential alone, until they are on disk again. */
+  const recognised = new Map<string, NodeRecord>();
   const strangersByAddress = new Map<string, number>();
   let strangers = 0;
   let closing = false;
@@ -128,46 +138,56 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    sockets.handleUpgrade(request, socket, head, (connection) => {
-      const session = startServerSession(connection, {
-        schedulerId: options.schedulerId,
-        heartbeatMs: HEARTBEAT_MS,
-        telemetryMs: TELEMETRY_MS,
-        clock,
-        log,
-        refusals,
-        fleet,
-        output,
-        dispatcher: options.dispatcher,
-        admit,
-        outputsOf,
-        remember,
-        progress,
-        fileTicket: options.tickets.issue,
-        authenticated: known,
-        received: options.received,
-        ended(ended) {
-          sessions.delete(ended);
-        },
-      });
-      sessions.add(session);
-    });
+    sockets.handleUpgrade(request, socket, head, (connection) => accept(connection, known));
   }
 
-  function admit(hello: Hello, challenge: Challenge): { rebooted: boolean } {
-    if (hello.versions.min > PROTOCOL_VERSION || hello.versions.max < PROTOCOL_VERSION) {
+  function accept(connection: ServerSocket, known: () => void): void {
+    const session = startServerSession(connection, {
+      schedulerId: options.schedulerId,
+      heartbeatMs: HEARTBEAT_MS,
+      telemetryMs: TELEMETRY_MS,
+      clock,
+      log,
+      refusals,
+      fleet,
+      output,
+      dispatcher: options.dispatcher,
+      execs: options.execs,
+      admit,
+      seal: options.key.seal,
+      outputsOf,
+      remember,
+      progress,
+      fileTicket: options.tickets.issue,
+      authenticated: known,
+      received: options.received,
+      hit: options.hit ?? (() => {}),
+      ended(ended) {
+        sessions.delete(ended);
+      },
+    });
+    sessions.add(session);
+  }
+
+  function admit(hello: Hello, challenge: Challenge): { rebooted: boolean; version: number } {
+    const version = chooseVersion(ownVersions, hello.versions);
+    if (version === null) {
+      const theirs = describeVersions(hello.versions);
       throw new Refusal(
         closeCode.version,
         'LINK_VERSION',
-        `this scheduler speaks version ${PROTOCOL_VERSION} only`,
+        `this scheduler speaks ${describeVersions(ownVersions)}, the agent ${theirs}`,
       );
     }
-    const node = queue.node(hello.nodeId);
-    if (node === null) {
+    const known = queue.node(hello.nodeId);
+    const node = known ?? recognise(hello);
+    if (node === null || isRemoved(node)) {
       throw new Refusal(
-        closeCode.unknownNode,
-        'LINK_NODE_UNKNOWN',
-        'this scheduler does not know the node; join it again',
+        node === null ? closeCode.unknownNode : closeCode.removed,
+        node === null ? 'LINK_NODE_UNKNOWN' : 'LINK_NODE_REMOVED',
+        node === null
+          ? 'this scheduler does not know the node; join it again'
+          : 'an operator removed the node; join it again',
       );
     }
     if (!isProven(node, hello, challenge)) {
@@ -180,7 +200,24 @@ export function createGateway(options: GatewayOptions): Gateway {
     if (hello.generation < node.generation && fleet.session(node.id) !== null) {
       throw new Refusal(closeCode.replaced, 'LINK_GENERATION', 'a later start of this agent is connected');
     }
-    return { rebooted: node.bootId !== null && node.bootId !== hello.bootId };
+    if (known === null) {
+      log.warn(
+        { nodeId: node.id, name: node.name },
+        'a node that the store had lost is taken back by its credential',
+      );
+      recognised.set(node.id, node);
+      fleet.add(node);
+    }
+    return { version, rebooted: node.bootId !== null && node.bootId !== hello.bootId };
+  }
+
+  /** The record of a node that this scheduler once enrolled and then lost with its store. */
+  function recognise({ nodeId, name, credential }: Hello): NodeRecord | null {
+    const again = recognised.get(nodeId);
+    if (again !== undefined) return again;
+    if (credential === null || !options.key.isOurs(nodeId, credential)) return null;
+    const { publicKey, enrolledAtMs } = credential;
+    return { id: nodeId, name, publicKey, enrolledAtMs, generation: 0, bootId: null };
   }
 
   function progress(nodeId: string, { jobId, epoch, text }: JobProgress): void {
@@ -190,12 +227,15 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   async function remember(hello: Hello): Promise<void> {
-    const node = queue.node(hello.nodeId);
-    if (node === null) return;
+    const known = queue.node(hello.nodeId);
+    const node = known ?? recognised.get(hello.nodeId);
+    if (node === undefined) return;
     const { name, bootId } = hello;
     const generation = Math.max(node.generation, hello.generation);
-    if (node.name === name && node.bootId === bootId && node.generation === generation) return;
+    const isSame = node.name === name && node.bootId === bootId && node.generation === generation;
+    if (known !== null && isSame) return;
     await queue.putNode({ ...node, name, bootId, generation });
+    recognised.delete(node.id);
   }
 
   async function outputsOf(hello: Hello): Promise<Welcome['outputs']> {
@@ -219,6 +259,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   return {
     upgrade,
+    accept,
     async close() {
       closing = true;
       sweeper.cancel();

@@ -1,6 +1,12 @@
 // HTTP without a framework: limits, errors as ErrorView, bodies, files. Knows no jobs.
 import { readFile } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { ZodType } from 'zod';
@@ -28,6 +34,7 @@ const statusOf: Readonly<Record<string, number>> = {
   QUEUE_JOB_UNKNOWN: 404,
   API_METHOD: 405,
   API_AMBIGUOUS: 409,
+  FLEET_NODE_CONNECTED: 409,
   API_BODY_TOO_LONG: 413,
   API_HEADERS: 431,
   ENROL_KEY_INVALID: 400,
@@ -50,6 +57,8 @@ const statusOf: Readonly<Record<string, number>> = {
   FILES_TOO_LARGE: 413,
   FILES_FULL: 507,
   FILES_DISK_FULL: 507,
+  EXEC_JOB_NOT_RUNNING: 409,
+  EXEC_NODE_UNREACHABLE: 503,
 };
 
 const safetyHeaders = {
@@ -167,6 +176,25 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
   // What may be left of the request's body is not worth reading.
   response.setHeader('Connection', 'close');
   answerJson(response, status, view);
+}
+
+/** Answers an upgrade that is not taken with an ErrorView, and ends the connection. */
+export function answerUpgrade(socket: Duplex, fault: Fault): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const { code, message, field, remedy } = fault;
+  const body = JSON.stringify({ error: { code, message, field, remedy } } satisfies ErrorView);
+  const status = statusOf[code] ?? 400;
+  const head = [
+    `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
+    'Connection: close',
+    'Content-Type: application/json; charset=utf-8',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+  ];
+  socket.once('finish', () => socket.destroy());
+  socket.end(`${head.join('\r\n')}\r\n\r\n${body}`);
 }
 
 /** The request or the response was cut off from the other side: no failure of ours. */

@@ -1,8 +1,10 @@
 // A job as clients see it: the record, its sentence, and how much output there is.
 import type { AttemptView, JobView } from '../protocol/api.ts';
+import { leaseOverAfterMs } from '../protocol/lease.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
+import { HEARTBEAT_MS } from './gateway.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
@@ -83,8 +85,17 @@ export function describeJob(job: JobRecord, parts: ViewParts): string {
   if (fleet.isReachable(nodeId)) return doing + stopping + again;
   const silent = fleet.silentSeconds(nodeId);
   const since = silent === null ? 'since this scheduler started' : `for ${describeSeconds(silent)}`;
-  const then = job.state === 'RUNNING' ? 'the job goes on there' : 'the order is repeated when it comes back';
-  return `${doing}${stopping}; the node has been unreachable ${since}, ${then}`;
+  return `${doing}${stopping}; the node has been unreachable ${since}, ${withoutNode(job)}`;
+}
+
+/** What becomes of a job whose node is away, by its disconnect policy. */
+function withoutNode(job: JobRecord): string {
+  const { disconnect } = job.spec;
+  const overMs = leaseOverAfterMs(job.spec, HEARTBEAT_MS);
+  if (disconnect.policy === 'keep' || overMs === null)
+    return job.state === 'RUNNING' ? 'the job goes on there' : 'the order is repeated when it comes back';
+  const when = disconnect.afterMs === 0 ? 'at once' : `after ${describeSeconds(disconnect.afterMs / 1000)}`;
+  return `by its disconnect policy the job is stopped there ${when} and counts as lost here after ${describeSeconds(overMs / 1000)}`;
 }
 
 function describeFinal(job: JobRecord): string {

@@ -11,7 +11,7 @@ const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
 
 /** Throws Fault `${prefix}_JSON` with what is wrong, never with the input. */
-export function parseJson(bytes: Uint8Array, prefix: 'API' | 'LINK'): unknown {
+export function parseJson(bytes: Uint8Array, prefix: 'API' | 'LINK' | 'EXEC'): unknown {
   const code = `${prefix}_JSON`;
   if (depthOf(bytes) > MAX_JSON_DEPTH)
     throw new Fault(code, `JSON is nested deeper than ${MAX_JSON_DEPTH} levels`);

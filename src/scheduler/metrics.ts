@@ -24,6 +24,8 @@ const TYPES = [
   'orderAck',
   'jobStarted',
   'jobResult',
+  'jobReport',
+  'ignored',
   'error',
   'telemetry',
   'output',

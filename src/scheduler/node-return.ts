@@ -2,19 +2,23 @@
 // missing is sent, and what it says it holds counts, also where nobody here knows the job: a device with a job on it
 // is not given to another.
 import type { Log } from '../base/log.ts';
-import type { HeldJob } from '../protocol/control.ts';
+import type { HeldJob, JobReport } from '../protocol/control.ts';
 import { isFinalState } from '../protocol/result.ts';
+import { adoptedJob, type ReadSeal } from './adoption.ts';
 import { type Demand, demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
+import type { OutputStore } from './output.ts';
 import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
-import { decideHeld, decideReturn } from './reconcile.ts';
+import { decideHeld, decideReturn, isGivenUp } from './reconcile.ts';
 import type { RefusalLog } from './refusal-log.ts';
 
 export interface NodeReturns {
   /** Resolves when every job that the node lost is on disk as lost. */
   welcomed(session: AgentSession, held: readonly HeldJob[], rebooted: boolean): Promise<void>;
+  /** What a node knows of a job that this store has lost: it is taken in again. Resolves when that is on disk. */
+  reported(session: AgentSession, report: JobReport): Promise<void>;
   /** An attempt that is not active here has ended on its node. True when that freed something. */
   over(nodeId: string, jobId: string, epoch: number): boolean;
 }
@@ -28,6 +32,11 @@ export interface NodeReturnParts {
   /** The job's assignment is not on disk yet. */
   isAssigning(jobId: string): boolean;
   change(jobId: string, fields: JobChange): void;
+  /** By what an order of this scheduler is known again. */
+  readonly readSeal: ReadSeal;
+  readonly output: Pick<OutputStore, 'syncedLengths'>;
+  /** A job that has not ended was taken in again. */
+  adopted(job: JobRecord): void;
   end(job: JobRecord, end: OwnEnd): Promise<void>;
 }
 
@@ -111,6 +120,12 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
     });
   }
 
+  /** It must not do anything any more that somebody could take for the job. */
+  function stopGivenUp(session: AgentSession, job: JobRecord, epoch: number): void {
+    const why = epoch < job.epoch ? `attempt ${job.epoch} was ordered since` : 'this attempt was given up';
+    session.order({ kind: 'stop', job: { ...job, epoch }, by: 'scheduler', reason: why });
+  }
+
   return {
     async welcomed(session, held, rebooted) {
       const { nodeId } = session;
@@ -124,6 +139,8 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
         if (decision === 'adopt' && job !== null && !parts.isAssigning(job.id)) adopt(job, one, nodeId);
         else {
           holdStranger(nodeId, one);
+          if (job === null) session.report(one.jobId, one.epoch);
+          else if (isGivenUp(job, one)) stopGivenUp(session, job, one.epoch);
           refusals.refused({ nodeId, ...one, decision }, 'a node holds a job that is not active here');
         }
       }
@@ -134,6 +151,30 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
         await compare(session, present, told.get(`${job.id}.${job.epoch}`) ?? null, rebooted);
       });
       await Promise.all(compared);
+    },
+    async reported(session, report) {
+      const { nodeId } = session;
+      const { jobId, epoch } = report;
+      if (queue.job(jobId) !== null) return;
+      const { job, isOurs } = adoptedJob(nodeId, report, parts.readSeal);
+      if (job === null) {
+        log.warn({ jobId, epoch, nodeId }, 'a node holds a job of which nobody knows the order any more');
+        return;
+      }
+      log.warn(
+        { jobId, epoch, nodeId, state: job.state, isOurs },
+        'adopted a job that the store had lost, from its node',
+      );
+      const stored = queue.insertJob(job);
+      strangers.get(nodeId)?.delete(`${jobId}.${epoch}`);
+      placement.release(`${jobId}.${epoch}`);
+      if (!isFinalState(job.state)) {
+        placement.hold(jobId, nodeId, demandOf(job.spec), job.devices);
+        parts.adopted(job);
+      }
+      await stored;
+      // What of its output is on disk already; the node sends the rest.
+      session.outputSynced(jobId, epoch, await parts.output.syncedLengths(jobId, epoch));
     },
     over(nodeId, jobId, epoch) {
       const name = `${jobId}.${epoch}`;

@@ -5,7 +5,7 @@ import type { JobRecord } from './queue/queue.ts';
 
 export interface OwnEnd {
   readonly state: 'LOST' | 'CANCELLED' | 'FAILED_TO_START';
-  readonly endKind: 'lost' | 'stopped' | 'refused';
+  readonly endKind: 'lost' | 'stopped' | 'refused' | 'disconnected';
   readonly cause: string;
   readonly stoppedBy: string | null;
 }

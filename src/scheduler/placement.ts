@@ -54,6 +54,8 @@ export interface Placement {
   remove(jobId: string): void;
   /** Makes a node known or replaces what is known of it. */
   setNode(node: PlacementNode): void;
+  /** A node was removed; nothing runs there any more. */
+  dropNode(nodeId: string): void;
   /** Counts a job against a node, whether or not that node is connected. */
   hold(jobId: string, nodeId: string, demand: Demand, devices: readonly string[]): void;
   release(jobId: string): void;
@@ -172,6 +174,14 @@ export function createPlacement(): Placement {
       load.node = node;
       load.devices.learn(node.devices);
       reviewShapes(before, node);
+    },
+    dropNode(nodeId) {
+      const load = loads.get(nodeId);
+      if (load === undefined) return;
+      const before = load.node;
+      load.node = unknownNode(nodeId);
+      reviewShapes(before, load.node);
+      if (load.heldBy.size === 0) loads.delete(nodeId);
     },
     hold,
     release(jobId) {

@@ -1,6 +1,7 @@
 // What to do with a job when its node comes back: pure decisions over what the scheduler has on disk and what the
-// agent says that it holds. INVARIANT: nothing here ever stops a job that the scheduler does not know or has
-// already finished; what runs goes on, and its result is taken when it fits.
+// agent says that it holds. INVARIANT: nothing here ever stops a job that the scheduler does not know. What it has given
+// up for good (a later attempt was ordered, or the lease was over) is stopped where it still runs; whatever else runs
+// goes on, and its result is taken when it fits.
 import type { HeldJob } from '../protocol/control.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobRecord } from './queue/queue.ts';
@@ -32,6 +33,15 @@ export function decideReturn(job: JobRecord, held: HeldJob | null, node: NodeRet
     return { kind: 'lost', cause: `the agent of ${node.nodeName} came back and no longer knows the job` };
   }
   return { kind: job.cancelBy === null ? 'resend' : 'cancelled' };
+}
+
+/** Whether an attempt that its node still holds is to be stopped there, because it counts for nothing any more. */
+export function isGivenUp(job: JobRecord, held: HeldJob): boolean {
+  if (held.phase === 'ended') return false;
+  if (held.epoch < job.epoch) return true;
+  // Waiting for its next attempt, after this one was given up.
+  if (job.state === 'PENDING') return held.epoch === job.epoch;
+  return held.epoch === job.epoch && job.result?.endKind === 'disconnected' && job.state === 'LOST';
 }
 
 /**

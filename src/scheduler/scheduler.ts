@@ -14,24 +14,21 @@ import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
+import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { createDrains } from './drain.ts';
+import { createCore } from './core.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
-import { createFleet } from './fleet.ts';
-import { createGateway } from './gateway.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
-import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
-import { createWatchers } from './watchers.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
@@ -56,6 +53,7 @@ export interface SchedulerOptions {
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
+  readonly hit?: SchedulerHit;
 }
 
 export interface Scheduler {
@@ -86,45 +84,34 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const placement = createPlacement();
-  const fleet = createFleet({ queue, placement, clock, freed: () => place() });
-  metrics.watch(queue, fleet);
+  const { schedulerId, key, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const watchers = createWatchers();
-  const output = createOutputStore({
-    folder: join(folder, 'output'),
+  const authenticate = createAuthentication(token, refusals);
+  const core = createCore({
+    schedulerId,
+    listenHost: listen.host,
+    queue,
+    outputFolder: join(folder, 'output'),
+    refusals,
+    authenticate,
     clock,
     log,
-    events: {
-      grew: (jobId) => watchers.grew(jobId),
-      synced(jobId, epoch, lengths) {
-        const job = queue.job(jobId);
-        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
-        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
-        if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
-      },
-    },
+    key,
+    random: options.random ?? Math.random,
+    received: metrics.received,
+    progress,
+    tickets,
+    ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
+  const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
+  place = dispatcher.place;
+  metrics.watch(queue, fleet);
   const retention =
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
-  const { schedulerId, token, joinToken } = files;
-  const progress = createProgressBoard();
-  const tickets = createFileTickets();
-  const dispatcher = createDispatcher({
-    queue,
-    placement,
-    fleet,
-    output,
-    clock,
-    log,
-    refusals,
-    random: options.random ?? Math.random,
-    changed: watchers.changed,
-  });
-  place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
   const limits = options.files ?? defaultFileLimits;
   const store = openFileStore({
     folder: join(folder, 'files'),
@@ -138,20 +125,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     store
       .sweep()
       .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
-  });
-  const gateway = createGateway({
-    schedulerId,
-    listenHost: listen.host,
-    queue,
-    fleet,
-    output,
-    dispatcher,
-    clock,
-    log,
-    refusals,
-    received: metrics.received,
-    progress,
-    tickets,
   });
   const stopping = new AbortController();
   // One listener per follower.
@@ -167,9 +140,11 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     progress,
     files: fileRoutes,
     drains,
+    removals,
+    key,
     watchers,
     metrics,
-    token,
+    authenticate,
     joinToken,
     dashboardFolder: options.dashboardFolder,
     clock,
@@ -177,10 +152,18 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     refusals,
     stopped: stopping.signal,
   });
-  const server = createHttpServer({ handle, upgrade: gateway.upgrade, answered: metrics.answered, log });
+  const server = createHttpServer({
+    handle,
+    upgrade(request, socket, head) {
+      if (!execs.upgrade(request, socket, head)) gateway.upgrade(request, socket, head);
+    },
+    answered: metrics.answered,
+    log,
+  });
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    leases.close();
     await gateway.close();
     await retention?.close();
     await output.close();
@@ -201,6 +184,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function close(): Promise<void> {
     stopping.abort();
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    execs.close();
     await gateway.close();
     server.closeIdleConnections();
     const cut = setTimeout(() => server.closeAllConnections(), CLOSE_DEADLINE_MS);
@@ -242,10 +226,12 @@ function openState(stateDir: string, folder: string, log: Log) {
   try {
     makeFolder(join(folder, 'output'));
     for (const one of [folder, join(folder, 'output')]) chmodSync(one, 0o700);
+    const schedulerId = openId(join(folder, 'id'));
     return {
       tokenFile,
       joinTokenFile,
-      schedulerId: openId(join(folder, 'id')),
+      schedulerId,
+      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
     };

@@ -13,26 +13,30 @@ import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import {
   type AgentMessage,
-  agentMessageSchema,
   type Challenge,
   closeCode,
   HELLO_DEADLINE_MS,
   type Hello,
   type JobProgress,
   type OrderAck,
-  PROTOCOL_VERSION,
   type SchedulerMessage,
   type Welcome,
 } from '../protocol/control.ts';
 import { decodeOutputChunk, frameKind } from '../protocol/frame.ts';
+import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
+import { nextFields } from '../protocol/next.ts';
+import { ownVersions } from '../protocol/version.ts';
+import { parseAgentMessage } from './agent-message.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { Execs } from './exec.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
-import { parseJson } from './json.ts';
 import type { OutputStore } from './output.ts';
+import type { JobRecord } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
-export const SILENT_HEARTBEATS = 3;
+export const SILENT_HEARTBEATS = LEASE_MIN_HEARTBEATS;
 /** An order that is not acknowledged within this time ends the session; the next one brings it again. */
 export const ORDER_DEADLINE_MS = 30_000;
 /** How long a closing connection may take before it is dropped. */
@@ -43,10 +47,19 @@ const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
 const RESUME_OUTPUT_BYTES = 1024 * 1024;
 
+/** Acknowledged where output is not wanted any more: more than any stream has. */
+const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
+
 /** Code and close code (RFC 6455) of a failure of our own. */
 const INTERNAL = 'LINK_INTERNAL';
 const INTERNAL_ERROR = 1011;
 const TRY_AGAIN_LATER = 1013;
+
+/** What a session uses of a WebSocket. */
+export type ServerSocket = Pick<
+  WebSocket,
+  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
+>;
 
 export interface SessionParts {
   readonly schedulerId: string;
@@ -58,8 +71,11 @@ export interface SessionParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
-  /** Checks version, identity and proof; throws a Refusal. Resolves to whether the node was rebooted. */
-  admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean };
+  readonly execs: Pick<Execs, 'message' | 'frame' | 'detached'>;
+  /** Checks version, identity and proof; throws a Refusal. Answers with the version that both speak. */
+  admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean; readonly version: number };
+  /** The mark of this scheduler on the order of a job. */
+  seal(job: JobRecord): string;
   /** Outputs that the scheduler has on disk, of the jobs that the agent holds. */
   outputsOf(hello: Hello): Promise<Welcome['outputs']>;
   /** Writes down what the hello tells of the node. */
@@ -71,6 +87,7 @@ export interface SessionParts {
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;
+  readonly hit: SchedulerHit;
   /** Called once. */
   ended(session: ServerSession): void;
 }
@@ -97,8 +114,8 @@ interface SentOrder {
   readonly sentMs: number;
 }
 
-export function startServerSession(socket: WebSocket, parts: SessionParts): ServerSession {
-  const { clock, fleet, dispatcher, output, refusals } = parts;
+export function startServerSession(socket: ServerSocket, parts: SessionParts): ServerSession {
+  const { clock, fleet, dispatcher, output, refusals, hit } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
   let log = parts.log;
@@ -108,12 +125,14 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   let sent = false;
   let pendingOutputBytes = 0;
   let paused = false;
+  /** It has sent something that this build does not know. */
+  let isNewer = false;
   /** Orders not acknowledged yet, oldest first. */
   const orders = new Map<string, SentOrder>();
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: parts.schedulerId,
-    versions: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
+    versions: ownVersions,
     nonce: randomBytes(32).toString('base64'),
   };
   let deadline: Timer = clock.after(HELLO_DEADLINE_MS, () => {
@@ -137,12 +156,25 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       // One buffer per message: the default of ws for its binaryType.
       const bytes = data as Buffer;
       if (isBinary) receiveFrame(bytes);
-      else receive(parseMessage(bytes));
+      else take(bytes);
     } catch (error) {
       refuse(error);
     }
   });
   send(challenge);
+
+  function take(bytes: Uint8Array): void {
+    const { message, ignored } = parseAgentMessage(bytes);
+    for (const _ of ignored) parts.received('ignored');
+    if (ignored.length > 0 && !isNewer) {
+      isNewer = true;
+      log.info(
+        { nodeId: agent?.nodeId ?? null, fields: ignored.slice(0, 16) },
+        'an agent is newer: what is unknown here is ignored',
+      );
+    }
+    if (message !== null) receive(message);
+  }
 
   function receive(message: AgentMessage): void {
     parts.received(message.type);
@@ -167,6 +199,8 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     fleet.seen(session.nodeId);
     switch (message.type) {
       case 'heartbeat':
+        // At once: the round trip is what the leases of its jobs are counted by.
+        if (message.sequence !== null) send({ type: 'heartbeat', echo: message.sequence });
         return;
       case 'dictionary':
         fleet.dictionary(session.nodeId, message);
@@ -187,11 +221,17 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       case 'jobResult':
         settle(message.sequence, dispatcher.ended(session, message.result));
         return;
+      case 'jobReport':
+        dispatcher.reported(session, message);
+        return;
+      default:
+        parts.execs.message(session, message);
     }
   }
 
   async function hello(message: Hello): Promise<void> {
-    const { rebooted } = parts.admit(message, challenge);
+    hit('hello.received');
+    const { rebooted, version } = parts.admit(message, challenge);
     state = 'greeting';
     deadline.cancel();
     parts.authenticated();
@@ -199,8 +239,16 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       id: createId('session'),
       nodeId: message.nodeId,
       order,
+      report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
+        hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
+      },
+      tell(message) {
+        if (state === 'live') send(message);
+      },
+      send(frame) {
+        if (state === 'live') send(frame);
       },
       close: end,
     };
@@ -214,13 +262,14 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     ticket = parts.fileTicket(session.nodeId);
     send({
       type: 'welcome',
-      version: PROTOCOL_VERSION,
+      version,
       sessionId: session.id,
       heartbeatMs: parts.heartbeatMs,
       telemetryMs: parts.telemetryMs,
       outputs,
       fileTicket: ticket?.text ?? null,
     });
+    hit('welcome.sent');
     fleet.welcomed(session);
     log.info(
       { name: message.name, agentVersion: message.agentVersion, held: message.jobs.length, rebooted },
@@ -229,6 +278,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     // The new boot id is written down after the losses that it explains: a crash between them repeats both. The
     // queue keeps the order, so that no assignment from here on is on disk before it.
     await dispatcher.welcomed(session, message.jobs, rebooted);
+    hit('return.compared');
     const remembered = parts.remember(message);
     fleet.ready(session);
     dispatcher.place();
@@ -240,7 +290,16 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     const { id: jobId, epoch, spec, array, devices } = order.job;
     orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
     if (order.kind === 'start')
-      send({ type: 'start', orderId, jobId, epoch, spec, array, devices: [...devices] });
+      send({
+        type: 'start',
+        orderId,
+        jobId,
+        epoch,
+        spec,
+        array,
+        devices: [...devices],
+        seal: parts.seal(order.job),
+      });
     else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
   }
 
@@ -248,6 +307,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     const order = orders.get(message.orderId);
     if (order === undefined) return;
     orders.delete(message.orderId);
+    hit('order.acknowledged');
     if (message.outcome !== 'refused') return;
     const { kind, jobId, epoch } = order;
     dispatcher.refused(session, {
@@ -263,8 +323,10 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   function settle(sequence: number, settled: Promise<boolean>): void {
     settled.then(
       (acknowledge) => {
-        if (acknowledge) send({ type: 'ack', sequence });
-        else
+        if (acknowledge) {
+          send({ type: 'ack', sequence });
+          hit('fact.acknowledged');
+        } else
           send({
             type: 'error',
             code: 'LINK_FACT_REFUSED',
@@ -287,6 +349,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     }
     fleet.seen(agent.nodeId);
     if (kind === 'telemetry') fleet.telemetry(agent.nodeId, frame);
+    else if (kind === 'exec') parts.execs.frame(agent, frame);
     else receiveOutput(agent, frame);
   }
 
@@ -298,8 +361,12 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
         { nodeId: session.nodeId, jobId, epoch, stream, offset },
         'output was refused: not of a job of this node, or beyond its end',
       );
+      // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
+      if (limit !== null)
+        send({ type: 'outputAck', jobId, epoch, stdoutBytes: LET_GO_BYTES, stderrBytes: LET_GO_BYTES });
       return;
     }
+    hit('output.received');
     pendingOutputBytes += frame.length;
     if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
       paused = true;
@@ -313,14 +380,14 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     });
   }
 
-  function send(message: SchedulerMessage): void {
+  function send(message: SchedulerMessage | Uint8Array): void {
     if (state === 'ended' || socket.readyState !== socket.OPEN) return;
     if (socket.bufferedAmount > MAX_UNSENT_BYTES) {
       end(closeCode.silent, 'the agent does not read what is sent to it');
       return;
     }
     sent = true;
-    socket.send(JSON.stringify(message));
+    socket.send(message instanceof Uint8Array ? message : JSON.stringify({ ...message, ...nextFields() }));
   }
 
   /** Ends the session for input that does not fit. The peer learns what, never its own bytes back. */
@@ -355,6 +422,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     orders.clear();
     ticket?.revoke();
     if (agent !== null) {
+      parts.execs.detached(agent);
       fleet.detach(agent);
       log.info({ reason }, 'node disconnected');
     }
@@ -376,23 +444,13 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       } else if (oldest !== undefined && clock.monotonicMs() - oldest.sentMs > ORDER_DEADLINE_MS) {
         end(closeCode.silent, `an order was not acknowledged within ${ORDER_DEADLINE_MS / 1000} s`);
       } else if (!sent) {
-        send({ type: 'heartbeat' });
+        send({ type: 'heartbeat', echo: null });
       }
       sent = false;
     },
     close: end,
   };
   return session;
-}
-
-/** Parses and checks one text frame. Throws Fault LINK_JSON or LINK_MESSAGE. */
-function parseMessage(bytes: Uint8Array): AgentMessage {
-  const parsed = agentMessageSchema.safeParse(parseJson(bytes, 'LINK'));
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  throw new Fault('LINK_MESSAGE', 'the message does not fit its schema', {
-    field: (issue?.path ?? []).join('.').slice(0, 200),
-  });
 }
 
 /** A refusal names its code; bad input is the peer's fault; what is left is ours. */

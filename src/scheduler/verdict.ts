@@ -25,10 +25,11 @@ function decideAttempt(
   nodeId: string,
 ): 'stale' | 'unknown' | 'foreign' | null {
   if (job === null) return 'unknown';
-  // Its record has let go of the first attempts of a job that was started again many times.
-  if (epoch < job.epoch && job.retries > job.attempts.length) return 'stale';
-  if (job.nodeId !== nodeId || epoch > job.epoch) return 'foreign';
-  return epoch < job.epoch ? 'stale' : null;
+  // Whoever had it: a later attempt was ordered since, maybe to another node.
+  if (epoch < job.epoch) return 'stale';
+  // It waits for its next attempt: this one was given up.
+  if (job.state === 'PENDING' && epoch === job.epoch) return 'stale';
+  return job.nodeId !== nodeId || epoch > job.epoch ? 'foreign' : null;
 }
 
 export function decideStarted(job: JobRecord | null, epoch: number, nodeId: string): Verdict {
@@ -36,7 +37,7 @@ export function decideStarted(job: JobRecord | null, epoch: number, nodeId: stri
   const refusal = decideAttempt(job, epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
   if (job.state === 'STARTING' || (job.state === 'RUNNING' && job.startedAtMs === null)) return 'apply';
-  return job.state === 'PENDING' ? 'foreign' : 'repeat';
+  return 'repeat';
 }
 
 export function decideResult(job: JobRecord | null, result: JobResult, nodeId: string): Verdict {
@@ -45,7 +46,6 @@ export function decideResult(job: JobRecord | null, result: JobResult, nodeId: s
   if (past !== null) return isSameEnd(past, result) ? 'repeat' : 'contradiction';
   const refusal = decideAttempt(job, result.epoch, nodeId);
   if (refusal !== null || job === null) return refusal ?? 'unknown';
-  if (job.state === 'PENDING') return 'foreign';
   if (!isFinalState(job.state)) return 'apply';
   return isDeepStrictEqual(job.result, result) ? 'repeat' : 'contradiction';
 }
@@ -59,6 +59,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'JOB_NO_DURABLE_SPACE',
   'JOB_TOO_MANY',
   'JOB_CPUS_BUSY',
+  'JOB_USERS_BUSY',
   'JOB_MEMORY_BUSY',
   'JOB_DEVICE_UNKNOWN',
   'JOB_DEVICE_BUSY',

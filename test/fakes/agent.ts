@@ -8,10 +8,12 @@ import type { Window } from '../../src/protocol/columns.ts';
 import {
   type AgentMessage,
   type Challenge,
+  type Credential,
   type HeldJob,
   type Hello,
   helloProofText,
   type Inventory,
+  type JobReport,
   LINK_PATH,
   type SchedulerMessage,
   type StartOrder,
@@ -31,6 +33,7 @@ export interface FakeIdentity {
   readonly schedulerId: string;
   readonly privateKey: KeyObject;
   readonly publicKey: string;
+  readonly credential: Credential;
 }
 
 /** Enrols a new node with the scheduler's join token. */
@@ -68,6 +71,8 @@ export interface FakeAgentOptions {
   readonly devices?: readonly DeviceRecord[];
   /** Carries start orders out; without it orders are only recorded. */
   readonly run?: (order: StartOrder) => Script | null;
+  /** Answers a question about a held job; without it questions are only recorded. */
+  readonly report?: (jobId: string, epoch: number) => JobReport | null;
   /** Changes the hello before it is sent, to lie in it. */
   readonly alter?: (hello: Hello) => object;
 }
@@ -79,7 +84,7 @@ export interface FakeAgent {
   readonly messages: SchedulerMessage[];
   /** Monotonic ms at which each start order came, by job. */
   readonly startedAt: Map<string, number>;
-  /** Resolves with the first message (past or coming) that fits; rejects after 5 s. */
+  /** Resolves with the first message (past or coming) that fits; rejects after 20 s. */
   next<T extends SchedulerMessage['type']>(
     type: T,
     fits?: (message: Extract<SchedulerMessage, { type: T }>) => boolean,
@@ -176,10 +181,16 @@ export async function connectFake(options: FakeAgentOptions): Promise<FakeAgent>
   });
   socket.on('error', () => {});
 
-  socket.on('message', (data) => {
+  socket.on('message', (data, isBinary) => {
+    // Input of commands beside jobs; a test that wants it listens itself.
+    if (isBinary) return;
     const message = JSON.parse((data as Buffer).toString()) as SchedulerMessage;
     messages.push(message);
     if (message.type === 'challenge') agent.send(createHello(message, options));
+    if (message.type === 'report') {
+      const report = options.report?.(message.jobId, message.epoch) ?? null;
+      if (report !== null) agent.send(report);
+    }
     if (message.type === 'start') {
       startedAt.set(`${message.jobId}`, performance.now());
       carryOut(message);
@@ -225,7 +236,7 @@ export async function connectFake(options: FakeAgentOptions): Promise<FakeAgent>
         const timer = setTimeout(() => {
           waiting.delete(look);
           reject(new Error(`no ${type} came; last: ${JSON.stringify(messages.slice(-3)).slice(0, 500)}`));
-        }, 5000);
+        }, 20_000);
         function look(message: SchedulerMessage): void {
           if (!isWanted(message)) return;
           clearTimeout(timer);
@@ -291,6 +302,7 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     agentVersion: '0.1.0',
     devices: [...(options.devices ?? [])],
     proof,
+    credential: identity.credential,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
     jobs: (options.held ?? []).map((held) => ({ devices: [], ...held })),
   };

@@ -1,7 +1,16 @@
 // A bed for the built program: a folder of its own, daemons with fresh ports, client verbs against them, and an end
 // that leaves nothing behind. Nothing of src/ is imported: these tests see only what a user sees.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -53,6 +62,8 @@ export interface StartOptions {
 export interface Bed {
   readonly folder: string;
   readonly stateDir: string;
+  /** An empty file in it that every job may write to, whoever writes first; its path. */
+  shared(name: string): string;
   /** Starts a client verb, or anything else that ends by itself. */
   spawn(args: readonly string[], options?: StartOptions): Running;
   /** The same, to its end. */
@@ -68,6 +79,8 @@ export function createBed(): Bed {
   if (!existsSync(join(root, 'dist', 'flopd.js')))
     throw new Error('dist/flopd.js is missing: run "npm run build" first');
   const folder = mkdtempSync(join(tmpdir(), 'flopd-bed-'));
+  // Jobs are users of their own, in a sandbox: what they write for a test to see goes here.
+  chmodSync(folder, 0o777);
   const stateDir = join(folder, 'state');
   const started: Running[] = [];
   let readyFiles = 0;
@@ -78,7 +91,14 @@ export function createBed(): Bed {
       const value = process.env[name];
       if (value !== undefined) own[name] = value;
     }
-    return { ...own, HOME: folder, TMPDIR: folder, FLOPD_STATE_DIR: stateDir, ...extra };
+    return {
+      ...own,
+      HOME: folder,
+      TMPDIR: folder,
+      FLOPD_STATE_DIR: stateDir,
+      FLOPD_JOBS_WRITE_PATHS: folder,
+      ...extra,
+    };
   }
 
   function launchRaw(args: readonly string[], options: StartOptions = {}): Running {
@@ -105,6 +125,12 @@ export function createBed(): Bed {
   return {
     folder,
     stateDir,
+    shared(name) {
+      const path = join(folder, name);
+      writeFileSync(path, '');
+      chmodSync(path, 0o666);
+      return path;
+    },
     spawn: launchRaw,
     run: (args, options) => launchRaw(args, options).finished(),
     launch: (args, options) => launchRaw(daemonArgs(args), options),
@@ -215,6 +241,21 @@ export async function until<T>(
     if (performance.now() > end) throw new Error(`waited ${deadlineMs} ms for: ${what}`);
     await pause(20);
   }
+}
+
+/** Processes of a job as the host numbers them; those that it starts see other numbers in a sandbox. */
+export function processesOfJob(jobId: string): readonly number[] {
+  const found: number[] = [];
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const environment = readFileSync(`/proc/${name}/environ`, 'latin1').split('\0');
+      if (environment.includes(`FLOPD_JOB_ID=${jobId}`)) found.push(Number(name));
+    } catch {
+      // It has ended meanwhile, or is another user's.
+    }
+  }
+  return found;
 }
 
 /** Processes that work in a folder or name it on their command line; not this one. */

@@ -44,7 +44,7 @@ async function outputOf(id: string): Promise<string> {
 
 describe('a running job survives', () => {
   test('kill -9 of `up`, and another one while it is down', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const first = await bed.start(['up']);
     const id = await submit(bed, '--', ...script(starts));
     await until('some output', async () => (await outputOf(id)).includes('line 3\n'));
@@ -57,7 +57,7 @@ describe('a running job survives', () => {
   });
 
   test('when it ends while nobody watches', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const up = await bed.start(['up']);
     const id = await submit(bed, '--', ...script(starts));
     await untilState(bed, id, 'RUNNING');
@@ -69,7 +69,7 @@ describe('a running job survives', () => {
   });
 
   test('a clean stop of `up`, which leaves it alone', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const up = await bed.start(['up']);
     const id = await submit(bed, '--', ...script(starts));
     await until('that it runs', () => existsSync(starts));
@@ -98,7 +98,7 @@ describe('with the daemons apart, a running job survives', () => {
   }
 
   test('kill -9 of the agent', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const { agent, agentOptions } = await startApart();
     const follower = bed.spawn(['run', '--', ...script(starts)]);
     await until('some output', () => follower.stdout().includes('line 3\n'));
@@ -113,7 +113,7 @@ describe('with the daemons apart, a running job survives', () => {
   });
 
   test('kill -9 of the scheduler, and whoever follows it reads on', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const { scheduler } = await startApart();
     const follower = bed.spawn(['run', '--', ...script(starts)]);
     await until('some output', () => follower.stdout().includes('line 3\n'));
@@ -128,7 +128,7 @@ describe('with the daemons apart, a running job survives', () => {
   });
 
   test('kill -9 of both, started again in either order', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const { scheduler, agent, agentOptions } = await startApart();
     const id = await submit(bed, '--', ...script(starts));
     await until('that it runs', () => existsSync(starts));
@@ -142,7 +142,7 @@ describe('with the daemons apart, a running job survives', () => {
   });
 
   test('and a job cancelled while its agent is away ends when the agent is back', async () => {
-    const starts = join(bed.folder, 'starts');
+    const starts = bed.shared('starts');
     const { agent, agentOptions } = await startApart();
     const id = await submit(bed, '--', 'sh', '-c', `echo started >>${starts}; exec sleep 300`);
     await until('that it runs', () => existsSync(starts));

@@ -45,6 +45,7 @@ export function openCgroups(probe: CgroupProbe, look = false): CgroupHost {
   const cgroup = readText(join(probe.procRoot, 'self', 'cgroup')) ?? '';
   const bases: CgroupBase[] = [];
   const problems: string[] = [];
+  const refused = new Map<string, string[]>();
   for (const own of findOwnGroups(mountinfo, cgroup, probe.sysRoot)) {
     if (own.version === 1 && !own.controllers.some((name) => USED.includes(name))) continue;
     const found = own.version === 2 ? openUnified(own, probe, look, problems) : own;
@@ -52,10 +53,13 @@ export function openCgroups(probe: CgroupProbe, look = false): CgroupHost {
       const files = (probe.trial ?? trialGroup)(join(found.folder, `flopd.trial.${probe.pid}`));
       bases.push({ ...found, version: own.version, files: new Set(files) });
     } catch (error) {
-      const name = own.version === 2 ? 'version 2' : own.controllers.join();
-      problems.push(`${name}: no group can be made (${errnoOf(error) ?? String(error)})`);
+      const errno = errnoOf(error) ?? String(error);
+      const names = own.version === 2 ? ['version 2'] : own.controllers;
+      refused.set(errno, [...(refused.get(errno) ?? []), ...names]);
     }
   }
+  for (const [errno, names] of refused)
+    problems.push(`no groups can be made of ${names.join(', ')} (${errno})`);
   if (bases.length === 0 && problems.length === 0) problems.push('no control groups are mounted');
   return { bases, problems };
 }

@@ -3,7 +3,7 @@
 import type { StartOrder } from '../../protocol/control.ts';
 import type { Refusal } from '../admission.ts';
 import type { Containment } from '../executor/executor.ts';
-import { bubblewrapArguments, isWithin } from './bubblewrap.ts';
+import { bubblewrapArguments } from './bubblewrap.ts';
 import type { HostFacts, JobRules } from './host.ts';
 import { missingLimits, planLimits } from './limits.ts';
 
@@ -46,25 +46,13 @@ export function refuseContainment({ spec }: StartOrder, rules: JobRules, host: H
   const limits = rules.limits === 'require' ? missingLimits(spec.resources, host.cgroups, host.disk) : null;
   if (limits !== null)
     return { code: 'JOB_LIMITS_MISSING', message: `${limits}, and requires it (jobs.limits)` };
-  if ('problem' in host.sandbox) {
-    if (spec.network === 'none')
-      return {
-        code: 'JOB_NETWORK_WALL_MISSING',
-        message: `the job must have no network, and this node has no sandbox to keep it from it: ${host.sandbox.problem}`,
-      };
-    return null;
-  }
-  const folder = spec.workingDirectory;
-  if (folder === null) return null;
-  const { hidden, readPaths, writePaths, stateDir, build } = host.sandbox;
-  const isShown = [...readPaths, ...writePaths, build].some((path) => isWithin(folder, path));
-  const cover = [...hidden, stateDir].find((path) => isWithin(folder, path));
-  // An empty folder of the job's own is there all the same.
-  if (cover === undefined || folder === cover || (isShown && !isWithin(folder, stateDir))) return null;
-  return {
-    code: 'JOB_DIRECTORY_HIDDEN',
-    message: `jobs of this node do not see ${cover}, so they cannot work in ${folder.slice(0, 200)}; its operator can name that folder in jobs.readPaths or jobs.writePaths`,
-  };
+  // A working directory that its sandbox does not show is told by the start that fails, not held against the node.
+  if ('problem' in host.sandbox && spec.network === 'none')
+    return {
+      code: 'JOB_NETWORK_WALL_MISSING',
+      message: `the job must have no network, and this node has no sandbox to keep it from it: ${host.sandbox.problem}`,
+    };
+  return null;
 }
 
 export function decideContainment(job: Contained, rules: JobRules, host: HostFacts): Containment {

@@ -26,7 +26,8 @@ export interface Containment {
    * none. It runs with an empty environment, as the agent's user, and starts the shim's own `--init` through a
    * descriptor: nothing of flopd needs to be visible inside, but there must be a /proc. As root it needs CAP_SETUID,
    * CAP_SETGID and CAP_SETPCAP inside (bwrap keeps all unless told otherwise): init gives up all of them, becomes the
-   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1.
+   * user, changes to the working directory and starts the job. bwrap: with --unshare-pid also --as-pid-1; it makes folders
+   * above a mount point with mode 0700, where the user does not get through: make them first (--perms 0755 --dir).
    */
   readonly wrap: readonly string[];
   readonly cgroups: readonly CgroupPlan[];
@@ -56,6 +57,14 @@ export interface AfterCommand {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** What an executor with a runtime of its own must know of the devices that a job was granted (`Granted`). */
+export interface DeviceAccess {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly nodesUnknown?: boolean | undefined;
+  readonly cdiNames?: readonly (readonly string[])[] | undefined;
+  readonly hostCounted?: readonly string[] | undefined;
+}
+
 /** A granted order, ready to start. */
 export interface StartRequest {
   readonly jobId: string;
@@ -68,6 +77,8 @@ export interface StartRequest {
   readonly workingDirectory: string;
   /** Absolute paths of the device nodes that it may open; an executor that cannot hold it to them leaves them be. */
   readonly deviceNodes: readonly string[];
+  /** Null or absent where the node has no devices. */
+  readonly devices?: DeviceAccess | null;
   /** The kernel's boot id at present. */
   readonly bootId: string;
   readonly containment: Containment;
@@ -77,6 +88,11 @@ export interface StartRequest {
   readonly leaseMs: number | null;
   /** Run one after the other when the job has ended, however it did, also after its shim was lost. */
   readonly after: readonly AfterCommand[];
+  /**
+   * The command is not the job but a client of what holds the job: SIGTERM goes to it alone, it keeps the agent's
+   * privileges, and what else it started is ended only after the after-commands, which are what ends the job.
+   */
+  readonly isClient: boolean;
 }
 
 /** An attempt that an earlier agent process took on. */
@@ -155,6 +171,8 @@ export const unknownEnd: Omit<ProcessEnd, 'endedAtMs'> = {
 
 /** What a running job tells; each is called at most once, but for `output`. */
 export interface ExecutionEvents {
+  /** What is done before the program runs, a clause; now and then, any number of times. */
+  progress?(text: string): void;
   /** The program runs (exec succeeded). */
   started(pid: number, startedAtMs: number): void;
   /** Output files have grown to these sizes. */
@@ -163,7 +181,47 @@ export interface ExecutionEvents {
   ended(end: ProcessEnd): void;
 }
 
+/** A command to run beside a job: in its walls, as its user, with its limits. */
+export interface EnterRequest {
+  readonly command: readonly string[];
+  /** Size of its terminal; null: it gets pipes. */
+  readonly terminal: { readonly rows: number; readonly columns: number } | null;
+  /** Added to the job's environment, same names replaced. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** How it ended. `lost`: the job ended, or its shim did, and the command was killed with it. */
+export type EnterEnd =
+  | { readonly kind: 'exited'; readonly exitCode: number }
+  | { readonly kind: 'signalled'; readonly signal: number }
+  | { readonly kind: 'failedToStart'; readonly step: string; readonly errno: string }
+  | { readonly kind: 'lost'; readonly detail: string };
+
+export interface EnterEvents {
+  started(pid: number): void;
+  output(stream: 'stdout' | 'stderr', bytes: Uint8Array): void;
+  /** So many further bytes of input were taken by the command. */
+  inputTaken(bytes: number): void;
+  /** Final. Called exactly once; nothing is told after it. */
+  ended(end: EnterEnd): void;
+}
+
+/** A command that runs beside a job. Nothing of it throws; after its end all of it does nothing. */
+export interface Entered {
+  /** Bytes for its standard input, at most EXEC_INPUT_WINDOW_BYTES beyond those taken; empty: its end. */
+  input(bytes: Uint8Array): void;
+  resize(rows: number, columns: number): void;
+  signal(signal: number): void;
+  /** Stops and continues reading its output; the command feels it as a full pipe. */
+  pause(): void;
+  resume(): void;
+  /** SIGHUP, and SIGKILL soon after. `ended` is not called any more. */
+  close(): void;
+}
+
 export interface Execution {
+  /** Runs a command beside the running job; an executor without it cannot. */
+  enter?(request: EnterRequest, events: EnterEvents): Entered;
   /** Asks the job to end: SIGTERM, after `graceMs` SIGKILL to all that is left. Safe to repeat; never throws. */
   stop(graceMs: number): void;
   /** Prolongs the lease: the job is stopped when this much time passes without another renewal. Never throws. */
@@ -174,8 +232,14 @@ export interface Execution {
 
 export interface Executor {
   readonly name: string;
+  /** How it walls in and limits a job by itself, in place of what was decided for the shim; absent: the shim does. */
+  contain?(decided: Containment, job: OwnWalls): Containment;
+  /** True for the folder of an attempt of its own, whose order was lost. */
+  knows?(folder: string): boolean;
   /** Why it cannot work on this host, in words with the remedy, or null. */
   probe(): string | null;
+  /** Resolves when `probe` knows; absent: it always does. */
+  probed?(): Promise<void>;
   /** Starts the job. A failure to start is told through `events.ended`, never thrown. */
   start(request: StartRequest, events: ExecutionEvents): Execution;
   /**
@@ -185,6 +249,12 @@ export interface Executor {
   recover(request: RecoverRequest, events: ExecutionEvents): Execution;
   /** Closes what it keeps open; jobs run on. */
   close(): void;
+}
+
+/** What an executor with walls of its own is asked for. */
+export interface OwnWalls {
+  readonly spec: JobSpec;
+  readonly deviceNodes: readonly string[];
 }
 
 /** Names of the files in a job's folder that others read. */

@@ -20,6 +20,7 @@ import { type Clock, every, type Timer } from '../../base/clock.ts';
 import { describeError, errnoOf } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import type { Native } from '../../native.ts';
+import { enterJob } from './enter.ts';
 import {
   type Execution,
   type ExecutionEvents,
@@ -95,6 +96,18 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
         attempt.stopGraceMs = graceMs;
         if (attempt.phase === 'attached') attempt.socket?.write(`stop ${graceMs}\n`);
       },
+      enter: (request, events) =>
+        enterJob(
+          attempt.folder,
+          request,
+          events,
+          (line) => {
+            if (attempt.phase !== 'attached' || attempt.socket === null) return false;
+            attempt.socket.write(line);
+            return true;
+          },
+          clock,
+        ),
       renew(leaseMs) {
         if (attempt.phase === 'attached') attempt.socket?.write(`lease ${leaseMs}\n`);
       },

@@ -42,6 +42,7 @@ export function encodeSpec(name: string, announce: string, request: StartRequest
   section('rlimits', Object.entries(rlimits).flat());
   for (const { command, outputFile, timeoutMs, environment } of request.after)
     section('after', [timeoutMs, outputFile ?? '', command.length, ...command, ...pairsOf(environment)]);
+  if (request.isClient) section('client', []);
   fields.push('end', '');
   return Buffer.from(fields.join('\0'));
 }
@@ -55,12 +56,12 @@ export interface StartedRecord {
   readonly startedAtMs: number;
 }
 
-interface RecordFields extends ReadonlyMap<string, string> {
+export interface RecordFields extends ReadonlyMap<string, string> {
   /** Values of keys that may stand on several lines. */
   readonly repeated: (key: string) => readonly string[];
 }
 
-function parseRecord(text: string): RecordFields | null {
+export function parseRecord(text: string): RecordFields | null {
   if (!text.endsWith('\ncomplete=1\n')) return null;
   const lines = text.split('\n');
   const fields = new Map<string, string>();
@@ -98,7 +99,7 @@ function refusalsOf(fields: RecordFields): string[] {
   });
 }
 
-function numberOf(fields: ReadonlyMap<string, string>, key: string): number | null {
+export function numberOf(fields: ReadonlyMap<string, string>, key: string): number | null {
   const text = fields.get(key);
   if (text === undefined || text === '') return null;
   const value = Number(text);
@@ -183,7 +184,7 @@ export function parseStarted(text: string): StartedRecord | null {
 }
 
 /** Reads a small record; null when it is missing. Never follows a link and never waits at a pipe. */
-function readRecord(path: string): string | null {
+export function readRecord(path: string): string | null {
   let fd: number;
   try {
     fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK);

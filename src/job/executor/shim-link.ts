@@ -57,7 +57,7 @@ export function readLines(socket: Socket, onLine: (line: ShimLine) => void): voi
 }
 
 /** A path that fits into a socket address: the path itself, or by way of a descriptor of its folder. */
-function addressOf(path: string): { address: string; release: () => void } {
+export function addressOf(path: string): { address: string; release: () => void } {
   if (Buffer.byteLength(path) <= ADDRESS_BYTES_MAX) return { address: path, release() {} };
   const fd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
   return { address: `/proc/self/fd/${fd}/${basename(path)}`, release: () => closeSync(fd) };

@@ -65,6 +65,8 @@ export interface NodeRecord {
   /** Highest generation that said hello. */
   readonly generation: number;
   readonly bootId: string | null;
+  /** When an operator removed it; absent for a member. */
+  readonly removedAtMs?: number;
   /** Where operators keep new jobs away; those that have run out may still stand in it. */
   readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
 }

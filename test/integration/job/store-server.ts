@@ -1,6 +1,6 @@
 // A scheduler's store of files alone, for tests of the job room: the real routes over a real socket, with a key that
 // opens everything, and a door that can be shut or made slow.
-import { createServer, type Server } from 'node:http';
+import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';

@@ -204,7 +204,8 @@ describe('an answer to the upgrade that is not one', () => {
 describe('a message that is legal JSON and not ours', () => {
   const live: Record<string, string | Buffer> = {
     'an unknown type': '{"type":"mkfs","disk":"sda"}',
-    'a type of the other side': '{"type":"heartbeat","extra":1}',
+    'a type of the other side': '{"type":"orderAck","orderId":"order-1"}',
+    'a field that must be understood and is not': '{"type":"ack","sequence":1,"mkfs":1,"critical":["mkfs"]}',
     'a second welcome': JSON.stringify(welcome),
     'a second challenge': JSON.stringify(challenge),
     'a deep nest': `{"type":${'['.repeat(100_000)}`,

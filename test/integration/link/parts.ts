@@ -1,14 +1,9 @@
 // A real link over a real socket to the fake scheduler, with jobs' output held in memory.
 import { createClock } from '../../../src/base/clock.ts';
-import {
-  createLink,
-  type Link,
-  type LinkHandlers,
-  type LinkTiming,
-  linkTiming,
-} from '../../../src/link/link.ts';
-import type { HeldJob } from '../../../src/protocol/control.ts';
-import { createKeptLog, helloOf, type KeptLog } from '../../unit/link/parts.ts';
+import { createLink, type Link, type LinkHandlers } from '../../../src/link/link.ts';
+import { type LinkTiming, linkTiming } from '../../../src/link/timing.ts';
+import type { HeldJob, JobReport } from '../../../src/protocol/control.ts';
+import { createKeptLog, helloOf, type KeptLog, noExec } from '../../unit/link/parts.ts';
 
 export const fastTiming: LinkTiming = {
   ...linkTiming,
@@ -26,6 +21,9 @@ export interface TestLink {
   /** Bytes per `jobId.epoch.stream`. */
   readonly files: Map<string, Buffer>;
   readonly jobs: HeldJob[];
+  /** Monotonic times since when leases count, as the link told them. */
+  readonly contacts: number[];
+  readonly reports: Map<string, JobReport>;
   /** Puts bytes at the end of a file and tells the link. */
   write(jobId: string, stream: 'stdout' | 'stderr', bytes: Buffer): void;
 }
@@ -39,6 +37,8 @@ export function openTestLink(
   const files = new Map<string, Buffer>();
   const jobs: HeldJob[] = [];
   const acknowledged: string[] = [];
+  const contacts: number[] = [];
+  const reports: TestLink['reports'] = new Map();
   const delivered: TestLink['delivered'] = new Map();
   const sizeOf = (jobId: string, stream: string): number => files.get(`${jobId}.1.${stream}`)?.length ?? 0;
   const link = createLink({
@@ -46,6 +46,8 @@ export function openTestLink(
     hello: async () => helloOf(jobs),
     handlers: {
       order: order ?? (async () => ({ outcome: 'accepted', code: null, message: null })),
+      contact: (sinceMs) => void contacts.push(sinceMs),
+      report: (jobId, epoch) => reports.get(`${jobId}.${epoch}`) ?? null,
       acknowledged: (jobId, epoch) => void acknowledged.push(`${jobId}.${epoch}`),
       delivered: (jobId, epoch, stdout, stderr) =>
         void delivered.set(`${jobId}.${epoch}`, { stdout, stderr }),
@@ -53,6 +55,7 @@ export function openTestLink(
         await new Promise((resolve) => setImmediate(resolve));
         return files.get(`${jobId}.${epoch}.${stream}`)?.subarray(offset, offset + limit) ?? null;
       },
+      exec: noExec,
     },
     clock: createClock(),
     log,
@@ -65,6 +68,8 @@ export function openTestLink(
     log,
     acknowledged,
     delivered,
+    contacts,
+    reports,
     files,
     jobs,
     write(jobId, stream, bytes) {

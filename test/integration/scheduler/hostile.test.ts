@@ -236,13 +236,32 @@ describe('a hostile agent', () => {
     ['a wrong proof', (hello: object) => ({ ...hello, proof: Buffer.alloc(64).toString('base64') }), 4401],
     ['a proof for other facts', (hello: object) => ({ ...hello, generation: 99 }), 4401],
     ['another version', (hello: object) => ({ ...hello, versions: { min: 2, max: 3 } }), 4426],
-    ['an unknown field', (hello: object) => ({ ...hello, admin: true }), 4400],
+    [
+      'a field that must be understood',
+      (hello: object) => ({ ...hello, admin: true, critical: ['admin'] }),
+      4400,
+    ],
+    ['a field with a name of every object', (hello: object) => ({ ...hello, constructor: {} }), 4400],
     ['a message before the hello', () => ({ type: 'heartbeat' }), 4400],
     ['an unknown type', () => ({ type: 'shutdown' }), 4400],
     ['a million jobs', (hello: object) => ({ ...hello, jobs: Array(100_001).fill(0) }), 4400],
   ])('is cut off for %s', async (_name, alter, code) => {
     const agent = await connect(alter);
     expect((await agent.closed).code).toBe(code);
+    await expectUnharmed();
+  });
+
+  it('is taken without fields and optional messages that are unknown here', async () => {
+    const agent = await connect((hello) => ({
+      ...hello,
+      admin: true,
+      inventory: { ...(hello as { inventory: object }).inventory, qubits: 3 },
+    }));
+    await agent.next('welcome');
+    agent.send({ type: 'praise', optional: true, words: ['well done'] });
+    agent.send({ type: 'heartbeat', sequence: 5, mood: 'good' });
+    expect(await agent.next('heartbeat', ({ echo }) => echo === 5)).toBeDefined();
+    await agent.disconnect();
     await expectUnharmed();
   });
 

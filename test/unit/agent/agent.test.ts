@@ -11,7 +11,7 @@ import { createLifecycle, STOP_DEADLINE_MS } from '../../../src/agent/lifecycle.
 import { createNotifier, watchdogTimeMs } from '../../../src/agent/notify.ts';
 import { createVitals } from '../../../src/agent/vitals.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
-import type { LinkState } from '../../../src/link/link.ts';
+import type { LinkState } from '../../../src/link/link-state.ts';
 import type { Native } from '../../../src/native.ts';
 import { helloSchema, inventorySchema, MAX_FRAME_BYTES } from '../../../src/protocol/control.ts';
 import { challenge, createHandClock, createKeptLog, helloOf } from '../link/parts.ts';
@@ -175,6 +175,7 @@ describe('vitals', () => {
     expect(vitals.stuck()).toBeNull();
     await clock.advance(1000);
     expect(vitals.health()).toEqual({
+      note: null,
       live: false,
       ready: false,
       reason: 'no numbers from the sampler for 11 s',
@@ -206,6 +207,7 @@ describe('vitals', () => {
     await clock.advance(1000);
     sample();
     expect(vitals.health()).toEqual({
+      note: null,
       live: true,
       ready: false,
       reason: 'no session with the scheduler at http://s for 4 s: the connection was lost',
@@ -281,7 +283,15 @@ describe('hello', () => {
       phase: at % 4 === 0 ? ('running' as const) : ('ended' as const),
       devices: [],
     }));
-    const identity = { nodeId: 'node-1', bootId: 'b', generation: 1, prove: () => 'proof' };
+    const identity = {
+      nodeId: 'node-1',
+      bootId: 'b',
+      generation: 1,
+      schedulerId: () => 'scheduler-1',
+      credential: () => null,
+      renew() {},
+      prove: () => 'proof',
+    };
     const { inventory } = helloOf();
     const hello = buildHello({ identity, name: 'n', version: '1', inventory, devices: [], jobs }, challenge);
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);

@@ -12,10 +12,16 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Enrolment, enrol, readEnrolment, requireSafeUrl } from '../../../src/agent/enrolment.ts';
+import {
+  type Enrolment,
+  enrol,
+  nodeKey,
+  readEnrolment,
+  requireSafeUrl,
+} from '../../../src/agent/enrolment.ts';
 import { countStart, readBootId, takeIdentity } from '../../../src/agent/identity.ts';
-import { publicKeyText, readKey, takeKey } from '../../../src/agent/key.ts';
 import { lockStateFolder, prepareStateFolder } from '../../../src/agent/state-folder.ts';
+import { publicKeyText, readKey, takeKey } from '../../../src/base/key-file.ts';
 import type { Native } from '../../../src/native.ts';
 import { helloProofText } from '../../../src/protocol/control.ts';
 import { challenge, createHandClock } from '../link/parts.ts';
@@ -35,14 +41,16 @@ const enrolment: Enrolment = {
   schedulerId: challenge.schedulerId,
   schedulerUrl: 'http://127.0.0.1:7070',
   name: 'host',
+  credential: null,
+  tokenFile: null,
 };
 
 describe('the node key', () => {
   test('is made once, private from the first byte, and found again', () => {
     const path = join(folder, 'key.pem');
-    const key = takeKey(path);
+    const key = takeKey(path, nodeKey);
     expect(statSync(path).mode & 0o777).toBe(0o600);
-    expect(publicKeyText(takeKey(path))).toBe(publicKeyText(key));
+    expect(publicKeyText(takeKey(path, nodeKey))).toBe(publicKeyText(key));
     expect(readFileSync(path, 'utf8')).toContain('PRIVATE KEY');
     expect(
       createPublicKey({ key: Buffer.from(publicKeyText(key), 'base64'), format: 'der', type: 'spki' })
@@ -52,10 +60,10 @@ describe('the node key', () => {
 
   test('that others may read is refused by name, with the remedy', () => {
     const path = join(folder, 'key.pem');
-    takeKey(path);
+    takeKey(path, nodeKey);
     for (const mode of [0o640, 0o604, 0o620]) {
       chmodSync(path, mode);
-      expect(() => readKey(path)).toThrow(
+      expect(() => readKey(path, nodeKey)).toThrow(
         expect.objectContaining({
           code: 'AGENT_KEY_EXPOSED',
           remedy: expect.stringContaining(`chmod 600 ${path}`),
@@ -69,7 +77,7 @@ describe('the node key', () => {
     for (const text of ['', 'SECRET', '-----BEGIN PRIVATE KEY-----\nSECRET\n-----END PRIVATE KEY-----\n']) {
       writeFileSync(path, text, { mode: 0o600 });
       try {
-        readKey(path);
+        readKey(path, nodeKey);
         expect.unreachable();
       } catch (error) {
         expect(error).toMatchObject({ code: 'AGENT_KEY_DAMAGED' });
@@ -80,18 +88,18 @@ describe('the node key', () => {
   });
 
   test('is not looked for behind a symbolic link', () => {
-    takeKey(join(folder, 'other.pem'));
+    takeKey(join(folder, 'other.pem'), nodeKey);
     symlinkSync(join(folder, 'other.pem'), join(folder, 'key.pem'));
-    expect(() => readKey(join(folder, 'key.pem'))).toThrow(
+    expect(() => readKey(join(folder, 'key.pem'), nodeKey)).toThrow(
       expect.objectContaining({ code: 'AGENT_KEY_DAMAGED' }),
     );
-    expect(readKey(join(folder, 'none.pem'))).toBeNull();
+    expect(readKey(join(folder, 'none.pem'), nodeKey)).toBeNull();
   });
 });
 
 describe('the identity', () => {
   test('proves itself for exactly this challenge, boot and start', () => {
-    const key = takeKey(join(folder, 'key.pem'));
+    const key = takeKey(join(folder, 'key.pem'), nodeKey);
     const identity = takeIdentity(folder, enrolment, 'boot-1', createHandClock());
     const publicKey = createPublicKey(key);
     const check = (nonce: string): boolean =>
@@ -108,7 +116,7 @@ describe('the identity', () => {
   });
 
   test('is not shown to another scheduler', () => {
-    takeKey(join(folder, 'key.pem'));
+    takeKey(join(folder, 'key.pem'), nodeKey);
     const identity = takeIdentity(folder, enrolment, 'boot-1', createHandClock());
     expect(() => identity.prove({ ...challenge, schedulerId: 'scheduler-evil' })).toThrow(
       expect.objectContaining({ code: 'AGENT_OTHER_SCHEDULER' }),

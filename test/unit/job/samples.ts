@@ -13,6 +13,7 @@ export function startOrder(jobId: string, epoch = 1, spec: Partial<JobSpecInput>
     spec: jobSpecSchema.parse({ version: 1, command: ['true'], ...spec }),
     array: null,
     devices: [],
+    seal: null,
   };
 }
 
@@ -42,8 +43,8 @@ export function processEnd(change: Partial<ProcessEnd> = {}): ProcessEnd {
     processesPeak: null,
     outOfMemory: null,
     refusedLimits: [],
-    gaps: [],
     checkpointAtMs: null,
+    gaps: [],
     ...change,
   };
 }

@@ -21,6 +21,7 @@ export interface ScriptedRun {
   readonly how: 'started' | 'recovered';
   readonly events: ExecutionEvents;
   readonly stops: number[];
+  readonly renewals: number[];
   detached: boolean;
 }
 
@@ -33,12 +34,13 @@ export function createScriptedExecutor() {
       how,
       events,
       stops: [],
+      renewals: [],
       detached: false,
     };
     runs.push(run);
     return {
       stop: (graceMs: number) => void run.stops.push(graceMs),
-      renew() {},
+      renew: (leaseMs: number) => void run.renewals.push(leaseMs),
       detach() {
         run.detached = true;
       },

@@ -1,12 +1,25 @@
 import { describe, expect, test } from 'vitest';
+import type { Walled } from '../../../src/job/book.ts';
 import type { ProcessEnd } from '../../../src/job/executor/executor.ts';
 import { type SettleFacts, settleJob } from '../../../src/job/settle.ts';
 import { jobResultSchema } from '../../../src/protocol/result.ts';
 import { processEnd, startOrder } from './samples.ts';
 
+const walled: Walled = {
+  userId: 150,
+  limits: { cpus: 'cgroup-v1', memory: 'cgroup-v1', processes: 'cgroup-v1' },
+  isolation: { sandbox: 'bubblewrap', user: 'uid 150', devices: 'none' },
+};
 const alice = { by: 'alice', reason: 'enough', fault: null };
 function settle(end: Partial<ProcessEnd>, more: Partial<SettleFacts> = {}) {
-  const order = startOrder('job-1', 1, { command: ['nosuch', 'x'], timeLimitMs: 1000, graceMs: 10_000 });
+  const order = startOrder('job-1', 1, {
+    command: ['nosuch', 'x'],
+    timeLimitMs: 1000,
+    graceMs: 10_000,
+    resources: { memoryBytes: 64 * 1024 ** 2 },
+    disconnect: { policy: 'stop', afterMs: 60_000 },
+    checkpoint: { signal: 'SIGUSR1', beforeMs: 500 },
+  });
   const energy = { absent: 'no power source' };
   const result = settleJob({
     jobId: 'job-1',
@@ -15,8 +28,8 @@ function settle(end: Partial<ProcessEnd>, more: Partial<SettleFacts> = {}) {
     order,
     end: processEnd(end),
     granted: null,
-    walled: null,
-    outputQuotaBytes: null,
+    walled,
+    outputQuotaBytes: 1024 ** 2,
     stop: null,
     meter: null,
     energy,
@@ -192,6 +205,86 @@ describe('settle', () => {
       null,
       'exited with code 0; its last 5 bytes of output were not stored (ENOSPC)',
     ],
+    [
+      { ...signalled(15), stopped: 'lease' },
+      null,
+      'CANCELLED',
+      'disconnected',
+      'node',
+      'stopped at 1970-01-01T00:00:03.000Z because its node had lost its scheduler for 60 s, as its disconnect policy asks (SIGTERM)',
+    ],
+    [
+      { ...signalled(9), outOfMemory: { kills: 1, firstAtMs: 2000 }, memoryPeakBytes: 64 * 1024 ** 2 },
+      null,
+      'OUT_OF_MEMORY',
+      'outOfMemory',
+      null,
+      'out of memory: the kernel killed a process of it for memory (it used up to 64.0 MiB, its limit was 64.0 MiB, held by cgroup-v1, first noticed at 1970-01-01T00:00:02.000Z)',
+    ],
+    [
+      { ...signalled(9), outOfMemory: { kills: 3, firstAtMs: null }, memoryPeakBytes: 5 * 1024 ** 2 },
+      null,
+      'OUT_OF_MEMORY',
+      'outOfMemory',
+      null,
+      'out of memory: the kernel killed 3 processes of it for memory (it used up to 5.00 MiB, its limit was 64.0 MiB, held by cgroup-v1, so it was the host that ran out)',
+    ],
+    // Somebody stopped it first: that is why it ended, and the rest is told besides.
+    [
+      { ...signalled(9), stopped: 'stop', outOfMemory: { kills: 1, firstAtMs: null } },
+      alice,
+      'CANCELLED',
+      'stopped',
+      'alice',
+      'cancelled by alice: enough (SIGTERM); the kernel killed a process of it for memory (its limit was 64.0 MiB, held by cgroup-v1)',
+    ],
+    [
+      { exitCode: 1, outOfMemory: { kills: 1, firstAtMs: null } },
+      null,
+      'FAILED',
+      'exited',
+      null,
+      'exited with code 1; the kernel killed a process of it for memory (its limit was 64.0 MiB, held by cgroup-v1)',
+    ],
+    [{ outOfMemory: { kills: 0, firstAtMs: null } }, null, 'COMPLETED', 'exited', null, 'exited with code 0'],
+    [
+      {
+        gaps: [
+          { stream: 'stdout', fromByte: 10, toByte: 10 + 3 * 1024 ** 3, reason: 'quota' },
+          { stream: 'stderr', fromByte: 0, toByte: 5, reason: 'disk' },
+          { stream: 'stderr', fromByte: 9, toByte: 12, reason: 'disk' },
+        ],
+      },
+      null,
+      'COMPLETED',
+      'exited',
+      null,
+      'exited with code 0; 3.00 GiB of stdout were cut by its quota of 1.00 MiB, 8 B of stderr were lost: the disk of the node refused them',
+    ],
+    [
+      { ...signalled(15), stopped: 'timeLimit', checkpointAtMs: 2500 },
+      null,
+      'TIMEOUT',
+      'timeLimit',
+      'node',
+      'stopped at its time limit of 1 s (SIGTERM); it was sent its checkpoint signal SIGUSR1 at 1970-01-01T00:00:02.500Z',
+    ],
+    [
+      { ...failed('sandbox', null), detail: 'bwrap: no permissions' },
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: its sandbox could not be set up: bwrap: no permissions',
+    ],
+    [
+      { ...failed('image', null), detail: 'image "x" is not here' },
+      null,
+      'FAILED_TO_START',
+      'failedToStart',
+      null,
+      'failed to start: image "x" is not here',
+    ],
   ])('%j stopped by %j is %s', (end, stop, state, endKind, stoppedBy, cause) => {
     expect(settle(end, { stop })).toMatchObject({ state, endKind, stoppedBy, cause });
   });
@@ -253,9 +346,23 @@ describe('settle', () => {
     );
   });
 
-  test('names what held the limits', () => {
-    expect(settle({}).limits).toEqual({ cpus: 'none', memory: 'none', timeLimit: 'shim' });
-    expect(settle({}, { order: null }).limits).toEqual({ cpus: 'none', memory: 'none' });
+  test('names what held the limits and which walls stood, also when the kernel refused some', () => {
+    const held = {
+      cpus: 'cgroup-v1',
+      memory: 'cgroup-v1',
+      processes: 'cgroup-v1',
+      timeLimit: 'shim',
+      output: 'shim',
+    };
+    expect(settle({}).limits).toEqual(held);
+    expect(settle({}).isolation).toEqual(walled.isolation);
+    expect(settle({ refusedLimits: ['memory.limit_in_bytes: EBUSY'] }).limits).toEqual({
+      ...held,
+      memory: 'none (memory.limit_in_bytes: EBUSY)',
+    });
+    const unknown = { order: null, walled: null, outputQuotaBytes: null };
+    expect(settle({}, unknown).limits).toEqual({ cpus: 'none', memory: 'none' });
+    expect(settle({}, unknown).isolation).toEqual({});
   });
 
   test('fits its schema with the longest names and reasons there are', () => {

@@ -4,7 +4,15 @@ import { createLink } from '../../../src/link/link.ts';
 import { agentMessageSchema, type Devices, type Hello } from '../../../src/protocol/control.ts';
 import type { DeviceRecord } from '../../../src/protocol/device.ts';
 import { deviceRecord, faultyRecord, partitionRecord } from '../../fakes/device.ts';
-import { challenge, createHandClock, createHandSockets, createKeptLog, helloOf, welcome } from './parts.ts';
+import {
+  challenge,
+  createHandClock,
+  createHandSockets,
+  createKeptLog,
+  helloOf,
+  noExec,
+  welcome,
+} from './parts.ts';
 
 function begin() {
   const clock = createHandClock();
@@ -15,9 +23,12 @@ function begin() {
     hello: async () => helloOf(),
     handlers: {
       order: async () => ({ outcome: 'accepted', code: null, message: null }),
+      contact() {},
+      report: () => null,
       acknowledged() {},
       delivered() {},
       readOutput: async () => null,
+      exec: noExec,
     },
     clock,
     log,

@@ -2,6 +2,7 @@
 // and results.
 import type { Clock } from '../../../src/base/clock.ts';
 import type { Log } from '../../../src/base/log.ts';
+import type { ExecHandler } from '../../../src/link/exec.ts';
 import type { SocketEvents, SocketFactory } from '../../../src/link/socket.ts';
 import type { Column, Window } from '../../../src/protocol/columns.ts';
 import type { Hello, Inventory } from '../../../src/protocol/control.ts';
@@ -172,6 +173,7 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     bootId: 'boot',
     generation: 1,
     proof: 'proof',
+    credential: null,
     inventory,
     jobs,
   };
@@ -246,3 +248,11 @@ export function startOrderOf(jobId: string, orderId = 'order-1'): object {
     spec: { version: 1, command: ['true'] },
   };
 }
+
+/** Runs no commands beside jobs. */
+export const noExec: ExecHandler = (_order, events) => {
+  queueMicrotask(() =>
+    events.ended({ exitCode: null, signal: null, code: 'EXEC_UNSUPPORTED', message: 'not here' }),
+  );
+  return { input() {}, resize() {}, signal() {}, outputTaken() {}, close() {} };
+};

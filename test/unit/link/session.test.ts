@@ -27,6 +27,7 @@ interface Bench {
   readonly ends: SessionEnd[];
   readonly messages: LiveMessage[];
   readonly welcomes: Welcome[];
+  readonly contacts: number[];
   /** Brings the session to live. */
   greet(): Promise<void>;
 }
@@ -36,14 +37,19 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
   const { connect, sockets } = createHandSockets();
   const ends: SessionEnd[] = [];
   const messages: LiveMessage[] = [];
+  const frames: Uint8Array[] = [];
   const welcomes: Welcome[] = [];
+  const contacts: number[] = [];
   const session = startSession({
     url: 'http://127.0.0.1:7070/below/',
     connect,
     clock,
     hello,
     live: (message) => void welcomes.push(message),
+    contact: (sinceMs) => void contacts.push(sinceMs),
+    ignored() {},
     message: (message) => void messages.push(message),
+    frame: (frame) => void frames.push(frame),
     drained: () => {},
     ended: (end) => void ends.push(end),
   });
@@ -55,6 +61,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
     ends,
     messages,
     welcomes,
+    contacts,
     async greet() {
       socket.events.open();
       socket.say(challenge);
@@ -120,32 +127,49 @@ describe('a session', () => {
     expect(ends[0]?.reason).toContain('could not make its hello');
   });
 
-  test('sends a heartbeat when it has been quiet for the interval, and not sooner', async () => {
+  test('sends a numbered heartbeat with each interval, whatever else is sent', async () => {
     const { socket, session, clock, greet } = bench();
     await greet();
-    const beats = (): number => socket.texts.filter((text) => text.includes('heartbeat')).length;
+    const beats = () =>
+      socket.texts.filter((text) => text.includes('heartbeat')).map((text) => JSON.parse(text));
+    expect(beats()).toEqual([{ type: 'heartbeat', sequence: 1 }]);
     await clock.advance(600);
-    session.send('{"type":"heartbeat-like"}');
-    socket.texts.pop();
+    session.send('"something else"');
     socket.say({ type: 'heartbeat' });
-    await clock.advance(999);
-    expect(beats()).toBe(0);
-    await clock.advance(1);
-    expect(beats()).toBe(1);
+    await clock.advance(400);
     socket.say({ type: 'heartbeat' });
     await clock.advance(1000);
-    expect(beats()).toBe(2);
+    expect(beats().map(({ sequence }) => sequence)).toEqual([1, 2, 3]);
+    session.ask();
+    expect(beats()).toHaveLength(4);
+  });
+
+  test('counts from when it sent what came back, not from when it came back', async () => {
+    const { socket, clock, contacts, greet } = bench();
+    await greet();
+    const helloMs = clock.monotonicMs();
+    expect(contacts).toEqual([helloMs]);
+    await clock.advance(1000);
+    await clock.advance(900);
+    socket.say({ type: 'heartbeat', echo: 2 });
+    expect(contacts).toEqual([helloMs, helloMs + 1000]);
+    // What was heard before it is heard; what was never sent is nothing.
+    socket.say({ type: 'heartbeat', echo: 1 });
+    socket.say({ type: 'heartbeat', echo: 2 });
+    socket.say({ type: 'heartbeat', echo: 77 });
+    socket.say({ type: 'heartbeat', echo: null });
+    expect(contacts).toHaveLength(2);
   });
 
   test('does not pile up heartbeats behind bytes that the peer does not take', async () => {
     const { socket, clock, greet } = bench();
     await greet();
     socket.buffered = 10;
-    for (let at = 0; at < 5; at += 1) {
+    for (let at = 0; at < 20; at += 1) {
       socket.say({ type: 'heartbeat' });
       await clock.advance(1000);
     }
-    expect(socket.texts.filter((text) => text.includes('heartbeat'))).toEqual([]);
+    expect(socket.texts.filter((text) => text.includes('heartbeat'))).toHaveLength(4);
   });
 
   test('gives up on a scheduler that is silent for three heartbeats', async () => {

@@ -1,5 +1,6 @@
 // What the tests of executors share: folders, requests, and the recorded history of one attempt.
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,7 +17,7 @@ import { nativePaths } from '../../../../src/native.ts';
 import { type JobSpec, type JobSpecInput, jobSpecSchema } from '../../../../src/protocol/spec.ts';
 
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
-export const { shim: shimPath, addon: addonPath } = nativePaths(root);
+export const { shim: shimPath, addon: addonPath, contained: containedPath } = nativePaths(root);
 if (!existsSync(shimPath)) throw new Error('native/build/flopd-shim is missing: run "node native/build.mjs"');
 export const bootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
 export const program = (name: string): string => join(root, 'test/fakes/programs', name);
@@ -24,6 +25,7 @@ export const program = (name: string): string => join(root, 'test/fakes/programs
 /** A fresh folder that is removed after the test. */
 export function freshFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-job-'));
+  chmodSync(folder, 0o755); // a job may have a user of its own
   // A shim whose program a test has just killed may still write its end record there.
   onTestFinished(() => rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 }));
   return folder;
@@ -35,12 +37,24 @@ export function specOf(input: Omit<JobSpecInput, 'version'>): JobSpec {
 
 let attempts = 0;
 
-export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version'>): StartRequest {
+/** What a request has beside its specification. */
+export type RequestChange = (folder: string) => Partial<StartRequest>;
+
+/** A specification, or one that is made once its workspace is there. */
+export type SpecInput =
+  | Omit<JobSpecInput, 'version'>
+  | ((workspace: string) => Omit<JobSpecInput, 'version'>);
+
+export function requestIn(
+  jobsFolder: string,
+  input: SpecInput,
+  change: RequestChange = () => ({}),
+): StartRequest {
   attempts += 1;
   const jobId = `job-${process.pid.toString(36)}x${attempts}`; // two runs at once must not find each other's jobs
   const folder = join(jobsFolder, `${jobId}.1`);
   mkdirSync(join(folder, 'workspace'), { recursive: true, mode: 0o700 });
-  const spec = specOf(input);
+  const spec = specOf(typeof input === 'function' ? input(join(folder, 'workspace')) : input);
   const environment = {
     PATH: '/usr/bin:/bin',
     HOME: join(folder, 'workspace'),
@@ -62,6 +76,8 @@ export function requestIn(jobsFolder: string, input: Omit<JobSpecInput, 'version
     outputQuotaBytes: null,
     leaseMs: null,
     after: [],
+    isClient: false,
+    ...change(folder),
   };
 }
 
@@ -116,8 +132,8 @@ export interface Run extends Recorded {
   readonly execution: Execution;
 }
 
-export function runIn(executor: Executor, jobsFolder: string, input: Omit<JobSpecInput, 'version'>): Run {
-  const request = requestIn(jobsFolder, input);
+export function runIn(executor: Executor, jobsFolder: string, input: SpecInput, change?: RequestChange): Run {
+  const request = requestIn(jobsFolder, input, change);
   const recorded = record();
   return { ...recorded, request, execution: executor.start(request, recorded.events) };
 }
@@ -138,4 +154,15 @@ export async function until(condition: () => boolean, what: string, deadlineMs =
     if (Date.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
+}
+
+/** Living processes that carry the job's name in their environment. */
+export function processesOf(jobId: string): string[] {
+  const found = spawnSync('grep', ['-lsz', `FLOPD_JOB_ID=${jobId}`, ...procEnvirons()], { encoding: 'utf8' });
+  return found.stdout.split('\n').filter((path) => path !== '' && isAlive(Number(path.split('/')[2])));
+}
+
+function procEnvirons(): string[] {
+  const { stdout } = spawnSync('sh', ['-c', 'ls -d /proc/[0-9]*/environ'], { encoding: 'utf8' });
+  return stdout.trim().split('\n');
 }

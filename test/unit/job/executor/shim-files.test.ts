@@ -97,40 +97,132 @@ describe('end record', () => {
   });
 });
 
+test('an end record tells what the kernel counted, refused and what is missing', () => {
+  const more = [
+    'memoryPeakBytes=4096',
+    'processesPeak=3',
+    'oomKills=2',
+    'oomAtMs=1500',
+    'checkpointAtMs=1200',
+    'gap=stdout quota 100 200',
+    'gap=stderr disk 5 9',
+    'gap=stdin quota 1 2',
+    'refused=memory.max 13',
+    'refused=cgroup cpu,cpuacct 30',
+    'detail=',
+  ].join('\n');
+  expect(parseEnd(end.replace('detail=', more).replace('stopped=stop', 'stopped=lease'))).toMatchObject({
+    stopped: 'lease',
+    memoryPeakBytes: 4096,
+    processesPeak: 3,
+    outOfMemory: { kills: 2, firstAtMs: 1500 },
+    checkpointAtMs: 1200,
+    refusedLimits: ['memory.max: EACCES', 'cgroup cpu,cpuacct: EROFS'],
+    gaps: [
+      { stream: 'stdout', fromByte: 100, toByte: 200, reason: 'quota' },
+      { stream: 'stderr', fromByte: 5, toByte: 9, reason: 'disk' },
+    ],
+    detail: 'its last 4 bytes of output were not stored (EIO)',
+  });
+});
+
 test('a started record without its last line is absent', () => {
   const text = 'flopd-started=1\npid=42\nstartTime=7\nbootId=b\nshimPid=41\nwallMs=1000\ncomplete=1\n';
   expect(parseStarted(text)).toEqual({ pid: 42, bootId: 'b', startedAtMs: 1000 });
   for (let cut = 0; cut < text.length; cut += 1) expect(parseStarted(text.slice(0, cut))).toBeNull();
 });
 
+const request = (change: Partial<StartRequest> = {}): StartRequest => ({
+  jobId: 'job-1',
+  epoch: 1,
+  spec: startOrder('job-1', 1, { command: ['x'], timeLimitMs: 5 }).spec,
+  folder: '/f',
+  environment: { A: 'b' },
+  workingDirectory: '/w',
+  deviceNodes: [],
+  bootId: 'b',
+  containment: noContainment,
+  outputQuotaBytes: null,
+  leaseMs: null,
+  after: [],
+  isClient: false,
+  ...change,
+});
+
+/** The sections of an order, by the rule that a reader follows: name, count, values. */
+function sectionsOf(order: Buffer): [string, string[]][] {
+  const fields = order.toString().split('\0');
+  const sections: [string, string[]][] = [];
+  expect([fields[0], fields[1], fields.at(-2), fields.at(-1)]).toEqual(['flopd-spec', '2', 'end', '']);
+  for (let at = 2; at < fields.length - 2; ) {
+    const count = Number(fields[at + 1]);
+    sections.push([fields[at] ?? '', fields.slice(at + 2, at + 2 + count)]);
+    at += 2 + count;
+  }
+  return sections;
+}
+
 test('an order holds its fields between NULs, whatever is in them', () => {
   const noNul = fc.string({ unit: 'binary' }).map((text) => text.replaceAll('\0', ''));
   fc.assert(
     fc.property(fc.array(noNul, { minLength: 1, maxLength: 5 }), noNul, (command, value) => {
       const { spec } = startOrder('job-1', 1, { command: ['x', ...command], timeLimitMs: 5 });
-      const request: StartRequest = {
-        jobId: 'job-1',
-        epoch: 1,
-        spec,
-        folder: '/f',
-        environment: { A: value },
-        workingDirectory: '/w',
-        deviceNodes: [],
-        bootId: 'b',
-        containment: noContainment,
-        outputQuotaBytes: null,
-        leaseMs: null,
-        after: [],
-      };
-      const fields = encodeSpec('job-1.1', '../announce', request).toString().split('\0');
+      const order = encodeSpec('job-1.1', '../announce', request({ spec, environment: { A: value } }));
       const wellFormed = (text: string) => Buffer.from(text).toString();
-      expect(fields).toEqual(
-        ['flopd-spec', '1', 'job-1.1', '../announce', '5', '10000', '/w', String(spec.command.length)].concat(
-          [...spec.command.map(wellFormed), '1', `A=${wellFormed(value)}`, 'end', ''],
-        ),
-      );
+      expect(sectionsOf(order)).toEqual([
+        ['name', ['job-1.1']],
+        ['announce', ['../announce']],
+        ['cwd', ['/w']],
+        ['argv', spec.command.map(wellFormed)],
+        ['env', [`A=${wellFormed(value)}`]],
+        ['grace-ms', ['10000']],
+        ['time-limit-ms', ['5']],
+        ['rlimits', []],
+      ]);
     }),
   );
+});
+
+test('an order tells walls, limits, lease, checkpoint and what comes after', () => {
+  const { spec } = startOrder('job-1', 1, {
+    command: ['x'],
+    timeLimitMs: 5000,
+    checkpoint: { signal: 'SIGUSR1', beforeMs: 1000 },
+  });
+  const order = request({
+    spec,
+    outputQuotaBytes: 4096,
+    leaseMs: 700,
+    containment: {
+      ...noContainment,
+      user: { uid: 7, gid: 8, groups: [44, 109] },
+      wrap: ['/usr/bin/bwrap', '--'],
+      cgroups: [
+        {
+          folder: '/sys/fs/cgroup/f',
+          version: 2,
+          controllers: ['memory', 'pids'],
+          settings: [
+            ['memory.max', '5'],
+            ['pids.max', '6'],
+          ],
+        },
+      ],
+      rlimits: { NOFILE: 10, CORE: 0 },
+    },
+    after: [{ command: ['/bin/echo', 'a'], outputFile: null, timeoutMs: 9, environment: { B: 'c' } }],
+  });
+  const told = sectionsOf(encodeSpec('n', '', order));
+  expect(told.slice(7)).toEqual([
+    ['output-quota', ['4096']],
+    ['lease-ms', ['700']],
+    ['checkpoint', ['10', '1000']],
+    ['user', ['7', '8', '44', '109']],
+    ['wrap', ['/usr/bin/bwrap', '--']],
+    ['cgroup', ['/sys/fs/cgroup/f', '2', 'memory,pids', 'memory.max', '5', 'pids.max', '6']],
+    ['rlimits', ['NOFILE', '10', 'CORE', '0']],
+    ['after', ['9', '', '2', '/bin/echo', 'a', 'B=c']],
+  ]);
 });
 
 test.each([

@@ -1,0 +1,26 @@
+// What can be asked about the link: whether there is a session, since when and why not, and its figures.
+
+export interface LinkState {
+  readonly connected: boolean;
+  /** Monotonic ms since when it is (not) connected. */
+  readonly sinceMs: number;
+  /** Sessions that reached welcome. */
+  readonly sessions: number;
+  /** Why the last attempt or session ended; null while connected. */
+  readonly error: string | null;
+  /** The interval that the scheduler set last, or null before the first welcome. */
+  readonly heartbeatMs: number | null;
+}
+
+export interface LinkFigures {
+  readonly windowsSent: number;
+  readonly windowsDropped: number;
+  readonly windowsWaiting: number;
+  readonly factsWaiting: number;
+  readonly outputUnacknowledgedBytes: number;
+  readonly outputJobs: number;
+  readonly bytesSent: number;
+  readonly connectAttempts: number;
+  /** Fields and messages of a newer scheduler that this build does not know. */
+  readonly ignored: number;
+}

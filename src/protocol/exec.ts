@@ -1,0 +1,178 @@
+// A command beside a running job (`flopd exec`), as it crosses two borders. It is no job: nothing of it is on disk,
+// and it ends with whichever of the two connections breaks first.
+//
+//   client                      scheduler                       agent
+//   upgrade /v1/jobs/ID/exec ->
+//   request                  -> exec {execId}                ->
+//                            <- started                      <- execStarted
+//   binary: standard input   -> frame, channel 0             ->      (an empty one: its end)
+//                            <- binary: u8 channel, bytes    <- frame, channel 1 or 2
+//   credit (of output)       -> execCredit                   ->
+//                            <- credit (of input)            <- execCredit
+//   resize | signal          -> execResize | execSignal      ->
+//   close                    -> execStop                     ->      SIGHUP, then SIGKILL
+//                            <- end, close                   <- execEnd      once, the last word
+//
+// Credit is from end to end: each side sends at most a window (EXEC_…_WINDOW_BYTES) beyond what the other has taken, so that
+// nobody between them ever holds more. Frames on the link, kind 3 (frame.ts): u8 kind = 3, u8 version = 1, u8 channel,
+// u8 length of the exec's id, the id in ASCII, the bytes.
+import * as z from 'zod';
+import { Fault } from '../base/fault.ts';
+
+/** Subprotocol of the client's WebSocket. */
+export const EXEC_SUBPROTOCOL = 'flopd.exec.v1';
+/** Input, and output of both streams, that may be on the way without having been taken. */
+export const EXEC_INPUT_WINDOW_BYTES = 64 * 1024;
+export const EXEC_OUTPUT_WINDOW_BYTES = 256 * 1024;
+/** Largest piece of input or output in one frame. */
+export const MAX_EXEC_CHUNK_BYTES = 32 * 1024;
+/** Longest command with its environment. */
+export const MAX_EXEC_COMMAND_BYTES = 60 * 1024;
+/** A client that does not say what it wants within this time is cut off. */
+export const EXEC_REQUEST_DEADLINE_MS = 5000;
+
+export type ExecChannel = 'stdin' | 'stdout' | 'stderr';
+const channels: readonly ExecChannel[] = ['stdin', 'stdout', 'stderr'];
+const FRAME_KIND = 3;
+const VERSION = 1;
+const EXEC_ID = /^exec-[0-9a-z]{1,32}$/;
+
+const execId = z.string().regex(EXEC_ID);
+const jobId = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
+const bytes = z.number().int().positive().max(Number.MAX_SAFE_INTEGER);
+const word = z
+  .string()
+  .max(MAX_EXEC_COMMAND_BYTES)
+  .refine((text) => !text.includes('\0') && text.isWellFormed(), 'must be text without NUL');
+const side = z.number().int().min(1).max(10_000);
+const size = z.strictObject({ rows: side, columns: side });
+const signal = z.number().int().min(1).max(64);
+
+/** What is to be run, and how. */
+const commandFields = {
+  command: z
+    .array(word)
+    .min(1)
+    .max(4096)
+    .refine((words) => words[0] !== '', 'must name a program')
+    .refine(
+      (words) => words.reduce((sum, one) => sum + Buffer.byteLength(one) + 1, 0) <= MAX_EXEC_COMMAND_BYTES,
+      `must not be longer than ${MAX_EXEC_COMMAND_BYTES} bytes`,
+    ),
+  /** Size of its terminal; null: it gets pipes. */
+  terminal: size.nullable().default(null),
+  /** What TERM says in it; null: what the job has. */
+  terminalType: z
+    .string()
+    .max(64)
+    .regex(/^[\w.+-]+$/)
+    .nullable()
+    .default(null),
+} as const;
+
+export const execOrderSchema = z.strictObject({
+  type: z.literal('exec'),
+  execId,
+  jobId,
+  epoch: z.number().int().positive(),
+  ...commandFields,
+  /** Who asked. */
+  by: z.string().min(1).max(128),
+});
+export const execResizeSchema = z.strictObject({ type: z.literal('execResize'), execId, ...size.shape });
+export const execSignalSchema = z.strictObject({ type: z.literal('execSignal'), execId, signal });
+export const execStopSchema = z.strictObject({ type: z.literal('execStop'), execId });
+/** So many further bytes were taken: of output, said by the scheduler; of input, said by the agent. */
+export const execCreditSchema = z.strictObject({ type: z.literal('execCredit'), execId, bytes });
+export const execStartedSchema = z.strictObject({
+  type: z.literal('execStarted'),
+  execId,
+  pid: z.number().int().positive(),
+});
+
+const endFields = {
+  /** Exit code, or the signal that ended it; both null where `code` says why it is not known. */
+  exitCode: z.number().int().min(0).max(255).nullable(),
+  signal: signal.nullable(),
+  /** Stable code of what went wrong, e.g. `EXEC_NOT_STARTED`; null for a command that ended by itself. */
+  code: z.string().max(64).nullable(),
+  message: z.string().max(1024).nullable(),
+} as const;
+export const execEndSchema = z.strictObject({ type: z.literal('execEnd'), execId, ...endFields });
+
+/** What a client may say. */
+export const execClientMessageSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('request'), ...commandFields }),
+  z.strictObject({ type: z.literal('resize'), ...size.shape }),
+  z.strictObject({ type: z.literal('signal'), signal }),
+  z.strictObject({ type: z.literal('credit'), bytes }),
+]);
+/** What a client is told. */
+export const execServerMessageSchema = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('started'), pid: z.number().int().positive() }),
+  z.strictObject({ type: z.literal('credit'), bytes }),
+  z.strictObject({ type: z.literal('end'), ...endFields }),
+]);
+
+export type ExecOrder = z.output<typeof execOrderSchema>;
+export type ExecEnd = Omit<z.output<typeof execEndSchema>, 'type' | 'execId'>;
+export type ExecRequest = Extract<ExecClientMessage, { type: 'request' }>;
+export type ExecClientMessage = z.output<typeof execClientMessageSchema>;
+export type ExecServerMessage = z.output<typeof execServerMessageSchema>;
+/** Messages of the link that are about an exec, by who sends them. */
+export type ExecAgentMessage =
+  | z.output<typeof execStartedSchema>
+  | z.output<typeof execCreditSchema>
+  | z.output<typeof execEndSchema>;
+export type ExecSchedulerMessage =
+  | ExecOrder
+  | z.output<typeof execResizeSchema>
+  | z.output<typeof execSignalSchema>
+  | z.output<typeof execStopSchema>
+  | z.output<typeof execCreditSchema>;
+
+export interface ExecFrame {
+  readonly execId: string;
+  readonly channel: ExecChannel;
+  readonly bytes: Uint8Array;
+}
+
+export function encodeExecFrame({ execId: id, channel, bytes: payload }: ExecFrame): Uint8Array {
+  if (payload.length > MAX_EXEC_CHUNK_BYTES)
+    throw new Fault('LINK_FRAME_TOO_LONG', `exec frame of ${payload.length} bytes`, { field: 'bytes' });
+  const frame = new Uint8Array(4 + id.length + payload.length);
+  frame.set([FRAME_KIND, VERSION, channels.indexOf(channel), id.length]);
+  for (let at = 0; at < id.length; at += 1) frame[4 + at] = id.charCodeAt(at);
+  frame.set(payload, 4 + id.length);
+  return frame;
+}
+
+/** Throws a Fault LINK_FRAME_*. The bytes of the result are a view into the frame. */
+export function decodeExecFrame(frame: Uint8Array): ExecFrame {
+  const [kind, version, channelNumber, idLength] = frame;
+  if (kind !== FRAME_KIND) throw new Fault('LINK_FRAME_KIND', 'not an exec frame', { field: 'kind' });
+  if (
+    version === undefined ||
+    channelNumber === undefined ||
+    idLength === undefined ||
+    frame.length < 4 + idLength
+  )
+    throw new Fault('LINK_FRAME_CUT', 'exec frame ends within its header');
+  if (version !== VERSION)
+    throw new Fault('LINK_FRAME_VERSION', `exec frame of version ${version}; this build reads ${VERSION}`);
+  const channel = channels[channelNumber];
+  if (channel === undefined)
+    throw new Fault('LINK_FRAME_RANGE', `exec channel ${channelNumber}`, { field: 'channel' });
+  const id = String.fromCharCode(...frame.subarray(4, 4 + idLength));
+  if (!EXEC_ID.test(id)) throw new Fault('LINK_FRAME_RANGE', 'exec frame names no exec', { field: 'execId' });
+  const payload = frame.subarray(4 + idLength);
+  if (payload.length > MAX_EXEC_CHUNK_BYTES)
+    throw new Fault('LINK_FRAME_TOO_LONG', `exec frame of ${payload.length} bytes`, { field: 'bytes' });
+  return { execId: id, channel, bytes: payload };
+}
+
+/** Bytes in pieces that fit into a frame. */
+export function* execPieces(payload: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < payload.length; at += MAX_EXEC_CHUNK_BYTES)
+    yield payload.subarray(at, at + MAX_EXEC_CHUNK_BYTES);
+}

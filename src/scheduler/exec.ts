@@ -1,0 +1,317 @@
+// Commands beside running jobs, in the middle between a client's WebSocket and the session of the job's node
+// (protocol/exec.ts has the conversation). Nothing is kept here: credit goes from end to end, so that what is under
+// way stays within its windows, and a side that sends more is cut off.
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { type Clock, every, type Timer } from '../base/clock.ts';
+import { Fault, isFault } from '../base/fault.ts';
+import { createId } from '../base/id.ts';
+import type { Log } from '../base/log.ts';
+import {
+  decodeExecFrame,
+  EXEC_INPUT_WINDOW_BYTES,
+  EXEC_OUTPUT_WINDOW_BYTES,
+  EXEC_REQUEST_DEADLINE_MS,
+  EXEC_SUBPROTOCOL,
+  type ExecAgentMessage,
+  type ExecClientMessage,
+  type ExecEnd,
+  type ExecRequest,
+  type ExecServerMessage,
+  encodeExecFrame,
+  execClientMessageSchema,
+  execPieces,
+} from '../protocol/exec.ts';
+import { callerProblem } from './caller.ts';
+import type { AgentSession, Fleet } from './fleet.ts';
+import { answerUpgrade } from './http.ts';
+import { findJob } from './job-names.ts';
+import { parseJson } from './json.ts';
+import type { JobRecord, Queue } from './queue/queue.ts';
+import type { RefusalLog } from './refusal-log.ts';
+
+/** Commands at the same time, of all jobs. */
+export const MAX_EXECS = 256;
+const EXEC_PATH = /^\/v1\/jobs\/([^/?]+)\/exec$/;
+/** Longest message of a client; a command may be six times as long in JSON. */
+const MAX_MESSAGE_BYTES = 512 * 1024;
+/** A client is asked for a sign this often; one that gave none since the last time is cut off. */
+const PING_MS = 15_000;
+const CLOSE_DEADLINE_MS = 1000;
+const NORMAL = 1000;
+const POLICY = 1008;
+
+export interface Execs {
+  /** Takes the upgrade if it is for a command beside a job; false for any other path. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean;
+  /** Of a node's session; what concerns no command of that session is dropped. */
+  message(session: AgentSession, message: ExecAgentMessage): void;
+  /** Throws a Fault LINK_FRAME_* for a frame that is none. */
+  frame(session: AgentSession, frame: Uint8Array): void;
+  detached(session: AgentSession): void;
+  close(): void;
+}
+
+export interface ExecsOptions {
+  readonly listenHost: string;
+  readonly queue: Queue;
+  readonly fleet: Pick<Fleet, 'session' | 'name'>;
+  /** Throws a Fault for a request without a valid token. */
+  readonly authenticate: (request: IncomingMessage) => void;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly refusals: RefusalLog;
+}
+
+interface Running {
+  readonly session: AgentSession;
+  message(message: ExecAgentMessage): void;
+  output(channel: 'stdout' | 'stderr', bytes: Uint8Array): void;
+  end(end: ExecEnd): void;
+}
+
+export function createExecs(options: ExecsOptions): Execs {
+  const { queue, fleet, clock, log, refusals } = options;
+  const running = new Map<string, Running>();
+  const clients = new Set<WebSocket>();
+  const sockets = new WebSocketServer({
+    noServer: true,
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+    maxFragments: 64,
+    maxBufferedChunks: 4096,
+    clientTracking: false,
+    handleProtocols: () => EXEC_SUBPROTOCOL,
+  });
+  sockets.on('error', (error) => log.error({ cause: error.message }, 'exec server failed'));
+  sockets.on('wsClientError', (_error, socket) =>
+    answerUpgrade(socket, new Fault('API_INVALID', 'no WebSocket')),
+  );
+
+  /** The job that the request may enter. Throws a Fault. */
+  function admit(request: IncomingMessage, name: string): { job: JobRecord; session: AgentSession } {
+    const problem = callerProblem(request, options.listenHost);
+    if (problem !== null) throw new Fault('API_CALLER', problem);
+    options.authenticate(request);
+    const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
+    if (!offered.some((one) => one.trim() === EXEC_SUBPROTOCOL))
+      throw new Fault('API_INVALID', `the subprotocol must be ${EXEC_SUBPROTOCOL}`);
+    const job = findJob(name, queue);
+    if (clients.size >= MAX_EXECS)
+      throw new Fault('API_BUSY', `${MAX_EXECS} commands run beside jobs already`, {
+        remedy: 'try again later',
+      });
+    return { job, session: sessionOf(job) };
+  }
+
+  /** The session of the node that the job runs on. Throws a Fault. */
+  function sessionOf(job: JobRecord): AgentSession {
+    if (job.state !== 'RUNNING' || job.nodeId === null) {
+      throw new Fault('EXEC_JOB_NOT_RUNNING', `${job.id} does not run: it is ${job.state}`, {
+        remedy: `see "flopd job ${job.id}"`,
+      });
+    }
+    const session = fleet.session(job.nodeId);
+    if (session !== null) return session;
+    throw new Fault(
+      'EXEC_NODE_UNREACHABLE',
+      `${fleet.name(job.nodeId)}, where ${job.id} runs, cannot be reached`,
+      {
+        remedy: 'try again when the node is back',
+      },
+    );
+  }
+
+  function attend(socket: WebSocket, job: JobRecord, session: AgentSession): void {
+    const execId = createId('exec');
+    let isOver = false;
+    let isAlive = true;
+    let hasRequest = false;
+    /** Bytes under way that the other end has not taken. */
+    let untakenInputBytes = 0;
+    let untakenOutputBytes = 0;
+    clients.add(socket);
+    let timer: Timer = clock.after(EXEC_REQUEST_DEADLINE_MS, () => refuse('no request came in time'));
+
+    const say = (message: ExecServerMessage): void => socket.send(JSON.stringify(message));
+
+    /** The client's part is over; `code` closes its connection. */
+    function leave(code: number, reason: string): void {
+      if (isOver) return;
+      isOver = true;
+      timer.cancel();
+      clients.delete(socket);
+      running.delete(execId);
+      socket.close(code, reason);
+      clock.after(CLOSE_DEADLINE_MS, () => socket.terminate());
+    }
+
+    function refuse(reason: string): void {
+      if (isOver) return;
+      refusals.refused({ jobId: job.id, execId, reason }, 'the client of a command beside a job was cut off');
+      stop();
+      leave(POLICY, reason);
+    }
+
+    function stop(): void {
+      if (hasRequest && !isOver) session.tell({ type: 'execStop', execId });
+    }
+
+    function end(how: ExecEnd): void {
+      if (isOver) return;
+      say({ type: 'end', ...how });
+      leave(NORMAL, 'ended');
+      const { exitCode, signal, code } = how;
+      log.info({ jobId: job.id, execId, exitCode, signal, code }, 'a command beside a job has ended');
+    }
+
+    function order({ type: _, ...request }: ExecRequest): void {
+      hasRequest = true;
+      timer.cancel();
+      timer = every(clock, PING_MS, () => {
+        if (!isAlive) refuse('no sign of life');
+        isAlive = false;
+        socket.ping();
+      });
+      const facts = { audit: 'exec', jobId: job.id, epoch: job.epoch, execId, by: 'user' };
+      log.info(
+        { ...facts, program: request.command[0], nodeId: session.nodeId },
+        'a command beside a job is ordered',
+      );
+      running.set(execId, { session, message, output, end });
+      session.tell({ type: 'exec', execId, jobId: job.id, epoch: job.epoch, ...request, by: 'user' });
+    }
+
+    function receive(message: ExecClientMessage): void {
+      if ((message.type === 'request') === hasRequest)
+        throw new Fault('EXEC_MESSAGE', 'a message out of turn');
+      switch (message.type) {
+        case 'request':
+          order(message);
+          return;
+        case 'resize':
+          session.tell({ type: 'execResize', execId, rows: message.rows, columns: message.columns });
+          return;
+        case 'signal':
+          session.tell({ type: 'execSignal', execId, signal: message.signal });
+          return;
+        case 'credit':
+          if (message.bytes > untakenOutputBytes)
+            throw new Fault('EXEC_MESSAGE', 'credit for what never came');
+          untakenOutputBytes -= message.bytes;
+          session.tell({ type: 'execCredit', execId, bytes: message.bytes });
+          return;
+      }
+    }
+
+    function input(bytes: Uint8Array): void {
+      if (!hasRequest) throw new Fault('EXEC_MESSAGE', 'input before the request');
+      untakenInputBytes += bytes.length;
+      if (untakenInputBytes > EXEC_INPUT_WINDOW_BYTES)
+        throw new Fault('EXEC_MESSAGE', 'more input than credit');
+      if (bytes.length === 0) session.send(encodeExecFrame({ execId, channel: 'stdin', bytes }));
+      for (const piece of execPieces(bytes))
+        session.send(encodeExecFrame({ execId, channel: 'stdin', bytes: piece }));
+    }
+
+    /** What the node says. */
+    function message(told: ExecAgentMessage): void {
+      if (told.type === 'execStarted') say({ type: 'started', pid: told.pid });
+      else if (told.type === 'execCredit') {
+        const taken = Math.min(told.bytes, untakenInputBytes);
+        untakenInputBytes -= taken;
+        if (taken > 0) say({ type: 'credit', bytes: taken });
+      } else {
+        const { exitCode, signal, code, message: text } = told;
+        end({ exitCode, signal, code, message: text });
+      }
+    }
+
+    function output(channel: 'stdout' | 'stderr', bytes: Uint8Array): void {
+      untakenOutputBytes += bytes.length;
+      if (untakenOutputBytes > EXEC_OUTPUT_WINDOW_BYTES) {
+        stop();
+        end({
+          exitCode: null,
+          signal: null,
+          code: 'EXEC_WINDOW',
+          message: 'its node sent more than was asked for',
+        });
+        return;
+      }
+      socket.send(Buffer.concat([Uint8Array.of(channel === 'stdout' ? 1 : 2), bytes]));
+    }
+
+    socket.on('error', () => {});
+    socket.on('pong', () => {
+      isAlive = true;
+    });
+    socket.on('close', () => {
+      stop();
+      leave(NORMAL, '');
+    });
+    socket.on('message', (data, isBinary) => {
+      if (isOver) return;
+      isAlive = true;
+      try {
+        if (isBinary) input(data as Buffer);
+        else receive(parseMessage(data as Buffer));
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        refuse(error.message);
+      }
+    });
+  }
+
+  return {
+    upgrade(request, socket, head) {
+      const name = EXEC_PATH.exec((request.url ?? '').split('?', 1)[0] ?? '')?.[1];
+      if (name === undefined) return false;
+      socket.on('error', () => socket.destroy());
+      try {
+        const { job, session } = admit(request, name);
+        sockets.handleUpgrade(request, socket, head, (connection) => attend(connection, job, session));
+      } catch (error) {
+        if (!isFault(error)) throw error;
+        answerUpgrade(socket, error);
+      }
+      return true;
+    },
+    message(session, message) {
+      const one = running.get(message.execId);
+      if (one?.session === session) one.message(message);
+    },
+    frame(session, frame) {
+      const { execId, channel, bytes } = decodeExecFrame(frame);
+      if (channel === 'stdin')
+        throw new Fault('LINK_FRAME_RANGE', 'an exec frame of input', { field: 'channel' });
+      const one = running.get(execId);
+      if (one?.session === session) one.output(channel, bytes);
+    },
+    detached(session) {
+      for (const one of [...running.values()]) {
+        if (one.session !== session) continue;
+        const message = 'the link to the node was lost; the command is killed there';
+        one.end({ exitCode: null, signal: null, code: 'EXEC_LINK_LOST', message });
+      }
+    },
+    close() {
+      for (const { end } of [...running.values()])
+        end({ exitCode: null, signal: null, code: 'EXEC_SCHEDULER_STOPS', message: 'the scheduler stops' });
+      for (const client of clients) client.terminate();
+      sockets.close();
+    },
+  };
+}
+
+/** Throws a Fault for what is no message of a client. */
+function parseMessage(bytes: Uint8Array): ExecClientMessage {
+  const parsed = execClientMessageSchema.safeParse(parseJson(bytes, 'EXEC'));
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new Fault(
+    'EXEC_MESSAGE',
+    `${(issue?.path ?? []).join('.').slice(0, 40) || 'message'}: ${issue?.message ?? ''}`,
+  );
+}

@@ -1,0 +1,18 @@
+// The campaign over output (test/campaign/output.mjs) with few bytes: cut links, a killed scheduler, a stop, a quota.
+// The full one, 1 GiB, is run by hand.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { root } from './bed.ts';
+
+const BYTES = 8 * 1024 * 1024;
+
+test('every byte that a job writes is there, or told as a gap, through ten cuts, a killed scheduler, a stop and a quota', () => {
+  const script = join(root, 'test', 'campaign', 'output.mjs');
+  const ended = spawnSync(process.execPath, [script, '--bytes', String(BYTES), '--cuts', '10', '--json'], {
+    encoding: 'utf8',
+    timeout: 170_000,
+  });
+  expect(ended.stderr).toBe('');
+  expect(JSON.parse(ended.stdout)).toMatchObject({ bytes: BYTES, cuts: 10, problems: [] });
+});
