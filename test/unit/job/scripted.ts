@@ -92,7 +92,7 @@ export async function openRoom(room: Room, change: Partial<JobsOptions> = {}) {
     events: {
       started: (jobId, epoch, pid) => void room.history.push(`started ${jobId}.${epoch} ${pid}`),
       progress: (jobId: string, epoch: number, text: string) =>
-        void room.history.push(`progress ${jobId} ${text}`),
+        void room.history.push(`progress ${jobId}.${epoch} ${text}`),
       outputGrew: (jobId, epoch, out, err) =>
         void room.history.push(`output ${jobId}.${epoch} ${out} ${err}`),
       ended(result) {
