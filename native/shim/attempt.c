@@ -26,6 +26,7 @@ static const int64_t ANNOUNCE_RETRY_US = 5 * MS, ANNOUNCE_DEADLINE_US = 5000 * M
 static const int64_t DRAIN_DEADLINE_US = 2000 * MS;   /* someone outside the tree may hold the pipe */
 static const int64_t DISK_DEADLINE_US = 60000 * MS;   /* how long the last output waits for a full disk */
 static const int64_t KILL_EVERY_US = 100 * MS;
+static const int64_t CHECKPOINT_RETRY_US = 10 * MS;
 static const int64_t OOM_LOOK_US = 1000 * MS;         /* where the kernel does not wake us */
 static const int64_t LIMIT_MS_MAX = 366LL * 24 * 3600 * 1000;
 
@@ -138,6 +139,7 @@ static void wait_for_something(int64_t now_us)
 	bool first = shim.out.bytes + shim.err.bytes == 0, grew = false;
 	if (fds[WAIT_OUT].revents) grew |= stream_pump(&shim.out, 0, now_us);
 	if (fds[WAIT_ERR].revents) grew |= stream_pump(&shim.err, 1, now_us);
+	if (grew) program_runs();
 	if (first && grew) {
 		shim.next_output_us = now_us;
 		fault_hit("output.first");
@@ -160,9 +162,11 @@ static bool has_come(int64_t *deadline_us, int64_t now_us)
 
 static void keep_deadlines(int64_t now_us)
 {
-	if (has_come(&shim.checkpoint_us, now_us) && shim.main_pid > 0 && *shim.end.stopped == '\0'
-		&& kill(shim.main_pid, shim.spec.checkpoint_signal) == 0)
-		shim.end.checkpoint_ms = wall_ms();
+	if (has_come(&shim.checkpoint_us, now_us) && *shim.end.stopped == '\0') {
+		/* A sandbox may still be on its way to the program. */
+		if (shim.main_pid <= 0) shim.checkpoint_us = now_us + CHECKPOINT_RETRY_US;
+		else if (kill(shim.main_pid, shim.spec.checkpoint_signal) == 0) shim.end.checkpoint_ms = wall_ms();
+	}
 	if (has_come(&shim.time_limit_us, now_us)) begin_stop("timeLimit", shim.spec.grace_ms, now_us);
 	if (has_come(&shim.lease_us, now_us)) begin_stop("lease", shim.spec.grace_ms, now_us);
 	if (has_come(&shim.kill_us, now_us)) {
@@ -205,7 +209,8 @@ static void advance_sweeping(bool childless, int64_t now_us)
 	else if (now_us >= shim.phase_until_us) leave_survivors(now_us);
 	else if (now_us >= shim.sweep_us) {
 		sweep();
-		shim.sweep_us = now_us + SWEEP_EVERY_US;
+		shim.sweep_us = now_us + shim.sweep_every_us;
+		if (shim.sweep_every_us < SWEEP_SELDOM_US) shim.sweep_every_us *= 2; /* what is left waits in the kernel */
 	}
 }
 

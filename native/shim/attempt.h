@@ -6,7 +6,7 @@
 
 #define MS 1000LL
 static const int64_t SWEEP_DEADLINE_US = 30000 * MS;  /* processes in state D are reported after that */
-static const int64_t SWEEP_EVERY_US = 10 * MS;
+static const int64_t SWEEP_EVERY_US = 10 * MS, SWEEP_SELDOM_US = 500 * MS;
 
 struct attempt {
 	enum { RUNNING, SWEEPING, DRAINING, AFTERWARDS } phase;
@@ -24,7 +24,7 @@ struct attempt {
 	int kills;                 /* rounds of SIGKILL */
 	struct child_failure failure;
 	int64_t started_us, next_output_us, quiet_until_us, announce_us, announce_until_us;
-	int64_t time_limit_us, checkpoint_us, lease_us, kill_us, sweep_us, oom_us; /* 0 for none */
+	int64_t time_limit_us, checkpoint_us, lease_us, kill_us, sweep_us, sweep_every_us, oom_us; /* 0 for none */
 	int64_t phase_until_us, disk_until_us;
 	const char *boot_id;
 };
@@ -37,6 +37,8 @@ extern struct attempt shim;
 bool reap(int64_t now_us);
 /* Takes what the processes before exec, or inside the sandbox, tell. */
 void read_channel(int64_t now_us);
+/* It has become the program: it said so, or has written something, which may be heard first. */
+void program_runs(void);
 /* Asks the job to end. The first reason stays; a later, shorter grace counts. */
 void begin_stop(const char *reason, int64_t grace_ms, int64_t now_us);
 /* Kills it, and all of its tree; to be called again until it has ended. */

@@ -36,6 +36,7 @@ static void main_has_ended(int status, int64_t now_us)
 	shim.main_pid = 0;
 	shim.phase = SWEEPING;
 	/* The sandbox ends by itself: looking for its processes is for those that do not. */
+	shim.sweep_every_us = SWEEP_EVERY_US;
 	shim.sweep_us = in_sandbox() ? now_us + SWEEP_EVERY_US : now_us;
 	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;
 	if (shim.spec.is_client) shim.sweep_us = shim.phase_until_us = 0; /* not before the commands after it */
@@ -106,16 +107,15 @@ bool reap(int64_t now_us)
 }
 
 /* The group by one call, which no fork escapes; the rest one by one, so that nobody is asked twice. */
-static void signal_tree(int sig, bool spare_sandbox)
+/* The group by one call, which no fork escapes; the rest one by one, so that nobody is asked twice. */
+static void signal_tree(int sig, bool spare_init)
 {
 	if (shim.main_pid > 0 && kill(-shim.main_pid, sig) < 0) kill(shim.main_pid, sig); /* before its setsid */
 	struct tree_spared spared = { .group = shim.main_pid };
-	if (in_sandbox() && spare_sandbox) {
-		spared.pids[0] = shim.child;
-		spared.pids[1] = shim.init_pid;
-	}
-	/* A client passes on what asks the job to end; killing spares nobody. */
-	if (!shim.spec.is_client || sig == SIGKILL) tree_signal(sig, &spared, NULL);
+	/* The sandbox program is never signalled while there is a job in it: its end would be taken for the job's. */
+	if (in_sandbox() && shim.main_pid > 0) spared.pids[0] = shim.child;
+	if (spare_init) spared.pids[1] = shim.init_pid;
+	tree_signal(sig, &spared, NULL);
 }
 
 static void ask_to_end(void)
@@ -138,10 +138,9 @@ void begin_stop(const char *reason, int64_t grace_ms, int64_t now_us)
 
 void kill_job(void)
 {
-	/* At first only what is inside, so that init can tell how the job ended. */
-	bool gently = in_sandbox() && shim.main_pid > 0 && shim.kills++ == 0;
-	if (!gently) cgroup_kill(&shim.spec);
-	signal_tree(SIGKILL, gently);
+	/* At first only what is inside, so that init can tell how the job ended; then init, which ends all with it. */
+	if (!in_sandbox()) cgroup_kill(&shim.spec);
+	signal_tree(SIGKILL, shim.kills++ == 0);
 }
 
 int sweep(void)
@@ -152,8 +151,9 @@ int sweep(void)
 	return found > in_tree ? found : in_tree;
 }
 
-static void program_runs(void)
+void program_runs(void)
 {
+	if (shim.running) return;
 	fault_hit("running");
 	shim.running = true;
 	shim.control.started = true;

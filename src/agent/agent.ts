@@ -14,12 +14,12 @@ import { readInventory } from '../device/inventory.ts';
 import { createAgentMetrics } from '../exporter/agent-metrics.ts';
 import { startExporter } from '../exporter/exporter.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
-import type { Executor } from '../job/executor/executor.ts';
 import type { Jobs } from '../job/job.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import type { HeldJob, Inventory } from '../protocol/control.ts';
+import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
@@ -32,6 +32,7 @@ import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { createLifecycle, type Lifecycle } from './lifecycle.ts';
 import { createNotifier } from './notify.ts';
+import { createOffers } from './offers.ts';
 import { createRejoin } from './rejoin.ts';
 import { countStarts, type Starts } from './starts.ts';
 import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
@@ -132,19 +133,36 @@ async function build(
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
 
   const capacity = decideCapacity(config.node, procRoot, sysRoot);
+  let onOffersChange = (): void => {};
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
-  const executors = createExecutors({ shimPath: paths.shim, native, clock, log: log.child({ room: 'job' }) });
-  const offered = probeExecutors(executors, log);
-  const limitations = problem === null ? offered.limitations : [problem, ...offered.limitations];
+  const executors = createExecutors({
+    shimPath: paths.shim,
+    native,
+    containers: {
+      containedPath: paths.contained,
+      nodeId: identity.nodeId,
+      bootId,
+      runtime: config.jobs.containerRuntime,
+      pull: config.jobs.pull,
+      pullTimeoutMs: config.jobs.pullTimeoutMs,
+      processes: config.jobs.processes,
+      environment,
+      onChange: () => onOffersChange(),
+    },
+    clock,
+    log: log.child({ room: 'job' }),
+  });
+  const offers = createOffers(executors, clock, log);
+  const limitations = problem === null ? [] : [problem];
   const facts = gatherFacts({
-    cheap: cheapInventory(capacity, offered.names, limitations),
+    cheap: cheapInventory(capacity, [], limitations),
     read: async () =>
       readInventory({
         native,
         paths,
         stateDir,
         config: { jobCpus: config.node.cpus, jobMemoryBytes: config.node.memoryBytes, name },
-        executors: offered.names,
+        executors: [],
         limitations: [...limitations, ...(await wallsOpening).limitations()],
         procRoot,
         sysRoot,
@@ -160,8 +178,13 @@ async function build(
     unknownNode: () => rejoin.unknownNode(),
     hello: async (challenge) => {
       await rejoin.meet(challenge);
-      const [inventory] = await Promise.all([facts.settled(), bank.settled(DEVICES_PATIENCE_MS)]);
-      const told = toldInventory(inventory, starts.safeMode(), jobs.problems());
+      const [inventory] = await Promise.all([
+        facts.settled(),
+        bank.settled(DEVICES_PATIENCE_MS),
+        offers.settled(),
+      ]);
+      onOffersChange = () => link.renew('the executors of this node have changed');
+      const told = toldInventory(offers.told(inventory), starts.safeMode(), jobs.problems());
       return buildHello(
         { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
         challenge,
@@ -240,8 +263,13 @@ async function build(
     walls: await wallsOpening,
     native,
     draining: starts.safeMode,
+    isCareful: starts.safeMode() !== null,
     clock,
     log: log.child({ room: 'job' }),
+    files: {
+      cacheBytes: config.jobs.cacheBytes,
+      access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
+    },
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
       started(jobId, epoch, pid, startedAtMs) {
@@ -342,6 +370,13 @@ async function build(
   };
 }
 
+/** What opens the scheduler's store of files for an attempt; null without a session. */
+function fileHeaders(ticket: string | null, jobId: string, epoch: number): Record<string, string> | null {
+  return ticket === null
+    ? null
+    : { authorization: `Bearer ${ticket}`, [ATTEMPT_HEADER]: `${jobId}.${epoch}` };
+}
+
 /** Jobs by the device that they hold: looked up once per device of a page. */
 function holdersOf(held: readonly HeldJob[]): (id: string) => readonly string[] {
   const holders = new Map<string, string[]>();
@@ -394,22 +429,4 @@ async function takeEnrolment(
       remedy: 'run "flopd join URL --token-file FILE" first',
     },
   );
-}
-
-/** Names of the executors that can work here, and a sentence for each that cannot. */
-function probeExecutors(
-  executors: readonly Executor[],
-  log: Log,
-): { names: string[]; limitations: string[] } {
-  const names: string[] = [];
-  const limitations: string[] = [];
-  for (const executor of executors) {
-    const problem = executor.probe();
-    if (problem === null) names.push(executor.name);
-    else {
-      limitations.push(`executor ${executor.name}: ${problem}`);
-      log.warn({ executor: executor.name }, `no jobs through this executor: ${problem}`);
-    }
-  }
-  return { names, limitations };
 }

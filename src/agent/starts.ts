@@ -3,9 +3,10 @@
 // one (safe mode): it supervises the jobs that run, takes no orders, leaves alone what it does not need, and says why.
 //
 //   starting --ready--> watched --a minute later--> well (all failures forgotten)
-//      ended, killed --> failure   crash --> failure      a clean stop counts for nothing
+//      ended, killed --> failure   crash --> failure      clean stop --> all failures forgotten
 //
-// Safe mode ends by itself when the agent has been well in it for a while.
+// Safe mode ends by itself when the agent has been well in it for a while; whoever stops it cleanly before has looked
+// after it, and the next start is an ordinary one.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as z from 'zod';
@@ -49,6 +50,7 @@ export function countStarts(folder: string, clock: Clock, log: Log): Starts {
   let reason = earlier.length >= FAILURES_BEFORE_SAFE_MODE ? describe(earlier) : null;
   let failures: readonly Failure[] = earlier;
   let timer: Timer | null = null;
+  let isReady = false;
   if (reason !== null) log.error({ failures: earlier }, reason);
   write([...earlier, { atMs: clock.wallMs(), reason: ENDED_EARLY }]);
 
@@ -70,6 +72,7 @@ export function countStarts(folder: string, clock: Clock, log: Log): Starts {
   return {
     safeMode: () => reason,
     ready(over) {
+      isReady = true;
       // Whoever kills it from here on does not mean that it cannot start.
       write(earlier);
       timer = clock.after(reason === null ? WELL_AFTER_MS : SAFE_MODE_MS, () => {
@@ -85,7 +88,10 @@ export function countStarts(folder: string, clock: Clock, log: Log): Starts {
       else count(error);
     },
     crashed: count,
-    close: () => timer?.cancel(),
+    close() {
+      timer?.cancel();
+      if (isReady && failures.length > 0) write([]);
+    },
   };
 }
 

@@ -19,6 +19,8 @@ export interface Health {
   readonly live: boolean;
   readonly ready: boolean;
   readonly reason: string;
+  /** What a person must know although it is live. */
+  readonly note: string | null;
 }
 
 export interface VitalsParts {
@@ -77,7 +79,7 @@ export function createVitals(parts: VitalsParts): Vitals {
       const { isUp, text } = link();
       const careful = parts.safeMode?.() ?? null;
       const ready = what === null && isUp && careful === null;
-      return { live: what === null, ready, reason: what ?? careful ?? text };
+      return { live: what === null, ready, reason: what ?? careful ?? text, note: careful };
     },
     status() {
       const count = parts.runningCount();

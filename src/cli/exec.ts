@@ -33,6 +33,9 @@ export function define(command: Command, context: Context, finish: (code: number
   addConfigFlags(command, clientKeys).addHelpText('after', HELP);
   command.action(async (id: string, words: string[]) => {
     const flags = command.opts() as ExecFlags;
+    // Options pass through behind the id, and with them the dashes that end them.
+    if (words[0] === '--') words.shift();
+    if (words.length === 0) throw usageFault('command: there is none', 'name a program after the id');
     const access = findAccess(await readConfig(command, context));
     finish(await exec(context, access, id, words, flags));
   });

@@ -24,6 +24,7 @@ export interface JobFlags extends LimitFlags, PolicyFlags {
   readonly env: readonly string[];
   readonly name?: string;
   readonly workdir?: string;
+  readonly image?: string;
   readonly priority?: string;
   readonly grace?: string;
 }
@@ -51,6 +52,10 @@ export function addJobOptions(command: Command): Command {
       [],
     )
     .option('--name <NAME>', 'name of the job')
+    .option(
+      '--image <NAME>',
+      'runs it in a container of this image (podman or docker on the node): python:3.12, registry/name@sha256:…',
+    )
     .option('--workdir <DIR>', "folder on the node (default: the job's own empty workspace)")
     .option('--priority <N>', '-1000 to 1000, higher runs first (default 0)')
     .option('--grace <DURATION>', 'time between SIGTERM and SIGKILL when it is stopped (default 10s)');
@@ -101,6 +106,7 @@ export function readSpec(
     },
     ...readPolicies(flags),
     ...(flags.name === undefined ? {} : { name: flags.name }),
+    ...(flags.image === undefined ? {} : { executor: 'container', image: flags.image }),
     ...(flags.workdir === undefined ? {} : { workingDirectory: flags.workdir }),
     ...(timeLimitMs === undefined ? {} : { timeLimitMs }),
     ...(graceMs === undefined ? {} : { graceMs }),
@@ -185,10 +191,13 @@ function readEnvironment(
 }
 
 const specFlags: Readonly<Record<string, string>> = {
+  inputs: '--input',
+  outputs: '--output',
   ...limitFlags,
   command: 'command',
   environment: '--env',
   name: '--name',
+  image: '--image',
   workingDirectory: '--workdir',
   timeLimitMs: '--time-limit',
   graceMs: '--grace',

@@ -4,7 +4,7 @@
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
-import type { LimitMode, SandboxMode, UserMode, UserRange } from './jobs.ts';
+import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -50,6 +50,8 @@ export interface Config {
     /** Null: kernel messages are not read. */
     readonly kernelLog: string | null;
   };
+  /** The scheduler's store of files. */
+  readonly files: { readonly quotaBytes: number; readonly keepMs: number };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
@@ -60,6 +62,11 @@ export interface Config {
     readonly readPaths: readonly string[];
     readonly writePaths: readonly string[];
     readonly outputQuotaBytes: number;
+    readonly cacheBytes: number;
+    /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
+    readonly containerRuntime: string;
+    readonly pull: PullPolicy;
+    readonly pullTimeoutMs: number;
   };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
@@ -134,6 +141,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       retestMs: take('devices.retestMs'),
       kernelLog: take('devices.kernelLog'),
     },
+    files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
     jobs: {
       sandbox: take('jobs.sandbox'),
       limits: take('jobs.limits'),
@@ -143,6 +151,10 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       readPaths: take('jobs.readPaths'),
       writePaths: take('jobs.writePaths'),
       outputQuotaBytes: take('jobs.outputQuotaBytes'),
+      cacheBytes: take('jobs.cacheBytes'),
+      containerRuntime: take('jobs.containerRuntime'),
+      pull: take('jobs.pull'),
+      pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },

@@ -5,8 +5,11 @@ import {
   formatUserRange,
   type LimitMode,
   limitModes,
+  type PullPolicy,
+  parseContainerRuntime,
   parsePaths,
   parseUserRange,
+  pullPolicies,
   type SandboxMode,
   sandboxModes,
   type UserMode,
@@ -14,10 +17,12 @@ import {
   userModes,
 } from './jobs.ts';
 import type { ConfigKey } from './keys.ts';
-import { parseBytes, parseChoice, parseInteger } from './value.ts';
+import { formatDuration, parseBytes, parseChoice, parseDurationMs, parseInteger } from './value.ts';
 
 const DEFAULT_PROCESSES = 4096;
 const DEFAULT_OUTPUT_QUOTA_BYTES = 1024 ** 3;
+const DEFAULT_PULL_TIMEOUT_MS = 3_600_000;
+const PULL_TIMEOUT = { min: 1000, max: 86_400_000 };
 
 const key = <T>(entry: ConfigKey<T>): ConfigKey<T> => entry;
 
@@ -98,6 +103,39 @@ export const jobKeys = {
     fallback: () => [],
     parse: parsePaths,
     format: formatPaths,
+  }),
+  'jobs.containerRuntime': key<string>({
+    flag: '--jobs-container-runtime',
+    argument: 'RUNTIME',
+    variable: 'FLOPD_JOBS_CONTAINER_RUNTIME',
+    help: 'what runs jobs with an image: podman, docker, the path of one of them, auto (what is here), or none',
+    defaultText: 'auto',
+    example: 'podman',
+    fallback: () => 'auto',
+    parse: parseContainerRuntime,
+    format: (value) => value,
+  }),
+  'jobs.pull': key<PullPolicy>({
+    flag: '--jobs-pull',
+    argument: 'POLICY',
+    variable: 'FLOPD_JOBS_PULL',
+    help: 'images of jobs: missing (pulled where they are not here), or never (only those that are here)',
+    defaultText: 'missing',
+    example: 'never',
+    fallback: () => 'missing',
+    parse: (value) => parseChoice(value, pullPolicies, 'a policy for images'),
+    format: (value) => value,
+  }),
+  'jobs.pullTimeoutMs': key<number>({
+    flag: '--jobs-pull-timeout',
+    argument: 'DURATION',
+    variable: 'FLOPD_JOBS_PULL_TIMEOUT',
+    help: 'longest time that the pull of an image may take',
+    defaultText: formatDuration(DEFAULT_PULL_TIMEOUT_MS),
+    example: formatDuration(DEFAULT_PULL_TIMEOUT_MS),
+    fallback: () => DEFAULT_PULL_TIMEOUT_MS,
+    parse: (value) => parseDurationMs(value, PULL_TIMEOUT, true),
+    format: formatDuration,
   }),
   'jobs.outputQuotaBytes': key<number>({
     flag: '--jobs-output-quota',

@@ -10,6 +10,21 @@ export type LimitMode = (typeof limitModes)[number];
 export const userModes = ['auto', 'agent'] as const;
 export type UserMode = (typeof userModes)[number];
 
+/** missing: images that are not here are pulled · never: jobs that need one fail to start. */
+export const pullPolicies = ['missing', 'never'] as const;
+export type PullPolicy = (typeof pullPolicies)[number];
+
+const runtimeWords = ['auto', 'podman', 'docker', 'none'];
+
+/** `auto`, `podman`, `docker`, `none`, or the absolute path of such a client. */
+export function parseContainerRuntime(value: unknown): string {
+  const remedy = `write one of ${runtimeWords.join(', ')}, or the absolute path of podman or docker`;
+  const text = parseText(value, 'a container runtime', 4096);
+  if (!runtimeWords.includes(text) && !text.startsWith('/'))
+    throw new ValueProblem('not a container runtime', remedy);
+  return text;
+}
+
 export interface UserRange {
   readonly from: number;
   /** Inclusive. */

@@ -102,6 +102,13 @@ export interface DeviceGrant {
   readonly environment: Readonly<Record<string, string>>;
   /** Absolute paths of device nodes, control nodes included. */
   readonly deviceNodes: readonly string[];
+  /**
+   * For each device the names by which descriptions of the host for containers (CDI) may know it, best first; absent
+   * where this vendor has none.
+   */
+  readonly cdiNames?: readonly (readonly string[])[];
+  /** Variables that count devices as the host does: wrong in a container, which has the job's nodes alone. */
+  readonly hostCounted?: readonly string[];
   /** The node of some device is not known, so that these are not all that the job needs. */
   readonly nodesUnknown?: boolean;
 }

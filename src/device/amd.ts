@@ -90,6 +90,8 @@ function grant(devices: readonly DeviceReading[]): DeviceGrant {
       ROCR_VISIBLE_DEVICES: none ? '-1' : visible,
       HIP_VISIBLE_DEVICES: none ? '-1' : devices.map((_, at) => at).join(','),
     },
+    cdiNames: devices.map(({ index }) => [`amd.com/gpu=${index}`]),
+    ...(isById ? {} : { hostCounted: ['ROCR_VISIBLE_DEVICES'] }),
     deviceNodes: none
       ? []
       : [

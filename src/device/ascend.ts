@@ -85,5 +85,6 @@ function grant(devices: readonly DeviceReading[]): DeviceGrant {
       ...(parts.length > 0 ? { ASCEND_RUNTIME_OPTIONS: 'VIRTUAL' } : {}),
     },
     deviceNodes: nodes.length === 0 ? [] : [...nodes, ...controlNodes],
+    hostCounted: ['ASCEND_RT_VISIBLE_DEVICES'],
   };
 }

@@ -29,5 +29,9 @@ function grant(devices: readonly DeviceReading[]): DeviceGrant {
       '/dev/nvidia-uvm',
       '/dev/nvidia-uvm-tools',
     ],
+    cdiNames: devices.map(({ id, index, parentId }) => [
+      `nvidia.com/gpu=${id}`,
+      ...(parentId === null ? [`nvidia.com/gpu=${index}`] : []),
+    ]),
   };
 }

@@ -25,6 +25,7 @@ function grantByIndex(devices: readonly DeviceReading[], rule: GrantRule): Devic
     environment: Object.fromEntries(
       rule.variables.map((name) => [name, devices.length === 0 ? '-1' : indexes]),
     ),
+    ...(devices.length === 0 ? {} : { hostCounted: rule.variables }),
     // Without a device there is nothing to control.
     deviceNodes: devices.length === 0 ? [] : [...nodes, ...(rule.controlNodes ?? [])],
   };

@@ -34,6 +34,8 @@ export interface Health {
   readonly ready: boolean;
   /** One sentence. */
   readonly reason: string;
+  /** What a person must know although it is live; null where there is nothing. */
+  readonly note: string | null;
 }
 
 export interface ExporterOptions {
@@ -171,8 +173,9 @@ function createAnswers(
     } else if (other !== undefined) {
       send(request, response, 200, other(new URLSearchParams(rest.join('?'))));
     } else if (path === '/healthz') {
-      const { live, reason } = health();
-      send(request, response, live ? 200 : 503, live ? 'ok\n' : sentence(reason));
+      const { live, reason, note } = health();
+      const well = note === null ? 'ok\n' : sentence(`ok; ${note}`);
+      send(request, response, live ? 200 : 503, live ? well : sentence(reason));
     } else if (path === '/readyz') {
       const { live, ready, reason } = health();
       send(request, response, live && ready ? 200 : 503, sentence(reason));

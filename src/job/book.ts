@@ -30,6 +30,9 @@ export interface Granted {
   readonly deviceNodes: readonly string[];
   /** The node of some device is not known, so that these are not all that the job needs. */
   readonly nodesUnknown?: boolean | undefined;
+  /** See `DeviceGrant`. */
+  readonly cdiNames?: readonly (readonly string[])[] | undefined;
+  readonly hostCounted?: readonly string[] | undefined;
 }
 
 /** How an attempt is walled in and limited, as its result tells it. */
@@ -60,6 +63,10 @@ export interface Attempt {
   execution: Execution | null;
   started: { readonly pid: number; readonly atMs: number } | null;
   result: JobResult | null;
+  /** The result is on disk. Until then its folder stays: nothing else on disk says that the attempt is over. */
+  stored: boolean;
+  /** The disk is asked for it once more. */
+  storing: boolean;
   /** The result has been told: it is on disk, or the disk is broken. */
   told: boolean;
   acknowledged: boolean;
@@ -87,6 +94,8 @@ const grantedSchema = z.strictObject({
   environment: z.record(z.string(), z.string()),
   deviceNodes: z.array(z.string()),
   nodesUnknown: z.boolean().optional(),
+  cdiNames: z.array(z.array(z.string())).optional(),
+  hostCounted: z.array(z.string()).optional(),
 });
 const walledSchema = z.strictObject({
   userId: z.number().int().nullable(),
@@ -190,6 +199,8 @@ export function createBook(): Book {
         execution: null,
         started: null,
         result: null,
+        stored: false,
+        storing: false,
         told: false,
         acknowledged: false,
         acknowledgedAtMs: null,
@@ -296,10 +307,12 @@ export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Sto
   return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
 }
 
-const copyOf = ({ environment, deviceNodes, nodesUnknown }: Granted) => ({
+const copyOf = ({ environment, deviceNodes, nodesUnknown, cdiNames, hostCounted }: Granted) => ({
   environment: { ...environment },
   deviceNodes: [...deviceNodes],
   ...(nodesUnknown === true ? { nodesUnknown } : {}),
+  ...(cdiNames === undefined ? {} : { cdiNames: cdiNames.map((names) => [...names]) }),
+  ...(hostCounted === undefined ? {} : { hostCounted: [...hostCounted] }),
 });
 
 const DURABLE = Promise.resolve(true);
@@ -327,7 +340,10 @@ function apply(book: Book, record: JournalRecord, raw: object, isNewer: boolean)
       if (book.closed(jobId, epoch) !== null) return;
       const attempt =
         book.find(jobId, epoch) ?? book.add({ jobId, epoch, order: null, bootId: null, granted: null });
-      if (book.setResult(attempt, result)) attempt.told = true;
+      if (book.setResult(attempt, result)) {
+        attempt.stored = true;
+        attempt.told = true;
+      }
       return;
     }
     case 'acknowledged': {

@@ -57,7 +57,9 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null, walle
       ? end.detail
       : `${errnoText[errno] ?? 'refused by the system'} (${errno})`;
   const unseen = errno === 'ENOENT' && walled?.isolation.sandbox === 'bubblewrap' ? UNSEEN : '';
-  const program = quote(order?.spec.command[0] ?? 'the program');
+  const image = order?.spec.image ?? null;
+  const named = quote(order?.spec.command[0] ?? 'the program');
+  const program = image === null ? named : `${named} in image ${image}`;
   switch (end.failedStep) {
     case 'exec': {
       const isPath = order?.spec.command[0]?.includes('/') === true;
@@ -70,6 +72,8 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null, walle
       if (own === null) return `failed to start: its workspace: ${why}`;
       return `failed to start: working directory ${quote(own)}: ${why}${unseen}`;
     }
+    case 'input':
+      return `failed to start: ${why}`;
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
     case 'lease':

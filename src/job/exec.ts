@@ -16,6 +16,8 @@ import type { EnterEnd, Entered } from './executor/executor.ts';
 
 export const MAX_EXECS_PER_JOB = 8;
 export const MAX_EXECS_PER_NODE = 16;
+/** Output under way above which no more is read: what is read already may be a whole frame and a piece of another. */
+const PAUSE_BYTES = EXEC_OUTPUT_WINDOW_BYTES - 2 * ENTER_FRAME_BYTES_MAX;
 /** One that has neither said nor been told anything for so long is ended. */
 export const EXEC_IDLE_MS = 4 * 3600 * 1000;
 
@@ -134,8 +136,7 @@ export function createExecs({ find, clock, log }: ExecsOptions): Execs {
         output(stream, bytes) {
           used();
           untakenBytes += bytes.length;
-          // The next frame may be as long as a frame can be.
-          if (!isPaused && untakenBytes + ENTER_FRAME_BYTES_MAX > EXEC_OUTPUT_WINDOW_BYTES) {
+          if (!isPaused && untakenBytes > PAUSE_BYTES) {
             isPaused = true;
             entered.pause();
           }
@@ -168,7 +169,7 @@ export function createExecs({ find, clock, log }: ExecsOptions): Execs {
       },
       outputTaken(bytes) {
         untakenBytes = Math.max(0, untakenBytes - bytes);
-        if (isPaused && untakenBytes + ENTER_FRAME_BYTES_MAX <= EXEC_OUTPUT_WINDOW_BYTES) {
+        if (isPaused && untakenBytes <= PAUSE_BYTES) {
           isPaused = false;
           entered.resume();
         }

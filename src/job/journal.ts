@@ -34,6 +34,19 @@ export interface JournalDisk {
   close(): Promise<void>;
 }
 
+/** In place of a disk that cannot even be read: there is nothing on it, and nothing can be put there. */
+export function createLostDisk(cause: unknown): JournalDisk {
+  const refuse = (): Promise<never> => Promise.reject(cause);
+  return {
+    read: () => new Uint8Array(),
+    quarantine() {},
+    append: refuse,
+    replace: refuse,
+    releaseReserve: () => false,
+    close: async () => {},
+  };
+}
+
 export interface Journal {
   /** Resolves when the record is on disk; rejects with JOB_JOURNAL_FAILED when that cannot be promised. */
   append(record: object): Promise<void>;

@@ -1,11 +1,9 @@
 // The life of one attempt after its order was accepted: start or recovery, the facts that its executor tells, the one
 // result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
-import { makeFolder } from '../base/folder.ts';
 import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
@@ -22,9 +20,10 @@ import {
   unknownEnd,
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import { createJobFiles } from './files.ts';
+import type { JobFolders } from './folders.ts';
 import type { Journal } from './journal.ts';
 import { createLeases } from './lease.ts';
-import { readMeter, removeFolder } from './output.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
 
@@ -58,7 +57,7 @@ export interface Life {
   release(attempt: Attempt): void;
   heldCpuHundredths(): number;
   heldMemoryBytes(): number;
-  /** Resolves when the work on results and folders that is under way is done. */
+  /** Ends the work on files; resolves when that on results and folders that is under way is done. */
   settled(): Promise<void>;
 }
 
@@ -66,10 +65,11 @@ export interface LifeOptions extends JobsOptions {
   readonly book: Book;
   readonly journal: () => Journal;
   readonly hit: Hit;
+  readonly folders: JobFolders;
 }
 
 export function createLife(options: LifeOptions): Life {
-  const { book, journal, events, hit, clock, log, nodeId, bootId } = options;
+  const { book, journal, events, hit, folders, clock, log, nodeId, bootId } = options;
   const executors = new Map<string, Executor>(options.executors.map((executor) => [executor.name, executor]));
   const underWay = new Set<Promise<void>>();
   const removals: Attempt[] = [];
@@ -83,6 +83,20 @@ export function createLife(options: LifeOptions): Life {
 
   const folderOf = ({ jobId, epoch }: Pick<Attempt, 'jobId' | 'epoch'>): string =>
     join(options.folder, 'jobs', `${jobId}.${epoch}`);
+
+  const files = createJobFiles({
+    options: options.files ?? null,
+    folder: options.folder,
+    folderOf,
+    book,
+    native: options.native ?? null,
+    clock,
+    random: options.random ?? Math.random,
+    log,
+    hit,
+    progress: ({ jobId, epoch }, text) => events.progress(jobId, epoch, text),
+    brought: (attempt) => removeIfDone(attempt, false),
+  });
 
   /** Work that nobody waits for now, but the end of this agent does. */
   function own(work: Promise<void>): void {
@@ -104,6 +118,7 @@ export function createLife(options: LifeOptions): Life {
   function eventsFor(attempt: Attempt): ExecutionEvents {
     let firstOutput = true;
     return {
+      progress: (text) => events.progress(attempt.jobId, attempt.epoch, text),
       started(pid, atMs) {
         hit('started.seen');
         attempt.started = { pid, atMs };
@@ -125,7 +140,10 @@ export function createLife(options: LifeOptions): Life {
   async function settle(attempt: Attempt, end: ProcessEnd): Promise<void> {
     hit('exit.seen');
     attempt.execution = null;
-    const meter = end.kind === 'failedToStart' ? null : await readMeter(folderOf(attempt));
+    const outputs = end.kind === 'failedToStart' ? [] : await files.collect(attempt);
+    // This agent stops; the next one is told of this end again.
+    if (outputs === null) return;
+    const meter = end.kind === 'failedToStart' ? null : await folders.readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted, walled } = attempt;
@@ -142,24 +160,44 @@ export function createLife(options: LifeOptions): Life {
       stop,
       meter,
       energy,
+      outputs,
+      workspace: join(folderOf(attempt), jobFile.workspace),
     });
     const result = { ...settled, ...nextFields() };
     if (!book.setResult(attempt, result)) return;
     count(attempt, false);
-    await journalled({ kind: 'result', result }, 'result.written');
+    attempt.stored = await journalled({ kind: 'result', result }, 'result.written');
     hit('result.synced');
     attempt.told = true;
     events.ended(result);
     hit('result.sent');
   }
 
-  /** Waits until the record is on disk, or until it is clear that the disk will not have it. */
-  async function journalled(record: object, point: 'result.written'): Promise<void> {
+  /** Waits until the record is on disk: true; or until it is clear that the disk will not have it: false. */
+  async function journalled(record: object, point: 'result.written'): Promise<boolean> {
     const written = journal().append(record);
     hit(point);
-    await written.catch((error: unknown) => {
-      log.warn({ problem: describeError(error) }, 'a result is told though the disk refuses it');
-    });
+    return written.then(
+      () => true,
+      (error: unknown) => {
+        log.warn({ problem: describeError(error) }, 'a result is told though the disk refuses it');
+        return false;
+      },
+    );
+  }
+
+  /** Once more, for a result that the disk refused: until it has it, a restart would find nothing but the order. */
+  async function storeAgain(attempt: Attempt): Promise<void> {
+    if (attempt.storing || journal().problem() !== null) return;
+    attempt.storing = true;
+    attempt.stored = await journal()
+      .append({ kind: 'result', result: attempt.result })
+      .then(
+        () => true,
+        () => false,
+      );
+    attempt.storing = false;
+    if (attempt.stored) removeIfDone(attempt, false);
   }
 
   function settleAs(attempt: Attempt, what: Pick<ProcessEnd, 'kind' | 'failedStep' | 'detail'>): void {
@@ -198,6 +236,7 @@ export function createLife(options: LifeOptions): Life {
       environment,
       workingDirectory,
       deviceNodes,
+      devices: granted,
       bootId,
       containment: contain(attempt, attempt.walled?.userId ?? null),
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
@@ -207,10 +246,16 @@ export function createLife(options: LifeOptions): Life {
     };
   }
 
+  /** Of an order that was lost: whoever knows the folder; else the process executor, which makes all of them. */
+  function executorOf(attempt: Attempt): Executor | undefined {
+    if (attempt.order !== null) return executors.get(attempt.order.spec.executor);
+    const folder = folderOf(attempt);
+    return options.executors.find((one) => one.knows?.(folder) === true) ?? executors.get('process');
+  }
+
   /** Takes up an attempt: attaches to it where it runs; starts it only where it needs no lease, or has one. */
   function takeUp(attempt: Attempt): void {
-    // An order that was lost can only have been for the process executor: it makes the folders that were found.
-    const executor = executors.get(attempt.order?.spec.executor ?? 'process');
+    const executor = executorOf(attempt);
     if (executor === undefined) {
       settleAs(attempt, {
         kind: 'lost',
@@ -222,7 +267,7 @@ export function createLife(options: LifeOptions): Life {
     const folder = folderOf(attempt);
     const { jobId, epoch, stop } = attempt;
     try {
-      makeFolder(join(folder, jobFile.workspace));
+      folders.makeWorkspace(folder, true);
     } catch (error) {
       log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the folder of a job cannot be made');
     }
@@ -230,6 +275,11 @@ export function createLife(options: LifeOptions): Life {
     // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
     const mayBegin = request !== null && request.leaseMs !== 0 && isWalledAs(attempt, request.containment);
     const start = mayBegin ? request : null;
+    // Without the mark of its inputs nothing of it can have begun, in this boot.
+    if (start !== null && attempt.bootId === bootId && files.mustStage(attempt)) {
+      launch(attempt);
+      return;
+    }
     const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
     attempt.execution = executor.recover(recovery, eventsFor(attempt));
     if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
@@ -247,7 +297,9 @@ export function createLife(options: LifeOptions): Life {
   function contain(attempt: Attempt, userId: number | null): Containment {
     const { order, granted } = attempt;
     if (options.walls === undefined || order === null) return noContainment;
-    const containment = options.walls.contain(order, folderOf(attempt), granted, userId);
+    const decided = options.walls.contain(order, folderOf(attempt), granted, userId);
+    const own = { spec: order.spec, deviceNodes: granted?.deviceNodes ?? [] };
+    const containment = executors.get(order.spec.executor)?.contain?.(decided, own) ?? decided;
     const { limits, isolation } = containment;
     attempt.walled ??= { userId, limits, isolation };
     return containment;
@@ -259,8 +311,7 @@ export function createLife(options: LifeOptions): Life {
   }
 
   function prepare(attempt: Attempt): void {
-    const folder = folderOf(attempt);
-    mkdirSync(folder, { mode: 0o700 });
+    folders.make(folderOf(attempt));
     hit('folder.made');
   }
 
@@ -268,15 +319,30 @@ export function createLife(options: LifeOptions): Life {
   function prepareWorkspace(attempt: Attempt): void {
     const { jobId, epoch } = attempt;
     try {
-      mkdirSync(join(folderOf(attempt), jobFile.workspace), { mode: 0o700 });
+      folders.makeWorkspace(folderOf(attempt), false);
     } catch (error) {
       log.error({ err: error, jobId, epoch, errno: errnoOf(error) }, 'the workspace of a job cannot be made');
     }
   }
 
+  function removeIfDone(attempt: Attempt, evenIfUndelivered: boolean): void {
+    const { result, acknowledged } = attempt;
+    if (result === null || !acknowledged) return;
+    if (!attempt.stored) {
+      own(storeAgain(attempt));
+      return;
+    }
+    const delivered =
+      files.isBrought(attempt) &&
+      attempt.deliveredStdoutBytes >= result.stdoutBytes &&
+      attempt.deliveredStderrBytes >= result.stderrBytes;
+    if ((delivered || evenIfUndelivered) && !files.isKept(attempt)) remove(attempt);
+  }
+
   function remove(attempt: Attempt): void {
     if (attempt.removing) return;
     attempt.removing = true;
+    files.forget(attempt);
     removals.push(attempt);
     if (removing < REMOVALS_MAX) own(work());
   }
@@ -287,7 +353,7 @@ export function createLife(options: LifeOptions): Life {
       const { jobId, epoch } = attempt;
       hit('cleanup.begun');
       try {
-        await removeFolder(folderOf(attempt), options.native ?? null);
+        await folders.remove(folderOf(attempt));
       } catch (error) {
         log.warn(
           { err: error, jobId, epoch },
@@ -305,6 +371,27 @@ export function createLife(options: LifeOptions): Life {
     removing -= 1;
   }
 
+  function launch(attempt: Attempt): void {
+    const request = requestFor(attempt);
+    const executor = executors.get(attempt.order?.spec.executor ?? '');
+    if (request === null || executor === undefined) throw new Error('admission let an impossible order pass');
+    if (request.leaseMs === 0) {
+      settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
+      return;
+    }
+    if (files.mustStage(attempt)) {
+      attempt.execution = files.stage(attempt, request.containment.user, {
+        // It may have taken long: the lease is looked at again.
+        staged: () => launch(attempt),
+        failed: (detail) => settleAs(attempt, { kind: 'failedToStart', failedStep: 'input', detail }),
+        stopped: () => settleAs(attempt, { kind: 'failedToStart', failedStep: 'claim', detail: null }),
+      });
+      return;
+    }
+    attempt.execution = executor.start(request, eventsFor(attempt));
+    hit('shim.started');
+  }
+
   return {
     wall(attempt, userId) {
       contain(attempt, userId);
@@ -315,19 +402,7 @@ export function createLife(options: LifeOptions): Life {
     hold: (attempt) => count(attempt, true),
     release: (attempt) => count(attempt, false),
 
-    launch(attempt) {
-      const request = requestFor(attempt);
-      const executor = executors.get(attempt.order?.spec.executor ?? '');
-      if (request === null || executor === undefined)
-        throw new Error('admission let an impossible order pass');
-      if (request.leaseMs === 0) {
-        settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
-        return;
-      }
-      const events = eventsFor(attempt);
-      attempt.execution = executor.start(request, events);
-      hit('shim.started');
-    },
+    launch,
 
     contact(sinceMs, heartbeatMs) {
       const isFirst = !leases.hasContact();
@@ -357,19 +432,12 @@ export function createLife(options: LifeOptions): Life {
       if (result !== null && told) events.ended(result);
     },
 
-    removeIfDone(attempt, evenIfUndelivered) {
-      const { result, acknowledged } = attempt;
-      if (result === null || !acknowledged) return;
-      const delivered =
-        attempt.deliveredStdoutBytes >= result.stdoutBytes &&
-        attempt.deliveredStderrBytes >= result.stderrBytes;
-      if (delivered || evenIfUndelivered) remove(attempt);
-    },
-
+    removeIfDone,
     heldCpuHundredths: () => cpuHundredths,
     heldMemoryBytes: () => memoryBytes,
 
     async settled() {
+      files.close();
       patience?.cancel();
       while (underWay.size > 0) await Promise.all(underWay);
     },

@@ -1,41 +1,44 @@
 // What an earlier agent left, taken up: the records of its journal, and the folders of its attempts. One record or one
 // attempt that cannot be taken up must not keep the others from being supervised: it is told, and left as it is.
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import type { Native } from '../native.ts';
 import type { Book, Walled } from './book.ts';
+import type { JobFolders } from './folders.ts';
 import type { Life } from './life.ts';
-import { ownerOf, removeFolder, removeIfEmpty } from './output.ts';
 
 const UNREAD_LOGGED_MAX = 20;
 const ATTEMPT_FOLDER = /^([a-z]+-[0-9a-z]{1,32})\.([1-9]\d{0,14})$/;
 
+export interface Left {
+  readonly book: Book;
+  readonly life: Life;
+  readonly folders: JobFolders;
+  readonly jobsFolder: string;
+  /** Names in that folder. */
+  readonly found: readonly string[];
+  readonly log: Log;
+}
+
 /** Everything that an earlier agent left: attempts of the journal, and folders that the journal does not know. */
-export function recoverAll(
-  book: Book,
-  life: Life,
-  jobsFolder: string,
-  native: Native | null,
-  log: Log,
-): readonly string[] {
+export function recoverAll({ book, life, folders, jobsFolder, found, log }: Left): readonly string[] {
   const problems: string[] = [];
-  for (const entry of readdirSync(jobsFolder)) {
+  for (const entry of found) {
     const match = ATTEMPT_FOLDER.exec(entry);
     if (match === null) continue;
     const jobId = match[1] ?? '';
     const epoch = Number(match[2]);
     if (book.find(jobId, epoch) !== null) continue;
-    if (removeIfEmpty(join(jobsFolder, entry))) continue; // made for an order whose intent never reached the disk
+    // Made for an order whose intent never reached the disk.
+    if (folders.removeIfEmpty(join(jobsFolder, entry))) continue;
     if (book.closed(jobId, epoch) === null) {
       log.warn({ jobId, epoch }, 'a job is not in the journal; it is taken up from its folder');
-      const walled = wallsOf(join(jobsFolder, entry));
+      const walled = wallsOf(folders, join(jobsFolder, entry));
       book.add({ jobId, epoch, order: null, bootId: null, granted: null, walled });
     } else
-      void removeFolder(join(jobsFolder, entry), native).catch((error: unknown) =>
-        log.warn({ err: error }, 'old folder stays'),
-      );
+      void folders
+        .remove(join(jobsFolder, entry))
+        .catch((error: unknown) => log.warn({ err: error }, 'old folder stays'));
   }
   for (const attempt of [...book.attempts()]) {
     if (attempt.result !== null) {
@@ -44,7 +47,7 @@ export function recoverAll(
       continue;
     }
     const { jobId, epoch } = attempt;
-    if (attempt.order === null) attempt.walled ??= wallsOf(join(jobsFolder, `${jobId}.${epoch}`));
+    if (attempt.order === null) attempt.walled ??= wallsOf(folders, join(jobsFolder, `${jobId}.${epoch}`));
     try {
       life.recover(attempt);
     } catch (error) {
@@ -60,8 +63,8 @@ export function recoverAll(
 }
 
 /** Of an attempt whose order is lost nothing is known but whose its folder is. */
-function wallsOf(folder: string): Walled | null {
-  const userId = ownerOf(folder);
+function wallsOf(folders: JobFolders, folder: string): Walled | null {
+  const userId = folders.ownerOf(folder);
   return userId === null ? null : { userId, limits: {}, isolation: {} };
 }
 

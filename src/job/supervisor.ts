@@ -16,7 +16,6 @@
 import { join } from 'node:path';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
-import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
@@ -45,11 +44,12 @@ import {
 import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import type { JobFilesOptions } from './files.ts';
+import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
-import { type JournalDisk, openJournal } from './journal.ts';
+import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
 import { createLife } from './life.ts';
-import { readStoredOutput, removeFolder } from './output.ts';
 import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
 
@@ -79,14 +79,20 @@ export interface JobsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly events: JobEvents;
+  /** How files reach this node and leave it; without it, jobs with inputs fail to start and outputs are not kept. */
+  readonly files?: JobFilesOptions;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
   readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
+  /** Supervises what runs even where the journal cannot be read at all. */
+  readonly isCareful?: boolean;
   /** Why the node takes no new jobs, or null. */
   readonly draining?: () => string | null;
   /** Uniform in [0, 1). */
   readonly random?: () => number;
   readonly hit?: Hit;
   readonly disk?: JournalDisk;
+  /** Where attempts have their folders; without it, on the disk below `folder`. */
+  readonly folders?: JobFolders;
 }
 
 const accepted: OrderAnswer = { outcome: 'accepted', code: null, message: null };
@@ -98,20 +104,20 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   const { clock, log, bootId } = options;
   const hit = options.hit ?? (() => {});
   const jobsFolder = join(options.folder, 'jobs');
-  makeFolder(jobsFolder);
+  const folders = options.folders ?? createJobFolders(options.native ?? null);
+  const found = folders.open(jobsFolder);
 
   const book = createBook();
   const disk = options.disk ?? createJournalFile(join(options.folder, 'journal'));
-  const { journal, read } = await openJournal({
-    disk,
-    live: book.records,
-    clock,
-    log,
-    random: options.random ?? Math.random,
+  const journalOptions = { live: book.records, clock, log, random: options.random ?? Math.random };
+  const { journal, read } = await openJournal({ ...journalOptions, disk }).catch((error: unknown) => {
+    if (options.isCareful !== true) throw error;
+    // Jobs are taken up from their folders; nothing new is.
+    return openJournal({ ...journalOptions, disk: createLostDisk(error) });
   });
   const problems = replayAll(book, read.records, log);
   if (isNextBuild) journal.appendLazily({ kind: 'fromNext', ...nextFields() });
-  const life = createLife({ ...options, hit, book, journal: () => journal });
+  const life = createLife({ ...options, hit, folders, book, journal: () => journal });
 
   const retention = every(clock, SWEEP_PERIOD_MS, () => {
     for (const attempt of book.ended()) {
@@ -163,8 +169,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     const closed = book.closed(jobId, epoch);
     if (closed !== null) return closed.code === SETTLED ? duplicate : refused(closed.code, closed.message);
     const highest = book.highestEpoch(jobId);
-    if (epoch < highest)
+    if (epoch < highest) {
+      log.warn({ jobId, epoch, highest }, 'an order was refused: a later attempt was ordered since');
       return refused('JOB_EPOCH_STALE', `epoch ${epoch} is over: ${highest} was ordered since`);
+    }
     return null;
   }
 
@@ -234,7 +242,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     life.prepareWorkspace(attempt);
     if (!(await attempt.durable)) {
       life.release(attempt);
-      await removeFolder(life.folderOf(attempt), options.native ?? null).catch(() => {});
+      await folders.remove(life.folderOf(attempt)).catch(() => {});
       return refuse(
         jobId,
         epoch,
@@ -308,7 +316,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
   const execs = createExecs({ find: book.find, clock, log });
 
-  problems.push(...recoverAll(book, life, jobsFolder, options.native ?? null, log));
+  problems.push(...recoverAll({ book, life, folders, jobsFolder, found, log }));
   options.walls?.sweep((name) => isOver(book, name));
 
   return {
@@ -384,7 +392,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async readOutput(jobId, epoch, stream, offset, limit) {
       const attempt = book.find(jobId, epoch);
-      return attempt === null ? null : readStoredOutput(life.folderOf(attempt), stream, offset, limit);
+      return attempt === null ? null : folders.readOutput(life.folderOf(attempt), stream, offset, limit);
     },
 
     execs,

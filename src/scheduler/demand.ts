@@ -23,6 +23,8 @@ export interface PlacementNode {
   readonly available: boolean;
   /** Who keeps new jobs away from the whole node and why, a clause; null where nobody does. */
   readonly drained: string | null;
+  /** Takes nothing for a moment, because it refused the last order. */
+  readonly paused?: boolean;
 }
 
 /** A node with what is held on it at present. */

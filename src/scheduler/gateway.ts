@@ -21,6 +21,7 @@ import { chooseVersion, describeVersions, ownVersions } from '../protocol/versio
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
 import type { OutputStore } from './output.ts';
@@ -29,7 +30,8 @@ import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
-import { Refusal, type ServerSession, startServerSession } from './session.ts';
+import { type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import { Refusal } from './session-refusal.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
@@ -43,6 +45,8 @@ const LENGTHS_AT_ONCE = 32;
 
 export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. */
+  accept(connection: ServerSocket, known: () => void): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -60,6 +64,7 @@ export interface GatewayOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
+  readonly hit?: SchedulerHit;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
 }
@@ -134,32 +139,35 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    sockets.handleUpgrade(request, socket, head, (connection) => {
-      const session = startServerSession(connection, {
-        schedulerId: options.schedulerId,
-        heartbeatMs: HEARTBEAT_MS,
-        telemetryMs: TELEMETRY_MS,
-        clock,
-        log,
-        refusals,
-        fleet,
-        output,
-        dispatcher: options.dispatcher,
-        execs: options.execs,
-        admit,
-        seal: options.key.seal,
-        outputsOf,
-        remember,
-        progress,
-        fileTicket: options.tickets.issue,
-        authenticated: known,
-        received: options.received,
-        ended(ended) {
-          sessions.delete(ended);
-        },
-      });
-      sessions.add(session);
+    sockets.handleUpgrade(request, socket, head, (connection) => accept(connection, known));
+  }
+
+  function accept(connection: ServerSocket, known: () => void): void {
+    const session = startServerSession(connection, {
+      schedulerId: options.schedulerId,
+      heartbeatMs: HEARTBEAT_MS,
+      telemetryMs: TELEMETRY_MS,
+      clock,
+      log,
+      refusals,
+      fleet,
+      output,
+      dispatcher: options.dispatcher,
+      execs: options.execs,
+      admit,
+      seal: options.key.seal,
+      outputsOf,
+      remember,
+      progress,
+      fileTicket: options.tickets.issue,
+      authenticated: known,
+      received: options.received,
+      hit: options.hit ?? (() => {}),
+      ended(ended) {
+        sessions.delete(ended);
+      },
     });
+    sessions.add(session);
   }
 
   function admit(hello: Hello, challenge: Challenge): { rebooted: boolean; version: number } {
@@ -252,6 +260,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   return {
     upgrade,
+    accept,
     async close() {
       closing = true;
       sweeper.cancel();

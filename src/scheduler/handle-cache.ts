@@ -1,12 +1,12 @@
 // Open files, bounded: the least recently used one that nobody uses at the moment is closed when there are more
 // than HANDLES_OPEN.
-import type { FileHandle } from 'node:fs/promises';
+import type { OutputFile } from './output-disk.ts';
 
 export const HANDLES_OPEN = 256;
 
 export interface HandleCache {
   /** The open file; `give` it back for each `take`. Concurrent takers of one path share one handle. */
-  take(path: string, create: boolean): Promise<FileHandle>;
+  take(path: string, create: boolean): Promise<OutputFile>;
   give(path: string): void;
   /** Closes the file if it is open; whoever uses it at the moment must have given it back. */
   forget(path: string): Promise<void>;
@@ -14,12 +14,12 @@ export interface HandleCache {
 }
 
 interface Entry {
-  readonly opening: Promise<FileHandle>;
+  readonly opening: Promise<OutputFile>;
   users: number;
 }
 
 export function createHandleCache(
-  openFile: (path: string, create: boolean) => Promise<FileHandle>,
+  openFile: (path: string, create: boolean) => Promise<OutputFile>,
 ): HandleCache {
   /** In the order of last use. */
   const entries = new Map<string, Entry>();

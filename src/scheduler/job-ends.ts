@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { OutputStore } from './output.ts';
 import { createOwnResult, type OwnEnd } from './own-result.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
@@ -15,6 +16,7 @@ export interface JobEndParts {
   readonly log: Log;
   /** Uniform in [0, 1). */
   readonly random: () => number;
+  readonly hit: SchedulerHit;
   change(jobId: string, fields: JobChange): Promise<unknown>;
   /** The job has ended. */
   left(job: JobRecord): void;
@@ -45,6 +47,7 @@ export function createJobEnds(parts: JobEndParts): JobEnds {
         reason: '',
       },
     );
+    parts.hit('result.asked');
     // In the same turn, so that the next assignment shares the commit. A change that was refused changes nothing.
     const present = queue.job(job.id);
     if (present === null || isFinalState(present.state)) parts.left(present ?? job);
@@ -62,13 +65,14 @@ export function createJobEnds(parts: JobEndParts): JobEnds {
       parts.back(present);
     }
     await stored;
+    parts.hit('result.stored');
   }
 
   return {
     finish,
     async end(job, ownEnd) {
       const lengths = await output
-        .lengths(job.id, job.epoch)
+        .syncedLengths(job.id, job.epoch)
         .catch(() => ({ stdoutBytes: 0, stderrBytes: 0 }));
       const present = queue.job(job.id);
       if (present === null || present.epoch !== job.epoch || !isActive(present)) return;

@@ -10,22 +10,15 @@
 //
 // What is removed leaves `<jobId>.<epoch>.removed` with the reason in words, so that it is never shown as empty; an
 // agent that still has some of it is told that all of it is here.
-import { statSync } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
-import {
-  listStored,
-  noteRemoval,
-  openStreamFile,
-  readRemoval,
-  removeStream,
-  type StoredAttempt,
-} from './output-folder.ts';
-import { type OutputTimes, openOutputTimes } from './output-times.ts';
+import { createOutputDisk, type OutputDisk } from './output-disk.ts';
+import { listStored, noteRemoval, removeStream, type StoredAttempt } from './output-folder.ts';
+import type { OutputTimes } from './output-times.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 
@@ -130,9 +123,11 @@ export function createOutputStore(options: {
   readonly clock: Clock;
   readonly log: Log;
   readonly events: OutputEvents;
+  readonly disk?: OutputDisk;
 }): OutputStore {
   const { folder, clock, log, events } = options;
-  const handles = createHandleCache(openStreamFile);
+  const disk = options.disk ?? createOutputDisk();
+  const handles = createHandleCache(disk.open);
   const outputs = new Map<string, Promise<JobOutput>>();
   let closed = false;
   /** Streams whose writes found no space, each with what ends its wait for the next try. */
@@ -158,17 +153,16 @@ export function createOutputStore(options: {
   async function readOutput(key: string, jobId: string, epoch: number): Promise<JobOutput> {
     const [stdout, stderr] = [streamState(`${key}.stdout`), streamState(`${key}.stderr`)];
     const isHere = stdout.writtenBytes + stderr.writtenBytes > 0;
-    const removed = isHere ? null : readRemoval(folder, key);
+    const removed = isHere ? null : disk.removal(folder, key);
     const streams = { stdout, stderr };
     return { jobId, epoch, streams, syncScheduled: false, syncing: null, failure: null, removed };
   }
 
   function streamState(name: string): StreamState {
     const path = join(folder, name);
-    // Asked once for every new job, of a file that is not there yet: much dearer through the thread pool.
-    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    const size = disk.sizeBytes(path);
     // What an earlier process wrote may not be synced.
-    const times = openOutputTimes(`${path}.times`, size === 0);
+    const times = disk.times(`${path}.times`, size === 0);
     return { path, times, writtenBytes: size, syncedBytes: 0, queue: [], pump: null };
   }
 

@@ -20,6 +20,9 @@ export function unplaceableReason(demand: Demand, nodes: readonly PlacementNode[
   const [drained] = able.filter((node) => node.drained !== null);
   if (drained !== undefined)
     return `waiting: ${drained.name} could take it but is drained (${drained.drained}); bring it back with "flopd resume ${drained.name}"`;
+  const [paused] = able.filter((node) => node.paused === true);
+  if (paused !== undefined)
+    return `waiting: ${paused.name} could take it, but refused the last order and is given none for a moment`;
   if (connected.length === 0) {
     if (able.length === 0) return `waiting: no node is connected (needs ${describeDemand(demand)})`;
     return `waiting: no node is connected; ${listNames(able)} could take it when it comes back`;

@@ -7,36 +7,32 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
+import { openFileStore } from '../files/store.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
-import { createDispatcher } from './dispatcher.ts';
-import { createDrains } from './drain.ts';
-import { createExecs } from './exec.ts';
+import { createCore } from './core.ts';
+import type { SchedulerHit } from './fault-points.ts';
+import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
+import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
-import { createFleet } from './fleet.ts';
-import { createGateway, HEARTBEAT_MS } from './gateway.ts';
 import { createHttpServer } from './http.ts';
-import { createLeases } from './leases.ts';
 import { createSchedulerMetrics } from './metrics.ts';
-import { createNodeRemovals } from './node-removal.ts';
-import { createOutputStore } from './output.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createPlacement } from './placement.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
-import { createWatchers } from './watchers.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
+const FILE_SWEEP_MS = 3600_000;
 
 export interface SchedulerOptions {
   readonly stateDir: string;
@@ -47,6 +43,8 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** How much of the disk the store of files may take, and how long it keeps what nobody refers to. */
+  readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
@@ -55,6 +53,7 @@ export interface SchedulerOptions {
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
+  readonly hit?: SchedulerHit;
 }
 
 export interface Scheduler {
@@ -85,71 +84,47 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const placement = createPlacement();
-  const fleet = createFleet({ queue, placement, clock, freed: () => place() });
-  metrics.watch(queue, fleet);
+  const { schedulerId, key, token, joinToken } = files;
+  const progress = createProgressBoard();
+  const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const watchers = createWatchers();
-  const output = createOutputStore({
-    folder: join(folder, 'output'),
+  const authenticate = createAuthentication(token, refusals);
+  const core = createCore({
+    schedulerId,
+    listenHost: listen.host,
+    queue,
+    outputFolder: join(folder, 'output'),
+    refusals,
+    authenticate,
     clock,
     log,
-    events: {
-      grew: (jobId) => watchers.grew(jobId),
-      synced(jobId, epoch, lengths) {
-        const job = queue.job(jobId);
-        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
-        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
-        if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
-      },
-    },
+    key,
+    random: options.random ?? Math.random,
+    received: metrics.received,
+    progress,
+    tickets,
+    ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
+  const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
+  place = dispatcher.place;
+  metrics.watch(queue, fleet);
   const retention =
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
-  const { schedulerId, key, token, joinToken } = files;
-  const progress = createProgressBoard();
-  const tickets = createFileTickets();
-  const dispatcher = createDispatcher({
-    queue,
-    placement,
-    fleet,
-    output,
+  const limits = options.files ?? defaultFileLimits;
+  const store = openFileStore({
+    folder: join(folder, 'files'),
+    ...limits,
+    roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
     clock,
     log,
-    refusals,
-    readSeal: key.readSeal,
-    random: options.random ?? Math.random,
-    changed: watchers.changed,
   });
-  place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const authenticate = createAuthentication(token, refusals);
-  const execs = createExecs({ listenHost: listen.host, queue, fleet, authenticate, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
-  const leases = createLeases({
-    queue,
-    fleet,
-    heartbeatMs: HEARTBEAT_MS,
-    clock,
-    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
-  });
-  const gateway = createGateway({
-    schedulerId,
-    key,
-    listenHost: listen.host,
-    queue,
-    fleet,
-    output,
-    dispatcher,
-    execs,
-    clock,
-    log,
-    refusals,
-    received: metrics.received,
-    progress,
-    tickets,
+  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const sweeper = every(clock, FILE_SWEEP_MS, () => {
+    store
+      .sweep()
+      .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
   });
   const stopping = new AbortController();
   // One listener per follower.
@@ -163,6 +138,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     output,
     dispatcher,
     progress,
+    files: fileRoutes,
     drains,
     removals,
     key,
@@ -186,6 +162,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   });
 
   async function closeParts(): Promise<void> {
+    sweeper.cancel();
     leases.close();
     await gateway.close();
     await retention?.close();

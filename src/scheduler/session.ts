@@ -29,10 +29,12 @@ import { ownVersions } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
 export const SILENT_HEARTBEATS = LEASE_MIN_HEARTBEATS;
@@ -46,10 +48,17 @@ const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
 const RESUME_OUTPUT_BYTES = 1024 * 1024;
 
-/** Code and close code (RFC 6455) of a failure of our own. */
-const INTERNAL = 'LINK_INTERNAL';
-const INTERNAL_ERROR = 1011;
+/** Acknowledged where output is not wanted any more: more than any stream has. */
+const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
+
+/** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
+
+/** What a session uses of a WebSocket. */
+export type ServerSocket = Pick<
+  WebSocket,
+  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
+>;
 
 export interface SessionParts {
   readonly schedulerId: string;
@@ -77,17 +86,9 @@ export interface SessionParts {
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;
+  readonly hit: SchedulerHit;
   /** Called once. */
   ended(session: ServerSession): void;
-}
-
-/** Ends a session with a close code of its own. */
-export class Refusal extends Fault {
-  readonly closeCode: number;
-  constructor(closeCode: number, code: string, message: string) {
-    super(code, message);
-    this.closeCode = closeCode;
-  }
 }
 
 export interface ServerSession {
@@ -103,8 +104,8 @@ interface SentOrder {
   readonly sentMs: number;
 }
 
-export function startServerSession(socket: WebSocket, parts: SessionParts): ServerSession {
-  const { clock, fleet, dispatcher, output, refusals } = parts;
+export function startServerSession(socket: ServerSocket, parts: SessionParts): ServerSession {
+  const { clock, fleet, dispatcher, output, refusals, hit } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
   let log = parts.log;
@@ -219,6 +220,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   }
 
   async function hello(message: Hello): Promise<void> {
+    hit('hello.received');
     const { rebooted, version } = parts.admit(message, challenge);
     state = 'greeting';
     deadline.cancel();
@@ -229,6 +231,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
+        hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
       tell(message) {
@@ -256,6 +259,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
       outputs,
       fileTicket: ticket?.text ?? null,
     });
+    hit('welcome.sent');
     fleet.welcomed(session);
     log.info(
       { name: message.name, agentVersion: message.agentVersion, held: message.jobs.length, rebooted },
@@ -264,6 +268,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     // The new boot id is written down after the losses that it explains: a crash between them repeats both. The
     // queue keeps the order, so that no assignment from here on is on disk before it.
     await dispatcher.welcomed(session, message.jobs, rebooted);
+    hit('return.compared');
     const remembered = parts.remember(message);
     fleet.ready(session);
     dispatcher.place();
@@ -292,6 +297,7 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     const order = orders.get(message.orderId);
     if (order === undefined) return;
     orders.delete(message.orderId);
+    hit('order.acknowledged');
     if (message.outcome !== 'refused') return;
     const { kind, jobId, epoch } = order;
     dispatcher.refused(session, {
@@ -307,8 +313,10 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
   function settle(sequence: number, settled: Promise<boolean>): void {
     settled.then(
       (acknowledge) => {
-        if (acknowledge) send({ type: 'ack', sequence });
-        else
+        if (acknowledge) {
+          send({ type: 'ack', sequence });
+          hit('fact.acknowledged');
+        } else
           send({
             type: 'error',
             code: 'LINK_FACT_REFUSED',
@@ -343,8 +351,12 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
         { nodeId: session.nodeId, jobId, epoch, stream, offset },
         'output was refused: not of a job of this node, or beyond its end',
       );
+      // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
+      if (limit !== null)
+        send({ type: 'outputAck', jobId, epoch, stdoutBytes: LET_GO_BYTES, stderrBytes: LET_GO_BYTES });
       return;
     }
+    hit('output.received');
     pendingOutputBytes += frame.length;
     if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
       paused = true;
@@ -429,15 +441,4 @@ export function startServerSession(socket: WebSocket, parts: SessionParts): Serv
     close: end,
   };
   return session;
-}
-
-/** A refusal names its code; bad input is the peer's fault; what is left is ours. */
-function closeCodeOf(error: unknown, code: string): number {
-  if (error instanceof Refusal) return error.closeCode;
-  return code.startsWith('LINK_') && code !== INTERNAL ? closeCode.badMessage : INTERNAL_ERROR;
-}
-
-function describeRefusal(fault: Fault): string {
-  const where = fault.field === null || fault.field === '' ? '' : ` (at ${fault.field})`;
-  return `${fault.message}${where}`.slice(0, 1024);
 }

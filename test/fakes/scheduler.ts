@@ -39,6 +39,8 @@ export interface FakeOptions {
   readonly silent?: boolean;
   /** Sends no welcome by itself. */
   readonly mute?: boolean;
+  /** Turns every node away as unknown. */
+  readonly forgetful?: boolean;
   /** False: heartbeats are heard and never answered. */
   readonly echo?: boolean;
   readonly acknowledgeResults?: boolean;
@@ -155,7 +157,7 @@ function answerEnrolment(fake: FakeScheduler, target: string, body: string): [nu
     return [401, error('ENROL_TOKEN', 'the join token is not valid')];
   }
   fake.enrolments += 1;
-  const nodeId = `node-fake${fake.enrolments}`;
+  const nodeId = parsed.data.nodeId ?? `node-fake${fake.enrolments}`;
   fake.publicKeys.set(nodeId, parsed.data.publicKey);
   return [200, { nodeId, schedulerId: fake.schedulerId }];
 }
@@ -250,6 +252,10 @@ function createSession(fake: FakeScheduler, socket: WebSocket): FakeSession {
 
   function onHello(hello: Hello): void {
     session.hello = hello;
+    if (fake.behaviour.forgetful === true) {
+      socket.close(4404, 'this scheduler does not know the node; join it again');
+      return;
+    }
     const key = fake.publicKeys.get(hello.nodeId);
     if (key !== undefined && !isProof(hello, key)) {
       socket.close(4401, 'the proof does not fit the key');

@@ -33,7 +33,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     packages: ['systeminformation', 'node-nvidia-smi'],
   },
   telemetry: { uses: ['base', 'protocol', 'native'], types: ['device'], packages: [] },
-  job: { uses: ['base', 'protocol', 'native', 'files'], types: ['device'], packages: ['zod'] },
+  job: { uses: ['base', 'protocol', 'native', 'files'], types: ['device'], packages: ['zod', 'yaml'] },
   exporter: { uses: ['base', 'protocol'], types: ['telemetry'], packages: ['prom-client'] },
   link: { uses: ['base', 'protocol'], types: ['config'], packages: ['ws', 'zod'] },
   scheduler: {

@@ -2,6 +2,7 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { Native } from '../../native.ts';
+import { type ContainerExecutorOptions, createContainerExecutor } from './container.ts';
 import type { Executor } from './executor.ts';
 import { createProcessExecutor } from './process.ts';
 
@@ -10,8 +11,12 @@ export interface ExecutorOptions {
   readonly native: Native | null;
   readonly clock: Clock;
   readonly log: Log;
+  /** Absent: no containers. */
+  readonly containers?: Omit<ContainerExecutorOptions, 'inner' | 'clock' | 'log'>;
 }
 
-export function createExecutors(options: ExecutorOptions): Executor[] {
-  return [createProcessExecutor(options)];
+export function createExecutors({ containers, ...options }: ExecutorOptions): Executor[] {
+  const inner = createProcessExecutor(options);
+  if (containers === undefined) return [inner];
+  return [inner, createContainerExecutor({ ...options, ...containers, inner })];
 }

@@ -150,6 +150,7 @@ export function createContainerClient(options: ContainerClientOptions): Containe
 
   /** The first of the wanted clients that answers; else the last problem. */
   async function look(): Promise<void> {
+    await Promise.resolve(); // nobody is told before this part is made
     const candidates = findClients(choice, environment);
     let told = missing(choice);
     let best: FoundClient | null = null;

@@ -40,6 +40,8 @@ export interface ContainerPlan {
   readonly sharedMemoryBytes: number;
   /** CDI names, or paths of device nodes. */
   readonly devices: readonly string[];
+  /** For the runtime itself, which reads in it what devices it may add; the job's own is in its order. */
+  readonly environment: Readonly<Record<string, string>>;
   /** As in `Containment.rlimits`. */
   readonly rlimits: Readonly<Record<string, number>>;
   /** The first process becomes another user for the job, and must then be able to end it. */
@@ -72,6 +74,7 @@ export function containerArguments(runtime: RuntimeName, plan: ContainerPlan): s
   if (plan.processes !== null) words.push(`--pids-limit=${plan.processes}`);
   for (const [name, value] of Object.entries(plan.rlimits))
     words.push(`--ulimit=${name.toLowerCase()}=${value}:${value}`);
+  for (const [key, value] of Object.entries(plan.environment)) words.push(`--env=${key}=${value}`);
   for (const device of plan.devices) words.push(`--device=${device}`);
   // Z: private to this container where SELinux is; nothing elsewhere.
   words.push(`--volume=${plan.containedFolder}:${CONTAINED_FOLDER}:rw,Z`);

@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { type Clock, every, type Timer } from '../../base/clock.ts';
 import { describeError, errnoOf } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
+import { findCdiDevices } from './container-cdi.ts';
 import { type ContainerClient, createContainerClient, type FoundClient } from './container-client.ts';
 import {
   afterCommands,
@@ -22,10 +23,13 @@ import {
   containerName,
   label,
 } from './container-command.ts';
+import { type ContainerDevices, planDevices } from './container-devices.ts';
 import { type AttemptName, createContainerEnds } from './container-ends.ts';
+import { environmentOf } from './container-environment.ts';
 import { createImages, type Image, type ImageRequest, type PullPolicy } from './container-image.ts';
 import { containedName, hasRun, writeOrder } from './container-order.ts';
 import { removeStrayContainers } from './container-stray.ts';
+import { containerWalls } from './container-walls.ts';
 import {
   type Execution,
   type ExecutionEvents,
@@ -52,6 +56,8 @@ export interface ContainerExecutorOptions {
   /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
   readonly runtime: string;
   readonly pull: PullPolicy;
+  /** Processes that a job may have which asks for no number. */
+  readonly processes: number;
   readonly pullTimeoutMs: number;
   /** The agent's own; jobs get nothing of it. */
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -122,14 +128,19 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
   }
 
   /** The order for the shim, and the one for the first process of the container. Throws the system's error. */
-  function translate(request: StartRequest, image: Image, { runtime, path }: FoundClient): StartRequest {
+  function translate(
+    request: StartRequest,
+    image: Image,
+    access: ContainerDevices,
+    { runtime, path }: FoundClient,
+  ): StartRequest {
     const { jobId, epoch, spec, folder, containment } = request;
     const { user } = containment;
     writeOrder(folder, containedPath, {
       workingDirectory: request.workingDirectory,
       user,
       command: spec.command,
-      environment: environmentOf(request, image),
+      environment: environmentOf(request, image, access.dropped),
     });
     const meter = join(folder, jobFile.meter);
     if (!existsSync(meter)) writeFileSync(meter, '', { mode: 0o600 });
@@ -153,10 +164,11 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       network: spec.network,
       cpus: Math.min(cpus, availableParallelism()),
       memoryBytes,
-      processes,
+      processes: processes ?? options.processes,
       // As in the sandbox of a process job; what lies there counts as the job's memory.
       sharedMemoryBytes: Math.floor((memoryBytes ?? totalmem()) / 2),
-      devices: request.deviceNodes,
+      devices: access.devices,
+      environment: access.runtimeEnvironment,
       rlimits: containment.rlimits,
       changesUser: user !== null,
     };
@@ -210,17 +222,25 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
 
     async function go(): Promise<void> {
       const answer = await wanted.answer;
+      const image = answer !== null && 'image' in answer ? answer.image : null;
+      const described = image === null ? new Set<string>() : await findCdiDevices(options.cdiFolders);
       if (state !== 'preparing') return;
       const found = client.found();
       if (answer === null) refuse('claim', null);
       else if ('problem' in answer) refuse('image', answer.problem);
       else if (found === null) refuse('container', client.problem());
+      else handOver(answer.image, described, found);
+    }
+
+    function handOver(image: Image, described: ReadonlySet<string>, found: FoundClient): void {
+      const access = planDevices(request, image, described);
+      if (access.problem !== null) refuse('container', access.problem);
       else if (request.folder.includes(':'))
         refuse(
           'container',
           `its folder has a colon in its path, which no runtime can mount: ${request.folder}`,
         );
-      else passOn(handOn(translate(request, answer.image, found)));
+      else passOn(handOn(translate(request, image, access, found)));
     }
 
     go().catch((error: unknown) => {
@@ -265,6 +285,12 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
   return {
     name: 'container',
 
+    probed: () => client.looked(),
+
+    knows: (folder) => existsSync(join(folder, containedName)),
+
+    contain: (decided, job) => containerWalls(decided, job),
+
     probe() {
       if (!existsSync(containedPath))
         return `the first process of containers is missing (${containedPath}); install g++ and run "npm run build"`;
@@ -296,24 +322,4 @@ function sees(folder: string): boolean {
     if (errnoOf(error) === null) throw error;
     return false;
   }
-}
-
-/** What the image says of these counts, unless the job itself says otherwise: programs are found by it. */
-const IMAGE_DECIDES = ['PATH', 'LANG'];
-
-/** The environment of a job: what the image brings, and above it all that a process job gets. */
-export function environmentOf(
-  { environment, spec }: Pick<StartRequest, 'environment' | 'spec'>,
-  image: Image,
-): Record<string, string> {
-  const result: Record<string, string> = {};
-  for (const entry of image.environment) {
-    const at = entry.indexOf('=');
-    if (at > 0) result[entry.slice(0, at)] = entry.slice(at + 1);
-  }
-  for (const [key, value] of Object.entries(environment)) {
-    const isDecided = IMAGE_DECIDES.includes(key) && key in result && !(key in spec.environment);
-    if (!isDecided) result[key] = value;
-  }
-  return result;
 }

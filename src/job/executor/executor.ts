@@ -57,6 +57,14 @@ export interface AfterCommand {
   readonly environment: Readonly<Record<string, string>>;
 }
 
+/** What an executor with a runtime of its own must know of the devices that a job was granted (`Granted`). */
+export interface DeviceAccess {
+  readonly environment: Readonly<Record<string, string>>;
+  readonly nodesUnknown?: boolean | undefined;
+  readonly cdiNames?: readonly (readonly string[])[] | undefined;
+  readonly hostCounted?: readonly string[] | undefined;
+}
+
 /** A granted order, ready to start. */
 export interface StartRequest {
   readonly jobId: string;
@@ -69,6 +77,8 @@ export interface StartRequest {
   readonly workingDirectory: string;
   /** Absolute paths of the device nodes that it may open; an executor that cannot hold it to them leaves them be. */
   readonly deviceNodes: readonly string[];
+  /** Null or absent where the node has no devices. */
+  readonly devices?: DeviceAccess | null;
   /** The kernel's boot id at present. */
   readonly bootId: string;
   readonly containment: Containment;
@@ -222,8 +232,14 @@ export interface Execution {
 
 export interface Executor {
   readonly name: string;
+  /** How it walls in and limits a job by itself, in place of what was decided for the shim; absent: the shim does. */
+  contain?(decided: Containment, job: OwnWalls): Containment;
+  /** True for the folder of an attempt of its own, whose order was lost. */
+  knows?(folder: string): boolean;
   /** Why it cannot work on this host, in words with the remedy, or null. */
   probe(): string | null;
+  /** Resolves when `probe` knows; absent: it always does. */
+  probed?(): Promise<void>;
   /** Starts the job. A failure to start is told through `events.ended`, never thrown. */
   start(request: StartRequest, events: ExecutionEvents): Execution;
   /**
@@ -233,6 +249,12 @@ export interface Executor {
   recover(request: RecoverRequest, events: ExecutionEvents): Execution;
   /** Closes what it keeps open; jobs run on. */
   close(): void;
+}
+
+/** What an executor with walls of its own is asked for. */
+export interface OwnWalls {
+  readonly spec: JobSpec;
+  readonly deviceNodes: readonly string[];
 }
 
 /** Names of the files in a job's folder that others read. */

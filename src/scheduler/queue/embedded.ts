@@ -10,7 +10,7 @@ import { type ChangeBatch, createChangeLine, rowsOf } from './change-line.ts';
 import { createJobIndex, type Indexed } from './job-index.ts';
 import { createJobSearch } from './job-search.ts';
 import type { NodeRecord, Queue } from './queue.ts';
-import { createReader, type Lock, openStore, takeLock, unusable } from './store.ts';
+import { createReader, openStore, type StoreReader, takeLock, unusable } from './store.ts';
 import { createLocalWriter, type Database, type DatabaseClass, type StoreWriter } from './store-writer.ts';
 import { startThreadWriter } from './thread-writer.ts';
 
@@ -51,7 +51,17 @@ export async function openEmbeddedQueue(options: EmbeddedQueueOptions): Promise<
     const script = options.writerScript ?? null;
     const startWriter = (lost: (cause: unknown) => void) =>
       script === null ? createLocalWriter(Libsql, path) : startThreadWriter({ script, path, lost });
-    return createQueue(opened, lock, options, options.startWriter ?? startWriter);
+    return createQueue(
+      {
+        reader: createReader(opened),
+        startWriter: options.startWriter ?? startWriter,
+        close() {
+          opened.close();
+          lock.release();
+        },
+      },
+      options,
+    );
   } catch (error) {
     store?.close();
     lock.release();
@@ -59,15 +69,18 @@ export async function openEmbeddedQueue(options: EmbeddedQueueOptions): Promise<
   }
 }
 
-function createQueue(
-  store: Database,
-  lock: Lock,
-  options: EmbeddedQueueOptions,
-  startWriter: (lost: (cause: unknown) => void) => StoreWriter,
-): Queue {
+/** Where the queue keeps its rows: a file, or what a simulation takes for one. */
+export interface QueueDisk {
+  readonly reader: StoreReader;
+  /** `lost` is called when the writer has ended by itself. */
+  startWriter(lost: (cause: unknown) => void): StoreWriter;
+  close(): void;
+}
+
+export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Queue {
   const { clock, log } = options;
   const finishedInMemory = options.finishedInMemory ?? FINISHED_IN_MEMORY;
-  const reader = createReader(store);
+  const { reader } = store;
   const line = createChangeLine();
   const arrays = createArrayIndex((id) => search.arrayRows(id));
   const index = createJobIndex(finishedInMemory, arrays);
@@ -85,7 +98,7 @@ function createQueue(
   let stalled: { readonly fault: Fault; readonly sinceMs: number } | null = null;
   let retry: Timer | null = null;
   let closing: Promise<void> | null = null;
-  const writer = startWriter(fail);
+  const writer = store.startWriter(fail);
 
   /** Sees to it that the change gets to the disk: at the end of this turn, or a little later. */
   function schedule(when: 'now' | 'soon'): void {
@@ -226,7 +239,6 @@ function createQueue(
     await committing;
     await writer.close();
     store.close();
-    lock.release();
   }
 
   return {

@@ -67,6 +67,7 @@ export function createJobIndex(finishedLimit: number, arrays: ArrayIndex): JobIn
 
   /** The oldest finished jobs go to disk only; their count stays. */
   function evict(): void {
+    if (finished.size <= finishedLimit) return;
     for (const id of finished) {
       if (finished.size <= finishedLimit) return;
       finished.delete(id);

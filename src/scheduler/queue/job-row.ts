@@ -28,17 +28,32 @@ export function specSequence({ job, sequence }: Indexed): number {
   return sequence - (job.array.index - (job.spec.array?.first ?? job.array.index));
 }
 
-/** The `record` of a row. JSON escapes NUL, which SQLite's C strings would end at. */
+/** Every field, so that a new one cannot be forgotten below; JSON leaves out what is undefined. */
+type RecordFields = { [Field in keyof Required<StoredJob>]: StoredJob[Field] | undefined };
+
+/**
+ * The `record` of a row. JSON escapes NUL, which SQLite's C strings would end at. Ten thousand of them are made in one
+ * turn for an array: one literal is several times as fast as spreading parts.
+ */
 export function recordText(entry: Indexed): string {
-  const { id: _id, spec: _spec, array, retries, attempts, notBeforeMs, ...fields } = entry.job;
+  const { job, sequence } = entry;
   const specOf = specSequence(entry);
-  const record: StoredJob = {
-    ...fields,
-    ...(array === null ? {} : { array }),
-    ...(retries === 0 ? {} : { retries }),
-    ...(attempts.length === 0 ? {} : { attempts }),
-    ...(notBeforeMs === null ? {} : { notBeforeMs }),
-    ...(specOf === entry.sequence ? {} : { specOf }),
+  const record: RecordFields = {
+    state: job.state,
+    submittedAtMs: job.submittedAtMs,
+    epoch: job.epoch,
+    nodeId: job.nodeId,
+    devices: job.devices,
+    startedAtMs: job.startedAtMs,
+    endedAtMs: job.endedAtMs,
+    cancelBy: job.cancelBy,
+    result: job.result,
+    reason: job.reason,
+    array: job.array ?? undefined,
+    retries: job.retries === 0 ? undefined : job.retries,
+    attempts: job.attempts.length === 0 ? undefined : job.attempts,
+    notBeforeMs: job.notBeforeMs ?? undefined,
+    specOf: specOf === sequence ? undefined : specOf,
   };
   return JSON.stringify(record);
 }

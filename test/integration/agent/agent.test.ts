@@ -1,76 +1,23 @@
 // The whole agent, real addon and shim, against the fake scheduler.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Agent, type AgentOptions, startAgent } from '../../../src/agent/agent.ts';
 import { enrol, readEnrolment } from '../../../src/agent/enrolment.ts';
-import { createClock } from '../../../src/base/clock.ts';
-import { type FakeOptions, type FakeScheduler, startFakeScheduler, until } from '../../fakes/scheduler.ts';
-import { createKeptLog, type KeptLog } from '../../unit/link/parts.ts';
+import { startFakeScheduler, until } from '../../fakes/scheduler.ts';
+import type { KeptLog } from '../../unit/link/parts.ts';
+import { type AgentBed, createAgentBed, get, order, root } from './bed.ts';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
+let bed: AgentBed;
 let stateDir = '';
 let log: KeptLog;
-const open: { close(): Promise<void> }[] = [];
+let scheduler: AgentBed['scheduler'];
+let agent: AgentBed['agent'];
 beforeEach(() => {
-  stateDir = mkdtempSync(join(tmpdir(), 'flopd-agent-'));
-  log = createKeptLog();
+  bed = createAgentBed();
+  ({ stateDir, log, scheduler, agent } = bed);
 });
-afterEach(async () => {
-  for (const part of open.splice(0).reverse()) await part.close();
-  rmSync(stateDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
-});
-
-async function scheduler(options: FakeOptions = {}): Promise<FakeScheduler> {
-  const fake = await startFakeScheduler(options);
-  open.push(fake);
-  return fake;
-}
-
-async function agent(change: Partial<AgentOptions>): Promise<Agent> {
-  const started = await startAgent({
-    root,
-    stateDir,
-    metricsListen: { host: '127.0.0.1', port: 0 },
-    scheduler: null,
-    joinToken: null,
-    config: {
-      node: { name: 'bench', cpus: null, memoryBytes: null, peakFlops: new Map() },
-      telemetry: { periodMs: 50, windowMs: 200 },
-      devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
-      simulate: null,
-      jobs: {
-        sandbox: 'auto',
-        limits: 'auto',
-        user: 'auto',
-        userRange: { from: 2_000_000_000, to: 2_000_065_535 },
-        processes: 4096,
-        readPaths: [],
-        writePaths: [],
-        outputQuotaBytes: 1024 ** 3,
-      },
-      tokenFile: null,
-    },
-    clock: createClock(),
-    log,
-    version: '0.1.0',
-    ...change,
-  });
-  open.push(started);
-  return started;
-}
-
-const get = async (url: string): Promise<{ status: number; text: string }> => {
-  const response = await fetch(url);
-  return { status: response.status, text: await response.text() };
-};
-
-function order(jobId: string, command: string[], orderId = 'order-1'): object {
-  return { type: 'start', orderId, jobId, epoch: 1, spec: { version: 1, command } };
-}
+afterEach(() => bed.close());
 
 describe('an agent with a join token', () => {
   test('enrols, proves itself, sends numbers, and is ready', async () => {
@@ -237,9 +184,11 @@ describe('an agent without its native parts', () => {
     await started.connected(10_000);
     const hello = (await fake.session(0)).hello;
     expect(hello?.inventory.executors).toEqual([]);
-    expect(hello?.inventory.limitations).toEqual([
-      expect.stringContaining('native addon missing'),
+    expect(hello?.inventory.limitations.toSorted()).toEqual([
+      expect.stringMatching(/^executor container: /),
       expect.stringMatching(/^executor process: /),
+      expect.stringMatching(/^jobs run without a sandbox: /),
+      expect.stringContaining('native addon missing'),
     ]);
     const base = started.metricsUrl;
     expect((await get(`${base}/readyz`)).status).toBe(200);

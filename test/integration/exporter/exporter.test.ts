@@ -20,7 +20,7 @@ async function start(changes: Partial<ExporterOptions> = {}): Promise<Exporter> 
     listen: { host: '127.0.0.1', port: 0 },
     latest: () => makeWindow([column('cpu.load1')], [0.5], { endMs: Date.now() }),
     inventory: () => inventory,
-    health: () => ({ live: true, ready: true, reason: 'connected to the scheduler' }),
+    health: () => ({ live: true, ready: true, reason: 'connected to the scheduler', note: null }),
     metrics: createAgentMetrics({ version: '0.1.0' }),
     clock: createClock(),
     log: createSilentLog(),
@@ -115,7 +115,7 @@ describe('the exporter', () => {
   });
 
   it('tells health and readiness by status and one sentence', async () => {
-    let health = { live: true, ready: false, reason: 'not connected:\nretrying in 3 s' };
+    let health = { live: true, ready: false, reason: 'not connected:\nretrying in 3 s', note: null };
     const { url } = await start({ health: () => health });
     const ask = async (path: string) => {
       const response = await fetch(`${url}${path}`);
@@ -123,9 +123,9 @@ describe('the exporter', () => {
     };
     expect(await ask('/healthz')).toEqual([200, 'ok\n']);
     expect(await ask('/readyz')).toEqual([503, 'not connected: retrying in 3 s\n']);
-    health = { live: true, ready: true, reason: 'all is well' };
+    health = { live: true, ready: true, reason: 'all is well', note: null };
     expect(await ask('/readyz')).toEqual([200, 'all is well\n']);
-    health = { live: false, ready: true, reason: 'no window for 12 s' };
+    health = { live: false, ready: true, reason: 'no window for 12 s', note: null };
     expect(await ask('/healthz')).toEqual([503, 'no window for 12 s\n']);
     expect(await ask('/readyz')).toEqual([503, 'no window for 12 s\n']);
   });

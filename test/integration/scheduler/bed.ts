@@ -2,7 +2,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createClock } from '../../../src/base/clock.ts';
+import { type Clock, createClock } from '../../../src/base/clock.ts';
 import { createSilentLog, type Log } from '../../../src/base/log.ts';
 import type { JobView, NodeView } from '../../../src/protocol/api.ts';
 import { followKind } from '../../../src/protocol/api.ts';
@@ -24,7 +24,7 @@ export interface Bed {
   submit(spec?: Partial<JobSpecInput>): Promise<JobView>;
   job(id: string): Promise<JobView>;
   node(id: string): Promise<NodeView>;
-  /** Polls until the job is as wished; rejects after 5 s. */
+  /** Polls until the job is as wished; rejects after 20 s. */
   until(id: string, fits: (job: JobView) => boolean): Promise<JobView>;
   /** What the disk holds now, as a crash would leave it, in a folder of its own. */
   crashImage(): string;
@@ -39,6 +39,8 @@ export async function startBed(
   stateDir = freshFolder(),
   dashboardFolder: string | null = null,
   startWriter: SchedulerOptions['startWriter'] = undefined,
+  clock: Clock = createClock(),
+  retention: SchedulerOptions['retention'] = undefined,
 ): Promise<Bed> {
   const logged: { level: string; fields: object; message: string }[] = [];
   const keep = (level: string) => (fields: object, message: string) => {
@@ -54,11 +56,12 @@ export async function startBed(
   const scheduler = await startScheduler({
     stateDir,
     listen: { host: '127.0.0.1', port: 0 },
-    clock: createClock(),
+    clock,
     log,
     version: '0.1.0',
     dashboardFolder,
     startWriter,
+    ...(retention === undefined ? {} : { retention }),
   });
   const token = readFileSync(scheduler.tokenFile, 'utf8').trim();
   const { url } = scheduler;
@@ -88,7 +91,7 @@ export async function startBed(
       return (await bed.call('GET', `/v1/nodes/${id}`)).body as NodeView;
     },
     async until(id, fits) {
-      const deadline = performance.now() + 5000;
+      const deadline = performance.now() + 20_000;
       for (;;) {
         const job = await bed.job(id);
         if (fits(job)) return job;

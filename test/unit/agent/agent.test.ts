@@ -175,6 +175,7 @@ describe('vitals', () => {
     expect(vitals.stuck()).toBeNull();
     await clock.advance(1000);
     expect(vitals.health()).toEqual({
+      note: null,
       live: false,
       ready: false,
       reason: 'no numbers from the sampler for 11 s',
@@ -206,6 +207,7 @@ describe('vitals', () => {
     await clock.advance(1000);
     sample();
     expect(vitals.health()).toEqual({
+      note: null,
       live: true,
       ready: false,
       reason: 'no session with the scheduler at http://s for 4 s: the connection was lost',

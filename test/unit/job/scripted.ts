@@ -21,6 +21,7 @@ export interface ScriptedRun {
   readonly how: 'started' | 'recovered';
   readonly events: ExecutionEvents;
   readonly stops: number[];
+  readonly renewals: number[];
   detached: boolean;
 }
 
@@ -33,12 +34,13 @@ export function createScriptedExecutor() {
       how,
       events,
       stops: [],
+      renewals: [],
       detached: false,
     };
     runs.push(run);
     return {
       stop: (graceMs: number) => void run.stops.push(graceMs),
-      renew() {},
+      renew: (leaseMs: number) => void run.renewals.push(leaseMs),
       detach() {
         run.detached = true;
       },
@@ -90,7 +92,7 @@ export async function openRoom(room: Room, change: Partial<JobsOptions> = {}) {
     events: {
       started: (jobId, epoch, pid) => void room.history.push(`started ${jobId}.${epoch} ${pid}`),
       progress: (jobId: string, epoch: number, text: string) =>
-        void room.history.push(`progress ${jobId} ${text}`),
+        void room.history.push(`progress ${jobId}.${epoch} ${text}`),
       outputGrew: (jobId, epoch, out, err) =>
         void room.history.push(`output ${jobId}.${epoch} ${out} ${err}`),
       ended(result) {

@@ -66,6 +66,25 @@ describe('placement', () => {
     expect(placement.decide()).toEqual([{ jobId: 'job-a', nodeId: 'node-small', devices: [] }]);
   });
 
+  it('takes a job to another node than the one to avoid, where one fits, and else to that one', () => {
+    const { placement } = bed(node('node-bad', 2), node('node-large', 16));
+    const again = (id: string, sequence: number) =>
+      placement.add({ id, priority: 0, sequence, demand: asks(2), avoid: 'node-bad' });
+    again('job-a', 1);
+    expect(placement.decide()).toMatchObject([{ jobId: 'job-a', nodeId: 'node-large' }]);
+    placement.setNode(node('node-large', 16, { available: false }));
+    again('job-b', 2);
+    expect(placement.decide()).toMatchObject([{ jobId: 'job-b', nodeId: 'node-bad' }]);
+  });
+
+  it('says that a node is not asked for a moment because it refused', () => {
+    const { placement, add } = bed(node('node-a', 2, { available: false, paused: true }));
+    add('job-a', asks(1));
+    expect(placement.reason('job-a')).toBe(
+      'waiting: node-a could take it, but refused the last order and is given none for a moment',
+    );
+  });
+
   it('counts memory as well as CPUs', () => {
     const { placement, add } = bed(node('node-a', 8));
     add('job-a', asks(1, { memoryBytes: 6 * GIB }));

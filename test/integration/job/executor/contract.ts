@@ -103,8 +103,8 @@ export function executorContract(
       expect(job.history).toContain('output');
     });
 
-    test('stores 64 MiB of binary output on each stream without losing a byte', async () => {
-      const bytes = 64 * 1024 * 1024;
+    test('stores many MiB of binary output on each stream without losing a byte', async () => {
+      const bytes = (brief ? 8 : 64) * 1024 * 1024;
       const noisy = traits.noisy === undefined ? [process.execPath, program('noisy.mjs')] : [traits.noisy];
       const job = run({ command: [...noisy, String(bytes)] });
       const end = await job.ended;
@@ -131,7 +131,7 @@ export function executorContract(
           '$(id)',
           '-n',
         ],
-        environment: { A: 'line\nbreak', B: '' },
+        environment: { A: 'line\nbreak', B: '', PATH: '/usr/bin:/bin' },
       });
       await job.ended;
       const { folder: own } = job.request;
@@ -333,7 +333,7 @@ export function executorContract(
         const job = run({ command: [program('hold-pipe.sh')] });
         const end = await job.ended;
         expect(end).toMatchObject({ exitCode: 3, stdoutBytes: 7 });
-        expect(end.durationMs).toBeLessThan(2000);
+        if (!slowStart) expect(end.durationMs).toBeLessThan(2000);
       });
 
       test('2000 children that nobody waits for, and as many orphans, are collected', async () => {

@@ -19,7 +19,7 @@ import { newJob, newNode, queueContract } from './contract.ts';
 
 const Libsql = createRequire(import.meta.url)('libsql') as new (
   path: string,
-) => { exec(sql: string): void; close(): void };
+) => { exec(sql: string): void; close(): void; prepare(sql: string): { all(): unknown[] } };
 const freshFolder = (): string => mkdtempSync(join(tmpdir(), 'flopd-queue-'));
 
 const open = (folder: string, change: Partial<Parameters<typeof openEmbeddedQueue>[0]> = {}) =>
@@ -54,6 +54,62 @@ describe.each(writers)('the embedded queue with its writer in $where', ({ writer
     folder = freshFolder();
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('reads what an older flopd wrote, and writes what that reads as long as nothing new is asked for', async () => {
+    const queue = await openHere(folder);
+    const job = newJob({ id: 'job-new' }, { environment: { A: '1' } });
+    await queue.insertJob(job);
+    await queue.close();
+    const store = new Libsql(join(folder, 'store.db'));
+    const [row] = store.prepare('SELECT record FROM job').all() as [{ record: string }];
+    const known = [
+      'state',
+      'submittedAtMs',
+      'epoch',
+      'nodeId',
+      'devices',
+      'startedAtMs',
+      'endedAtMs',
+      'cancelBy',
+      'result',
+      'reason',
+    ];
+    expect(Object.keys(JSON.parse(row.record)).sort()).toEqual([...known].sort());
+    const { devices: _devices, ...oldRecord } = JSON.parse(row.record);
+    const oldSpec = {
+      version: 1,
+      name: null,
+      executor: 'process',
+      command: ['true'],
+      environment: {},
+      workingDirectory: null,
+      resources: { cpus: 1, memoryBytes: null, accelerators: { count: 1, match: null } },
+      timeLimitMs: null,
+      graceMs: 10_000,
+      priority: 0,
+    };
+    store.exec(`INSERT INTO job (sequence, id, state, record) VALUES (7, 'job-old', 'PENDING', '${JSON.stringify(oldRecord)}');
+      INSERT INTO spec (sequence, spec) VALUES (7, '${JSON.stringify(oldSpec)}')`);
+    store.close();
+    const again = await openHere(folder);
+    expect(again.job('job-new')).toEqual(job);
+    expect(again.job('job-old')).toMatchObject({
+      array: null,
+      devices: [],
+      retries: 0,
+      attempts: [],
+      notBeforeMs: null,
+      spec: {
+        network: 'host',
+        dependencies: [],
+        array: null,
+        retry: { times: 0 },
+        disconnect: { policy: 'keep' },
+        resources: { processes: null, accelerators: { count: 1, partition: null, shared: false } },
+      },
+    });
+    await again.close();
+  });
 
   it('puts all changes of one turn into one commit', async () => {
     const commits: number[] = [];

@@ -1,0 +1,50 @@
+// Which executors this node offers: asked anew for each hello, since a container runtime may come and go.
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Executor } from '../job/executor/executor.ts';
+import type { Inventory } from '../protocol/control.ts';
+
+const LIMITATIONS_MAX = 32;
+const TEXT_MAX = 1024;
+/** How long the first hello waits for executors that are still being looked at. */
+export const OFFERS_DEADLINE_MS = 2000;
+
+export interface Offers {
+  /** The inventory with the executors that work now, and a sentence for each that does not. */
+  told(inventory: Inventory): Inventory;
+  /** Resolves when all are looked at, or after the deadline. Never rejects. */
+  settled(): Promise<void>;
+}
+
+export function createOffers(executors: readonly Executor[], clock: Clock, log: Log): Offers {
+  const said = new Map<string, string | null>();
+
+  function note(name: string, problem: string | null): void {
+    if (said.get(name) === problem) return;
+    said.set(name, problem);
+    if (problem !== null) log.warn({ executor: name }, `no jobs through this executor: ${problem}`);
+  }
+
+  return {
+    told(inventory) {
+      const names: string[] = [];
+      const limitations: string[] = [];
+      for (const executor of executors) {
+        const problem = executor.probe();
+        note(executor.name, problem);
+        if (problem === null) names.push(executor.name);
+        else limitations.push(`executor ${executor.name}: ${problem}`.slice(0, TEXT_MAX));
+      }
+      return {
+        ...inventory,
+        executors: names,
+        limitations: [...limitations, ...inventory.limitations].slice(0, LIMITATIONS_MAX),
+      };
+    },
+
+    async settled() {
+      const deadline = new Promise<void>((resolve) => clock.after(OFFERS_DEADLINE_MS, resolve));
+      await Promise.race([Promise.all(executors.map((executor) => executor.probed?.())), deadline]);
+    },
+  };
+}

@@ -1,0 +1,51 @@
+// Where attempts have their folders: everything that the job room itself does on that disk, as one part that is handed
+// in, so that a simulation can lose it, fill it and let it crash. Executors and jobs use the same folders by path.
+import { mkdirSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { makeFolder } from '../base/folder.ts';
+import type { Native } from '../native.ts';
+import { jobFile } from './executor/executor.ts';
+import type { OutputStream } from './job.ts';
+import type { MeterReading } from './meter.ts';
+import { ownerOf, readMeter, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
+
+/** Paths are absolute. What throws, throws the system's error. */
+export interface JobFolders {
+  /** Makes the folder that holds those of the attempts, and lists what is in it. */
+  open(jobsFolder: string): readonly string[];
+  /** Makes the folder of a new attempt; throws EEXIST for one that is there. */
+  make(folder: string): void;
+  /** Makes the workspace in it; with `again` one that is there already will do. */
+  makeWorkspace(folder: string, again: boolean): void;
+  /** Removes a folder into which nobody has written anything; false when there is something. */
+  removeIfEmpty(folder: string): boolean;
+  remove(folder: string): Promise<void>;
+  /** Bytes [offset, offset + limit) of a stream as far as they are stored. */
+  readOutput(folder: string, stream: OutputStream, offset: number, limit: number): Promise<Uint8Array>;
+  /** The user that the workspace in it belongs to; null where it is the agent's own, or there is none. */
+  ownerOf(folder: string): number | null;
+  /** Null when the job wrote none; a sentence when it cannot be read. */
+  readMeter(folder: string): Promise<MeterReading | string | null>;
+}
+
+export function createJobFolders(native: Native | null): JobFolders {
+  return {
+    open(jobsFolder) {
+      makeFolder(jobsFolder);
+      return readdirSync(jobsFolder);
+    },
+    make(folder) {
+      mkdirSync(folder, { mode: 0o700 });
+    },
+    makeWorkspace(folder, again) {
+      const workspace = join(folder, jobFile.workspace);
+      if (again) makeFolder(workspace);
+      else mkdirSync(workspace, { mode: 0o700 });
+    },
+    removeIfEmpty,
+    remove: (folder) => removeFolder(folder, native),
+    readOutput: readStoredOutput,
+    ownerOf,
+    readMeter,
+  };
+}

@@ -1,0 +1,136 @@
+// The scheduler without its store, its port and its files: every part between the queue and the sessions of agents,
+// built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Authenticate } from './authentication.ts';
+import { createDispatcher, type Dispatcher } from './dispatcher.ts';
+import { createDrains, type Drains } from './drain.ts';
+import { createExecs, type Execs } from './exec.ts';
+import type { SchedulerHit } from './fault-points.ts';
+import type { FileTickets } from './file-tickets.ts';
+import { createFleet, type Fleet } from './fleet.ts';
+import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
+import { createLeases, type Leases } from './leases.ts';
+import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createOutputStore, type OutputStore } from './output.ts';
+import type { OutputDisk } from './output-disk.ts';
+import { createPlacement, type Placement } from './placement.ts';
+import type { ProgressBoard } from './progress.ts';
+import type { Queue } from './queue/queue.ts';
+import type { RefusalLog } from './refusal-log.ts';
+import type { SchedulerKey } from './scheduler-key.ts';
+import { createWatchers, type Watchers } from './watchers.ts';
+
+export interface CoreOptions {
+  readonly schedulerId: string;
+  readonly listenHost: string;
+  readonly queue: Queue;
+  /** Folder of the output of jobs; exists. */
+  readonly outputFolder: string;
+  readonly outputDisk?: OutputDisk;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly refusals: RefusalLog;
+  /** Who may speak to a running job. */
+  readonly authenticate: Authenticate;
+  /** Told of each message of an agent, by its type. */
+  readonly received: (type: string) => void;
+  readonly key: SchedulerKey;
+  /** Uniform in [0, 1); spreads retries. */
+  readonly random: () => number;
+  readonly progress: ProgressBoard;
+  readonly tickets: FileTickets;
+  readonly hit?: SchedulerHit;
+}
+
+export interface Core {
+  readonly placement: Placement;
+  readonly fleet: Fleet;
+  readonly watchers: Watchers;
+  readonly output: OutputStore;
+  readonly dispatcher: Dispatcher;
+  readonly drains: Drains;
+  readonly execs: Execs;
+  readonly removals: NodeRemovals;
+  /** Watches over leases until it is closed. */
+  readonly leases: Leases;
+  readonly gateway: Gateway;
+}
+
+/** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
+export function createCore(options: CoreOptions): Core {
+  const { schedulerId, listenHost, queue, clock, log } = options;
+  const { key, random, received, refusals, authenticate, progress, tickets } = options;
+  const hit = options.hit ?? (() => {});
+  const placement = createPlacement();
+  const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
+  const watchers = createWatchers();
+  const output = createOutputStore({
+    folder: options.outputFolder,
+    clock,
+    log,
+    events: {
+      grew: (jobId) => watchers.grew(jobId),
+      synced(jobId, epoch, lengths) {
+        const job = queue.job(jobId);
+        const past = job?.attempts.find((attempt) => attempt.epoch === epoch);
+        const nodeId = past?.nodeId ?? job?.nodeId ?? null;
+        if (nodeId !== null) fleet.session(nodeId)?.outputSynced(jobId, epoch, lengths);
+      },
+    },
+    ...(options.outputDisk === undefined ? {} : { disk: options.outputDisk }),
+  });
+  const dispatcher: Dispatcher = createDispatcher({
+    queue,
+    placement,
+    fleet,
+    output,
+    clock,
+    log,
+    refusals,
+    readSeal: key.readSeal,
+    random,
+    changed: watchers.changed,
+    hit,
+  });
+  const place = dispatcher.place;
+  const drains = createDrains({ queue, fleet, clock, log, place });
+  const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const leases = createLeases({
+    queue,
+    fleet,
+    heartbeatMs: HEARTBEAT_MS,
+    clock,
+    end: (job, end) => void dispatcher.end(job, end).catch(() => {}),
+  });
+  const gateway = createGateway({
+    schedulerId,
+    key,
+    listenHost,
+    queue,
+    fleet,
+    output,
+    dispatcher,
+    execs,
+    clock,
+    log,
+    refusals,
+    received,
+    progress,
+    tickets,
+    hit,
+  });
+  return {
+    placement,
+    fleet,
+    watchers,
+    output,
+    dispatcher,
+    drains,
+    execs,
+    removals,
+    leases,
+    gateway,
+  };
+}

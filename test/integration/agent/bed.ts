@@ -1,0 +1,89 @@
+// The whole agent, real addon and shim, in a folder of its own, and fake schedulers for it.
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Agent, type AgentOptions, startAgent } from '../../../src/agent/agent.ts';
+import { createClock } from '../../../src/base/clock.ts';
+import { type FakeOptions, type FakeScheduler, startFakeScheduler } from '../../fakes/scheduler.ts';
+import { createKeptLog, type KeptLog } from '../../unit/link/parts.ts';
+
+export const root = fileURLToPath(new URL('../../..', import.meta.url));
+
+export interface AgentBed {
+  readonly stateDir: string;
+  readonly log: KeptLog;
+  /** Closed with the bed, latest first. */
+  readonly open: { close(): Promise<void> }[];
+  scheduler(options?: FakeOptions): Promise<FakeScheduler>;
+  agent(change: Partial<AgentOptions>): Promise<Agent>;
+  close(): Promise<void>;
+}
+
+export function createAgentBed(): AgentBed {
+  const stateDir = mkdtempSync(join(tmpdir(), 'flopd-agent-'));
+  chmodSync(stateDir, 0o755);
+  const log = createKeptLog();
+  const open: AgentBed['open'] = [];
+  return {
+    stateDir,
+    log,
+    open,
+    async scheduler(options = {}) {
+      const fake = await startFakeScheduler(options);
+      open.push(fake);
+      return fake;
+    },
+    async agent(change) {
+      const started = await startAgent({
+        root,
+        stateDir,
+        metricsListen: { host: '127.0.0.1', port: 0 },
+        scheduler: null,
+        joinToken: null,
+        config: {
+          node: { name: 'bench', cpus: null, memoryBytes: null, peakFlops: new Map() },
+          telemetry: { periodMs: 50, windowMs: 200 },
+          devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
+          simulate: null,
+          jobs: {
+            sandbox: 'auto',
+            limits: 'auto',
+            user: 'auto',
+            userRange: { from: 2_000_000_000, to: 2_000_065_535 },
+            processes: 4096,
+
+            readPaths: [],
+            // What jobs are to see of a test.
+            writePaths: [stateDir],
+            containerRuntime: 'none',
+            pull: 'missing',
+            pullTimeoutMs: 60_000,
+            outputQuotaBytes: 1024 ** 3,
+            cacheBytes: 1024 ** 3,
+          },
+          tokenFile: null,
+        },
+        clock: createClock(),
+        log,
+        version: '0.1.0',
+        ...change,
+      });
+      open.push(started);
+      return started;
+    },
+    async close() {
+      for (const part of open.splice(0).reverse()) await part.close();
+      rmSync(stateDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+    },
+  };
+}
+
+export const get = async (url: string): Promise<{ status: number; text: string }> => {
+  const response = await fetch(url);
+  return { status: response.status, text: await response.text() };
+};
+
+export function order(jobId: string, command: string[], orderId = 'order-1'): object {
+  return { type: 'start', orderId, jobId, epoch: 1, spec: { version: 1, command } };
+}

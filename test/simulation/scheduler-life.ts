@@ -1,0 +1,74 @@
+// One run of a scheduler in the simulation: its real core over a disk and a network of the simulation.
+import { createSilentLog, type Log } from '../../src/base/log.ts';
+import { type Core, createCore } from '../../src/scheduler/core.ts';
+import type { SchedulerHit } from '../../src/scheduler/fault-points.ts';
+import { createFileTickets } from '../../src/scheduler/file-tickets.ts';
+import { createProgressBoard } from '../../src/scheduler/progress.ts';
+import { createQueue } from '../../src/scheduler/queue/embedded.ts';
+import type { Queue } from '../../src/scheduler/queue/queue.ts';
+import { createRefusalLog } from '../../src/scheduler/refusal-log.ts';
+import type { SchedulerKey } from '../../src/scheduler/scheduler-key.ts';
+import type { OutputFiles, QueueRows } from './disks.ts';
+import { SCHEDULER_ID } from './keys.ts';
+import type { Network } from './network.ts';
+import type { Life } from './time.ts';
+
+export const OUTPUT_FOLDER = '/scheduler/output';
+
+export interface SchedulerParts {
+  readonly life: Life;
+  readonly rows: QueueRows;
+  readonly files: OutputFiles;
+  readonly network: Network;
+  readonly hit: SchedulerHit;
+  readonly key: SchedulerKey;
+  readonly random: () => number;
+  readonly log?: Log;
+}
+
+export interface SchedulerLife {
+  readonly life: Life;
+  readonly queue: Queue;
+  readonly core: Core;
+}
+
+export function startSchedulerLife({
+  life,
+  rows,
+  files,
+  network,
+  hit,
+  ...parts
+}: SchedulerParts): SchedulerLife {
+  const log = parts.log ?? createSilentLog();
+  const { clock } = life;
+  let place = (): void => {};
+  const queue = createQueue(rows.open(life), {
+    path: '/scheduler/store.db',
+    clock,
+    log,
+    resumed: () => place(),
+  });
+  const core = createCore({
+    schedulerId: SCHEDULER_ID,
+    listenHost: '127.0.0.1',
+    queue,
+    outputFolder: OUTPUT_FOLDER,
+    outputDisk: files.open(life),
+    clock,
+    log,
+    refusals: createRefusalLog(log, clock),
+    authenticate() {
+      throw new Error('nobody enters a job of a simulation');
+    },
+    received() {},
+    key: parts.key,
+    random: parts.random,
+    progress: createProgressBoard(),
+    tickets: createFileTickets(),
+    hit,
+  });
+  place = core.dispatcher.place;
+  network.listener = { life, accept: (socket) => core.gateway.accept(socket, () => {}) };
+  return { life, queue, core };
+}
