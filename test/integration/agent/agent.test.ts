@@ -1,12 +1,9 @@
 // The whole agent, real addon and shim, against the fake scheduler.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { enrol, readEnrolment } from '../../../src/agent/enrolment.ts';
-import { createClock } from '../../../src/base/clock.ts';
 import { startFakeScheduler, until } from '../../fakes/scheduler.ts';
 import type { KeptLog } from '../../unit/link/parts.ts';
 import { type AgentBed, createAgentBed, get, order, root } from './bed.ts';
@@ -14,12 +11,11 @@ import { type AgentBed, createAgentBed, get, order, root } from './bed.ts';
 let bed: AgentBed;
 let stateDir = '';
 let log: KeptLog;
-let open: AgentBed['open'] = [];
 let scheduler: AgentBed['scheduler'];
 let agent: AgentBed['agent'];
 beforeEach(() => {
   bed = createAgentBed();
-  ({ stateDir, log, open, scheduler, agent } = bed);
+  ({ stateDir, log, scheduler, agent } = bed);
 });
 afterEach(() => bed.close());
 
