@@ -5,7 +5,7 @@
 //   a final state never changes again.
 // The state in the queue's memory runs ahead of the disk within one turn; what depends on the disk waits for the
 // promise.
-import type { Clock } from '../base/clock.ts';
+import { type Clock, waited } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
@@ -24,22 +24,20 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { findAttempt } from './retry.ts';
 import { checkDependencies, createRecords, jobCount } from './submission.ts';
-import { decideRefusal, decideResult, decideStarted, type Verdict } from './verdict.ts';
+import {
+  decideOutputLimits,
+  decideRefusal,
+  decideResult,
+  decideStarted,
+  type OrderRefusal,
+  type Verdict,
+} from './verdict.ts';
 
 /** Jobs that may wait at the same time. */
 export const MAX_WAITING_JOBS = 100_000;
 /** How long the answer to a cancellation waits for the disk. */
 export const CANCEL_STORE_MS = 1000;
-
-export interface Refusal {
-  readonly jobId: string;
-  readonly epoch: number;
-  readonly kind: 'start' | 'stop';
-  readonly code: string;
-  readonly message: string;
-}
 
 export interface Dispatcher {
   /**
@@ -64,7 +62,7 @@ export interface Dispatcher {
   /** True when the message is settled and to be acknowledged. */
   started(session: AgentSession, message: JobStarted): Promise<boolean>;
   ended(session: AgentSession, result: JobResult): Promise<boolean>;
-  refused(session: AgentSession, refusal: Refusal): void;
+  refused(session: AgentSession, refusal: OrderRefusal): void;
   /** What a node tells of a job that this store has lost. */
   reported(session: AgentSession, report: JobReport): void;
   /** Ends an attempt of which no agent will tell the end; resolves when that is on disk. */
@@ -257,13 +255,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
   /** Waits for a change, but no longer than the answer to a client may take. */
   async function withinBound(stored: Promise<unknown>): Promise<void> {
-    let release: () => void = () => {};
-    const bound = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const timer = clock.after(queue.failure() === null ? CANCEL_STORE_MS : 0, release);
     inBackground(stored, 'a cancellation was not stored');
-    await Promise.race([stored, bound]).finally(() => timer.cancel());
+    await Promise.race([stored, waited(clock, queue.failure() === null ? CANCEL_STORE_MS : 0)]);
   }
 
   /** Frees what the job holds and gives it to the next. */
@@ -398,12 +391,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       hit('result.received');
       const job = queue.job(result.jobId);
       const verdict = decideResult(job, result, session.nodeId);
+      // What ended here before, and its node held after a restart until it knew that itself, is over there as well.
+      if (verdict !== 'apply' && returns.over(session.nodeId, result.jobId, result.epoch)) place();
       if (verdict === 'repeat') {
         await storing.get(result.jobId);
         return true;
       }
       if (verdict !== 'apply' || job === null) {
-        if (returns.over(session.nodeId, result.jobId, result.epoch)) place();
         return refuse(verdict, session, {
           jobId: result.jobId,
           epoch: result.epoch,
@@ -452,13 +446,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
 
     outputLimit(nodeId, jobId, epoch, stream) {
-      const job = queue.job(jobId);
-      const past = job === null ? null : findAttempt(job, epoch, nodeId);
-      const isPresent = job?.nodeId === nodeId && job.epoch === epoch && job.state !== 'PENDING';
-      if (past === null && isPresent && job.result === null) return Number.MAX_SAFE_INTEGER;
-      const end = past ?? (isPresent ? job.result : null);
-      if (end === null) return null;
-      return stream === 'stdout' ? end.stdoutBytes : end.stderrBytes;
+      const limits = decideOutputLimits(queue.job(jobId), epoch, nodeId);
+      if (limits === null) return null;
+      return stream === 'stdout' ? limits.stdoutBytes : limits.stderrBytes;
     },
     place,
   };
