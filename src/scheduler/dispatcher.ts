@@ -24,7 +24,7 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { checkDependencies, createRecords, jobCount } from './submission.ts';
+import { checkDependencies, checkRoom, createRecords } from './submission.ts';
 import {
   decideOutputLimits,
   decideRefusal,
@@ -34,8 +34,6 @@ import {
   type Verdict,
 } from './verdict.ts';
 
-/** Jobs that may wait at the same time. */
-export const MAX_WAITING_JOBS = 100_000;
 /** How long the answer to a cancellation waits for the disk. */
 export const CANCEL_STORE_MS = 1000;
 
@@ -311,11 +309,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
-      if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
-        throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
-          remedy: 'submit it again later',
-        });
-      }
+      checkRoom(spec, queue);
       checkDependencies(spec, queue);
       const jobs = createRecords(spec, queue, clock.wallMs());
       const [first] = jobs;

@@ -5,6 +5,17 @@ import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 
+/** Jobs that may wait at the same time. */
+export const MAX_WAITING_JOBS = 100_000;
+
+/** Throws Fault QUEUE_FULL. */
+export function checkRoom(spec: JobSpec, queue: Pick<Queue, 'counts'>): void {
+  if (queue.counts().PENDING + jobCount(spec) <= MAX_WAITING_JOBS) return;
+  throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
+    remedy: 'submit it again later',
+  });
+}
+
 /** Throws Fault JOB_DEPENDENCY_UNKNOWN for an id that is not here. */
 export function checkDependencies(spec: JobSpec, queue: Pick<Queue, 'job' | 'array'>): void {
   for (const [at, { job }] of spec.dependencies.entries()) {
