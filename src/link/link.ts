@@ -24,7 +24,7 @@ import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
 import type { LinkHandlers } from './handlers.ts';
-import type { LinkFigures, LinkState } from './link-state.ts';
+import { type LinkFigures, type LinkState, notConnected } from './link-state.ts';
 import type { UnfitOrder } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
 import { createOrders, type Order } from './orders.ts';
@@ -413,14 +413,4 @@ export function createLink(options: LinkOptions): Link {
       await session?.gone;
     },
   };
-}
-
-function notConnected(url: string, reason: string | null): Fault {
-  return new Fault(
-    'LINK_NOT_CONNECTED',
-    `no session with the scheduler at ${url}: ${reason ?? 'no answer yet'}`,
-    {
-      remedy: 'start the scheduler there, or check the address and what lies between',
-    },
-  );
 }

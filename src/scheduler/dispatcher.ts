@@ -385,12 +385,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       hit('result.received');
       const job = queue.job(result.jobId);
       const verdict = decideResult(job, result, session.nodeId);
+      // What ended here before, and its node held after a restart until it knew that itself, is over there as well.
+      if (verdict !== 'apply' && returns.over(session.nodeId, result.jobId, result.epoch)) place();
       if (verdict === 'repeat') {
         await storing.get(result.jobId);
         return true;
       }
       if (verdict !== 'apply' || job === null) {
-        if (returns.over(session.nodeId, result.jobId, result.epoch)) place();
         return refuse(verdict, session, {
           jobId: result.jobId,
           epoch: result.epoch,

@@ -27,11 +27,11 @@ import { type Fleet, isRemoved } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
-import { Refusal } from './refusal.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import { Refusal } from './session-refusal.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;

@@ -33,8 +33,8 @@ import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet, Order } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
-import { closeCodeOf, describeRefusal, INTERNAL } from './refusal.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
 export const SILENT_HEARTBEATS = LEASE_MIN_HEARTBEATS;

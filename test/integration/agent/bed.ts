@@ -65,6 +65,7 @@ export function createAgentBed(): AgentBed {
             pull: 'missing',
             pullTimeoutMs: 60_000,
             outputQuotaBytes: 1024 ** 3,
+            cacheBytes: 1024 ** 3,
           },
           tokenFile: null,
         },

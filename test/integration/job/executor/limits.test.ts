@@ -254,6 +254,26 @@ describe.skipIf(!hasGroups)('control groups', () => {
     expect(end.detail).toBeNull();
   });
 
+  const unified = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup'].find((root) =>
+    existsSync(join(root, 'cgroup.controllers')),
+  );
+  test.skipIf(unified === undefined)('of version 2 hold and count a job too', async () => {
+    const job = run('cat /proc/self/cgroup; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done', (folder) => {
+      const group: CgroupPlan = {
+        folder: `${unified}/flopd-${folder.split('/').at(-1)}`,
+        version: 2,
+        controllers: [],
+        settings: [],
+      };
+      made.push(group);
+      return { containment: { ...noContainment, cgroups: [group] } };
+    });
+    const end = await job.ended;
+    expect(end).toMatchObject({ exitCode: 0, refusedLimits: [], memoryPeakBytes: null, outOfMemory: null });
+    expect(stored(job, 'stdout').toString()).toContain(`0::/flopd-${job.request.folder.split('/').at(-1)}\n`);
+    expect(end.cpuUserSeconds).toBeGreaterThan(0);
+  });
+
   test('what is refused is told by name, and the job runs', async () => {
     const job = run('true', (folder) => ({
       containment: {

@@ -1,8 +1,8 @@
-// How a session ends for input that is refused: the close code that says why, and words without the peer's own bytes.
+// How a session with an agent ends for input that does not fit: which close code, and which words.
 import { Fault } from '../base/fault.ts';
 import { closeCode } from '../protocol/control.ts';
 
-/** Code and close code (RFC 6455) of a failure of our own. */
+/** Code of a failure of our own, with its close code of RFC 6455. */
 export const INTERNAL = 'LINK_INTERNAL';
 const INTERNAL_ERROR = 1011;
 
