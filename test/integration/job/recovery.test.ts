@@ -72,6 +72,7 @@ const start = (jobId: string, command: string[], more: object = {}) => ({
   orderId: 'order-1',
   jobId,
   epoch: 1,
+  array: null,
   devices: [] as string[],
   spec: specOf({ command, resources: { cpus: 0.1 }, ...more }),
 });
