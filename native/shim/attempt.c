@@ -163,9 +163,9 @@ static bool has_come(int64_t *deadline_us, int64_t now_us)
 static void keep_deadlines(int64_t now_us)
 {
 	if (has_come(&shim.checkpoint_us, now_us) && *shim.end.stopped == '\0') {
-		/* A sandbox may still be on its way to the program. */
-		if (shim.main_pid <= 0) shim.checkpoint_us = now_us + CHECKPOINT_RETRY_US;
-		else if (kill(shim.main_pid, shim.spec.checkpoint_signal) == 0) shim.end.checkpoint_ms = wall_ms();
+		/* On its way to the program the signal would end it. */
+		if (!shim.running) shim.checkpoint_us = now_us + CHECKPOINT_RETRY_US;
+		else if (shim.main_pid > 0 && kill(shim.main_pid, shim.spec.checkpoint_signal) == 0) shim.end.checkpoint_ms = wall_ms();
 	}
 	if (has_come(&shim.time_limit_us, now_us)) begin_stop("timeLimit", shim.spec.grace_ms, now_us);
 	if (has_come(&shim.lease_us, now_us)) begin_stop("lease", shim.spec.grace_ms, now_us);
