@@ -45,6 +45,18 @@ const statusOf: Readonly<Record<string, number>> = {
   QUEUE_STORE_FULL: 503,
   QUEUE_CLOSED: 503,
   API_BUSY: 503,
+  FILES_INPUT_MISSING: 409,
+  FILES_MISSING: 404,
+  FILES_NOT_NAMED: 403,
+  FILES_RANGE: 416,
+  FILES_OFFSET: 409,
+  FILES_BUSY: 409,
+  FILES_TOO_LONG: 422,
+  FILES_DIGEST: 422,
+  FILES_LIST_INVALID: 422,
+  FILES_TOO_LARGE: 413,
+  FILES_FULL: 507,
+  FILES_DISK_FULL: 507,
   EXEC_JOB_NOT_RUNNING: 409,
   EXEC_NODE_UNREACHABLE: 503,
 };
@@ -239,7 +251,7 @@ export function queryInteger(query: URLSearchParams, name: string, absent: numbe
 export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   ...Object.fromEntries(
-    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js'].map((file) => [
+    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js'].map((file) => [
       `/${file}`,
       { file, type: 'text/javascript; charset=utf-8' },
     ]),
