@@ -1,6 +1,6 @@
 // Cancelling jobs and arrays. A stop order goes out at once, where there is somebody to send it to: it needs no record.
 // The answer to whoever asked waits for the disk, but not for long: a full disk takes nothing for a while.
-import type { Clock } from '../base/clock.ts';
+import { type Clock, waited } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import { isFinalState, jobStates } from '../protocol/result.ts';
 import { MAX_ARRAY_JOBS } from '../protocol/spec.ts';
@@ -36,13 +36,8 @@ export function createCancellations(parts: CancellationParts): Cancellations {
 
   /** Waits for a change, but no longer than the answer to a client may take. */
   async function withinBound(stored: Promise<unknown>): Promise<void> {
-    let release: () => void = () => {};
-    const bound = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const timer = clock.after(queue.failure() === null ? CANCEL_STORE_MS : 0, release);
     parts.inBackground(stored, 'a cancellation was not stored');
-    await Promise.race([stored, bound]).finally(() => timer.cancel());
+    await Promise.race([stored, waited(clock, queue.failure() === null ? CANCEL_STORE_MS : 0)]);
   }
 
   /** Resolves when the wish is on disk. */

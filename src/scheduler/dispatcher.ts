@@ -25,17 +25,15 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { findAttempt } from './retry.ts';
 import { createSubmissions } from './submission.ts';
-import { decideRefusal, decideResult, decideStarted, type Verdict } from './verdict.ts';
-
-export interface Refusal {
-  readonly jobId: string;
-  readonly epoch: number;
-  readonly kind: 'start' | 'stop';
-  readonly code: string;
-  readonly message: string;
-}
+import {
+  decideOutputLimits,
+  decideRefusal,
+  decideResult,
+  decideStarted,
+  type OrderRefusal,
+  type Verdict,
+} from './verdict.ts';
 
 export interface Dispatcher {
   /**
@@ -60,7 +58,7 @@ export interface Dispatcher {
   /** True when the message is settled and to be acknowledged. */
   started(session: AgentSession, message: JobStarted): Promise<boolean>;
   ended(session: AgentSession, result: JobResult): Promise<boolean>;
-  refused(session: AgentSession, refusal: Refusal): void;
+  refused(session: AgentSession, refusal: OrderRefusal): void;
   /** What a node tells of a job that this store has lost. */
   reported(session: AgentSession, report: JobReport): void;
   /** Ends an attempt of which no agent will tell the end; resolves when that is on disk. */
@@ -406,13 +404,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
 
     outputLimit(nodeId, jobId, epoch, stream) {
-      const job = queue.job(jobId);
-      const past = job === null ? null : findAttempt(job, epoch, nodeId);
-      const isPresent = job?.nodeId === nodeId && job.epoch === epoch && job.state !== 'PENDING';
-      if (past === null && isPresent && job.result === null) return Number.MAX_SAFE_INTEGER;
-      const end = past ?? (isPresent ? job.result : null);
-      if (end === null) return null;
-      return stream === 'stdout' ? end.stdoutBytes : end.stderrBytes;
+      const limits = decideOutputLimits(queue.job(jobId), epoch, nodeId);
+      if (limits === null) return null;
+      return stream === 'stdout' ? limits.stdoutBytes : limits.stderrBytes;
     },
     place,
   };

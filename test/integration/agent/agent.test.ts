@@ -184,9 +184,11 @@ describe('an agent without its native parts', () => {
     await started.connected(10_000);
     const hello = (await fake.session(0)).hello;
     expect(hello?.inventory.executors).toEqual([]);
-    expect(hello?.inventory.limitations).toEqual([
-      expect.stringContaining('native addon missing'),
+    expect(hello?.inventory.limitations.toSorted()).toEqual([
+      expect.stringMatching(/^executor container: /),
       expect.stringMatching(/^executor process: /),
+      expect.stringMatching(/^jobs run without a sandbox: /),
+      expect.stringContaining('native addon missing'),
     ]);
     const base = started.metricsUrl;
     expect((await get(`${base}/readyz`)).status).toBe(200);

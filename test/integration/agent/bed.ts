@@ -1,5 +1,5 @@
 // The whole agent, real addon and shim, in a folder of its own, and fake schedulers for it.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -22,6 +22,7 @@ export interface AgentBed {
 
 export function createAgentBed(): AgentBed {
   const stateDir = mkdtempSync(join(tmpdir(), 'flopd-agent-'));
+  chmodSync(stateDir, 0o755);
   const log = createKeptLog();
   const open: AgentBed['open'] = [];
   return {
@@ -51,8 +52,10 @@ export function createAgentBed(): AgentBed {
             user: 'auto',
             userRange: { from: 2_000_000_000, to: 2_000_065_535 },
             processes: 4096,
+
             readPaths: [],
-            writePaths: [],
+            // What jobs are to see of a test.
+            writePaths: [stateDir],
             containerRuntime: 'none',
             pull: 'missing',
             pullTimeoutMs: 60_000,
