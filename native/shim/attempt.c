@@ -343,6 +343,7 @@ static void run_job(void)
 		return;
 	}
 	shim.forked = true;
+	tree_follow(&shim.spec, shim.child);
 	if (shim.spec.wrap == NULL) {
 		shim.main_pid = shim.control.pid = shim.child; /* the latter stays known when it has ended before its start is told */
 		fault_hit("user.set");

@@ -141,7 +141,7 @@ describe('a job', () => {
     const fake = await scheduler();
     const first = await agent({ scheduler: fake.url, joinToken: 'join-token' });
     await first.connected(10_000);
-    const gate = join(stateDir, 'gate');
+    const gate = join(bed.folder, 'gate');
     (await fake.session(0)).send(
       order('job-1', ['sh', '-c', `echo one; while [ ! -e ${gate} ]; do sleep 0.05; done; echo two; exit 3`]),
     );
