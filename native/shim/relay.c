@@ -218,6 +218,8 @@ static void send_out(int64_t now_us)
 		}
 		relay.out_from += (size_t)n;
 	}
+	/* Nothing else may ever wake us: the command may wait for input that this credit asks for. */
+	if (relay.credit > 0 && !relay.gone) send_out(now_us);
 }
 
 /* It stays a zombie until we end, so that its group's number stays its own. */

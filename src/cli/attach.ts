@@ -53,6 +53,7 @@ async function attach(command: Command, context: Context, id: string): Promise<n
           ),
       },
     });
+    say(context.stderr, `attached to job ${job.id} (${job.state}); Ctrl-C leaves it alone`);
     const end = await Promise.race([following, left]);
     if (typeof end === 'string') {
       say(context.stderr, `left job ${job.id}, which goes on: stop it with "flopd cancel ${job.id}"`);

@@ -32,7 +32,8 @@ export function sayMissing(stream: Writable, job: JobView): void {
 
 /** How the job ended, e.g. `job job-x failed to start: "nosuch": no such file or directory (ENOENT)`. */
 export function describeEnd(job: JobView): string {
-  const cause = job.result?.cause ?? job.reason;
+  // Of a job that was started again, the sentence says so.
+  const cause = job.retries > 0 ? job.reason : (job.result?.cause ?? job.reason);
   const about = `job ${job.id}`;
   switch (job.state) {
     case 'COMPLETED':

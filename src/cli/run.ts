@@ -250,7 +250,8 @@ async function follow(
           if (flags.verbose === true && view.state !== latest.state && !isFinalState(view.state)) {
             say(context.stderr, `job ${view.id} is ${view.state}: ${view.reason}`);
           }
-          if (view.retries > latest.retries) speak(`job ${view.id} is started again: ${view.reason}`);
+          if (view.retries > latest.retries && flags.verbose !== true)
+            speak(`job ${view.id} is started again: ${view.reason}`);
           latest = view;
         },
         gap: (gap, seenBytes) => sayGap(context.stderr, gap, seenBytes, job),

@@ -7,12 +7,11 @@ import { deviceTotals, showDevices, showFleet } from './devices.js';
 import { byId, cells, make, meterInto, rowsOf, setClass, setText } from './element.js';
 import { scaled, seconds, shorten, words } from './figure.js';
 import { say, startLanguage } from './language.js';
+import { newTails, showJobOutput } from './output.js';
 
 const PERIOD_MS = 1000;
 const ANSWER_DEADLINE_MS = 5000;
 const JOBS_SHOWN = 100;
-/** Output shown per stream, in bytes. */
-const OUTPUT_BYTES = 64 * 1024;
 /** A sample older than this is shown as stale. */
 const STALE_SECONDS = 5;
 const TOKEN_KEY = 'flopd-token';
@@ -24,7 +23,7 @@ const state = {
   jobs: [],
   /** Network counters of the window before, by node. */
   counters: new Map(),
-  output: { stdout: newTail(), stderr: newTail() },
+  output: newTails(),
 };
 
 /** Takes token and job out of the address, so that neither stays in its history. */
@@ -333,13 +332,9 @@ function exitOf({ result }) {
 
 // --- output of one job ----------------------------------------------------------------------------------------
 
-function newTail() {
-  return { offset: null, text: '', decoder: new TextDecoder() };
-}
-
 function choose(id) {
   state.chosen = id;
-  state.output = { stdout: newTail(), stderr: newTail() };
+  state.output = newTails();
   for (const stream of ['stdout', 'stderr']) setText(byId(stream), '');
   byId('output').hidden = id === null || state.token === null;
   for (const row of byId('jobs').tBodies[0].rows) row.classList.toggle('chosen', row.dataset.key === id);
@@ -361,38 +356,8 @@ async function showOutput() {
     byId('output-title'),
     `${nameOf({ ...job, members: null })}: ${shorten(job.spec.command.join(' '), 100)}`,
   );
-  setText(byId('output-reason'), `${words(job.state)}: ${job.reason}`);
-  await Promise.all([showStream(job, 'stdout', job.stdoutBytes), showStream(job, 'stderr', job.stderrBytes)]);
-}
-
-async function showStream(job, stream, length) {
-  const tail = state.output[stream];
-  const from = tail.offset ?? Math.max(0, length - OUTPUT_BYTES);
-  const hidden = Math.max(0, length - OUTPUT_BYTES);
-  setText(
-    byId(`${stream}-size`),
-    hidden === 0 ? scaled(length, 1024, 'B') : say('{0}, the last 64 KiB', scaled(length, 1024, 'B')),
-  );
-  if (from >= length) return;
-  // Far behind: jump instead of catching up.
-  const start = Math.max(from, length - OUTPUT_BYTES);
-  if (start > from) Object.assign(tail, newTail());
-  const response = await ask(`/v1/jobs/${job.id}/output?stream=${stream}&offset=${start}`, true);
-  const bytes = await response.arrayBuffer();
-  if (state.output[stream] !== tail || state.chosen !== job.id) return;
-  tail.offset = start + bytes.byteLength;
-  tail.text = (tail.text + tail.decoder.decode(bytes, { stream: true })).slice(-OUTPUT_BYTES);
-  const place = byId(stream);
-  const atEnd = place.scrollHeight - place.scrollTop - place.clientHeight < 40;
-  setText(place, withoutControls(tail.text));
-  if (atEnd) place.scrollTop = place.scrollHeight;
-}
-
-/** Terminal colours mean nothing here; other control characters are shown as a mark. */
-function withoutControls(text) {
-  return text
-    .replace(/(?![\n\r\t])\p{Cc}\[[0-9;?]*[ -/]*[@-~]/gu, '')
-    .replace(/(?![\n\r\t])\p{Cc}/gu, '\u00b7');
+  const isStill = (tail, stream) => state.output[stream] === tail && state.chosen === job.id;
+  await showJobOutput(job, state.output, ask, isStill);
 }
 
 byId('token-form').addEventListener('submit', (event) => {

@@ -169,8 +169,10 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     const closed = book.closed(jobId, epoch);
     if (closed !== null) return closed.code === SETTLED ? duplicate : refused(closed.code, closed.message);
     const highest = book.highestEpoch(jobId);
-    if (epoch < highest)
+    if (epoch < highest) {
+      log.warn({ jobId, epoch, highest }, 'an order was refused: a later attempt was ordered since');
       return refused('JOB_EPOCH_STALE', `epoch ${epoch} is over: ${highest} was ordered since`);
+    }
     return null;
   }
 

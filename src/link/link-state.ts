@@ -1,4 +1,5 @@
 // What can be asked about the link: whether there is a session, since when and why not, and its figures.
+import { Fault } from '../base/fault.ts';
 
 export interface LinkState {
   readonly connected: boolean;
@@ -23,4 +24,15 @@ export interface LinkFigures {
   readonly connectAttempts: number;
   /** Fields and messages of a newer scheduler that this build does not know. */
   readonly ignored: number;
+}
+
+/** For whoever waited for the first session in vain. */
+export function notConnected(url: string, reason: string | null): Fault {
+  return new Fault(
+    'LINK_NOT_CONNECTED',
+    `no session with the scheduler at ${url}: ${reason ?? 'no answer yet'}`,
+    {
+      remedy: 'start the scheduler there, or check the address and what lies between',
+    },
+  );
 }

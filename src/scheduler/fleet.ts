@@ -227,6 +227,14 @@ export function createFleet(options: {
     };
   }
 
+  /** A connected node of the same name. */
+  function heirOf({ record }: Node): string | null {
+    for (const other of nodes.values())
+      if (other.session !== null && other.record.name === record.name && other.record.id !== record.id)
+        return other.record.id;
+    return null;
+  }
+
   return {
     add,
     forget(nodeId) {
@@ -314,7 +322,12 @@ export function createFleet(options: {
     },
     view(nodeId) {
       const node = nodes.get(nodeId);
-      return node === undefined ? null : view(node);
+      if (node === undefined) return null;
+      const seen = view(node);
+      const heir = node.session === null ? heirOf(node) : null;
+      if (heir === null) return seen;
+      const hint = `${heir} of the same name is connected: if the host was installed anew, "flopd node ${nodeId} --remove" ends what was with this one`;
+      return { ...seen, reason: `${seen.reason}; ${hint}` };
     },
     views: () => [...nodes.values()].map(view),
     find(text) {

@@ -30,7 +30,8 @@ import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
-import { Refusal, type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import { type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import { Refusal } from './session-refusal.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;

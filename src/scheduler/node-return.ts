@@ -40,6 +40,15 @@ export interface NodeReturnParts {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
 }
 
+/** Reports that one node is asked for at the same time: each may be as long as a frame. */
+export const REPORTS_AT_ONCE = 32;
+
+interface Questions {
+  readonly session: AgentSession;
+  readonly waiting: HeldJob[];
+  asked: number;
+}
+
 /** Of an attempt that is unknown here nothing is counted but its devices. */
 const devicesOnly: Demand = { cpuHundredths: 0, memoryBytes: 0, accelerators: null, executor: '' };
 
@@ -47,6 +56,18 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
   const { queue, placement, fleet, log, refusals } = parts;
   /** Attempts (`job.epoch`) that a node holds and that are not active here, by node. */
   const strangers = new Map<string, Set<string>>();
+  /** What nodes are still to be asked about jobs that are unknown here. */
+  const questions = new Map<string, Questions>();
+
+  function ask(nodeId: string): void {
+    const open = questions.get(nodeId);
+    while (open !== undefined && open.asked < REPORTS_AT_ONCE) {
+      const next = open.waiting.shift();
+      if (next === undefined) return;
+      open.asked += 1;
+      open.session.report(next.jobId, next.epoch);
+    }
+  }
 
   function forgetStrangers(nodeId: string): void {
     for (const name of strangers.get(nodeId) ?? []) placement.release(name);
@@ -130,6 +151,7 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
     async welcomed(session, held, rebooted) {
       const { nodeId } = session;
       forgetStrangers(nodeId);
+      const unknown: HeldJob[] = [];
       const told = new Map(held.map((one) => [`${one.jobId}.${one.epoch}`, one]));
       const active = [...queue.active(nodeId)];
       for (const one of held) {
@@ -139,11 +161,13 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
         if (decision === 'adopt' && job !== null && !parts.isAssigning(job.id)) adopt(job, one, nodeId);
         else {
           holdStranger(nodeId, one);
-          if (job === null) session.report(one.jobId, one.epoch);
+          if (job === null) unknown.push(one);
           else if (isGivenUp(job, one)) stopGivenUp(session, job, one.epoch);
           refusals.refused({ nodeId, ...one, decision }, 'a node holds a job that is not active here');
         }
       }
+      questions.set(nodeId, { session, waiting: unknown, asked: 0 });
+      ask(nodeId);
       const compared = active.map(async (job) => {
         // Adoption may have moved it to another epoch just now.
         const present = queue.job(job.id);
@@ -155,6 +179,9 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
     async reported(session, report) {
       const { nodeId } = session;
       const { jobId, epoch } = report;
+      const open = questions.get(nodeId);
+      if (open?.session === session && open.asked > 0) open.asked -= 1;
+      ask(nodeId);
       if (queue.job(jobId) !== null) return;
       const { job, isOurs } = adoptedJob(nodeId, report, parts.readSeal);
       if (job === null) {

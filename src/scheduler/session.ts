@@ -34,6 +34,7 @@ import type { AgentSession, Fleet, Order } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
 export const SILENT_HEARTBEATS = LEASE_MIN_HEARTBEATS;
@@ -50,9 +51,7 @@ const RESUME_OUTPUT_BYTES = 1024 * 1024;
 /** Acknowledged where output is not wanted any more: more than any stream has. */
 const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
 
-/** Code and close code (RFC 6455) of a failure of our own. */
-const INTERNAL = 'LINK_INTERNAL';
-const INTERNAL_ERROR = 1011;
+/** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
 
 /** What a session uses of a WebSocket. */
@@ -90,15 +89,6 @@ export interface SessionParts {
   readonly hit: SchedulerHit;
   /** Called once. */
   ended(session: ServerSession): void;
-}
-
-/** Ends a session with a close code of its own. */
-export class Refusal extends Fault {
-  readonly closeCode: number;
-  constructor(closeCode: number, code: string, message: string) {
-    super(code, message);
-    this.closeCode = closeCode;
-  }
 }
 
 export interface ServerSession {
@@ -451,15 +441,4 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     close: end,
   };
   return session;
-}
-
-/** A refusal names its code; bad input is the peer's fault; what is left is ours. */
-function closeCodeOf(error: unknown, code: string): number {
-  if (error instanceof Refusal) return error.closeCode;
-  return code.startsWith('LINK_') && code !== INTERNAL ? closeCode.badMessage : INTERNAL_ERROR;
-}
-
-function describeRefusal(fault: Fault): string {
-  const where = fault.field === null || fault.field === '' ? '' : ` (at ${fault.field})`;
-  return `${fault.message}${where}`.slice(0, 1024);
 }

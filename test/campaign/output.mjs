@@ -90,8 +90,6 @@ function expectedDigests(total) {
 const folder = mkdtempSync(join(tmpdir(), 'flopd-output-'));
 const started = [];
 const problems = [];
-const phase = (what) =>
-  process.env.DEBUG_PHASES && console.error((performance.now() / 1000).toFixed(1), what);
 const check = (what, isRight, told = '') => {
   if (!isRight) problems.push(`${what}${told === '' ? '' : `: ${told}`}`);
 };
@@ -273,24 +271,18 @@ async function campaign() {
     followed.digest('hex') === expected.stdout,
     `${followedBytes} bytes`,
   );
-
-  phase('first done');
   // 2. A stop in the middle.
   const endless = await submit('--grace', '1s', '--', process.execPath, '-e', writer(2 ** 40, 5));
   await until('some output', async () => (await view(endless))?.stdoutBytes > 1024 * 1024);
   proxy.cut();
   await run(['cancel', endless]);
-  phase('cancelled');
   const stopped = await finish(endless);
-  phase('finished');
   const kept = storedOf(endless, 'stdout');
   check('the stopped job is cancelled', stopped.state === 'CANCELLED', stopped.state);
   const gaps = stopped.result.gaps.filter((gap) => gap.stream === 'stdout');
   check('the stopped job has no gaps', gaps.length === 0, JSON.stringify(gaps));
   check('stored as the result says', kept.length === stopped.result.stdoutBytes);
   check('stored is a beginning', digestOf(kept) === digestOf(beginning(kept.length)));
-
-  phase('stop done');
   // 3. A quota.
   const total = Math.max(4 * QUOTA_BYTES, Math.min(bytes, 64 * QUOTA_BYTES));
   const limited = await submit('--output-quota', '1MiB', '--', process.execPath, '-e', writer(total));
@@ -321,7 +313,6 @@ async function campaign() {
     );
     check('logs show what is kept', digestOf(shown.stdout) === digestOf(short));
   }
-  phase('quota done');
   const plainSeconds = plainCopySeconds(bytes);
   proxy.close();
   return { bytes, cuts, seconds, plainSeconds, ratio: seconds / plainSeconds };
@@ -367,9 +358,7 @@ try {
 } catch (error) {
   problems.push(error.stack);
 }
-phase('campaign done');
 await clean();
-phase('clean');
 if (values.json) console.log(JSON.stringify({ ...figures, problems }));
 else {
   if (figures !== null) {

@@ -162,9 +162,15 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       return answer(response, 200, job.view());
     }
     if (verb === 'outputs') {
-      const { stdoutBytes, stderrBytes, epoch } = job.view();
+      const { stdoutBytes, stderrBytes, epoch, outputRemoved } = job.view();
       const since = url.searchParams.has('since') ? { stdout: 0, stderr: 0 } : null;
-      return answer(response, 200, { attempt: epoch, stdoutBytes, stderrBytes, since, removed: null });
+      return answer(response, 200, {
+        attempt: epoch,
+        stdoutBytes,
+        stderrBytes,
+        since,
+        removed: outputRemoved,
+      });
     }
     if (verb === 'output') {
       const stream = url.searchParams.get('stream') === 'stderr' ? 'stderr' : 'stdout';

@@ -28,22 +28,14 @@ export function podmanMissing(): string | null {
   return null;
 }
 
-/** The program `noisy`, static. The caller's test removes nothing: it lies in a folder that the system forgets. */
-export function compileNoisy(): string {
-  const target = join(mkdtempSync(join(tmpdir(), 'flopd-noisy-')), 'noisy');
-  const { status, stderr } = spawnSync('cc', ['-O2', '-static', '-o', target, join(programs, 'noisy.c')], {
-    encoding: 'utf8',
-  });
-  if (status !== 0) throw new Error(`cc: ${stderr}`);
-  return target;
-}
-
 export const TEST_IMAGE = 'localhost/flopd-test:1';
 
 export interface Podman {
   /** Folder of the wrapper, to be first in PATH. */
   readonly folder: string;
   readonly path: string;
+  /** The file system of its image, as a tar. */
+  readonly imageTar: string;
   /** Runs it; returns what it wrote to stdout, and throws with stderr where it failed. */
   run(...args: string[]): string;
   /** Names of all containers. */
@@ -51,8 +43,8 @@ export interface Podman {
   close(): void;
 }
 
-/** `more`: further files of the image, by absolute path: [host path, mode]. */
-export function createPodman(more: Readonly<Record<string, string>> = {}): Podman {
+/** With `noisy` in the image there is a program of this name, which writes as `noisy.mjs` does. */
+export function createPodman({ noisy = false } = {}): Podman {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-podman-'));
   const parent = `flopd-test-${process.pid.toString(36)}-${folder.slice(-6).toLowerCase()}`;
   const path = join(folder, 'podman');
@@ -64,11 +56,12 @@ export function createPodman(more: Readonly<Record<string, string>> = {}): Podma
     return stdout;
   }
 
-  makeImage(folder, more);
+  makeImage(folder, noisy ? { '/bin/noisy': compileNoisy(folder) } : {});
   run('import', '--message', 'made by a test', join(folder, 'image.tar'), TEST_IMAGE);
   return {
     folder,
     path,
+    imageTar: join(folder, 'image.tar'),
     run,
     containers: () =>
       run('ps', '--all', '--format', '{{.Names}}')
@@ -81,6 +74,16 @@ export function createPodman(more: Readonly<Record<string, string>> = {}): Podma
       for (const hierarchy of ['/sys/fs/cgroup', ...hierarchies()]) removeGroup(join(hierarchy, parent));
     },
   };
+}
+
+/** Static, since the image has no libraries. */
+function compileNoisy(folder: string): string {
+  const target = join(folder, 'noisy');
+  const { status, stderr } = spawnSync('cc', ['-O2', '-static', '-o', target, join(programs, 'noisy.c')], {
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`cc: ${stderr}`);
+  return target;
 }
 
 function hierarchies(): string[] {

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { NodeView } from '../../../src/protocol/api.ts';
+import type { JobView, NodeView } from '../../../src/protocol/api.ts';
 import { totalsOfNodes } from '../../../src/scheduler/fleet-totals.ts';
 import { answerJson, answerPage, pages } from '../../../src/scheduler/http.ts';
 import { quietFlags } from '../../fakes/browser.ts';
@@ -34,6 +34,8 @@ export async function openDashboard(
     readonly language?: string;
     readonly picture?: string;
     readonly size?: string;
+    /** A job whose output is shown. */
+    readonly job?: { readonly view: JobView; readonly output: Record<'stdout' | 'stderr', Buffer> };
   } = {},
 ): Promise<Shown> {
   const server = createServer((request, response) => {
@@ -43,12 +45,17 @@ export async function openDashboard(
       void answerPage(response, dashboard, page.file, page.type).catch(() => response.destroy());
     else if (path === '/v1/overview') answerJson(response, 200, sampleOverview(nodes));
     else if (path === '/v1/nodes') answerJson(response, 200, { nodes, fleet: totalsOfNodes(nodes) });
-    else answerJson(response, 200, { jobs: [] });
+    else if (path.endsWith('/output') && options.job !== undefined) {
+      const query = new URL(request.url ?? '/', 'http://page').searchParams;
+      const stream = query.get('stream') === 'stderr' ? 'stderr' : 'stdout';
+      response.end(options.job.output[stream].subarray(Number(query.get('offset'))));
+    } else answerJson(response, 200, { jobs: options.job === undefined ? [] : [options.job.view] });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const folder = mkdtempSync(join(tmpdir(), 'flopd-page-'));
   const { port } = server.address() as AddressInfo;
-  const url = `http://127.0.0.1:${port}/${options.token === false ? '' : '#token=t'}`;
+  const chosen = options.job === undefined ? '' : `&job=${options.job.view.id}`;
+  const url = `http://127.0.0.1:${port}/${options.token === false ? '' : `#token=t${chosen}`}`;
   try {
     return await browse(url, folder, options);
   } finally {

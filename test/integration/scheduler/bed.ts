@@ -40,6 +40,7 @@ export async function startBed(
   dashboardFolder: string | null = null,
   startWriter: SchedulerOptions['startWriter'] = undefined,
   clock: Clock = createClock(),
+  retention: SchedulerOptions['retention'] = undefined,
 ): Promise<Bed> {
   const logged: { level: string; fields: object; message: string }[] = [];
   const keep = (level: string) => (fields: object, message: string) => {
@@ -60,6 +61,7 @@ export async function startBed(
     version: '0.1.0',
     dashboardFolder,
     startWriter,
+    ...(retention === undefined ? {} : { retention }),
   });
   const token = readFileSync(scheduler.tokenFile, 'utf8').trim();
   const { url } = scheduler;

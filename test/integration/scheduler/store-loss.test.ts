@@ -89,7 +89,7 @@ describe('a scheduler that has lost its store', () => {
     await agent.next('outputAck', ({ jobId, stdoutBytes }) => jobId === id && stdoutBytes === 8);
     agent.output(id, 1, 'stdout', 8, 'the truth');
     agent.ended(id, { stdoutBytes: 17 });
-    await bed.until(id, ({ state }) => state === 'COMPLETED');
+    await bed.until(id, ({ state, stdoutBytes }) => state === 'COMPLETED' && stdoutBytes === 17);
     const output = await bed.call('GET', `/v1/jobs/${id}/output`);
     expect(output.body).toBe('half of the truth');
     expect(agent.messages.filter(({ type }) => type === 'stop' || type === 'start')).toEqual([]);

@@ -11,7 +11,13 @@ test('an agent that was stopped beyond its leases asks before it acts, and acts 
   const clock = createHandClock();
   const done: string[] = [];
   let asked = 0;
-  const gate = createOrderGate({ freshMs: () => 3000, ask: () => void (asked += 1), clock });
+  const gate = createOrderGate({
+    freshMs: () => 3000,
+    ask: () => {
+      asked += 1;
+    },
+    clock,
+  });
   const take = (order: Order): void => gate.pass(order, () => void done.push(`${order.type} ${order.jobId}`));
   gate.contact(clock.monotonicMs());
   await clock.advance(2900);

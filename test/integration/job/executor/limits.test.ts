@@ -229,20 +229,27 @@ describe.skipIf(!hasGroups)('control groups', () => {
     expect(end.memoryPeakBytes).toBeGreaterThan(100_000);
   });
 
-  const kinds: [string, RequestChange | undefined][] = [['plain', undefined]];
-  if (canSandbox) kinds.push(['sandboxed', sandboxed]);
-  test.each(kinds)('a %s job that needs too much memory is killed, and that is told', async (_, walls) => {
-    const job = run(
-      'set -o pipefail; head -c 200000000 /dev/zero | tail -c 190000000 | wc -c',
-      limited(50_000_000, 100, walls),
-    );
-    const end = await job.ended;
-    expect(end.outOfMemory?.kills).toBeGreaterThanOrEqual(1);
-    expect(end.outOfMemory?.firstAtMs).toBeGreaterThanOrEqual(end.startedAtMs ?? 0);
-    expect(end).toMatchObject({ kind: 'exited', exitCode: 137 }); // its main process lives on and tells it
-  });
+  const kinds: [string, RequestChange | undefined][] = [
+    ['plain', undefined],
+    ['sandboxed', sandboxed],
+  ];
+  test.for(kinds)(
+    'a %s job that needs too much memory is killed, and that is told',
+    async ([, walls], { skip }) => {
+      skip(walls !== undefined && !canSandbox);
+      const job = run(
+        'set -o pipefail; head -c 200000000 /dev/zero | tail -c 190000000 | wc -c',
+        limited(50_000_000, 100, walls),
+      );
+      const end = await job.ended;
+      expect(end.outOfMemory?.kills).toBeGreaterThanOrEqual(1);
+      expect(end.outOfMemory?.firstAtMs).toBeGreaterThanOrEqual(end.startedAtMs ?? 0);
+      expect(end).toMatchObject({ kind: 'exited', exitCode: 137 }); // its main process lives on and tells it
+    },
+  );
 
-  test.each(kinds)('a %s fork bomb is held, and ends with its job', async (_, walls) => {
+  test.for(kinds)('a %s fork bomb is held, and ends with its job', async ([, walls], { skip }) => {
+    skip(walls !== undefined && !canSandbox);
     const job = run(
       'for i in {1..60}; do sleep 1000 & done; :(){ : | : & sleep 0.01; : ; }; : 2>/dev/null',
       limited(1e9, 40, walls),
@@ -252,6 +259,26 @@ describe.skipIf(!hasGroups)('control groups', () => {
     const end = await job.ended;
     expect(end.stopped).toBe('stop');
     expect(end.detail).toBeNull();
+  });
+
+  const unified = ['/sys/fs/cgroup/unified', '/sys/fs/cgroup'].find((root) =>
+    existsSync(join(root, 'cgroup.controllers')),
+  );
+  test.skipIf(unified === undefined)('of version 2 hold and count a job too', async () => {
+    const job = run('cat /proc/self/cgroup; i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done', (folder) => {
+      const group: CgroupPlan = {
+        folder: `${unified}/flopd-${folder.split('/').at(-1)}`,
+        version: 2,
+        controllers: [],
+        settings: [],
+      };
+      made.push(group);
+      return { containment: { ...noContainment, cgroups: [group] } };
+    });
+    const end = await job.ended;
+    expect(end).toMatchObject({ exitCode: 0, refusedLimits: [], memoryPeakBytes: null, outOfMemory: null });
+    expect(stored(job, 'stdout').toString()).toContain(`0::/flopd-${job.request.folder.split('/').at(-1)}\n`);
+    expect(end.cpuUserSeconds).toBeGreaterThan(0);
   });
 
   test('what is refused is told by name, and the job runs', async () => {

@@ -109,6 +109,7 @@ describe('a query with time enough', () => {
         '/dev/devmm_svm',
         '/dev/hisi_hdc',
       ],
+      hostCounted: ['ASCEND_RT_VISIBLE_DEVICES'],
     });
   });
 

@@ -223,6 +223,7 @@ describe('a grant', () => {
         CUDA_DEVICE_ORDER: 'PCI_BUS_ID',
       },
       deviceNodes: ['/dev/nvidia1', '/dev/nvidiactl', '/dev/nvidia-uvm', '/dev/nvidia-uvm-tools'],
+      cdiNames: [[`nvidia.com/gpu=${second.id}`, 'nvidia.com/gpu=1']],
     });
     expect(nvidia.hidden.CUDA_VISIBLE_DEVICES).not.toContain('GPU');
   });
