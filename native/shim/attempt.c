@@ -26,6 +26,7 @@ static const int64_t ANNOUNCE_RETRY_US = 5 * MS, ANNOUNCE_DEADLINE_US = 5000 * M
 static const int64_t DRAIN_DEADLINE_US = 2000 * MS;   /* someone outside the tree may hold the pipe */
 static const int64_t DISK_DEADLINE_US = 60000 * MS;   /* how long the last output waits for a full disk */
 static const int64_t KILL_EVERY_US = 100 * MS;
+static const int64_t CHECKPOINT_RETRY_US = 10 * MS;
 static const int64_t OOM_LOOK_US = 1000 * MS;         /* where the kernel does not wake us */
 static const int64_t LIMIT_MS_MAX = 366LL * 24 * 3600 * 1000;
 
@@ -161,9 +162,11 @@ static bool has_come(int64_t *deadline_us, int64_t now_us)
 
 static void keep_deadlines(int64_t now_us)
 {
-	if (has_come(&shim.checkpoint_us, now_us) && shim.main_pid > 0 && *shim.end.stopped == '\0'
-		&& kill(shim.main_pid, shim.spec.checkpoint_signal) == 0)
-		shim.end.checkpoint_ms = wall_ms();
+	if (has_come(&shim.checkpoint_us, now_us) && *shim.end.stopped == '\0') {
+		/* A sandbox may still be on its way to the program. */
+		if (shim.main_pid <= 0) shim.checkpoint_us = now_us + CHECKPOINT_RETRY_US;
+		else if (kill(shim.main_pid, shim.spec.checkpoint_signal) == 0) shim.end.checkpoint_ms = wall_ms();
+	}
 	if (has_come(&shim.time_limit_us, now_us)) begin_stop("timeLimit", shim.spec.grace_ms, now_us);
 	if (has_come(&shim.lease_us, now_us)) begin_stop("lease", shim.spec.grace_ms, now_us);
 	if (has_come(&shim.kill_us, now_us)) {
@@ -340,6 +343,7 @@ static void run_job(void)
 		return;
 	}
 	shim.forked = true;
+	tree_follow(&shim.spec, shim.child);
 	if (shim.spec.wrap == NULL) {
 		shim.main_pid = shim.control.pid = shim.child; /* the latter stays known when it has ended before its start is told */
 		fault_hit("user.set");

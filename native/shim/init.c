@@ -4,6 +4,7 @@
  * failed at what, and the main process's true end.
  * When the main process has ended, init keeps it as a zombie until the shim has heard of it (the shim closes the
  * channel): its number cannot be reused before. Then init ends, and as the first of its PID namespace all with it.
+ * The same when the shim dies: its sandbox program may lack the right to kill us, as its orphans, with it.
  * It is deaf to signals, and the job, which has the same user, can neither trace it nor open what it holds.
  */
 #include "shim.h"
@@ -16,7 +17,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -52,23 +53,37 @@ static bool await_exec(int fd)
 	return n == 0;
 }
 
-static void await_shim(void)
-{
-	struct message message;
-	while (recv(INIT_CHANNEL, &message, sizeof message, 0) < 0 && errno == EINTR) {}
-}
-
 static int status_of(const siginfo_t *info)
 {
 	if (info->si_code == CLD_EXITED) return (info->si_status & 0xff) << 8;
 	return (info->si_status & 0x7f) | (info->si_code == CLD_DUMPED ? 0x80 : 0);
 }
 
+/* Collects the dead but for the main process, whose end it tells. True when that was told. */
+static bool collect(pid_t job)
+{
+	for (;;) {
+		siginfo_t info = { 0 };
+		if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0) {
+			if (errno == EINTR) continue;
+			return false;
+		}
+		if (info.si_pid == 0) return false;
+		if (info.si_pid == job) {
+			channel_say(INIT_CHANNEL, MESSAGE_ENDED, status_of(&info));
+			return true;
+		}
+		waitpid(info.si_pid, NULL, 0);
+	}
+}
+
 int init_run(void)
 {
 	static struct spec spec;
 	int running[2];
-	sigset_t all;
+	sigset_t all, child;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	signal(SIGCHLD, SIG_DFL);
@@ -81,6 +96,8 @@ int init_run(void)
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0
 		|| pipe2(running, O_CLOEXEC) < 0)
 		channel_fail(INIT_CHANNEL, STEP_SETUP, errno);
+	int children = signalfd(-1, &child, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (children < 0) channel_fail(INIT_CHANNEL, STEP_SETUP, errno);
 	struct pollfd shim = { INIT_CHANNEL, 0, 0 };
 	if (poll(&shim, 1, 0) > 0) return EXIT_USAGE; /* it died before the lines above */
 	channel_say(INIT_CHANNEL, MESSAGE_INIT, 0);
@@ -92,17 +109,12 @@ int init_run(void)
 	close(INIT_OUT);
 	close(INIT_ERR);
 	if (await_exec(running[0])) channel_say(INIT_CHANNEL, MESSAGE_RUNNING, 0);
-	for (;;) {
-		siginfo_t info = { 0 };
-		if (waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) < 0) {
-			if (errno == EINTR) continue;
-			return EXIT_USAGE;
-		}
-		if (info.si_pid == job) {
-			channel_say(INIT_CHANNEL, MESSAGE_ENDED, status_of(&info));
-			await_shim();
-			return 0;
-		}
-		waitpid(info.si_pid, NULL, 0);
+	struct pollfd fds[] = { { INIT_CHANNEL, 0, 0 }, { children, POLLIN, 0 } };
+	for (bool told = false;;) {
+		if (!told && collect(job)) told = true;
+		poll(fds, told ? 1 : 2, -1);
+		if (fds[0].revents) return 0; /* the shim has heard of the end, or it died: all ends with us */
+		struct signalfd_siginfo taken[8];
+		while (read(children, taken, sizeof taken) > 0) {}
 	}
 }

@@ -121,7 +121,7 @@ static void signal_tree(int sig, bool spare_init)
 static void ask_to_end(void)
 {
 	signal_tree(SIGTERM, true);
-	signal_tree(SIGCONT, true);
+	if (shim.main_pid > 0) kill(-shim.main_pid, SIGCONT); /* the rest gets it with the other */
 }
 
 void begin_stop(const char *reason, int64_t grace_ms, int64_t now_us)

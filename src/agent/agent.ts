@@ -19,6 +19,7 @@ import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import type { HeldJob, Inventory } from '../protocol/control.ts';
+import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
@@ -265,6 +266,10 @@ async function build(
     isCareful: starts.safeMode() !== null,
     clock,
     log: log.child({ room: 'job' }),
+    files: {
+      cacheBytes: config.jobs.cacheBytes,
+      access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
+    },
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
       started(jobId, epoch, pid, startedAtMs) {
@@ -363,6 +368,13 @@ async function build(
     connected: (timeoutMs) => link.connected(timeoutMs),
     close: () => lifecycle.stop(),
   };
+}
+
+/** What opens the scheduler's store of files for an attempt; null without a session. */
+function fileHeaders(ticket: string | null, jobId: string, epoch: number): Record<string, string> | null {
+  return ticket === null
+    ? null
+    : { authorization: `Bearer ${ticket}`, [ATTEMPT_HEADER]: `${jobId}.${epoch}` };
 }
 
 /** Jobs by the device that they hold: looked up once per device of a page. */

@@ -42,3 +42,8 @@ export function every(clock: Clock, periodMs: number, fn: () => void): Timer {
     },
   };
 }
+
+/** Resolves after this time. */
+export function waited(clock: Clock, delayMs: number): Promise<void> {
+  return new Promise((resolve) => void clock.after(delayMs, resolve));
+}

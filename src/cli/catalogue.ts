@@ -55,6 +55,12 @@ export const catalogue: readonly CatalogueEntry[] = [
   },
   { name: 'logs', group: JOBS, summary: 'the output of a job', load: () => import('./logs.ts') },
   {
+    name: 'fetch',
+    group: JOBS,
+    summary: 'bring the outputs of a job here',
+    load: () => import('./fetch.ts'),
+  },
+  {
     name: 'attach',
     group: JOBS,
     summary: 'follow the output of a running job from now on',

@@ -77,6 +77,7 @@ export interface Daemons {
     readonly log: Log;
     readonly version: string;
     readonly dashboardFolder: string | null;
+    readonly files?: Config['files'];
     readonly retention: Config['output'];
   }): Promise<RunningScheduler>;
   startAgent(options: {

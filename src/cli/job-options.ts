@@ -191,6 +191,8 @@ function readEnvironment(
 }
 
 const specFlags: Readonly<Record<string, string>> = {
+  inputs: '--input',
+  outputs: '--output',
   ...limitFlags,
   command: 'command',
   environment: '--env',

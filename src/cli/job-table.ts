@@ -1,7 +1,7 @@
 // Jobs as rows and as fields.
 import type { ArrayView, AttemptView, JobView } from '../protocol/api.ts';
 import { memberName } from '../protocol/array.ts';
-import { type JobState, jobStates, type Usage } from '../protocol/result.ts';
+import { type JobResult, type JobState, jobStates, type KeptOutput, type Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
@@ -88,6 +88,14 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
     ['ended', job.endedAt ?? ABSENT],
     ['duration', formatSeconds(jobSeconds(job, nowMs))],
     ['asked for', describeRequest(spec)],
+    ...(spec.inputs.length === 0
+      ? []
+      : [
+          [
+            'inputs',
+            spec.inputs.map(({ path, sizeBytes }) => `${path} (${formatBytes(sizeBytes)})`).join(', '),
+          ] as const,
+        ]),
     ['directory', spec.workingDirectory ?? "the job's own workspace"],
     ['environment', Object.keys(spec.environment).join(' ') || ABSENT],
     ['output', `${formatBytes(job.stdoutBytes)} stdout, ${formatBytes(job.stderrBytes)} stderr`],
@@ -106,6 +114,8 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
           ['peak processes', String(result.usage.processesPeak ?? ABSENT)],
           ['limits held by', listOf(result.limits)],
           ['walls', listOf(result.isolation)],
+          ...result.outputs.map((output) => [`output ${output.path}`, describeOutput(output)] as const),
+          ...(result.workspace === null ? [] : [['workspace kept', keptUntil(result.workspace)] as const]),
         ] as const)),
     ...(job.cancelRequested && job.endedAt === null ? [['cancel', 'requested'] as const] : []),
   ];
@@ -200,4 +210,14 @@ function describeAccelerators({ count, match, memoryBytes, partition, shared }: 
 
 function commandLine(job: { readonly spec: JobSpec }): string {
   return job.spec.command.map(shellQuote).join(' ');
+}
+
+function describeOutput({ kind, digest, sizeBytes, problem }: KeptOutput): string {
+  if (digest === null) return `not kept: ${problem ?? 'nobody says why'}`;
+  const what = `${kind === 'tree' ? 'folder' : 'file'}, ${formatBytes(sizeBytes)}, SHA-256 ${digest}`;
+  return problem === null ? what : `${what}; ${problem}`;
+}
+
+function keptUntil({ path, untilMs }: NonNullable<JobResult['workspace']>): string {
+  return `${path} on its node, until ${new Date(untilMs).toISOString()}`;
 }

@@ -18,21 +18,24 @@ import { addJobOptions, checkSpec, type JobFlags, readSpec } from './job-options
 import { describeEnd, describeUsage, say, sayGap, sayMissing } from './message.ts';
 import { pause, writeOut } from './output.ts';
 import { readDependencies } from './policy-options.ts';
+import { addFileOptions, type FileFlags, openRunFiles, type RunFiles } from './run-files.ts';
 
 /** A job that waits longer than this says why. */
 const WAIT_NOTICE_MS = 2000;
+/** Why it waits is said again when only figures of it have changed. */
+const MOVING_NOTICE_MS = 15_000;
 const CANCEL_RETRY_MS = 1000;
 /** Two signals within this time are one wish. */
 const REPEATED_SIGNAL_MS = 500;
 
-interface RunFlags extends JobFlags {
-  readonly detach?: boolean;
-  readonly quiet?: boolean;
+interface RunFlags extends JobFlags, FileFlags {
   readonly verbose?: boolean;
 }
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  addJobOptions(command.argument('<command...>', 'program and its arguments').passThroughOptions())
+  addFileOptions(
+    addJobOptions(command.argument('<command...>', 'program and its arguments').passThroughOptions()),
+  )
     .option('-d, --detach', 'print the id and leave; the job goes on')
     .option('-q, --quiet', 'say nothing about waiting and broken links')
     .option('-v, --verbose', 'say the id, the states and the usage');
@@ -48,10 +51,13 @@ const HELP = `
 With --array each line of output stands behind the index of its job, jobs in the order in which they end, and the exit
 code is the highest of them; "flopd logs arr-ID.N" has the bytes of one.
 
-The job gets no standard input: give it arguments, or a file that the node can read.
+The job gets no standard input: give it arguments, or files with --input. Inputs lie in its workspace under their own
+name, or PATH; links in a folder are kept where they stay inside of it. Outputs come back to the same path here, or
+LOCAL, when the job has ended; "flopd fetch" gets them later, and those of an array.
 
 Exit code: the job's own; 128+n after signal n; 127 program missing; 126 not startable; 130 after Ctrl-C; 143 after
-SIGTERM; 125 flopd failed before the job's end was known (unreachable scheduler, LOST job); 2 wrong usage; 141 when
+SIGTERM; 125 flopd failed before the job's end was known (unreachable scheduler, LOST job), or an output of a job that
+completed could not be brought here; 2 wrong usage; 141 when
 nobody reads the output any more (the job goes on).
 
 Examples:
@@ -60,6 +66,7 @@ Examples:
   flopd run --array 0-99%8 -- sh -c './part "$FLOPD_ARRAY_INDEX"'
   flopd run --after job-7k3m --retry 3:failed,lost -- ./evaluate
   flopd run --cpus 4 --memory 8GiB --time-limit 2h --name train -- ./train.sh --epochs 3
+  flopd run --input ./data --output model.bin -- python train.py data
   id=$(flopd run --detach -- make -j8); flopd logs -f "$id"`;
 
 /** What Ctrl-C has done so far. */
@@ -74,6 +81,8 @@ interface StopState {
 async function run(context: Context, config: Config, flags: RunFlags, spec: JobSpecInput): Promise<number> {
   const speak = flags.quiet === true ? () => {} : (message: string) => say(context.stderr, message);
   let client: Client;
+  let files: RunFiles | null = null;
+  const unsubmitted = new AbortController();
   /** The job or array. */
   let submitted: JobView | ArrayView | null = null;
   let leaveNow = (): void => {};
@@ -88,11 +97,17 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     stop.signal = signal;
     stop.atMs = nowMs;
     if (submitted !== null) void cancelUntilDone(context, client, submitted, signal);
+    else unsubmitted.abort();
   });
   try {
-    client = createClient(findAccess(config));
+    const opened = await openRunFiles(context, flags, spec, unsubmitted.signal, speak);
+    files = opened;
+    const access = findAccess(config);
+    client = createClient(access);
     const dependencies = await readDependencies(flags.after ?? [], client);
-    const view = await submit(client, dependencies.length === 0 ? spec : { ...spec, dependencies });
+    const whole = await checkSpec(opened.spec);
+    await opened.bring(access);
+    const view = await submit(client, dependencies.length === 0 ? whole : { ...whole, dependencies });
     submitted = view;
     if (flags.detach === true) {
       await writeOut(context.stdout, `${view.id}\n`);
@@ -103,15 +118,20 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     const code = await Promise.race([
       isArray(view)
         ? runArray(context, client, view, flags, speak)
-        : follow(context, client, view, flags, speak).then((ended) =>
-            reportEnd(context, ended, stop.signal, flags),
-          ),
+        : follow(context, client, view, flags, speak).then(async (ended) => {
+            const code = reportEnd(context, ended, stop.signal, flags);
+            if (stop.signal !== null) return code;
+            return (await opened.bringBack(access, ended)) || code !== exitCode.ok
+              ? code
+              : exitCode.unknownEnd;
+          }),
       stop.leave.then(() => null),
     ]);
     if (code === null)
       say(context.stderr, `left ${nameOf(view)}, which may still run: see "flopd job ${view.id}"`);
     return stop.signal === null ? (code ?? exitCode.unknownEnd) : signalExitCode(stop.signal);
   } catch (error) {
+    if (submitted === null && unsubmitted.signal.aborted) return signalExitCode(stop.signal ?? 'SIGINT');
     const code = errorExitCode(error);
     if (code === exitCode.outputClosed && submitted !== null) {
       say(
@@ -125,6 +145,7 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     return exitCode.unknownEnd;
   } finally {
     restore();
+    await files?.close();
   }
 }
 
@@ -191,10 +212,16 @@ async function follow(
 ): Promise<JobView> {
   let latest = job;
   let lastReason: string | null = null;
+  let lastGist: string | null = null;
+  let saidAtMs = 0;
   let over = false;
   const sayWhy = (view: JobView): void => {
-    if (over || (view.state !== 'PENDING' && view.state !== 'STARTING') || view.reason === lastReason) return;
-    lastReason = view.reason;
+    if (over || (view.state !== 'PENDING' && view.state !== 'STARTING')) return;
+    // Figures that move are no news for a while.
+    const gist = view.reason.replace(/\d[\d.]*/g, '#');
+    const nowMs = context.clock.monotonicMs();
+    if (gist === lastGist && (view.reason === lastReason || nowMs - saidAtMs < MOVING_NOTICE_MS)) return;
+    [lastReason, lastGist, saidAtMs] = [view.reason, gist, nowMs];
     speak(`job ${view.id} waits: ${view.reason.replace(/^waiting: */, '')}`);
   };
   // Reasons change without a change of state, so they are asked for while it waits.

@@ -25,6 +25,8 @@ const keys = [
   'stateDir',
   'listen',
   'readyFile',
+  'files.quotaBytes',
+  'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
   'log.level',
@@ -67,6 +69,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       log,
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
+      files: config.files,
       retention: config.output,
     });
   } catch (error) {

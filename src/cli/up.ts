@@ -50,6 +50,8 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'files.quotaBytes',
+  'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
   'log.level',
@@ -133,6 +135,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     log: log.child({ part: 'scheduler' }),
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
+    files: config.files,
     retention: config.output,
   });
 }

@@ -50,6 +50,8 @@ export interface Config {
     /** Null: kernel messages are not read. */
     readonly kernelLog: string | null;
   };
+  /** The scheduler's store of files. */
+  readonly files: { readonly quotaBytes: number; readonly keepMs: number };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
@@ -60,6 +62,7 @@ export interface Config {
     readonly readPaths: readonly string[];
     readonly writePaths: readonly string[];
     readonly outputQuotaBytes: number;
+    readonly cacheBytes: number;
     /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
     readonly containerRuntime: string;
     readonly pull: PullPolicy;
@@ -138,6 +141,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       retestMs: take('devices.retestMs'),
       kernelLog: take('devices.kernelLog'),
     },
+    files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
     jobs: {
       sandbox: take('jobs.sandbox'),
       limits: take('jobs.limits'),
@@ -147,6 +151,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       readPaths: take('jobs.readPaths'),
       writePaths: take('jobs.writePaths'),
       outputQuotaBytes: take('jobs.outputQuotaBytes'),
+      cacheBytes: take('jobs.cacheBytes'),
       containerRuntime: take('jobs.containerRuntime'),
       pull: take('jobs.pull'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),

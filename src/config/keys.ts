@@ -2,6 +2,7 @@
 // `--help`, `flopd config init` and the README's table all come from here.
 import { homedir } from 'node:os';
 import { isAbsolute, join, resolve } from 'node:path';
+import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import {
@@ -250,6 +251,7 @@ export const configKeys = {
     format: (value) => value ?? 'none',
   }),
   ...jobKeys,
+  ...fileKeys,
   'output.keepMs': key<number>({
     flag: '--output-keep',
     argument: 'DURATION',

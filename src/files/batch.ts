@@ -35,6 +35,7 @@ export interface BatchParts {
   /** There is room for so many bytes more; throws FILES_FULL or FILES_DISK_FULL. */
   readonly reserve: (bytes: number) => Promise<void>;
   readonly added: (bytes: number) => void;
+  readonly syncs: boolean;
   readonly syncFolder: () => Promise<void>;
 }
 
@@ -55,7 +56,11 @@ export function createBatch(parts: BatchParts): Batch {
     endedBytes = 0;
     if (taken.length === 0) return;
     try {
-      await Promise.all(taken.map(({ file }) => file.sync()));
+      if (parts.syncs) await Promise.all(taken.map(({ file }) => file.sync()));
+    } catch (error) {
+      // A failed sync is final for that file.
+      await Promise.all(taken.map(({ path }) => removeFile(path)));
+      throw error;
     } finally {
       await Promise.all(taken.map(({ file }) => file.close()));
     }
@@ -64,7 +69,7 @@ export function createBatch(parts: BatchParts): Batch {
       await rename(path, join(parts.folder, digest));
       if (isNew) parts.added(sizeBytes);
     }
-    await parts.syncFolder();
+    if (parts.syncs) await parts.syncFolder();
   }
 
   return {

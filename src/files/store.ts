@@ -28,8 +28,8 @@ const FREE_SHARE = 0.05;
 const FREE_BYTES_MAX = 1024 * 1024 * 1024;
 /** Sweeps for room leave so much of the quota free, so that the next file needs none. */
 const SWEEP_TO = 0.9;
-/** A file that is used all the time is touched once in so long. */
-const TOUCH_MS = 60_000;
+/** A file that is used all the time is touched once in so long; less than a sweep spares what was used. */
+const TOUCH_MS = 5 * 60_000;
 /** Sweeps for room that freed nothing are not tried again for so long. */
 const FRUITLESS_MS = 5000;
 const DIGEST = /^[0-9a-f]{64}$/;
@@ -39,6 +39,8 @@ export interface FileStoreOptions {
   readonly quotaBytes: number;
   /** Unused files that nobody refers to are removed after so long. */
   readonly keepMs: number;
+  /** False for files that can be had again: their digest is looked at when they are used. */
+  readonly syncs?: boolean;
   /** What must stay: files, and trees with all that they list. */
   readonly roots: () => Iterable<Root>;
   readonly clock: Clock;
@@ -50,8 +52,8 @@ export interface FileStore {
   sizeOf(digest: string): number | null;
   /** Opens it for reading, and counts that as a use; null when it is not here. Close it. */
   open(digest: string): Promise<FileHandle | null>;
-  /** Counts a use. */
-  touch(digest: string): void;
+  /** Counts a use of a file that is here, and tells its size in bytes; null where it is not. */
+  use(digest: string): number | null;
   /** Bytes of an upload that was broken off; 0 for none. */
   receivedBytes(digest: string): number;
   /**
@@ -63,8 +65,8 @@ export interface FileStore {
     place: { readonly offset: number; readonly sizeBytes: number },
     pieces: AsyncIterable<Uint8Array>,
   ): Promise<PutAnswer>;
-  /** For new files that count together. */
-  batch(): Batch;
+  /** For new files that count together; `syncs`: on disk in any case, also where the store does not see to it. */
+  batch(syncs?: boolean): Batch;
   /** There may be so many bytes more: throws FILES_FULL or FILES_DISK_FULL. */
   reserve(bytes: number): Promise<void>;
   /** Removes a file whose contents turned out to be wrong. */
@@ -82,6 +84,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
   const memory: HashMemory = new Map();
   const busy = new Set<string>();
   let usedBytes = 0;
+  /** Since the sweep that is under way began. */
+  let addedBytes = 0;
   const ownPrefix = `new-${randomUUID().slice(0, 8)}-`;
   let names = 0;
   let sweeping: Promise<SweepResult> | null = null;
@@ -100,6 +104,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
 
   /** One at a time; `targetBytes`: remove until so little is left, or only what is old. */
   function runSweep(targetBytes: number | null): Promise<SweepResult> {
+    if (sweeping === null) addedBytes = 0;
     sweeping ??= sweepFolder({
       folder,
       roots: options.roots(),
@@ -109,7 +114,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
       isBusy: (name) => busy.has(name) || name.startsWith(ownPrefix),
     })
       .then((result) => {
-        usedBytes = result.usedBytes;
+        // What came meanwhile may be counted twice until the next sweep, never not at all.
+        usedBytes = result.usedBytes + addedBytes;
         if (result.removed > 0)
           log.info(
             { removed: result.removed, freedBytes: result.freedBytes },
@@ -155,6 +161,11 @@ export function openFileStore(options: FileStoreOptions): FileStore {
           remedy: 'free space on that disk',
         },
       );
+  }
+
+  function added(bytes: number): void {
+    usedBytes += bytes;
+    addedBytes += bytes;
   }
 
   function syncFolder(): Promise<void> {
@@ -217,13 +228,13 @@ export function openFileStore(options: FileStoreOptions): FileStore {
       await part.write(piece);
     }
     if (part.receivedBytes < sizeBytes) return { receivedBytes: part.receivedBytes, complete: false };
-    if (!(await part.isRight())) {
+    if (!(await part.isRight(options.syncs !== false))) {
       await discardPart(digest);
       throw new Fault('FILES_DIGEST', 'what came has another SHA-256');
     }
     await rename(partOf(digest), pathOf(digest));
-    usedBytes += sizeBytes;
-    await syncFolder();
+    added(sizeBytes);
+    if (options.syncs !== false) await syncFolder();
     return { receivedBytes: sizeBytes, complete: true };
   }
 
@@ -232,14 +243,17 @@ export function openFileStore(options: FileStoreOptions): FileStore {
     memory.delete(digest);
   }
 
-  function touch(digest: string): void {
+  function use(digest: string): number | null {
     const path = pathOf(digest);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found === undefined || !found.isFile()) return null;
     const nowMs = clock.wallMs();
     try {
-      if (Math.abs(nowMs - statSync(path).mtimeMs) > TOUCH_MS) utimesSync(path, nowMs / 1000, nowMs / 1000);
+      if (Math.abs(nowMs - found.mtimeMs) > TOUCH_MS) utimesSync(path, nowMs / 1000, nowMs / 1000);
     } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') log.debug({ cause: describeError(error) }, 'a use was not noted');
+      log.debug({ cause: describeError(error) }, 'a use was not noted');
     }
+    return found.size;
   }
 
   void runSweep(null).catch((error: unknown) =>
@@ -249,7 +263,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
   return {
     quotaBytes,
     sizeOf: (digest) => sizeAt(pathOf(digest)),
-    touch,
+    use,
     receivedBytes: (digest) => sizeAt(partOf(digest)) ?? 0,
     put,
     reserve,
@@ -257,14 +271,14 @@ export function openFileStore(options: FileStoreOptions): FileStore {
     async open(digest) {
       try {
         const file = await open(pathOf(digest), constants.O_RDONLY | constants.O_NOFOLLOW);
-        touch(digest);
+        use(digest);
         return file;
       } catch (error) {
         if (errnoOf(error) === 'ENOENT') return null;
         throw error;
       }
     },
-    batch: () =>
+    batch: (syncs = false) =>
       createBatch({
         folder,
         nextName() {
@@ -273,9 +287,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         },
         has: (digest) => sizeAt(pathOf(digest)) !== null,
         reserve,
-        added: (bytes) => {
-          usedBytes += bytes;
-        },
+        added,
+        syncs: syncs || options.syncs !== false,
         syncFolder,
       }),
     async discard(digest) {

@@ -72,6 +72,8 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null, walle
       if (own === null) return `failed to start: its workspace: ${why}`;
       return `failed to start: working directory ${quote(own)}: ${why}${unseen}`;
     }
+    case 'input':
+      return `failed to start: ${why}`;
     case 'claim':
       return 'failed to start: its shim was killed before the program ran';
     case 'lease':

@@ -20,6 +20,7 @@ import {
   unknownEnd,
 } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import { createJobFiles } from './files.ts';
 import type { JobFolders } from './folders.ts';
 import type { Journal } from './journal.ts';
 import { createLeases } from './lease.ts';
@@ -56,7 +57,7 @@ export interface Life {
   release(attempt: Attempt): void;
   heldCpuHundredths(): number;
   heldMemoryBytes(): number;
-  /** Resolves when the work on results and folders that is under way is done. */
+  /** Ends the work on files; resolves when that on results and folders that is under way is done. */
   settled(): Promise<void>;
 }
 
@@ -82,6 +83,20 @@ export function createLife(options: LifeOptions): Life {
 
   const folderOf = ({ jobId, epoch }: Pick<Attempt, 'jobId' | 'epoch'>): string =>
     join(options.folder, 'jobs', `${jobId}.${epoch}`);
+
+  const files = createJobFiles({
+    options: options.files ?? null,
+    folder: options.folder,
+    folderOf,
+    book,
+    native: options.native ?? null,
+    clock,
+    random: options.random ?? Math.random,
+    log,
+    hit,
+    progress: ({ jobId, epoch }, text) => events.progress(jobId, epoch, text),
+    brought: (attempt) => removeIfDone(attempt, false),
+  });
 
   /** Work that nobody waits for now, but the end of this agent does. */
   function own(work: Promise<void>): void {
@@ -125,6 +140,9 @@ export function createLife(options: LifeOptions): Life {
   async function settle(attempt: Attempt, end: ProcessEnd): Promise<void> {
     hit('exit.seen');
     attempt.execution = null;
+    const outputs = end.kind === 'failedToStart' ? [] : await files.collect(attempt);
+    // This agent stops; the next one is told of this end again.
+    if (outputs === null) return;
     const meter = end.kind === 'failedToStart' ? null : await folders.readMeter(folderOf(attempt));
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
@@ -142,6 +160,8 @@ export function createLife(options: LifeOptions): Life {
       stop,
       meter,
       energy,
+      outputs,
+      workspace: join(folderOf(attempt), jobFile.workspace),
     });
     const result = { ...settled, ...nextFields() };
     if (!book.setResult(attempt, result)) return;
@@ -255,6 +275,11 @@ export function createLife(options: LifeOptions): Life {
     // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
     const mayBegin = request !== null && request.leaseMs !== 0 && isWalledAs(attempt, request.containment);
     const start = mayBegin ? request : null;
+    // Without the mark of its inputs nothing of it can have begun, in this boot.
+    if (start !== null && attempt.bootId === bootId && files.mustStage(attempt)) {
+      launch(attempt);
+      return;
+    }
     const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
     attempt.execution = executor.recover(recovery, eventsFor(attempt));
     if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
@@ -308,14 +333,16 @@ export function createLife(options: LifeOptions): Life {
       return;
     }
     const delivered =
+      files.isBrought(attempt) &&
       attempt.deliveredStdoutBytes >= result.stdoutBytes &&
       attempt.deliveredStderrBytes >= result.stderrBytes;
-    if (delivered || evenIfUndelivered) remove(attempt);
+    if ((delivered || evenIfUndelivered) && !files.isKept(attempt)) remove(attempt);
   }
 
   function remove(attempt: Attempt): void {
     if (attempt.removing) return;
     attempt.removing = true;
+    files.forget(attempt);
     removals.push(attempt);
     if (removing < REMOVALS_MAX) own(work());
   }
@@ -344,6 +371,27 @@ export function createLife(options: LifeOptions): Life {
     removing -= 1;
   }
 
+  function launch(attempt: Attempt): void {
+    const request = requestFor(attempt);
+    const executor = executors.get(attempt.order?.spec.executor ?? '');
+    if (request === null || executor === undefined) throw new Error('admission let an impossible order pass');
+    if (request.leaseMs === 0) {
+      settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
+      return;
+    }
+    if (files.mustStage(attempt)) {
+      attempt.execution = files.stage(attempt, request.containment.user, {
+        // It may have taken long: the lease is looked at again.
+        staged: () => launch(attempt),
+        failed: (detail) => settleAs(attempt, { kind: 'failedToStart', failedStep: 'input', detail }),
+        stopped: () => settleAs(attempt, { kind: 'failedToStart', failedStep: 'claim', detail: null }),
+      });
+      return;
+    }
+    attempt.execution = executor.start(request, eventsFor(attempt));
+    hit('shim.started');
+  }
+
   return {
     wall(attempt, userId) {
       contain(attempt, userId);
@@ -354,19 +402,7 @@ export function createLife(options: LifeOptions): Life {
     hold: (attempt) => count(attempt, true),
     release: (attempt) => count(attempt, false),
 
-    launch(attempt) {
-      const request = requestFor(attempt);
-      const executor = executors.get(attempt.order?.spec.executor ?? '');
-      if (request === null || executor === undefined)
-        throw new Error('admission let an impossible order pass');
-      if (request.leaseMs === 0) {
-        settleAs(attempt, { kind: 'failedToStart', failedStep: 'lease', detail: null });
-        return;
-      }
-      const events = eventsFor(attempt);
-      attempt.execution = executor.start(request, events);
-      hit('shim.started');
-    },
+    launch,
 
     contact(sinceMs, heartbeatMs) {
       const isFirst = !leases.hasContact();
@@ -401,6 +437,7 @@ export function createLife(options: LifeOptions): Life {
     heldMemoryBytes: () => memoryBytes,
 
     async settled() {
+      files.close();
       patience?.cancel();
       while (underWay.size > 0) await Promise.all(underWay);
     },

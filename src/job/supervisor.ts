@@ -44,6 +44,7 @@ import {
 import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
+import type { JobFilesOptions } from './files.ts';
 import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
@@ -78,6 +79,8 @@ export interface JobsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly events: JobEvents;
+  /** How files reach this node and leave it; without it, jobs with inputs fail to start and outputs are not kept. */
+  readonly files?: JobFilesOptions;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
   readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
   /** Supervises what runs even where the journal cannot be read at all. */

@@ -14,7 +14,6 @@ import {
   type Challenge,
   closeCode,
   type Hello,
-  type JobReport,
   MAX_FRAME_BYTES,
   type Welcome,
 } from '../protocol/control.ts';
@@ -23,13 +22,14 @@ import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
-import { createExecFlow, type ExecHandler } from './exec.ts';
+import { createExecFlow } from './exec.ts';
+import type { LinkHandlers } from './handlers.ts';
 import { type LinkFigures, type LinkState, notConnected } from './link-state.ts';
 import type { UnfitOrder } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
-import { createOrders, type Order, type OrderHandler } from './orders.ts';
+import { createOrders, type Order } from './orders.ts';
 import { createOutbox } from './outbox.ts';
-import { createOutputFlow, type OutputStream } from './output.ts';
+import { createOutputFlow } from './output.ts';
 import { type LiveMessage, type Session, type SessionEnd, startSession } from './session.ts';
 import { connectSocket, type SocketFactory } from './socket.ts';
 import { createTelemetryFlow } from './telemetry.ts';
@@ -39,31 +39,6 @@ import { createPause, type LinkTiming, linkTiming } from './timing.ts';
 const FACTS_ROOM_BYTES = 1024 * 1024;
 const OUTPUT_ROOM_BYTES = 256 * 1024;
 const LOG_AT_MOST_EVERY_MS = 60_000;
-
-export interface LinkHandlers {
-  /** Idempotent. A rejection is answered as a refusal with its code, or AGENT_ERROR. */
-  readonly order: OrderHandler;
-  /**
-   * The scheduler has heard this node at some time since `sinceMs` (monotonic): leases count from there. A silent link
-   * counts as lost after `heartbeatMs` times LEASE_MIN_HEARTBEATS.
-   */
-  contact(sinceMs: number, heartbeatMs: number): void;
-  /** All that is known of an attempt, for a scheduler that has lost it; null for one that is not held. */
-  report(jobId: string, epoch: number): JobReport | null;
-  /** The scheduler has this result on disk. */
-  acknowledged(jobId: string, epoch: number): void;
-  /** The scheduler has this much output on disk. */
-  delivered(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
-  readOutput(
-    jobId: string,
-    epoch: number,
-    stream: OutputStream,
-    offset: number,
-    limit: number,
-  ): Promise<Uint8Array | null>;
-  /** Runs a command beside a running job. */
-  readonly exec: ExecHandler;
-}
 
 export interface LinkOptions {
   /** The scheduler's base URL, http(s): or ws(s):. */

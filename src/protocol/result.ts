@@ -81,12 +81,13 @@ export const outputGapSchema = z.strictObject({
 });
 export type OutputGap = z.output<typeof outputGapSchema>;
 
-/** A file or folder of the workspace that was kept, or why it could not be. */
+/** A file or folder of the workspace that was kept, or why it (or what in it) could not be. */
 export const keptOutputSchema = z.strictObject({
   path: z.string().max(1024),
   kind: z.enum(['file', 'tree']).nullable(),
   digest: z.string().max(64).nullable(),
   sizeBytes: z.number().int().nonnegative().nullable(),
+  executable: z.boolean().default(false),
   problem: z.string().max(256).nullable(),
 });
 export type KeptOutput = z.output<typeof keptOutputSchema>;

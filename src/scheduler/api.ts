@@ -25,6 +25,7 @@ import { callerProblem, isLoopbackAddress } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
 import { enrolNode } from './enrolment.ts';
+import type { FileRoutes } from './file-routes.ts';
 import type { Fleet } from './fleet.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { follow } from './follow.ts';
@@ -64,6 +65,7 @@ export interface ApiParts {
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
   readonly progress: ProgressBoard;
+  readonly files: FileRoutes;
   readonly drains: Drains;
   readonly removals: NodeRemovals;
   readonly key: SchedulerKey;
@@ -136,6 +138,7 @@ export function createApi(
 
   async function submit({ request, response }: Call): Promise<void> {
     const spec = await readBody(request, jobSpecSchema);
+    await parts.files.requireInputs(spec);
     const job = await dispatcher.submit(spec);
     answerJson(response, 201, job.array === null ? await view(job) : viewOfArray(job.array.id));
   }
@@ -324,6 +327,7 @@ export function createApi(
     const problem = callerProblem(request, parts.listenHost);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
+    if (parts.files.owns(path)) return parts.files.handle(request, response, path, query);
     // As GET, of which Node leaves the body away; a follower would have nothing to read.
     const isHead = request.method === 'HEAD' && !path.endsWith('/follow');
     const method = isHead ? 'GET' : request.method;

@@ -6,12 +6,13 @@
 // The state in the queue's memory runs ahead of the disk within one turn; what depends on the disk waits for the
 // promise.
 import type { Clock } from '../base/clock.ts';
-import { describeError, Fault, isFault } from '../base/fault.ts';
+import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
-import { isFinalState, type JobResult, jobStates } from '../protocol/result.ts';
-import { type JobSpec, MAX_ARRAY_JOBS } from '../protocol/spec.ts';
+import { isFinalState, type JobResult } from '../protocol/result.ts';
+import type { JobSpec } from '../protocol/spec.ts';
 import type { ReadSeal } from './adoption.ts';
+import { createCancellations } from './cancellation.ts';
 import { demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
@@ -24,22 +25,15 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { findAttempt } from './retry.ts';
-import { checkDependencies, createRecords, jobCount } from './submission.ts';
-import { decideRefusal, decideResult, decideStarted, type Verdict } from './verdict.ts';
-
-/** Jobs that may wait at the same time. */
-export const MAX_WAITING_JOBS = 100_000;
-/** How long the answer to a cancellation waits for the disk. */
-export const CANCEL_STORE_MS = 1000;
-
-export interface Refusal {
-  readonly jobId: string;
-  readonly epoch: number;
-  readonly kind: 'start' | 'stop';
-  readonly code: string;
-  readonly message: string;
-}
+import { createSubmissions } from './submission.ts';
+import {
+  decideOutputLimits,
+  decideRefusal,
+  decideResult,
+  decideStarted,
+  type OrderRefusal,
+  type Verdict,
+} from './verdict.ts';
 
 export interface Dispatcher {
   /**
@@ -64,7 +58,7 @@ export interface Dispatcher {
   /** True when the message is settled and to be acknowledged. */
   started(session: AgentSession, message: JobStarted): Promise<boolean>;
   ended(session: AgentSession, result: JobResult): Promise<boolean>;
-  refused(session: AgentSession, refusal: Refusal): void;
+  refused(session: AgentSession, refusal: OrderRefusal): void;
   /** What a node tells of a job that this store has lost. */
   reported(session: AgentSession, report: JobReport): void;
   /** Ends an attempt of which no agent will tell the end; resolves when that is on disk. */
@@ -148,6 +142,38 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (job !== null && !isFinalState(job.state) && job.state !== 'PENDING') gates.active(job);
     },
     end,
+  });
+  const cancellations = createCancellations({
+    queue,
+    fleet,
+    clock,
+    hit,
+    isAssigning,
+    change,
+    endUnstarted,
+    together,
+    inBackground,
+  });
+  const submissions = createSubmissions({
+    queue,
+    clock,
+    hit,
+    taken(jobs) {
+      for (const job of jobs) sequences.set(job.id, nextSequence++);
+      together(() => {
+        for (const job of jobs) gates.wait(job);
+        place();
+      });
+    },
+    refused(jobs) {
+      together(() => {
+        for (const job of jobs) {
+          sequences.delete(job.id);
+          placement.remove(job.id);
+          gates.left(job);
+        }
+      });
+    },
   });
   takeUp();
 
@@ -255,17 +281,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     hit('order.sent');
   }
 
-  /** Waits for a change, but no longer than the answer to a client may take. */
-  async function withinBound(stored: Promise<unknown>): Promise<void> {
-    let release: () => void = () => {};
-    const bound = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const timer = clock.after(queue.failure() === null ? CANCEL_STORE_MS : 0, release);
-    inBackground(stored, 'a cancellation was not stored');
-    await Promise.race([stored, bound]).finally(() => timer.cancel());
-  }
-
   /** Frees what the job holds and gives it to the next. */
   function leave(job: JobRecord): void {
     sequences.delete(job.id);
@@ -292,18 +307,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return ending;
   }
 
-  /** Resolves when the wish is on disk. */
-  async function cancelNow(job: JobRecord, by: string, reason: string): Promise<void> {
-    if (job.state === 'PENDING') {
-      const words = reason === '' ? '' : `: ${reason}`;
-      await endUnstarted(job.id, by, `cancelled by ${by} while it waited${words}`);
-      return;
-    }
-    const session = job.nodeId === null || assigning.has(job.id) ? null : fleet.session(job.nodeId);
-    session?.order({ kind: 'stop', job, by, reason });
-    await change(job.id, { cancelBy: by, reason });
-  }
-
   /** Logs what is not believed; true when the agent may settle it all the same. */
   function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
     refusals.refused(
@@ -314,61 +317,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   return {
-    async submit(spec) {
-      hit('submit.received');
-      const failure = queue.failure();
-      if (failure !== null) throw failure;
-      if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
-        throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
-          remedy: 'submit it again later',
-        });
-      }
-      checkDependencies(spec, queue);
-      const jobs = createRecords(spec, queue, clock.wallMs());
-      const [first] = jobs;
-      const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
-      for (const job of jobs) sequences.set(job.id, nextSequence++);
-      together(() => {
-        for (const job of jobs) gates.wait(job);
-        place();
-      });
-      try {
-        await stored;
-      } catch (error) {
-        together(() => {
-          for (const job of jobs) {
-            sequences.delete(job.id);
-            placement.remove(job.id);
-            gates.left(job);
-          }
-        });
-        throw error;
-      }
-      hit('submit.stored');
-      return queue.job(first.id) ?? first;
-    },
-
-    async cancel(jobId, by, reason) {
-      const job = queue.job(jobId);
-      if (job === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${jobId}`);
-      hit('cancel.received');
-      if (isFinalState(job.state) || job.cancelBy !== null) return job;
-      await withinBound(cancelNow(job, by, reason));
-      hit('cancel.stored');
-      return queue.job(jobId) ?? job;
-    },
-
-    async cancelArray(arrayId, by, reason) {
-      if (queue.array(arrayId) === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no array ${arrayId}`);
-      const jobs = jobStates
-        .filter((state) => !isFinalState(state))
-        .flatMap((state) => queue.jobs({ array: arrayId, state, limit: MAX_ARRAY_JOBS }))
-        .filter((job) => job.cancelBy === null);
-      // What waits goes first, so that nothing of it takes the place of what is stopped.
-      const stored = together(() => jobs.map((job) => cancelNow(job, by, reason)));
-      await withinBound(Promise.all(stored));
-    },
-
+    submit: submissions.submit,
+    cancel: cancellations.cancel,
+    cancelArray: cancellations.cancelArray,
     waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
     welcomed: returns.welcomed,
@@ -398,12 +349,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       hit('result.received');
       const job = queue.job(result.jobId);
       const verdict = decideResult(job, result, session.nodeId);
+      // What ended here before, and its node held after a restart until it knew that itself, is over there as well.
+      if (verdict !== 'apply' && returns.over(session.nodeId, result.jobId, result.epoch)) place();
       if (verdict === 'repeat') {
         await storing.get(result.jobId);
         return true;
       }
       if (verdict !== 'apply' || job === null) {
-        if (returns.over(session.nodeId, result.jobId, result.epoch)) place();
         return refuse(verdict, session, {
           jobId: result.jobId,
           epoch: result.epoch,
@@ -452,13 +404,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
 
     outputLimit(nodeId, jobId, epoch, stream) {
-      const job = queue.job(jobId);
-      const past = job === null ? null : findAttempt(job, epoch, nodeId);
-      const isPresent = job?.nodeId === nodeId && job.epoch === epoch && job.state !== 'PENDING';
-      if (past === null && isPresent && job.result === null) return Number.MAX_SAFE_INTEGER;
-      const end = past ?? (isPresent ? job.result : null);
-      if (end === null) return null;
-      return stream === 'stdout' ? end.stdoutBytes : end.stderrBytes;
+      const limits = decideOutputLimits(queue.job(jobId), epoch, nodeId);
+      if (limits === null) return null;
+      return stream === 'stdout' ? limits.stdoutBytes : limits.stderrBytes;
     },
     place,
   };

@@ -7,16 +7,19 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
+import { openFileStore } from '../files/store.ts';
 import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
 import type { SchedulerHit } from './fault-points.ts';
+import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
+import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { createSchedulerMetrics } from './metrics.ts';
@@ -29,6 +32,7 @@ import { openSecret } from './secrets.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
+const FILE_SWEEP_MS = 3600_000;
 
 export interface SchedulerOptions {
   readonly stateDir: string;
@@ -39,6 +43,8 @@ export interface SchedulerOptions {
   readonly version: string;
   /** Folder with the dashboard's page, or null to serve none. */
   readonly dashboardFolder: string | null;
+  /** How much of the disk the store of files may take, and how long it keeps what nobody refers to. */
+  readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
@@ -106,6 +112,20 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
+  const limits = options.files ?? defaultFileLimits;
+  const store = openFileStore({
+    folder: join(folder, 'files'),
+    ...limits,
+    roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
+    clock,
+    log,
+  });
+  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const sweeper = every(clock, FILE_SWEEP_MS, () => {
+    store
+      .sweep()
+      .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
+  });
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
@@ -118,6 +138,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     output,
     dispatcher,
     progress,
+    files: fileRoutes,
     drains,
     removals,
     key,
@@ -141,6 +162,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   });
 
   async function closeParts(): Promise<void> {
+    sweeper.cancel();
     leases.close();
     await gateway.close();
     await retention?.close();

@@ -51,7 +51,7 @@ const RESUME_OUTPUT_BYTES = 1024 * 1024;
 /** Acknowledged where output is not wanted any more: more than any stream has. */
 const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
 
-/** RFC 6455. */
+/** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
 
 /** What a session uses of a WebSocket. */

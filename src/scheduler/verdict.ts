@@ -50,6 +50,18 @@ export function decideResult(job: JobRecord | null, result: JobResult, nodeId: s
   return isDeepStrictEqual(job.result, result) ? 'repeat' : 'contradiction';
 }
 
+/** How long the streams of an attempt may become; null when it was not ordered to this node. */
+export function decideOutputLimits(
+  job: JobRecord | null,
+  epoch: number,
+  nodeId: string,
+): { readonly stdoutBytes: number; readonly stderrBytes: number } | null {
+  const past = job === null ? null : findAttempt(job, epoch, nodeId);
+  if (past !== null) return past;
+  if (job?.nodeId !== nodeId || job.epoch !== epoch || job.state === 'PENDING') return null;
+  return job.result ?? { stdoutBytes: Number.MAX_SAFE_INTEGER, stderrBytes: Number.MAX_SAFE_INTEGER };
+}
+
 /** Attempts that nodes may refuse for reasons that will not pass, before the job is given up. */
 export const MAX_REFUSED_ATTEMPTS = 5;
 
@@ -67,6 +79,15 @@ const PASSING: ReadonlySet<string> = new Set([
   'JOB_DEVICE_UNHEALTHY',
   'JOB_OLDER_EPOCH_RUNS',
 ]);
+
+/** What a node says when it does not carry out an order. */
+export interface OrderRefusal {
+  readonly jobId: string;
+  readonly epoch: number;
+  readonly kind: 'start' | 'stop';
+  readonly code: string;
+  readonly message: string;
+}
 
 /** What becomes of a job whose start or stop order was refused by its node. */
 export function decideRefusal(

@@ -91,37 +91,57 @@ function checkStarts(facts: Facts, say: Say): void {
 }
 
 function checkResults(facts: Facts, say: Say): void {
-  const told = groupBy(facts.of('resultTold'), nameOf);
-  for (const [name, all] of told) {
+  checkTold(facts, say);
+  for (const [name, all] of groupBy(facts.of('resultAcknowledged'), nameOf))
     if (new Set(all.map(({ result }) => canonical(result))).size > 1)
-      say('I2', `${name}: different results were told`);
-    if (all.some(({ result, node }) => nameOf(result) !== name || result.nodeId !== node))
-      say('I2', `${name}: a result of another attempt was told`);
-  }
-  const finals = groupBy(facts.of('final'), ({ jobId }) => jobId);
-  for (const [jobId, all] of finals) {
-    const seen = new Set(all.map(({ epoch, state, result }) => canonical({ epoch, state, result })));
-    if (seen.size > 1) say('I2', `${jobId}: its end changed: ${[...seen].join(' | ').slice(0, 600)}`);
-    for (const { state, result, epoch } of all)
-      if (result !== null && (result.state !== state || result.epoch !== epoch || result.jobId !== jobId))
-        say('I2', `${jobId}: the result is not that of its end`);
+      say('I2', `${name}: different results were acknowledged`);
+  /** Ends as users see them; a store that was lost takes its own with it. */
+  let finals = new Map<string, Of<'final'>>();
+  const ended = new Set<string>();
+  for (const fact of facts.all) {
+    if (fact.kind === 'storeLost') finals = new Map();
+    if (fact.kind !== 'final') continue;
+    const { jobId, epoch, state, result } = fact;
+    const before = finals.get(jobId);
+    if (before !== undefined && endOf(before) !== endOf(fact))
+      say('I2', `${jobId}: its end changed: ${endOf(before)} | ${endOf(fact)}`);
+    if (result !== null && (result.state !== state || result.epoch !== epoch || result.jobId !== jobId))
+      say('I2', `${jobId}: the result is not that of its end`);
+    finals.set(jobId, fact);
+    ended.add(jobId);
   }
   for (const jobId of new Set(facts.of('submitted').map((fact) => fact.jobId)))
-    if (!finals.has(jobId) && !mayBeForgotten(facts, jobId))
+    if (!ended.has(jobId) && !mayBeForgotten(facts, jobId))
       say('I2', `${jobId} was accepted and never ended`);
-  for (const fact of facts.of('resultAcknowledged')) {
-    const name = nameOf(fact);
-    const last = finals.get(fact.jobId)?.at(-1);
-    const result = told.get(name)?.[0]?.result;
-    if (result === undefined) say('I2', `${name}: a result was acknowledged that nobody told`);
-    else if (
-      last?.epoch === fact.epoch &&
-      last.result !== null &&
-      canonical(last.result) !== canonical(result)
-    ) {
-      // The scheduler had given it up before the node could tell; that is judged as truth, below.
-      if (last.result.state !== 'LOST') say('I2', `${name}: what was acknowledged is not what users see`);
+  for (const { jobId, epoch, result } of facts.of('resultAcknowledged')) {
+    const last = finals.get(jobId);
+    // Where the scheduler had given it up before its node could tell, that is judged as truth.
+    if (last?.epoch !== epoch || last.result === null || last.result.state === 'LOST') continue;
+    if (canonical(last.result) !== canonical(result))
+      say('I2', `${jobId}.${epoch}: what was acknowledged is not what users see`);
+  }
+}
+
+const endOf = ({ epoch, state, result }: Of<'final'>): string => canonical({ epoch, state, result });
+
+/** Every telling is the same, but for what was told from memory while the disk took nothing. */
+function checkTold(facts: Facts, say: Say): void {
+  const refusing = new Set<string>();
+  const told = new Map<string, string>();
+  for (const fact of facts.all) {
+    if (fact.kind === 'diskRefuses') {
+      if (fact.refuses) refusing.add(fact.node);
+      else refusing.delete(fact.node);
     }
+    if (fact.kind !== 'resultTold') continue;
+    const { result, node } = fact;
+    const name = nameOf(fact);
+    if (nameOf(result) !== name || result.nodeId !== node)
+      say('I2', `${name}: a result of another attempt was told`);
+    const text = canonical(result);
+    const before = told.get(name);
+    if (before !== undefined && before !== text) say('I2', `${name}: different results were told`);
+    if (!refusing.has(node)) told.set(name, text);
   }
 }
 

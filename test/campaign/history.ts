@@ -49,7 +49,9 @@ export type FactBody =
   | { readonly kind: 'deviceFailed'; readonly node: string; readonly device: string }
   /** The agent tells the scheduler the result; each time. */
   | ({ readonly kind: 'resultTold'; readonly result: JobResult } & Attempted)
-  | ({ readonly kind: 'resultAcknowledged' } & Attempted)
+  | ({ readonly kind: 'resultAcknowledged'; readonly result: JobResult } & Attempted)
+  /** The disk of a node takes nothing: what it tells meanwhile it may tell otherwise after a crash. */
+  | { readonly kind: 'diskRefuses'; readonly node: string; readonly refuses: boolean }
   /** What a user sees of a job that has ended; each time that it is looked at. */
   | {
       readonly kind: 'final';

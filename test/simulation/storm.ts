@@ -12,6 +12,9 @@ import type { Network } from './network.ts';
 import type { Dice } from './seed.ts';
 import type { Life, Time } from './time.ts';
 
+/** After so much time a journal has been written anew. */
+const JOURNAL_MENDED_MS = 40_000;
+
 export interface Host {
   readonly key: NodeKey;
   readonly machine: Machine;
@@ -89,8 +92,8 @@ export function createStorm(stage: Stage): () => void {
         network.heal(host.key.nodeId);
       });
     },
-    (host) => weatherChange(host.weather, host.key.name),
-    () => weatherChange(schedulerWeather, 'the scheduler'),
+    (host) => weatherChange(host.weather, host.key.name, host.key.nodeId),
+    () => weatherChange(schedulerWeather, 'the scheduler', null),
     (host) => {
       const { agent } = host;
       if (agent === null) return;
@@ -131,13 +134,19 @@ export function createStorm(stage: Stage): () => void {
     () => time.jump(dice.pick([-3_600_000, 3_600_000, -5, 86_400_000])),
   ];
 
-  function weatherChange(weather: Weather, whose: string): void {
+  function weatherChange(weather: Weather, whose: string, node: string | null): void {
     weather.state = dice.pick(['full', 'failing', 'slow', 'slow']);
     say(`the disk of ${whose} is ${weather.state}`);
     const was = weather.state;
+    if (node !== null && was !== 'slow') history.add('world', { kind: 'diskRefuses', node, refuses: true });
     time.at(dice.between(200, 10_000), () => {
       weather.state = 'well';
       say(`the disk of ${whose} is well again`);
+      // The journal is written anew a while after it can be.
+      if (node !== null && was !== 'slow')
+        time.at(JOURNAL_MENDED_MS, () => {
+          if (weather.state === 'well') history.add('world', { kind: 'diskRefuses', node, refuses: false });
+        });
       // A scheduler whose store has failed takes no change any more: somebody restarts it.
       if (weather === schedulerWeather && was === 'failing') crashScheduler('by its operator', 500);
     });

@@ -77,6 +77,15 @@ async function startLongJob(name, seconds) {
   return { id: stdout.trim(), pid, count };
 }
 
+/** Restarts the agent as it is configured now, runs a job, and gives what it said and its result. */
+async function walledJob() {
+  run('systemctl', 'restart', 'flopd-agent');
+  await until(() => run('flopd', 'nodes').stdout.includes('ready'));
+  const job = run('flopd', 'run', '--', 'sh', '-c', 'id -u; ls -A /home /tmp; touch here && echo mine');
+  const [last] = JSON.parse(run('flopd', 'jobs', '-o', 'json').stdout).jobs;
+  return { job, limits: last.result.limits, isolation: last.result.isolation };
+}
+
 const leftOut = [
   ['Nice=0', 'bubblewrap'],
   ['RestrictNamespaces=yes', 'bubblewrap'],
@@ -108,6 +117,8 @@ async function check() {
   run('systemctl', 'start', 'flopd-agent');
   report.notJoined = show('flopd-agent');
 
+  // Most of this is about what the unit gives to jobs and takes from them, without the walls that flopd adds.
+  writeFileSync('/etc/default/flopd', 'FLOPD_JOBS_SANDBOX=off\n');
   report.startScheduler = run('systemctl', 'start', 'flopd-scheduler');
   report.scheduler = show('flopd-scheduler');
   report.stateModes = sh('stat -c "%a %U %n" /var/lib/flopd /var/lib/flopd-scheduler').stdout;
@@ -176,6 +187,15 @@ async function check() {
   report.aliveAfterStop = alive(second.pid);
   run('systemctl', 'start', 'flopd-agent');
   report.secondWaited = run('flopd', 'wait', second.id);
+
+  // Walls: of user flopd as the unit is, then of an agent as root.
+  writeFileSync('/etc/default/flopd', '');
+  report.walled = await walledJob();
+  const dropIns = '/etc/systemd/system/flopd-agent.service.d';
+  run('mkdir', '-p', dropIns);
+  run('cp', '/opt/check/flopd-agent.root.conf', `${dropIns}/root.conf`);
+  run('systemctl', 'daemon-reload');
+  report.walledByRoot = await walledJob();
 
   // A wrong configuration stops the unit instead of looping.
   writeFileSync('/etc/default/flopd', 'FLOPD_NODE_CPUS=-1\n');

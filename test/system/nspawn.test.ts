@@ -19,6 +19,11 @@ interface Replaced {
   readonly after: Unit | null;
   readonly seconds: number;
 }
+interface Walled {
+  readonly job: Ended;
+  readonly limits: Unit;
+  readonly isolation: Unit;
+}
 interface Report {
   readonly error?: string;
   readonly sysusers: Ended;
@@ -53,6 +58,8 @@ interface Report {
   readonly stop: Ended;
   readonly aliveAfterStop: boolean;
   readonly secondWaited: Ended;
+  readonly walled: Walled;
+  readonly walledByRoot: Walled;
   readonly misconfigured: Unit;
 }
 
@@ -72,6 +79,7 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     const folder = join(bed.folder, 'machine');
     layMachine(folder, here('machine-check.mjs'));
     cpSync(here('freedom.sh'), join(folder, 'opt/check/freedom.sh'));
+    cpSync(join(root, 'systemd/flopd-agent.root.conf'), join(folder, 'opt/check/flopd-agent.root.conf'));
     mkdirSync(join(folder, 'home/open'), { recursive: true });
     chmodSync(join(folder, 'home/open'), 0o1777);
     const ended = await bootMachine(folder, MACHINE_DEADLINE_MS);
@@ -195,6 +203,21 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     expect(report.stop.seconds).toBeLessThan(10);
     expect(report.aliveAfterStop).toBe(true);
     expect(report.secondWaited.code).toBe(5);
+  });
+
+  test('with the walls on, a job of user flopd is in a sandbox', () => {
+    const { job, isolation } = report.walled;
+    expect(job, job.stderr).toMatchObject({ code: 0 });
+    expect(job.stdout).toMatch(/^\d+\n\/home:\n\n\/tmp:\nmine\n$/);
+    expect(isolation).toMatchObject({ sandbox: 'bubblewrap', processes: 'own process namespace' });
+    expect(isolation.user).toContain('not root');
+  });
+
+  test('with the drop-in for root each job is a user of its own besides', () => {
+    const { job, isolation } = report.walledByRoot;
+    expect(job, job.stderr).toMatchObject({ code: 0 });
+    expect(job.stdout).toMatch(/^2\d{9}\n\/home:\n\n\/tmp:\nmine\n$/);
+    expect(isolation).toMatchObject({ sandbox: 'bubblewrap', user: `uid ${job.stdout.split('\n')[0]}` });
   });
 
   test('a wrong configuration fails the unit instead of restarting it for ever', () => {

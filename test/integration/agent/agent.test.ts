@@ -141,7 +141,7 @@ describe('a job', () => {
     const fake = await scheduler();
     const first = await agent({ scheduler: fake.url, joinToken: 'join-token' });
     await first.connected(10_000);
-    const gate = join(stateDir, 'gate');
+    const gate = join(bed.folder, 'gate');
     (await fake.session(0)).send(
       order('job-1', ['sh', '-c', `echo one; while [ ! -e ${gate} ]; do sleep 0.05; done; echo two; exit 3`]),
     );
@@ -184,9 +184,11 @@ describe('an agent without its native parts', () => {
     await started.connected(10_000);
     const hello = (await fake.session(0)).hello;
     expect(hello?.inventory.executors).toEqual([]);
-    expect(hello?.inventory.limitations).toEqual([
-      expect.stringContaining('native addon missing'),
+    expect(hello?.inventory.limitations.toSorted()).toEqual([
+      expect.stringMatching(/^executor container: /),
       expect.stringMatching(/^executor process: /),
+      expect.stringMatching(/^jobs run without a sandbox: /),
+      expect.stringContaining('native addon missing'),
     ]);
     const base = started.metricsUrl;
     expect((await get(`${base}/readyz`)).status).toBe(200);

@@ -1,6 +1,7 @@
 // A real link over a real socket to the fake scheduler, with jobs' output held in memory.
 import { createClock } from '../../../src/base/clock.ts';
-import { createLink, type Link, type LinkHandlers } from '../../../src/link/link.ts';
+import type { LinkHandlers } from '../../../src/link/handlers.ts';
+import { createLink, type Link } from '../../../src/link/link.ts';
 import { type LinkTiming, linkTiming } from '../../../src/link/timing.ts';
 import type { HeldJob, JobReport } from '../../../src/protocol/control.ts';
 import { createKeptLog, helloOf, type KeptLog, noExec } from '../../unit/link/parts.ts';

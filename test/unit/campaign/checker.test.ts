@@ -29,7 +29,12 @@ const exit: Extract<FactBody, { kind: 'exit' }> = {
   stderr: stream(),
 };
 const told = (result = resultOf({ stdoutBytes: 4 })): FactBody => ({ kind: 'resultTold', ...at, result });
-const acknowledged: FactBody = { kind: 'resultAcknowledged', ...at };
+const acknowledge = (result = resultOf({ stdoutBytes: 4 })): FactBody => ({
+  kind: 'resultAcknowledged',
+  ...at,
+  result,
+});
+const acknowledged = acknowledge();
 const final = (
   result: JobResult | null = resultOf({ stdoutBytes: 4 }),
   state = result?.state ?? 'CANCELLED',
@@ -96,7 +101,7 @@ describe('a history passes', () => {
         truthLost,
         { ...exit, stdout: stream() },
         told(lost),
-        acknowledged,
+        acknowledge(lost),
         final(lost),
         rest,
       ),
@@ -116,8 +121,50 @@ describe('a history passes', () => {
         { ...start, ...second },
         { ...exit, ...second },
         { kind: 'resultTold', ...second, result },
-        { kind: 'resultAcknowledged', ...second },
+        { kind: 'resultAcknowledged', ...second, result },
         final(result),
+        rest,
+      ),
+    ).toEqual([]);
+  });
+});
+
+const refuses = (refusing: boolean): FactBody => ({ kind: 'diskRefuses', node: 'node-a', refuses: refusing });
+const other = resultOf({ stdoutBytes: 4, endedAtMs: 77 });
+
+describe('a history passes that has seen worse', () => {
+  test('a result told from memory while the disk took nothing, and otherwise after a crash', () => {
+    expect(
+      check(
+        submitted,
+        orderSent,
+        start,
+        exit,
+        refuses(true),
+        told(other),
+        refuses(false),
+        told(),
+        acknowledged,
+        final(),
+        rest,
+      ),
+    ).toEqual([]);
+  });
+  test('the ends that a lost store knew, and jobs that only it knew', () => {
+    const gone: FactBody = { kind: 'submitted', jobId: 'job-2' };
+    expect(
+      check(
+        submitted,
+        gone,
+        orderSent,
+        start,
+        exit,
+        told(),
+        final(other),
+        { kind: 'storeLost' },
+        told(),
+        acknowledged,
+        final(),
         rest,
       ),
     ).toEqual([]);
@@ -134,7 +181,7 @@ describe('a history is refused', () => {
     ...more,
     { ...exit, ...over },
     told(result),
-    acknowledged,
+    acknowledge(result),
     final(result),
     rest,
     stored(),
@@ -182,7 +229,11 @@ describe('a history is refused', () => {
     ['I2', 'a result of another attempt was told', [...good, told(resultOf({ epoch: 2 }))]],
     ['I2', 'its end changed', [...good, final(resultOf({ stdoutBytes: 4, endedAtMs: 77 }))]],
     ['I2', 'its end changed', [...good, final(null, 'CANCELLED')]],
-    ['I2', 'a result was acknowledged that nobody told', good.filter(({ kind }) => kind !== 'resultTold')],
+    [
+      'I2',
+      'different results were acknowledged',
+      [...good, acknowledge(resultOf({ stdoutBytes: 4, endedAtMs: 77 }))],
+    ],
     [
       'I2',
       'what was acknowledged is not what users see',
@@ -192,7 +243,7 @@ describe('a history is refused', () => {
         start,
         exit,
         told(resultOf({ endedAtMs: 77, stdoutBytes: 4 })),
-        acknowledged,
+        acknowledge(resultOf({ endedAtMs: 77, stdoutBytes: 4 })),
         final(),
         rest,
       ],

@@ -91,8 +91,8 @@ export async function openRoom(room: Room, change: Partial<JobsOptions> = {}) {
     random: () => 0,
     events: {
       started: (jobId, epoch, pid) => void room.history.push(`started ${jobId}.${epoch} ${pid}`),
-      progress: (jobId: string, _epoch: number, text: string) =>
-        void room.history.push(`progress ${jobId} ${text}`),
+      progress: (jobId: string, epoch: number, text: string) =>
+        void room.history.push(`progress ${jobId}.${epoch} ${text}`),
       outputGrew: (jobId, epoch, out, err) =>
         void room.history.push(`output ${jobId}.${epoch} ${out} ${err}`),
       ended(result) {

@@ -103,8 +103,8 @@ export function executorContract(
       expect(job.history).toContain('output');
     });
 
-    test('stores 64 MiB of binary output on each stream without losing a byte', async () => {
-      const bytes = 64 * 1024 * 1024;
+    test('stores many MiB of binary output on each stream without losing a byte', async () => {
+      const bytes = (brief ? 8 : 64) * 1024 * 1024;
       const noisy = traits.noisy === undefined ? [process.execPath, program('noisy.mjs')] : [traits.noisy];
       const job = run({ command: [...noisy, String(bytes)] });
       const end = await job.ended;
