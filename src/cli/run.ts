@@ -116,7 +116,11 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     if (stop.signal !== null) void cancelUntilDone(context, client, view, stop.signal);
     const code = await Promise.race([
       isArray(view)
-        ? runArray(context, client, view, flags.verbose === true, speak)
+        ? runArray(context, client, view, flags.verbose === true, speak).then((code) => {
+            if (flags.output.length > 0)
+              speak(`outputs stay with the scheduler: flopd fetch ${view.id}.INDEX --to DIR`);
+            return code;
+          })
         : follow(context, client, view, flags, speak).then(async (ended) => {
             const code = reportEnd(context, ended, stop.signal, flags);
             if (stop.signal !== null) return code;
