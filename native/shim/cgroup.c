@@ -130,6 +130,18 @@ static bool is_listed(pid_t pid, const pid_t *pids, size_t count)
 	return false;
 }
 
+size_t cgroup_list(const struct spec *spec, pid_t member, pid_t *pids, size_t room)
+{
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		int folder = open_folder(spec->cgroups[i].folder);
+		if (folder < 0) continue;
+		size_t count = room < PROCS_MAX ? 0 : read_processes(folder, pids);
+		close(folder);
+		if (count < PROCS_MAX && is_listed(member, pids, count)) return count;
+	}
+	return 0;
+}
+
 /*
  * A number that is listed may be another process's a moment later. One that is still listed after a descriptor for it
  * was opened belongs to the group, and the descriptor to it.

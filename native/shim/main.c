@@ -39,7 +39,7 @@ static void main_has_ended(int status, int64_t now_us)
 	shim.sweep_every_us = SWEEP_EVERY_US;
 	shim.sweep_us = in_sandbox() ? now_us + SWEEP_EVERY_US : now_us;
 	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;
-	if (shim.spec.is_client) shim.sweep_us = shim.phase_until_us = 0; /* not before the commands after it */
+	if (shim.spec.beside != NULL) shim.sweep_us = shim.phase_until_us = 0; /* not before the commands after it */
 	shim.end.duration_us = now_us - shim.started_us;
 	shim.time_limit_us = shim.checkpoint_us = shim.lease_us = shim.kill_us = 0;
 	shim.end.kind = WIFSIGNALED(status) ? "signalled" : "exited";
@@ -121,7 +121,7 @@ static void signal_tree(int sig, bool spare_init)
 static void ask_to_end(void)
 {
 	signal_tree(SIGTERM, true);
-	signal_tree(SIGCONT, true);
+	if (shim.main_pid > 0) kill(-shim.main_pid, SIGCONT); /* the rest gets it with the other */
 }
 
 void begin_stop(const char *reason, int64_t grace_ms, int64_t now_us)

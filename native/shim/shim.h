@@ -41,7 +41,7 @@ struct spec {
 	int64_t quota_bytes, lease_ms, checkpoint_before_ms;
 	int64_t grace_ms;
 	int checkpoint_signal;
-	bool is_client;            /* what runs is a client of what holds the job */
+	char **beside, **beside_terminal; /* of a client of what holds the job: what runs a command beside it; else NULL */
 	bool has_user;
 	uid_t uid;
 	gid_t gid, groups[GROUPS_MAX];
@@ -189,10 +189,12 @@ struct tree_spared {
 	pid_t pids[2];             /* 0 for none */
 };
 
+/* From now on the groups of this order are asked for the tree, as long as `child` is in one. */
+void tree_follow(const struct spec *spec, pid_t child);
 /* Field 22 of /proc/PID/stat, or 0. */
 uint64_t tree_start_time(pid_t pid);
 /*
- * Signals every living process of the tree but those spared. With `marker` also what the descendants of the caller
+ * Signals every living process of the tree but those spared; SIGTERM is followed by SIGCONT. With `marker` also what the descendants of the caller
  * do not show: orphans of an earlier shim. Returns how many were found.
  */
 int tree_signal(int sig, const struct tree_spared *spared, const struct tree_marker *marker);
@@ -207,6 +209,8 @@ void cgroup_join(const struct spec *spec, int channel_fd);
 void cgroup_close(const struct spec *spec);
 /* Kills what is in them. Returns how many processes were found. */
 int cgroup_kill(const struct spec *spec);
+/* The processes of the first group that has `member`; 0 when there is none, or too many. `room`: at least 4096. */
+size_t cgroup_list(const struct spec *spec, pid_t member, pid_t *pids, size_t room);
 /* Removes the empty groups. Returns false while one is still there. */
 bool cgroup_remove(const struct spec *spec);
 

@@ -43,7 +43,7 @@ function indicesByState(tally: ArrayTally): Partial<Record<JobState, string>> {
 }
 
 function* indicesIn(tally: ArrayTally, state: JobState): Iterable<number> {
-  for (let index = tally.first; index < tally.first + tally.size; index += 1) {
+  for (let index = tally.first; index <= tally.last; index += 1) {
     if (tally.state(index) === state) yield index;
   }
 }

@@ -5,13 +5,14 @@
 //   a final state never changes again.
 // The state in the queue's memory runs ahead of the disk within one turn; what depends on the disk waits for the
 // promise.
-import { type Clock, waited } from '../base/clock.ts';
-import { describeError, Fault, isFault } from '../base/fault.ts';
+import type { Clock } from '../base/clock.ts';
+import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
-import { isFinalState, type JobResult, jobStates } from '../protocol/result.ts';
-import { type JobSpec, MAX_ARRAY_JOBS } from '../protocol/spec.ts';
+import { isFinalState, type JobResult } from '../protocol/result.ts';
+import type { JobSpec } from '../protocol/spec.ts';
 import type { ReadSeal } from './adoption.ts';
+import { createCancellations } from './cancellation.ts';
 import { demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
@@ -24,7 +25,7 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { checkDependencies, createRecords, jobCount } from './submission.ts';
+import { createSubmissions } from './submission.ts';
 import {
   decideOutputLimits,
   decideRefusal,
@@ -33,11 +34,6 @@ import {
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
-
-/** Jobs that may wait at the same time. */
-export const MAX_WAITING_JOBS = 100_000;
-/** How long the answer to a cancellation waits for the disk. */
-export const CANCEL_STORE_MS = 1000;
 
 export interface Dispatcher {
   /**
@@ -147,6 +143,38 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     },
     end,
   });
+  const cancellations = createCancellations({
+    queue,
+    fleet,
+    clock,
+    hit,
+    isAssigning,
+    change,
+    endUnstarted,
+    together,
+    inBackground,
+  });
+  const submissions = createSubmissions({
+    queue,
+    clock,
+    hit,
+    taken(jobs) {
+      for (const job of jobs) sequences.set(job.id, nextSequence++);
+      together(() => {
+        for (const job of jobs) gates.wait(job);
+        place();
+      });
+    },
+    refused(jobs) {
+      together(() => {
+        for (const job of jobs) {
+          sequences.delete(job.id);
+          placement.remove(job.id);
+          gates.left(job);
+        }
+      });
+    },
+  });
   takeUp();
 
   function takeUp(): void {
@@ -253,12 +281,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     hit('order.sent');
   }
 
-  /** Waits for a change, but no longer than the answer to a client may take. */
-  async function withinBound(stored: Promise<unknown>): Promise<void> {
-    inBackground(stored, 'a cancellation was not stored');
-    await Promise.race([stored, waited(clock, queue.failure() === null ? CANCEL_STORE_MS : 0)]);
-  }
-
   /** Frees what the job holds and gives it to the next. */
   function leave(job: JobRecord): void {
     sequences.delete(job.id);
@@ -285,18 +307,6 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     return ending;
   }
 
-  /** Resolves when the wish is on disk. */
-  async function cancelNow(job: JobRecord, by: string, reason: string): Promise<void> {
-    if (job.state === 'PENDING') {
-      const words = reason === '' ? '' : `: ${reason}`;
-      await endUnstarted(job.id, by, `cancelled by ${by} while it waited${words}`);
-      return;
-    }
-    const session = job.nodeId === null || assigning.has(job.id) ? null : fleet.session(job.nodeId);
-    session?.order({ kind: 'stop', job, by, reason });
-    await change(job.id, { cancelBy: by, reason });
-  }
-
   /** Logs what is not believed; true when the agent may settle it all the same. */
   function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
     refusals.refused(
@@ -307,61 +317,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   return {
-    async submit(spec) {
-      hit('submit.received');
-      const failure = queue.failure();
-      if (failure !== null) throw failure;
-      if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
-        throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
-          remedy: 'submit it again later',
-        });
-      }
-      checkDependencies(spec, queue);
-      const jobs = createRecords(spec, queue, clock.wallMs());
-      const [first] = jobs;
-      const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
-      for (const job of jobs) sequences.set(job.id, nextSequence++);
-      together(() => {
-        for (const job of jobs) gates.wait(job);
-        place();
-      });
-      try {
-        await stored;
-      } catch (error) {
-        together(() => {
-          for (const job of jobs) {
-            sequences.delete(job.id);
-            placement.remove(job.id);
-            gates.left(job);
-          }
-        });
-        throw error;
-      }
-      hit('submit.stored');
-      return queue.job(first.id) ?? first;
-    },
-
-    async cancel(jobId, by, reason) {
-      const job = queue.job(jobId);
-      if (job === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${jobId}`);
-      hit('cancel.received');
-      if (isFinalState(job.state) || job.cancelBy !== null) return job;
-      await withinBound(cancelNow(job, by, reason));
-      hit('cancel.stored');
-      return queue.job(jobId) ?? job;
-    },
-
-    async cancelArray(arrayId, by, reason) {
-      if (queue.array(arrayId) === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no array ${arrayId}`);
-      const jobs = jobStates
-        .filter((state) => !isFinalState(state))
-        .flatMap((state) => queue.jobs({ array: arrayId, state, limit: MAX_ARRAY_JOBS }))
-        .filter((job) => job.cancelBy === null);
-      // What waits goes first, so that nothing of it takes the place of what is stopped.
-      const stored = together(() => jobs.map((job) => cancelNow(job, by, reason)));
-      await withinBound(Promise.all(stored));
-    },
-
+    submit: submissions.submit,
+    cancel: cancellations.cancel,
+    cancelArray: cancellations.cancelArray,
     waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
     welcomed: returns.welcomed,

@@ -1,9 +1,14 @@
 // What a submission becomes: one record, or one for each job of an array. They share the specification.
+import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
+import type { SchedulerHit } from './fault-points.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
+
+/** Jobs that may wait at the same time. */
+export const MAX_WAITING_JOBS = 100_000;
 
 /** Throws Fault JOB_DEPENDENCY_UNKNOWN for an id that is not here. */
 export function checkDependencies(spec: JobSpec, queue: Pick<Queue, 'job' | 'array'>): void {
@@ -57,4 +62,47 @@ export function createRecords(
   const member = (index: number): JobRecord => record(memberId(id, index), { id, index, size });
   const rest = Array.from({ length: size - 1 }, (_, at) => member(array.first + 1 + at));
   return [member(array.first), ...rest];
+}
+
+export interface SubmissionParts {
+  readonly queue: Queue;
+  readonly clock: Clock;
+  readonly hit: SchedulerHit;
+  /** Jobs wait from now on. They are not on disk yet. */
+  taken(jobs: readonly JobRecord[]): void;
+  /** They could not be stored: they have never been there. */
+  refused(jobs: readonly JobRecord[]): void;
+}
+
+export interface Submissions {
+  /** Resolves when the job, or every job of the array, is on disk; to the first of them. */
+  submit(spec: JobSpec): Promise<JobRecord>;
+}
+
+export function createSubmissions({ queue, clock, hit, taken, refused }: SubmissionParts): Submissions {
+  return {
+    async submit(spec) {
+      hit('submit.received');
+      const failure = queue.failure();
+      if (failure !== null) throw failure;
+      if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
+        throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
+          remedy: 'submit it again later',
+        });
+      }
+      checkDependencies(spec, queue);
+      const jobs = createRecords(spec, queue, clock.wallMs());
+      const [first] = jobs;
+      const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
+      taken(jobs);
+      try {
+        await stored;
+      } catch (error) {
+        refused(jobs);
+        throw error;
+      }
+      hit('submit.stored');
+      return queue.job(first.id) ?? first;
+    },
+  };
 }

@@ -47,7 +47,9 @@ export function findBadNames(paths: readonly string[]): readonly string[] {
     const stem = name.replace(/\.(?:test|bench|config)\.ts$/, '').replace(/\.[a-z0-9]+$/, '');
     const parts = [...posix.dirname(path).split('/'), stem].filter((part) => !part.startsWith('.'));
     for (const part of parts) {
-      const plain = path.startsWith('systemd/') ? part.replace(/\.(?:sysusers|tmpfiles)$/, '') : part;
+      const plain = path.startsWith('systemd/')
+        ? part.replace(/\.(?:sysusers|tmpfiles|limits|root)$/, '')
+        : part;
       if (path.startsWith('test/fixtures/')) continue;
       if (!/^[a-z0-9]+(?:-[a-z0-9]+)*$/.test(plain)) faults.push(`${path}: "${part}" is not kebab-case`);
       else if (vagueNames.includes(plain) && name !== 'index.html')

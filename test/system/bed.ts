@@ -98,6 +98,8 @@ export function createBed(): Bed {
       TMPDIR: folder,
       FLOPD_STATE_DIR: stateDir,
       FLOPD_JOBS_WRITE_PATHS: folder,
+      // A client of the host's own would keep images where no test cleans up.
+      FLOPD_JOBS_CONTAINER_RUNTIME: 'none',
       ...extra,
     };
   }

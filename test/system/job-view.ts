@@ -17,6 +17,8 @@ export interface JobJson {
     readonly cause: string;
     readonly stoppedBy: string | null;
     readonly stdoutBytes: number;
+    readonly limits: Record<string, string>;
+    readonly isolation: Record<string, string>;
     readonly usage: {
       readonly durationMs: number | null;
       readonly flop: number | null;

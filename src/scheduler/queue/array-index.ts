@@ -28,7 +28,6 @@ export interface ArrayIndex {
 
 interface Tally extends ArrayTally {
   set(index: number, code: number): void;
-  readonly isEmpty: boolean;
 }
 
 /** `load` gives the jobs of an array that are not yet known here; none for an unknown array. */
@@ -39,13 +38,16 @@ export function createArrayIndex(load: (id: string) => readonly ArrayRow[], limi
 
   function keep(tally: Tally): Tally {
     tallies.set(tally.id, tally);
-    members += tally.size;
-    for (const [id, { size }] of tallies) {
+    members += span(tally);
+    for (const [id, oldest] of tallies) {
       if (members <= limit || id === tally.id) break;
-      tallies.delete(id);
-      members -= size;
+      drop(oldest);
     }
     return tally;
+  }
+
+  function drop(tally: Tally): void {
+    if (tallies.delete(tally.id)) members -= span(tally);
   }
 
   function read(id: string): Tally | null {
@@ -57,25 +59,27 @@ export function createArrayIndex(load: (id: string) => readonly ArrayRow[], limi
       first = Math.min(first, index);
       last = Math.max(last, index);
     }
-    const tally = createTally(id, first, last - first + 1);
+    const tally = createTally(id, first, last);
     for (const { index, state } of rows) tally.set(index, codeOf(state));
     return keep(tally);
   }
 
   return {
     create(id, first, size) {
-      keep(createTally(id, first, size));
+      keep(createTally(id, first, first + size - 1));
     },
     note({ array, state }) {
-      if (array !== null) tallies.get(array.id)?.set(array.index, codeOf(state));
+      const tally = array === null ? undefined : tallies.get(array.id);
+      if (array === null || tally === undefined) return;
+      // A job that a node brought back may lie beyond those known so far: then it is read anew.
+      if (array.index < tally.first || array.index > tally.last) drop(tally);
+      else tally.set(array.index, codeOf(state));
     },
     forget({ array }) {
       const tally = array === null ? undefined : tallies.get(array.id);
       if (array === null || tally === undefined) return;
       tally.set(array.index, 0);
-      if (!tally.isEmpty) return;
-      tallies.delete(array.id);
-      members -= tally.size;
+      if (tally.size === 0) drop(tally);
     },
     get(id) {
       const known = tallies.get(id);
@@ -88,14 +92,19 @@ export function createArrayIndex(load: (id: string) => readonly ArrayRow[], limi
   };
 }
 
-function createTally(id: string, first: number, size: number): Tally {
-  const states = new Uint8Array(size);
+const span = ({ first, last }: ArrayTally): number => last - first + 1;
+
+function createTally(id: string, first: number, last: number): Tally {
+  const states = new Uint8Array(last - first + 1);
   const counts = new Uint32Array(jobStates.length + 1);
-  counts[0] = size;
+  counts[0] = states.length;
   return {
     id,
     first,
-    size,
+    last,
+    get size() {
+      return states.length - (counts[0] ?? 0);
+    },
     state: (index) => jobStates[(states[index - first] ?? 0) - 1] ?? null,
     count: (state) => counts[codeOf(state)] ?? 0,
     set(index, code) {
@@ -105,9 +114,6 @@ function createTally(id: string, first: number, size: number): Tally {
       states[at] = code;
       counts[before] = (counts[before] ?? 0) - 1;
       counts[code] = (counts[code] ?? 0) + 1;
-    },
-    get isEmpty() {
-      return counts[0] === size;
     },
   };
 }

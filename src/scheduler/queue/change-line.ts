@@ -4,7 +4,7 @@
 // the line, has a promise of its own, so that it can be refused alone when the disk is full.
 import type { Fault } from '../../base/fault.ts';
 import type { Indexed } from './job-index.ts';
-import { recordText, specSequence } from './job-row.ts';
+import { recordText } from './job-row.ts';
 import type { NodeRecord } from './queue.ts';
 import type { Batch } from './store-writer.ts';
 
@@ -77,9 +77,7 @@ export function createChangeLine(): ChangeLine {
 
   return {
     putNewJobs(entries) {
-      const specs = entries.map((now) =>
-        specSequence(now) === now.sequence ? JSON.stringify(now.job.spec) : null,
-      );
+      const specs = entries.map((now) => (now.specOf === now.sequence ? JSON.stringify(now.job.spec) : null));
       const bytes = specs.reduce((sum, spec) => sum + (spec?.length ?? 0), entries.length * NEW_RECORD_BYTES);
       const batch = take(bytes);
       for (const [at, now] of entries.entries()) {

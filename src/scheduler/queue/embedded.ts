@@ -246,7 +246,8 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
       refuseWhenOver();
       refuseWhenFull(true);
       if (search.find(job.id) !== null) throw exists(job.id);
-      await put({ job, sequence: nextSequence++ }, null, 'now');
+      const sequence = nextSequence++;
+      await put({ job, sequence, specOf: sequence }, null, 'now');
     },
     async insertArray(jobs) {
       refuseWhenOver();
@@ -255,7 +256,8 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
       if (head === undefined || head.array === null) throw new Error('not the jobs of an array');
       const { id } = head.array;
       if (arrays.get(id) !== null) throw exists(id);
-      const entries = jobs.map((job) => ({ job, sequence: nextSequence++ }));
+      const specOf = nextSequence;
+      const entries = jobs.map((job) => ({ job, sequence: nextSequence++, specOf }));
       arrays.create(id, head.array.index, jobs.length);
       for (const entry of entries) index.put(entry);
       const stored = line.putNewJobs(entries);
@@ -267,7 +269,7 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
       refuseWhenFull(false);
       const before = search.find(id);
       if (before === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no job ${id}`);
-      await put({ job: { ...before.job, ...change }, sequence: before.sequence }, before, when);
+      await put({ ...before, job: { ...before.job, ...change } }, before, when);
     },
     job: (id) => search.find(id)?.job ?? null,
     jobsByPrefix: search.byPrefix,

@@ -9,6 +9,8 @@ export interface Indexed {
   readonly job: JobRecord;
   /** Order of submission. */
   readonly sequence: number;
+  /** Sequence of the job whose row carries the specification: of an array that was submitted here its first. */
+  readonly specOf: number;
 }
 
 export interface JobIndex {

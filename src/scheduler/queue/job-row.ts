@@ -22,12 +22,6 @@ type Later = 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
 type StoredJob = Omit<JobRecord, 'id' | 'spec' | Later> &
   Partial<Pick<JobRecord, Later>> & { readonly specOf?: number };
 
-/** Sequence of the job whose row carries the specification: of an array the first. */
-export function specSequence({ job, sequence }: Indexed): number {
-  if (job.array === null) return sequence;
-  return sequence - (job.array.index - (job.spec.array?.first ?? job.array.index));
-}
-
 /** Every field, so that a new one cannot be forgotten below; JSON leaves out what is undefined. */
 type RecordFields = { [Field in keyof Required<StoredJob>]: StoredJob[Field] | undefined };
 
@@ -36,8 +30,7 @@ type RecordFields = { [Field in keyof Required<StoredJob>]: StoredJob[Field] | u
  * turn for an array: one literal is several times as fast as spreading parts.
  */
 export function recordText(entry: Indexed): string {
-  const { job, sequence } = entry;
-  const specOf = specSequence(entry);
+  const { job, sequence, specOf } = entry;
   const record: RecordFields = {
     state: job.state,
     submittedAtMs: job.submittedAtMs,
@@ -102,6 +95,10 @@ export function createRowParser(specText: (sequence: number) => string | null): 
       ...fields
     } = stored;
     const own = spec === null || array !== null ? sharedSpec(specOf, spec) : parseSpec(spec);
-    return { job: { id, spec: own, devices, array, retries, attempts, notBeforeMs, ...fields }, sequence };
+    return {
+      job: { id, spec: own, devices, array, retries, attempts, notBeforeMs, ...fields },
+      sequence,
+      specOf,
+    };
   };
 }

@@ -4,7 +4,6 @@ import { memberId, memberPrefix } from '../../protocol/array.ts';
 import type { ArrayIndex, ArrayRow } from './array-index.ts';
 import type { ChangeLine } from './change-line.ts';
 import type { Indexed, JobIndex } from './job-index.ts';
-import { specSequence } from './job-row.ts';
 import type { JobFilter, JobRecord } from './queue.ts';
 import type { StoreReader } from './store.ts';
 
@@ -49,7 +48,7 @@ export function createJobSearch(
     const tally = array === undefined ? null : arrays.get(array);
     const found: JobRecord[] = [];
     if (tally === null) return found;
-    for (let at = tally.first; at < tally.first + tally.size && found.length < limit; at += 1) {
+    for (let at = tally.first; at <= tally.last && found.length < limit; at += 1) {
       const present = tally.state(at);
       if (present === null || (state !== undefined && present !== state)) continue;
       const entry = find(memberId(tally.id, at));
@@ -67,6 +66,7 @@ export function createJobSearch(
     let page: readonly Indexed[] = [];
     let below = end;
     let more = index.partial;
+    const arraysSeen = new Set<string>();
     for (let [inMemory, inPage] = [0, 0]; found.length < limit; ) {
       while ((memory[inMemory]?.sequence ?? -1) >= below) inMemory += 1;
       while ((page[inPage]?.sequence ?? -1) >= below) inPage += 1;
@@ -79,7 +79,11 @@ export function createJobSearch(
       const next = a === undefined || (b !== undefined && b.sequence > a.sequence) ? b : a;
       if (next === undefined) break;
       const entry = index.get(next.job.id) ?? line.job(next.job.id) ?? next;
-      below = specSequence(entry);
+      below = entry.specOf;
+      const array = entry.job.array?.id;
+      // Those that came back from nodes after the store was lost (adoption.ts) do not follow each other.
+      if (array !== undefined && arraysSeen.has(array)) continue;
+      if (array !== undefined) arraysSeen.add(array);
       if (state === undefined || isIn(entry.job, state)) found.push(entry.job);
     }
     return found;

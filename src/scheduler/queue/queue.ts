@@ -74,8 +74,10 @@ export interface NodeRecord {
 /** How the jobs of an array stand now. */
 export interface ArrayTally {
   readonly id: string;
-  /** Index of its first job. */
+  /** Lowest and highest index. */
   readonly first: number;
+  readonly last: number;
+  /** Jobs that there are: of a store that was lost, only those that came back from their nodes. */
   readonly size: number;
   state(index: number): JobState | null;
   count(state: JobState): number;

@@ -1,5 +1,5 @@
 // The whole agent, real addon and shim, in a folder of its own, and fake schedulers for it.
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,6 +11,8 @@ import { createKeptLog, type KeptLog } from '../../unit/link/parts.ts';
 export const root = fileURLToPath(new URL('../../..', import.meta.url));
 
 export interface AgentBed {
+  /** What jobs see of the test. */
+  readonly folder: string;
   readonly stateDir: string;
   readonly log: KeptLog;
   /** Closed with the bed, latest first. */
@@ -21,11 +23,14 @@ export interface AgentBed {
 }
 
 export function createAgentBed(): AgentBed {
-  const stateDir = mkdtempSync(join(tmpdir(), 'flopd-agent-'));
-  chmodSync(stateDir, 0o755);
+  const folder = mkdtempSync(join(tmpdir(), 'flopd-agent-'));
+  chmodSync(folder, 0o755);
+  const stateDir = join(folder, 'state');
+  mkdirSync(stateDir);
   const log = createKeptLog();
   const open: AgentBed['open'] = [];
   return {
+    folder,
     stateDir,
     log,
     open,
@@ -55,7 +60,7 @@ export function createAgentBed(): AgentBed {
 
             readPaths: [],
             // What jobs are to see of a test.
-            writePaths: [stateDir],
+            writePaths: [folder],
             containerRuntime: 'none',
             pull: 'missing',
             pullTimeoutMs: 60_000,
@@ -74,7 +79,7 @@ export function createAgentBed(): AgentBed {
     },
     async close() {
       for (const part of open.splice(0).reverse()) await part.close();
-      rmSync(stateDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
+      rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     },
   };
 }

@@ -1,5 +1,6 @@
 // A job room as a process of its own, so that it can be killed at a named fault point: orders come as JSON lines on
-// standard input, facts go out as JSON lines. Arguments: state folder, shim, addon, fault point or '-', which pass of it.
+// standard input, facts go out as JSON lines. Arguments: state folder, shim, addon, fault point or '-', which pass of it,
+// and the URL of a store of files, if there is one.
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { createClock } from '../../../src/base/clock.ts';
@@ -9,7 +10,8 @@ import { createJobs } from '../../../src/job/supervisor.ts';
 import { loadNative } from '../../../src/native.ts';
 import { deviceRecord } from '../../fakes/device.ts';
 
-const [folder = '', shimPath = '', addon = '', point = '-', pass = '1'] = process.argv.slice(2);
+const [folder = '', shimPath = '', addon = '', point = '-', pass = '1', storeUrl = ''] =
+  process.argv.slice(2);
 const say = (fact: object): void => void process.stdout.write(`${JSON.stringify(fact)}\n`);
 const clock = createClock();
 const log = createSilentLog();
@@ -27,6 +29,14 @@ const jobs = await createJobs({
   },
   clock,
   log,
+  ...(storeUrl === ''
+    ? {}
+    : {
+        files: {
+          cacheBytes: 1e9,
+          access: () => ({ url: storeUrl, headers: () => ({ authorization: 'Bearer any' }) }),
+        },
+      }),
   events: {
     started: (jobId, epoch, pid) => say({ kind: 'started', jobId, epoch, pid }),
     progress() {},

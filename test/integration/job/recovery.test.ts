@@ -9,7 +9,9 @@ import { rolldown } from 'rolldown';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { type FaultPoint, faultPoints } from '../../../src/job/fault-points.ts';
 import type { JobResult } from '../../../src/protocol/result.ts';
+import { digestOf } from '../../unit/files/parts.ts';
 import { addonPath, freshFolder, isAlive, shimPath, specOf, until } from './executor/harness.ts';
+import { startStoreServer } from './store-server.ts';
 
 interface Fact {
   readonly kind: string;
@@ -36,10 +38,10 @@ beforeAll(async () => {
 afterAll(() => rmSync(built, { recursive: true, force: true }));
 
 /** One life of an agent over a state folder; its facts are added to the common history. */
-function live(folder: string, history: Fact[], point = '-', pass = 1) {
+function live(folder: string, history: Fact[], point = '-', pass = 1, storeUrl = '') {
   const child: ChildProcess = spawn(
     process.execPath,
-    [entry, folder, shimPath, addonPath, point, String(pass)],
+    [entry, folder, shimPath, addonPath, point, String(pass), storeUrl],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
     },
@@ -88,11 +90,18 @@ describe('an agent killed at', () => {
     const history: Fact[] = [];
     // The job appends to a file outside its folder, so that a second run would show.
     const effects = join(folder, 'effects');
-    const first = live(folder, history, point);
+    const server = await startStoreServer();
+    await server.has('first');
+    const first = live(folder, history, point, 1, server.access.url);
     const stopped = stopPoints.has(point);
+    const files = {
+      inputs: [{ path: 'in', kind: 'file', digest: digestOf('first'), sizeBytes: 5 }],
+      outputs: ['out'],
+    };
+    const begin = `(cat in; echo more) > out; echo run >> ${effects}`;
     const order = stopped
-      ? start('job-1', ['sh', '-c', `echo run >> ${effects}; exec sleep 1000`])
-      : start('job-1', ['sh', '-c', `echo run >> ${effects}; echo out; sleep 0.05; exit 3`]);
+      ? start('job-1', ['sh', '-c', `${begin}; exec sleep 1000`], files)
+      : start('job-1', ['sh', '-c', `${begin}; echo out; sleep 0.05; exit 3`], files);
     const stop = { type: 'stop', orderId: 'order-2', jobId: 'job-1', epoch: 1, by: 'alice', reason: 'test' };
     first.say(order);
     if (stopped) {
@@ -100,7 +109,7 @@ describe('an agent killed at', () => {
       first.say(stop);
     }
     expect(await first.dead).toBe('SIGKILL');
-    const second = live(folder, history);
+    const second = live(folder, history, '-', 1, server.access.url);
     second.say(order); // as the scheduler does when it had no answer
     if (stopped) second.say(stop);
     await until(
@@ -114,6 +123,10 @@ describe('an agent killed at', () => {
     );
     expect(new Set(results.map((result) => JSON.stringify(result))).size).toBe(1);
     expect(readFileSync(effects, 'utf8')).toBe('run\n');
+    expect(results[0]?.outputs).toMatchObject([
+      { path: 'out', digest: digestOf('firstmore\n'), problem: null },
+    ]);
+    expect(server.store.sizeOf(digestOf('firstmore\n'))).toBe(10);
     second.kill();
     await second.dead;
   });

@@ -97,6 +97,7 @@ export async function createWorld(): Promise<World> {
     };
     const output: Partial<OutputStore> = {
       lengths: async () => ({ stdoutBytes: 0, stderrBytes: 0 }),
+      syncedLengths: async () => ({ stdoutBytes: 0, stderrBytes: 0 }),
     };
     const dispatcher = createDispatcher({
       queue,

@@ -35,6 +35,7 @@ export function recordsOf(jobs: Map<string, JobRecord>): Pick<Queue, 'job' | 'ar
       return {
         id,
         first: first.array?.index ?? 0,
+        last: members.at(-1)?.array?.index ?? 0,
         size: members.length,
         state: (index) => members.find((job) => job.array?.index === index)?.state ?? null,
         count: (state) => members.filter((job) => job.state === state).length,

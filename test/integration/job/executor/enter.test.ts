@@ -10,10 +10,10 @@ import { enter, requestOf } from './enter-client.ts';
 import { freshFolder, isAlive, type RequestChange, runIn, shimPath, until } from './harness.ts';
 import { canSandbox, sandboxed } from './walls.ts';
 
-const kinds: [string, RequestChange | undefined][] = [['a plain job', undefined]];
-if (canSandbox) kinds.push(['a job in a sandbox', sandboxed]);
+describe('beside a plain job', () => commandsBeside(undefined));
+describe.skipIf(!canSandbox)('beside a job in a sandbox', () => commandsBeside(sandboxed));
 
-describe.each(kinds)('beside %s', (_, change) => {
+function commandsBeside(change: RequestChange | undefined): void {
   let executor: Executor;
   beforeEach(() => {
     executor = createProcessExecutor({
@@ -126,4 +126,4 @@ describe.each(kinds)('beside %s', (_, change) => {
     expect(isAlive(staysPid)).toBe(false);
     expect(existsSync(join(folder, 'end'))).toBe(true);
   });
-});
+}

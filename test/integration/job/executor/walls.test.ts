@@ -13,7 +13,9 @@ import { canSandbox, jobUser, sandboxed, wrapOf } from './walls.ts';
 const create = () =>
   createProcessExecutor({ shimPath, native: null, clock: createClock(), log: createSilentLog() });
 
-if (canSandbox) executorContract('process in a sandbox', create, sandboxed, { burst: 20, brief: true });
+describe.skipIf(!canSandbox)('walled in', () =>
+  executorContract('process in a sandbox', create, sandboxed, { burst: 20, brief: true }),
+);
 
 let executor: Executor;
 beforeEach(() => {

@@ -209,6 +209,22 @@ export function queueContract(name: string, newBed: () => EngineBed): void {
       }
     });
 
+    it('takes single jobs of an array as nodes bring them back, each with its own specification', async () => {
+      const jobs = newArray('arr-7k3m9q2x4t', 0, 9);
+      const [low, high] = [jobs[2], jobs[7]] as [JobRecord, JobRecord];
+      await queue.insertJob(high);
+      expect(queue.array('arr-7k3m9q2x4t')).toMatchObject({ first: 7, last: 7, size: 1 });
+      await queue.insertJob(newJob());
+      await queue.insertJob(low);
+      for (let turn = 0; turn < 2; turn += 1) {
+        expect(queue.array('arr-7k3m9q2x4t')).toMatchObject({ first: 2, last: 7, size: 2 });
+        expect(queue.job(low.id)).toEqual(low);
+        expect(queue.jobs({ array: 'arr-7k3m9q2x4t', limit: 9 })).toEqual([low, high]);
+        expect(queue.jobs({ grouped: true, limit: 9 })).toHaveLength(2);
+        await reopen();
+      }
+    });
+
     it('knows nothing of strangers and takes no id twice', async () => {
       const job = newJob();
       await queue.insertJob(job);

@@ -8,6 +8,7 @@ import type { NodeRecord } from '../../../../src/scheduler/queue/queue.ts';
 function entry(id: string, change: Partial<Indexed['job']> = {}, environment = {}): Indexed {
   return {
     sequence: 7,
+    specOf: 7,
     job: {
       id,
       spec: jobSpecSchema.parse({ version: 1, command: ['true'], environment }),
