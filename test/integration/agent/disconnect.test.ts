@@ -1,5 +1,5 @@
 // The whole agent when its scheduler falls silent, has lost it, or is another one; and when it cannot start.
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { enrol, readEnrolment } from '../../../src/agent/enrolment.ts';
@@ -59,6 +59,43 @@ describe('a scheduler that falls silent', () => {
     expect([fake.results.has('job-2.1'), fake.results.has('job-3.1')]).toEqual([false, false]);
     await until(() => fake.sessions.at(-1)?.socket.readyState === 1, 'a connection', WAIT_MS);
     await stopAll(fake, ['job-2', 'job-3']);
+  });
+});
+
+describe('one order', () => {
+  test('a hundred times, over two sessions, starts one job; an older attempt starts none', async () => {
+    const fake = await bed.scheduler();
+    await (await bed.agent({ scheduler: fake.url, joinToken: 'join-token' })).connected(WAIT_MS);
+    const first = await fake.session(0);
+    const starts = join(bed.folder, 'starts');
+    writeFileSync(starts, '');
+    chmodSync(starts, 0o666);
+    const copy = (at: number, epoch = 2): object => ({
+      ...order('job-1', ['sh', '-c', `echo once >>${starts}; sleep 600`], `order-${at}`),
+      epoch,
+    });
+    for (let at = 0; at < 50; at += 1) first.send(copy(at));
+    await first.waitFor('jobStarted');
+    first.socket.terminate();
+    const second = await fake.session(1);
+    await second.waitFor('hello');
+    for (let at = 50; at < 100; at += 1) second.send(copy(at));
+    second.send(copy(100, 1));
+    await second.waitFor('orderAck', 51);
+    const acks = [first, second].flatMap(({ messages }) =>
+      messages.filter(({ type }) => type === 'orderAck'),
+    );
+    expect(acks.filter((ack) => 'outcome' in ack && ack.outcome === 'accepted').length).toBeLessThanOrEqual(
+      1,
+    );
+    const stale = acks.find((ack) => 'orderId' in ack && ack.orderId === 'order-100');
+    expect(stale).toMatchObject({ outcome: 'refused', code: 'JOB_EPOCH_STALE' });
+    expect(bed.log.lines.some(({ message }) => message.includes('a later attempt was ordered since'))).toBe(
+      true,
+    );
+    second.send({ type: 'stop', orderId: 'order-9', jobId: 'job-1', epoch: 2, by: 'test', reason: 'over' });
+    await until(() => fake.results.has('job-1.2'), 'the end', WAIT_MS);
+    expect(readFileSync(starts, 'utf8')).toBe('once\n');
   });
 });
 
