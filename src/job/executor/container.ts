@@ -18,6 +18,7 @@ import { findCdiDevices } from './container-cdi.ts';
 import { type ContainerClient, createContainerClient, type FoundClient } from './container-client.ts';
 import {
   afterCommands,
+  besideArguments,
   type ContainerPlan,
   containerArguments,
   containerName,
@@ -186,7 +187,10 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       deviceNodes: [],
       containment: noContainment,
       after: afterCommands(runtime, path, name, client.environment),
-      isClient: true,
+      client: {
+        beside: [path, ...besideArguments(name, false)],
+        besideTerminal: [path, ...besideArguments(name, true)],
+      },
     };
   }
 
@@ -262,6 +266,10 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       renew(leaseMs) {
         if (execution === null) leaseOverMs = clock.monotonicMs() + leaseMs;
         else execution.renew(leaseMs);
+      },
+      /** None before there is something to run beside. */
+      get enter() {
+        return execution?.enter;
       },
       detach() {
         if (state === 'preparing') {
