@@ -2,7 +2,7 @@
 // reaches, how far we have sent and how far the scheduler has stored, and bytes are read from disk only when there
 // is room for them. So memory is bounded by the socket's buffer and a few chunks, whatever the jobs write.
 //
-//   delivered <= sent <= size         credit: sent - delivered <= window of the lane; sum over lanes <= 8 MiB
+//   delivered <= sent <= size         credit: sent - delivered <= window of the lane; sum over lanes <= 16 MiB
 //
 // Lanes wait in one line; each sends a few chunks and goes to the end, so that a noisy job starves nobody. A lane
 // whose chunks are not acknowledged for a while gives its credit back, starts again from what is stored, and
@@ -22,11 +22,11 @@ export type OutputStream = 'stdout' | 'stderr';
 const streams = ['stdout', 'stderr'] as const;
 
 /** Output of all jobs that may be on the way without an acknowledgement. */
-export const MAX_UNACKNOWLEDGED_BYTES = 8 * 1024 * 1024;
+export const MAX_UNACKNOWLEDGED_BYTES = 16 * 1024 * 1024;
 /** Lanes that are read from disk at the same time. */
 const MAX_READS = 4;
 /** Most that one read takes: a few chunks, because opening the file costs more than reading it. */
-const READ_BYTES = 4 * MAX_OUTPUT_CHUNK_BYTES;
+const READ_BYTES = 8 * MAX_OUTPUT_CHUNK_BYTES;
 /** Time without progress after which a lane starts again from what is stored. */
 export const OUTPUT_STALL_MS = 30_000;
 const MAX_STALL_MS = 480_000;

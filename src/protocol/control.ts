@@ -47,7 +47,7 @@ export const MAX_FRAME_BYTES = 1024 * 1024;
 /** Largest output chunk; well under a frame so that control messages do not wait long behind one. */
 export const MAX_OUTPUT_CHUNK_BYTES = 64 * 1024;
 /** Output bytes per stream that may be on the way without an outputAck. */
-export const OUTPUT_WINDOW_BYTES = 1024 * 1024;
+export const OUTPUT_WINDOW_BYTES = 4 * 1024 * 1024;
 /** Peers that do not say hello (or challenge) within this time are cut off. */
 export const HELLO_DEADLINE_MS = 5000;
 

@@ -18,6 +18,7 @@ import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
 import { createOutputDisk, type OutputDisk } from './output-disk.ts';
 import { listStored, noteRemoval, removeStream, type StoredAttempt } from './output-folder.ts';
+import { type Chunk, joined, lengthOf, nextRun } from './output-run.ts';
 import type { OutputTimes } from './output-times.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
@@ -88,14 +89,6 @@ const EVERYTHING: OutputLengths = {
   stdoutBytes: Number.MAX_SAFE_INTEGER,
   stderrBytes: Number.MAX_SAFE_INTEGER,
 };
-
-interface Chunk {
-  readonly offset: number;
-  readonly bytes: Uint8Array;
-  /** Its sender knows that it is done with; it counts against MAX_HELD_BYTES instead. */
-  held: boolean;
-  done(): void;
-}
 
 interface StreamState {
   readonly path: string;
@@ -181,25 +174,31 @@ export function createOutputStore(options: {
   }
 
   async function pump(output: JobOutput, stream: StreamState): Promise<void> {
-    for (let chunk = stream.queue.shift(); chunk !== undefined; chunk = stream.queue.shift()) {
+    for (let run = nextRun(stream.queue); run.length > 0; run = nextRun(stream.queue)) {
       try {
-        if (output.failure === null) await writeWhenSpace(output, stream, chunk);
+        if (output.failure === null) await writeWhenSpace(output, stream, run);
       } catch (error) {
         output.failure = describeError(error);
         log.error({ jobId: output.jobId, cause: output.failure }, 'output of a job cannot be written');
       } finally {
-        if (chunk.held) heldBytes -= chunk.bytes.length;
-        else chunk.done();
+        for (const chunk of run) {
+          if (chunk.held) heldBytes -= chunk.bytes.length;
+          else chunk.done();
+        }
       }
     }
     stream.pump = null;
   }
 
   /** A full disk is waited for, without a bound in time: nothing is lost that the agent does not have as well. */
-  async function writeWhenSpace(output: JobOutput, stream: StreamState, chunk: Chunk): Promise<void> {
+  async function writeWhenSpace(
+    output: JobOutput,
+    stream: StreamState,
+    run: readonly Chunk[],
+  ): Promise<void> {
     while (!closed) {
       try {
-        await write(output, stream, chunk);
+        await write(output, stream, run);
         leaveFull(stream);
         return;
       } catch (error) {
@@ -213,8 +212,7 @@ export function createOutputStore(options: {
             'the disk is full: output of jobs waits for space',
           );
         }
-        hold(chunk);
-        for (const one of stream.queue) hold(one);
+        for (const one of [...run, ...stream.queue]) hold(one);
         await new Promise<void>((resolve) => {
           full.set(stream, resolve);
           clock.after(FULL_RETRY_MS, resolve);
@@ -238,9 +236,11 @@ export function createOutputStore(options: {
     chunk.done();
   }
 
-  async function write(output: JobOutput, stream: StreamState, { offset, bytes }: Chunk): Promise<void> {
+  /** Writes chunks that follow one another; what is known already is left away. */
+  async function write(output: JobOutput, stream: StreamState, run: readonly Chunk[]): Promise<void> {
+    const offset = run[0]?.offset ?? 0;
     const known = stream.writtenBytes - offset;
-    if (known < 0 || known >= bytes.length) {
+    if (known < 0 || known >= lengthOf(run)) {
       // A gap, or nothing new: the answer is where we stand.
       scheduleSync(output, 0);
       return;
@@ -248,6 +248,7 @@ export function createOutputStore(options: {
     await stream.times.note(clock.wallMs(), stream.writtenBytes);
     const handle = await handles.take(stream.path, true);
     try {
+      const bytes = joined(run);
       for (let at = known; at < bytes.length; ) {
         const { bytesWritten } = await handle.write(bytes, at, bytes.length - at, offset + at);
         at += bytesWritten;
