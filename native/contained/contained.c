@@ -1,4 +1,5 @@
 /*
+ * flopd-contained --beside FOLDER CWD ENVC env… argv…: a command beside the program, in its container (beside.c).
  * flopd-contained FOLDER: the first process of a container job. The container's runtime starts it instead of the
  * program (src/job/executor/container.ts); FOLDER is the job's own, mounted from the host. It runs the program as the
  * job's user and tells how that ended as the kernel tells it: runtimes fold signals into exit codes and cannot say
@@ -37,7 +38,7 @@
 #define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 
-enum { REFUSED = 125, SWEEP_MS = 20, SWEEPS_MAX = 1500 };
+enum { SWEEP_MS = 20, SWEEPS_MAX = 1500 };
 
 static pid_t main_pid; /* 0 once it was collected */
 static struct report report = { .kind = "exited", .exit_code = -1, .signal = -1, .step = "" };
@@ -65,24 +66,34 @@ static int drop_capabilities(void)
 	return (int)syscall(SYS_capset, &header, none);
 }
 
+int become_job_user(const struct order *order)
+{
+	if (order->has_user
+		&& (setgroups(order->group_count, order->groups) < 0 || setresgid(order->gid, order->gid, order->gid) < 0
+			|| setresuid(order->uid, order->uid, order->uid) < 0))
+		return errno;
+	/* For root the runtime's no_new_privs is what keeps exec from giving them back. */
+	return drop_capabilities() < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? errno : 0;
+}
+
+void clear_signals(void)
+{
+	for (int sig = 1; sig < NSIG; sig++) signal(sig, SIG_DFL);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
 static _Noreturn void become_program(const struct order *order, int status_fd)
 {
 	setsid();
 	int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (null_fd < 0 || dup2(null_fd, 0) < 0) fail(status_fd, "setup", errno);
 	syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC); /* all are so already, where the kernel lacks the call */
-	if (order->has_user) {
-		if (setgroups(order->group_count, order->groups) < 0 || setresgid(order->gid, order->gid, order->gid) < 0
-			|| setresuid(order->uid, order->uid, order->uid) < 0)
-			fail(status_fd, "user", errno);
-	}
-	/* For root the runtime's no_new_privs is what keeps exec from giving them back. */
-	if (drop_capabilities() < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) fail(status_fd, "user", errno);
+	int error = become_job_user(order);
+	if (error != 0) fail(status_fd, "user", error);
 	if (chdir(order->cwd) < 0) fail(status_fd, "chdir", errno);
-	for (int sig = 1; sig < NSIG; sig++) signal(sig, SIG_DFL);
-	sigset_t none;
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
+	clear_signals();
 	umask_for_program();
 	struct execute_failure failure = execute_program(order->argv, order->envp);
 	fail(status_fd, failure.is_interpreter ? "interpreter" : "exec", failure.error);
@@ -158,6 +169,7 @@ static int refuse(int folder, const char *step, int error)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "--beside") == 0) return beside_run(argc - 2, argv + 2);
 	sigset_t all;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);

@@ -21,6 +21,15 @@ struct order {
 /* Reads `order` of the folder. Returns 0 or an errno; EBADMSG for one that is torn or foreign. */
 int order_read(int folder, struct order *order);
 
+/* ---- contained.c, beside.c ---- */
+
+enum { REFUSED = 125 };        /* exit code for all that went wrong before a program ran */
+
+/* Without capabilities or new privileges, as the order's user. Returns 0 or an errno. */
+int become_job_user(const struct order *order);
+void clear_signals(void);
+int beside_run(int argc, char **argv);
+
 /* ---- report.c: what became of it ---- */
 
 struct report {

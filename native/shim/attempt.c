@@ -48,7 +48,7 @@ static void take_command(const struct command *command, int64_t now_us)
 		if (!shim.main_ended) shim.lease_us = now_us + ms * MS;
 		break;
 	case COMMAND_ENTER:
-		enter_start(&shim.spec, command->name, shim.running && !shim.main_ended && !shim.spec.is_client ? shim.main_pid : 0);
+		enter_start(&shim.spec, command->name, shim.running && !shim.main_ended ? shim.main_pid : 0);
 		break;
 	}
 }
@@ -163,9 +163,9 @@ static bool has_come(int64_t *deadline_us, int64_t now_us)
 static void keep_deadlines(int64_t now_us)
 {
 	if (has_come(&shim.checkpoint_us, now_us) && *shim.end.stopped == '\0') {
-		/* A sandbox may still be on its way to the program. */
-		if (shim.main_pid <= 0) shim.checkpoint_us = now_us + CHECKPOINT_RETRY_US;
-		else if (kill(shim.main_pid, shim.spec.checkpoint_signal) == 0) shim.end.checkpoint_ms = wall_ms();
+		/* On its way to the program the signal would end it. */
+		if (!shim.running) shim.checkpoint_us = now_us + CHECKPOINT_RETRY_US;
+		else if (shim.main_pid > 0 && kill(shim.main_pid, shim.spec.checkpoint_signal) == 0) shim.end.checkpoint_ms = wall_ms();
 	}
 	if (has_come(&shim.time_limit_us, now_us)) begin_stop("timeLimit", shim.spec.grace_ms, now_us);
 	if (has_come(&shim.lease_us, now_us)) begin_stop("lease", shim.spec.grace_ms, now_us);
@@ -189,7 +189,7 @@ static void begin_draining(int64_t now_us)
 {
 	fault_hit("tree.empty");
 	shim.phase = DRAINING;
-	if (!shim.spec.is_client) shim.end.duration_us = now_us - shim.started_us;
+	if (shim.spec.beside == NULL) shim.end.duration_us = now_us - shim.started_us;
 	shim.end.ended_ms = wall_ms();
 	shim.oom_us = 0;
 	counters_read(&shim.spec, &shim.end);
@@ -240,7 +240,7 @@ static bool run_afterwards(int64_t now_us)
 /* Of a client these end the job, so they come before its tree is swept. */
 static bool has_left(int64_t now_us)
 {
-	if (!shim.spec.is_client || shim.phase_until_us > 0) return true;
+	if (shim.spec.beside == NULL || shim.phase_until_us > 0) return true;
 	if (!run_afterwards(now_us)) return false;
 	shim.sweep_us = now_us;
 	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;

@@ -18,7 +18,7 @@
 enum { LINE_MAX_BYTES = 192, LINES_MAX = 16 };
 
 static struct client {
-	bool open, hello, started, ended, blocked;
+	bool open, hello, started, ended, blocked, mute;
 	int fd;
 	uint64_t stdout_bytes, stderr_bytes;
 	char in[128];
@@ -96,7 +96,7 @@ static bool say(struct client *client, const char *line, int size)
 	ssize_t n = send(client->fd, line, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n == size) return true;
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS)) client->blocked = true;
-	else drop(client);
+	else client->mute = true; /* it has closed; what it said before is still heard */
 	return false;
 }
 
@@ -105,6 +105,7 @@ static void tell(struct client *client, const struct control_state *state)
 	char text[3 * LINE_MAX_BYTES];
 	int size = 0;
 	client->blocked = false;
+	if (client->mute) return;
 	if (!client->hello) size += snprintf(text, LINE_MAX_BYTES, "hello %.100s %d\n", state->name, getpid());
 	if (state->started && !client->started)
 		size += snprintf(text + size, LINE_MAX_BYTES, "started pid=%d wall=%" PRId64 "\n", state->pid, state->started_ms);

@@ -66,6 +66,34 @@ static char **join_environments(char **job, char **more)
 	return joined;
 }
 
+static size_t count_of(char **list)
+{
+	size_t count = 0;
+	while (list[count] != NULL) count++;
+	return count;
+}
+
+/* A client runs it beside the job, with the client's own environment and folder: the request becomes its arguments. */
+static bool ask_client(struct request *request, const struct spec *spec, char **more)
+{
+	static char number[24];
+	char **before = request->rows > 0 ? spec->beside_terminal : spec->beside;
+	if (before == NULL || before[0] == NULL) return false;
+	size_t variables = count_of(more), count = 0;
+	char **argv = calloc(count_of(before) + 2 + variables + count_of(request->argv) + 1, sizeof *argv);
+	if (argv == NULL) return false;
+	snprintf(number, sizeof number, "%zu", variables);
+	for (char **at = before; *at != NULL; at++) argv[count++] = *at;
+	argv[count++] = (char *)request->cwd;
+	argv[count++] = number;
+	for (char **at = more; *at != NULL; at++) argv[count++] = *at;
+	for (char **at = request->argv; *at != NULL; at++) argv[count++] = *at;
+	request->argv = argv;
+	request->cwd = spec->cwd;
+	request->envp = spec->envp;
+	return true;
+}
+
 static bool parse_request(struct request *request, const struct spec *spec, char *bytes, size_t size)
 {
 	struct cursor cursor = { bytes, bytes + size, false };
@@ -78,6 +106,7 @@ static bool parse_request(struct request *request, const struct spec *spec, char
 	char **more = cursor_list(&cursor, cursor_number(&cursor, -1));
 	const char *last = cursor_text(&cursor);
 	if (cursor.bad || strcmp(last, "end") != 0 || request->argv[0] == NULL) return false;
+	if (spec->beside != NULL) return ask_client(request, spec, more);
 	if (*request->cwd == '\0') request->cwd = spec->cwd;
 	request->envp = join_environments(spec->envp, more);
 	return request->envp != NULL;

@@ -39,7 +39,7 @@ static void main_has_ended(int status, int64_t now_us)
 	shim.sweep_every_us = SWEEP_EVERY_US;
 	shim.sweep_us = in_sandbox() ? now_us + SWEEP_EVERY_US : now_us;
 	shim.phase_until_us = now_us + SWEEP_DEADLINE_US;
-	if (shim.spec.is_client) shim.sweep_us = shim.phase_until_us = 0; /* not before the commands after it */
+	if (shim.spec.beside != NULL) shim.sweep_us = shim.phase_until_us = 0; /* not before the commands after it */
 	shim.end.duration_us = now_us - shim.started_us;
 	shim.time_limit_us = shim.checkpoint_us = shim.lease_us = shim.kill_us = 0;
 	shim.end.kind = WIFSIGNALED(status) ? "signalled" : "exited";

@@ -33,9 +33,11 @@
  *   cgroup (repeated)            folder, 1 or 2, controllers by commas, then file and value of each setting
  *   rlimits                      name without RLIMIT_ and value of each
  *   after (repeated)             timeout-ms, output file or "", ARGC argv…, then its environment
- *   client                       no values. The program is a client of what holds the job (a container's runtime):
- *                                stopping signals go to it alone, it keeps the agent's privileges, nothing is run beside
- *                                it, and what it left is killed only when the commands that come after have been run
+ *   client client-terminal       the program is a client of what holds the job (a container's runtime): stopping signals
+ *                                go to it alone, it keeps the agent's privileges, and what it left is killed only when
+ *                                the commands that come after have been run. The values are what stands before a
+ *                                command beside the job, without and with a terminal; it gets the working directory
+ *                                ("": the job's), ENVC env… and argv… of the request as words
  * Version 1 is still read: name announce time-limit-ms(empty: none) grace-ms cwd argc argv… envc env… "end".
  *
  * Conversation: the shim connects to the agent's announce socket when the program runs, or does not for 20 ms; later

@@ -41,7 +41,7 @@ struct spec {
 	int64_t quota_bytes, lease_ms, checkpoint_before_ms;
 	int64_t grace_ms;
 	int checkpoint_signal;
-	bool is_client;            /* what runs is a client of what holds the job */
+	char **beside, **beside_terminal; /* of a client of what holds the job: what runs a command beside it; else NULL */
 	bool has_user;
 	uid_t uid;
 	gid_t gid, groups[GROUPS_MAX];

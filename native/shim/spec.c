@@ -131,7 +131,8 @@ static void read_section(struct spec *spec, const char *name, struct cursor *val
 	} else if (strcmp(name, "user") == 0) read_user(spec, values, count);
 	else if (strcmp(name, "cgroup") == 0) read_cgroup(spec, values, count);
 	else if (strcmp(name, "after") == 0) read_after(spec, values, count);
-	else if (strcmp(name, "client") == 0) spec->is_client = true;
+	else if (strcmp(name, "client") == 0) spec->beside = cursor_list(values, count);
+	else if (strcmp(name, "client-terminal") == 0) spec->beside_terminal = cursor_list(values, count);
 }
 
 static void read_version_2(struct spec *spec, struct cursor *cursor)

@@ -57,7 +57,7 @@ static int drop_all_capabilities(void)
 
 int become_user(const struct spec *spec, bool drop_capabilities)
 {
-	if (!spec->is_client && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return errno;
+	if (spec->beside == NULL && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) return errno;
 	if (drop_capabilities) {
 		prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 		for (int capability = 0; capability < 64; capability++) prctl(PR_CAPBSET_DROP, capability, 0, 0, 0);

@@ -66,7 +66,8 @@ async function exec(
     throw usageFault('-t with -i: standard input is not a terminal', 'leave -t away');
   }
   if (id === '') throw usageFault('id: it is empty', 'name a job as "flopd jobs" shows it');
-  const size = () => ({ rows: stdout.rows ?? DEFAULT_ROWS, columns: stdout.columns ?? DEFAULT_COLUMNS });
+  // A terminal that nobody gave a size has 0 of both.
+  const size = () => ({ rows: stdout.rows || DEFAULT_ROWS, columns: stdout.columns || DEFAULT_COLUMNS });
   const request: ExecRequest = {
     type: 'request',
     command: [...words],

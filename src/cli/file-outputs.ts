@@ -71,7 +71,7 @@ export async function fetchOutput(
       const made = join(beside, 'made');
       const entry: FileEntry = { kind: 'file', path, digest, sizeBytes: sizeBytes ?? 0, executable };
       if (kind === 'file') await fetchSingle(link, entry, made, what, patienceMs, progress);
-      else await fetchTreeTo(link, digest, made, what, patienceMs, progress);
+      else await fetchTreeTo(link, entry, made, what, patienceMs, progress);
       requireFreeTarget({ path, target });
       renameSync(made, target);
     } finally {
@@ -158,7 +158,7 @@ async function fill(
 
 async function fetchTreeTo(
   link: FileLink,
-  digest: string,
+  { digest, sizeBytes }: Pick<FileEntry, 'digest' | 'sizeBytes'>,
   made: string,
   what: string,
   patienceMs: number,
@@ -185,6 +185,7 @@ async function fetchTreeTo(
     );
     try {
       await placeTree(root, readEntries(piecesOf(list, 0, (await list.stat()).size)), {
+        sizeBytes,
         owner: null,
         signal: link.signal,
         async contents(entry, target, now) {

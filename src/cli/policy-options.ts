@@ -26,8 +26,7 @@ export function addPolicyOptions(command: Command): Command {
     .option(
       '--after <JOB[:HOW]>',
       'start when that job or array has completed, failed or ended (default completed; repeatable)',
-      (value: string, before: readonly string[]) => [...before, value],
-      [] as readonly string[],
+      (value: string, before: readonly string[] = []) => [...before, value],
     )
     .option(
       '--retry <N[:CAUSE,…]>',

@@ -6,18 +6,17 @@ import type { Config } from '../config/config.ts';
 import type { ArrayView, JobView } from '../protocol/api.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
-import { followArray } from './array-follow.ts';
-import { createEndTeller, printMember } from './array-output.ts';
 import { type Client, createClient, isArray, isPassing } from './client.ts';
 import type { Context, StopSignal } from './context.ts';
 import { findAccess } from './endpoint.ts';
-import { errorExitCode, exitCode, jobExitCode, memberExitCode, signalExitCode } from './exit-code.ts';
+import { errorExitCode, exitCode, jobExitCode, signalExitCode } from './exit-code.ts';
 import { addConfigFlags, clientKeys, readConfig } from './flags.ts';
 import { followJob } from './follow.ts';
 import { addJobOptions, checkSpec, type JobFlags, readSpec } from './job-options.ts';
 import { describeEnd, describeUsage, say, sayGap, sayMissing } from './message.ts';
 import { pause, writeOut } from './output.ts';
 import { readDependencies } from './policy-options.ts';
+import { runArray } from './run-array.ts';
 import { addFileOptions, type FileFlags, openRunFiles, type RunFiles } from './run-files.ts';
 
 /** A job that waits longer than this says why. */
@@ -117,7 +116,11 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
     if (stop.signal !== null) void cancelUntilDone(context, client, view, stop.signal);
     const code = await Promise.race([
       isArray(view)
-        ? runArray(context, client, view, flags, speak)
+        ? runArray(context, client, view, flags.verbose === true, speak).then((code) => {
+            if (flags.output.length > 0)
+              speak(`outputs stay with the scheduler: flopd fetch ${view.id}.INDEX --to DIR`);
+            return code;
+          })
         : follow(context, client, view, flags, speak).then(async (ended) => {
             const code = reportEnd(context, ended, stop.signal, flags);
             if (stop.signal !== null) return code;
@@ -151,44 +154,6 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
 
 function nameOf(view: JobView | ArrayView): string {
   return `${isArray(view) ? 'array' : 'job'} ${view.id}`;
-}
-
-/** Prints what each job of the array wrote when it has ended; returns the highest exit code. */
-async function runArray(
-  context: Context,
-  client: Client,
-  { id }: ArrayView,
-  flags: RunFlags,
-  speak: (message: string) => void,
-): Promise<number> {
-  let highest: number = exitCode.ok;
-  const tellEnd = createEndTeller(context, id, flags.verbose === true);
-  let told = false;
-  const startedMs = context.clock.monotonicMs();
-  const end = await followArray({
-    client,
-    id,
-    clock: context.clock,
-    sink: {
-      async ended(member) {
-        if (member.stdoutBytes + member.stderrBytes > 0)
-          await printMember(context, client, member, { stdout: true, stderr: true, raw: false });
-        highest = Math.max(highest, memberExitCode(member));
-        tellEnd(member);
-      },
-      array(view) {
-        const isWaiting = view.counts.PENDING === view.size;
-        if (told || !isWaiting || context.clock.monotonicMs() - startedMs < WAIT_NOTICE_MS) return;
-        told = true;
-        speak(`array ${id} waits: ${view.reason}`);
-      },
-      link: (problem) =>
-        speak(problem === null ? 'connected again' : `${problem}; the jobs go on, reconnecting`),
-    },
-  });
-  if (end.counts.COMPLETED < end.size || flags.verbose === true)
-    say(context.stderr, `array ${id}: ${end.reason}`);
-  return highest;
 }
 
 async function submit(client: Client, spec: JobSpecInput): Promise<JobView | ArrayView> {

@@ -23,7 +23,7 @@ export interface Batch {
   create(): Promise<NewFile>;
   /** Everything that ended counts and is on disk when this resolves. */
   flush(): Promise<void>;
-  /** Forgets what was not flushed. */
+  /** Forgets what was not flushed, and lets go of the rest: from now on only what refers to it keeps it. */
   drop(): Promise<void>;
 }
 
@@ -35,6 +35,9 @@ export interface BatchParts {
   /** There is room for so many bytes more; throws FILES_FULL or FILES_DISK_FULL. */
   readonly reserve: (bytes: number) => Promise<void>;
   readonly added: (bytes: number) => void;
+  /** This digest must stay until `letGo`. */
+  readonly hold: (digest: string) => void;
+  readonly letGo: () => void;
   readonly syncs: boolean;
   readonly syncFolder: () => Promise<void>;
 }
@@ -100,6 +103,7 @@ export function createBatch(parts: BatchParts): Batch {
             await drop();
             throw new Fault('FILES_DIGEST', 'the contents of a file are not those of its SHA-256');
           }
+          parts.hold(digest);
           ended.push({ path, file, digest, sizeBytes });
           endedBytes += sizeBytes;
           if (ended.length >= FLUSH_FILES || endedBytes >= FLUSH_BYTES) await flush();
@@ -109,6 +113,7 @@ export function createBatch(parts: BatchParts): Batch {
       };
     },
     async drop() {
+      parts.letGo();
       const taken = ended;
       ended = [];
       for (const { file, path } of taken) {

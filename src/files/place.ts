@@ -6,6 +6,8 @@ import type { FileEntry, TreeEntry } from '../protocol/files.ts';
 import { createFileIn, type Folder, finishFile, linkIn, makeFolderIn, type Owner } from './beneath.ts';
 
 export interface PlaceOptions {
+  /** What all its files have together, in bytes; more is refused before it is written. */
+  readonly sizeBytes: number;
   readonly owner: Owner;
   /** Writes the contents of a file, and sees to it that they are those of its digest. */
   readonly contents: (entry: FileEntry, target: FileHandle, place: number) => Promise<void>;
@@ -21,6 +23,7 @@ export async function placeTree(
   /** Folders from the root to the present one, each with its path and a slash. */
   const open: { readonly prefix: string; readonly folder: Folder }[] = [{ prefix: '', folder: root }];
   let place = 0;
+  let placedBytes = 0;
 
   async function folderFor(path: string): Promise<Folder> {
     for (;;) {
@@ -43,6 +46,12 @@ export async function placeTree(
         await linkIn(folder, name, entry.target, options.owner);
         return;
       case 'file':
+        placedBytes += entry.sizeBytes;
+        if (placedBytes > options.sizeBytes)
+          throw new Fault(
+            'FILES_PLACE',
+            `its files have more than the ${options.sizeBytes} bytes that were announced`,
+          );
         await placeFile(folder, name, entry, options, place);
         place += 1;
     }
@@ -71,7 +80,7 @@ export async function placeFile(
   folder: Folder,
   name: string,
   entry: FileEntry,
-  { owner, contents }: PlaceOptions,
+  { owner, contents }: Pick<PlaceOptions, 'owner' | 'contents'>,
   place = 0,
 ): Promise<void> {
   const file = await createFileIn(folder, name);

@@ -30,6 +30,8 @@ const FREE_BYTES_MAX = 1024 * 1024 * 1024;
 const SWEEP_TO = 0.9;
 /** A file that is used all the time is touched once in so long; less than a sweep spares what was used. */
 const TOUCH_MS = 5 * 60_000;
+/** Used so short a while ago that it stays in any case: somebody may be at work with it. */
+const IN_USE_MS = 10 * 60_000;
 /** Sweeps for room that freed nothing are not tried again for so long. */
 const FRUITLESS_MS = 5000;
 const DIGEST = /^[0-9a-f]{64}$/;
@@ -39,6 +41,8 @@ export interface FileStoreOptions {
   readonly quotaBytes: number;
   /** Unused files that nobody refers to are removed after so long. */
   readonly keepMs: number;
+  /** Files that were used so short a while ago stay in any case; 10 minutes where nothing is said. */
+  readonly inUseMs?: number;
   /** False for files that can be had again: their digest is looked at when they are used. */
   readonly syncs?: boolean;
   /** What must stay: files, and trees with all that they list. */
@@ -69,6 +73,8 @@ export interface FileStore {
   batch(syncs?: boolean): Batch;
   /** There may be so many bytes more: throws FILES_FULL or FILES_DISK_FULL. */
   reserve(bytes: number): Promise<void>;
+  /** The disk has room for so many bytes beside the store: throws FILES_DISK_FULL. */
+  requireDisk(bytes: number): Promise<void>;
   /** Removes a file whose contents turned out to be wrong. */
   discard(digest: string): Promise<void>;
   /** Removes what may go: what was not used for `keepMs`. */
@@ -83,6 +89,9 @@ export function openFileStore(options: FileStoreOptions): FileStore {
   makeFolder(folder);
   const memory: HashMemory = new Map();
   const busy = new Set<string>();
+  /** What batches have brought, until something may refer to it: looked at by sweeps that began before. */
+  const holds = new Set<Set<string>>();
+  const letGo = new Set<Set<string>>();
   let usedBytes = 0;
   /** Since the sweep that is under way began. */
   let addedBytes = 0;
@@ -104,14 +113,19 @@ export function openFileStore(options: FileStoreOptions): FileStore {
 
   /** One at a time; `targetBytes`: remove until so little is left, or only what is old. */
   function runSweep(targetBytes: number | null): Promise<SweepResult> {
-    if (sweeping === null) addedBytes = 0;
+    if (sweeping === null) {
+      addedBytes = 0;
+      for (const held of letGo) holds.delete(held);
+      letGo.clear();
+    }
     sweeping ??= sweepFolder({
       folder,
       roots: options.roots(),
       nowMs: clock.wallMs(),
       keepMs: options.keepMs,
       targetBytes,
-      isBusy: (name) => busy.has(name) || name.startsWith(ownPrefix),
+      inUseMs: options.inUseMs ?? IN_USE_MS,
+      isBusy: (name) => busy.has(name) || name.startsWith(ownPrefix) || isHeld(name),
     })
       .then((result) => {
         // What came meanwhile may be counted twice until the next sweep, never not at all.
@@ -127,6 +141,11 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         sweeping = null;
       });
     return sweeping;
+  }
+
+  function isHeld(digest: string): boolean {
+    for (const held of holds) if (held.has(digest)) return true;
+    return false;
   }
 
   async function sweepFor(bytes: number): Promise<void> {
@@ -151,6 +170,10 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         `the store of files is full: ${usedBytes} of ${quotaBytes} bytes are in use, ${bytes} more are asked for`,
         { remedy: 'raise its quota, or wait until jobs that need the files in it have ended' },
       );
+    await requireDisk(bytes);
+  }
+
+  async function requireDisk(bytes: number): Promise<void> {
     if ((await freeBytes()) >= bytes) return;
     await sweepFor(usedBytes);
     if ((await freeBytes()) < bytes)
@@ -267,6 +290,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
     receivedBytes: (digest) => sizeAt(partOf(digest)) ?? 0,
     put,
     reserve,
+    requireDisk,
     usedBytes: () => usedBytes,
     async open(digest) {
       try {
@@ -278,8 +302,12 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         throw error;
       }
     },
-    batch: (syncs = false) =>
-      createBatch({
+    batch(syncs = false) {
+      const held = new Set<string>();
+      holds.add(held);
+      return createBatch({
+        hold: (digest) => void held.add(digest),
+        letGo: () => void letGo.add(held),
         folder,
         nextName() {
           names += 1;
@@ -290,7 +318,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         added,
         syncs: syncs || options.syncs !== false,
         syncFolder,
-      }),
+      });
+    },
     async discard(digest) {
       usedBytes -= sizeAt(pathOf(digest)) ?? 0;
       await removeFile(pathOf(digest));

@@ -7,8 +7,6 @@ import { isFault } from '../base/fault.ts';
 import { readEntries } from '../protocol/files.ts';
 import { removeFile } from './part.ts';
 
-/** Used so short a while ago that it stays in any case: somebody is at work with it. */
-const IN_USE_MS = 10 * 60_000;
 /** An upload that nobody goes on with. */
 const PART_MS = 24 * 3600_000;
 
@@ -22,6 +20,7 @@ export interface SweepOptions {
   readonly roots: Iterable<Root>;
   readonly nowMs: number;
   readonly keepMs: number;
+  readonly inUseMs: number;
   /** Removes the longest unused until no more than this is left; null removes only what is older than `keepMs`. */
   readonly targetBytes: number | null;
   /** Names that this process writes at present; other `new-…` are left over. */
@@ -52,7 +51,8 @@ export async function sweepFolder(options: SweepOptions): Promise<SweepResult> {
     const ageMs = nowMs - found.mtimeMs;
     const isBroken = name.startsWith('new-') || (name.endsWith('.part') && ageMs > PART_MS);
     if (isBroken && !options.isBusy(name)) candidates.push({ name, sizeBytes: found.size, usedAtMs: 0 });
-    if (name.length !== 64 || kept.has(keyOf(name)) || ageMs < IN_USE_MS) continue;
+    if (name.length !== 64 || kept.has(keyOf(name)) || ageMs < options.inUseMs || options.isBusy(name))
+      continue;
     candidates.push({ name, sizeBytes: found.size, usedAtMs: found.mtimeMs });
   }
   candidates.sort((a, b) => a.usedAtMs - b.usedAtMs);

@@ -118,6 +118,7 @@ export async function takeContents(
     }
   } finally {
     await batch.flush();
+    await batch.drop();
   }
   return { next, receivedBytes };
 }

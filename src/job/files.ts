@@ -87,6 +87,8 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
   const waiting: Attempt[] = [];
   /** What attempts that are being settled have collected so far. */
   const collected = new Map<Attempt, KeptOutput[]>();
+  /** Attempts that are being staged; what they hold of the cache is free again soon. */
+  let staging = 0;
   let opened: FileStore | null = null;
 
   /** Opened at its first use: most nodes never see a file. */
@@ -97,6 +99,8 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
       keepMs: KEEP_MS,
       // What was fetched is hashed whenever it is used; what was collected is synced all the same.
       syncs: false,
+      // What is at work here is named by `roots` or held by its batch.
+      inUseMs: 0,
       roots,
       clock,
       log,
@@ -106,11 +110,16 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
 
   function* roots(): Generator<Root> {
     for (const attempt of book.attempts()) {
-      if (attempt.result === null)
+      if (mustStage(attempt))
         for (const { digest, kind } of attempt.order?.spec.inputs ?? []) yield { digest, kind };
       for (const { digest, kind } of collected.get(attempt) ?? outputsOf(attempt))
         if (digest !== null && kind !== null && !brought.has(attempt)) yield { digest, kind };
     }
+  }
+
+  function mustStage(attempt: Attempt): boolean {
+    const inputs = attempt.order?.spec.inputs.length ?? 0;
+    return inputs > 0 && attempt.result === null && !isStaged(folderOf(attempt));
   }
 
   function persistFor(signal: AbortSignal, goesOn: (error: unknown) => boolean) {
@@ -152,6 +161,7 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
     const workspace = join(folder, jobFile.workspace);
     const transfer = createTransfer(options.access(jobId, epoch), signal);
     let toldAtMs = Number.NEGATIVE_INFINITY;
+    staging += 1;
     try {
       await stageInputs(
         folder,
@@ -160,7 +170,13 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
         {
           store: cache(),
           transfer,
-          persist: persistFor(signal, (error) => isPassing(error) || isFault(error, 'API_UNAUTHENTICATED')),
+          persist: persistFor(
+            signal,
+            (error) =>
+              isPassing(error) ||
+              isFault(error, 'API_UNAUTHENTICATED') ||
+              (isFault(error, 'FILES_FULL') && staging > 1),
+          ),
           signal,
           progress(fetchedBytes, totalBytes) {
             const nowMs = clock.monotonicMs();
@@ -181,6 +197,7 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
       markStaged(folder);
       hit('inputs.staged');
     } finally {
+      staging -= 1;
       transfer.close();
     }
   }
@@ -256,8 +273,7 @@ export function createJobFiles(parts: JobFilesParts): JobFiles {
   }
 
   return {
-    mustStage: (attempt) =>
-      (attempt.order?.spec.inputs.length ?? 0) > 0 && attempt.result === null && !isStaged(folderOf(attempt)),
+    mustStage,
     stage,
     collect,
     isBrought,

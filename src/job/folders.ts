@@ -1,6 +1,6 @@
 // Where attempts have their folders: everything that the job room itself does on that disk, as one part that is handed
 // in, so that a simulation can lose it, fill it and let it crash. Executors and jobs use the same folders by path.
-import { mkdirSync, readdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import { makeFolder } from '../base/folder.ts';
 import type { Native } from '../native.ts';
@@ -9,10 +9,15 @@ import type { OutputStream } from './job.ts';
 import type { MeterReading } from './meter.ts';
 import { ownerOf, readMeter, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
 
+/** A new attempt needs room for its order, its records and its first output. */
+export const FREE_MIN_BYTES = 1024 * 1024;
+
 /** Paths are absolute. What throws, throws the system's error. */
 export interface JobFolders {
   /** Makes the folder that holds those of the attempts, and lists what is in it. */
   open(jobsFolder: string): readonly string[];
+  /** Why there is no space for another attempt, a clause, or null. */
+  problem(): string | null;
   /** Makes the folder of a new attempt; throws EEXIST for one that is there. */
   make(folder: string): void;
   /** Makes the workspace in it; with `again` one that is there already will do. */
@@ -29,10 +34,19 @@ export interface JobFolders {
 }
 
 export function createJobFolders(native: Native | null): JobFolders {
+  let opened: string | null = null;
   return {
     open(jobsFolder) {
       makeFolder(jobsFolder);
+      opened = jobsFolder;
       return readdirSync(jobsFolder);
+    },
+    // Some file systems count neither blocks nor files: they say 0 of 0.
+    problem() {
+      if (opened === null) return null;
+      const { bavail, bsize, blocks, ffree, files } = statfsSync(opened);
+      if (blocks > 0 && bavail * bsize < FREE_MIN_BYTES) return `the disk of ${opened} is full`;
+      return files > 0 && ffree === 0 ? `the disk of ${opened} takes no more files` : null;
     },
     make(folder) {
       mkdirSync(folder, { mode: 0o700 });

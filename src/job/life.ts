@@ -242,7 +242,7 @@ export function createLife(options: LifeOptions): Life {
       outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
       leaseMs: leases.leftMs(order),
       after: [],
-      isClient: false,
+      client: null,
     };
   }
 

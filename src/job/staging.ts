@@ -77,6 +77,8 @@ export async function placeInputs(
   owner: Owner,
   parts: Pick<StagingParts, 'store' | 'signal'>,
 ): Promise<void> {
+  // The workspace lies on the disk of the cache.
+  await parts.store.requireDisk(inputs.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0));
   const workspace = await openFolder(join(folder, jobFile.workspace));
   try {
     for (const input of inputs) await named(input, () => placeInput(workspace, input, owner, parts));
@@ -110,6 +112,7 @@ async function placeInput(
     const list = await opened(store, digest);
     try {
       await placeTree(root, readEntries(piecesOf(list, 0, (await list.stat()).size)), {
+        sizeBytes,
         owner,
         contents,
         signal,

@@ -153,7 +153,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       walls: options.walls?.refuse(order) ?? null,
       held: book.size(),
       draining: options.draining?.() ?? null,
-      diskProblem: journal.problem(),
+      diskProblem: journal.problem() ?? folders.problem(),
     };
   }
 

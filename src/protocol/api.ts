@@ -11,6 +11,7 @@
 //   GET  /v1/arrays/ID                                               ArrayView
 //   GET  /v1/arrays/ID/members?indices=0-9,12                        {members: MemberView[]}   at most 1000
 //   POST /v1/arrays/ID/cancel     body: {reason?: string}            ArrayView
+//   /v1/files, /v1/trees          files of jobs: file-api.ts
 //   GET  /v1/nodes                                                   {nodes: NodeView[], fleet: FleetTotals}
 //   GET  /v1/nodes/ID-or-name                                        NodeView
 //   POST /v1/nodes/ID-or-name/drain   body: DrainRequest             NodeView

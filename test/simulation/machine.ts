@@ -186,6 +186,7 @@ export function createMachine(parts: MachineParts): Machine {
 
     folders: (life) => ({
       open: () => [...folders.keys()],
+      problem: () => null,
       make(folder) {
         if (!life.isAlive()) return;
         if (parts.weather.state === 'full')

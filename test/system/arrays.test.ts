@@ -70,4 +70,22 @@ describe('many jobs from one command', () => {
     expect((await bed.run(['logs', retried])).stdout).toBe('attempt 3\n');
     expect((await bed.run(['logs', '--attempt', '1', retried])).stdout).toBe('attempt 1\n');
   });
+
+  it('run --retry shows the outputs of all attempts, says why there is another, and ends as the last did', async () => {
+    const flags = ['--retry', '1:failed', '--retry-delay', '100ms'];
+    const ran = await bed.run([
+      'run',
+      ...flags,
+      '--',
+      'sh',
+      '-c',
+      'echo attempt $FLOPD_EPOCH; exit $((7 - FLOPD_EPOCH))',
+    ]);
+    expect(ran.stdout).toBe('attempt 1\nattempt 2\n');
+    expect(ran.stderr).toMatch(
+      /is started again: .*retry 1 of 1 after attempt 1 on .* \(exited with code 6\)/,
+    );
+    expect(ran.stderr).not.toContain('connect');
+    expect(ran.code).toBe(5);
+  });
 });

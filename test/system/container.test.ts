@@ -65,6 +65,31 @@ describe.skipIf(podmanMissing() !== null)('flopd run --image', { timeout: 120_00
     expect(end.stderr).toContain(cause);
   });
 
+  test('runs a command beside the job: same user, folder and variables, no privileges, its own code', async () => {
+    const id = await submit(
+      bed,
+      '--image',
+      TEST_IMAGE,
+      '--env',
+      'A=b c',
+      '--',
+      'sh',
+      '-c',
+      'id -u; sleep 1000',
+    );
+    await untilState(bed, id, 'RUNNING');
+    const script = 'id -u; pwd; echo $A; grep CapPrm /proc/self/status; exit 7';
+    const end = await bed.run(['exec', id, '--', 'sh', '-c', script]);
+    const { stdout: own } = await bed.run(['logs', id]);
+    const [user, folder, ...rest] = end.stdout.split('\n');
+    expect([end.code, `${user}\n`]).toEqual([7, own]);
+    expect(folder).toMatch(/\/workspace$/);
+    expect(rest).toEqual(['b c', 'CapPrm:\t0000000000000000', '']);
+    expect((await bed.run(['exec', id, '--', 'no-such-program'])).code).toBe(127);
+    await bed.run(['cancel', id]);
+    await untilState(bed, id, 'CANCELLED');
+  });
+
   test('refuses an image that could be taken for an option, and one without a name', async () => {
     for (const image of ['--privileged', '-v', 'x y', '']) {
       const end = await bed.run(['run', `--image=${image}`, '--', 'true']);

@@ -193,7 +193,7 @@ async function check() {
   report.walled = await walledJob();
   const dropIns = '/etc/systemd/system/flopd-agent.service.d';
   run('mkdir', '-p', dropIns);
-  run('cp', '/opt/check/flopd-agent.root.conf', `${dropIns}/root.conf`);
+  run('cp', '/opt/check/flopd-agent-root.conf', `${dropIns}/root.conf`);
   run('systemctl', 'daemon-reload');
   report.walledByRoot = await walledJob();
 

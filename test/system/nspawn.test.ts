@@ -79,7 +79,7 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     const folder = join(bed.folder, 'machine');
     layMachine(folder, here('machine-check.mjs'));
     cpSync(here('freedom.sh'), join(folder, 'opt/check/freedom.sh'));
-    cpSync(join(root, 'systemd/flopd-agent.root.conf'), join(folder, 'opt/check/flopd-agent.root.conf'));
+    cpSync(join(root, 'systemd/flopd-agent-root.conf'), join(folder, 'opt/check/flopd-agent-root.conf'));
     mkdirSync(join(folder, 'home/open'), { recursive: true });
     chmodSync(join(folder, 'home/open'), 0o1777);
     const ended = await bootMachine(folder, MACHINE_DEADLINE_MS);

@@ -112,6 +112,18 @@ export function inspectArguments(name: string): string[] {
   return ['--log-level=error', 'inspect', '--type=container', '--format={{json .State}}', name];
 }
 
+/** Runs a command in the container, by the first process's own program (native/contained/contained.c). */
+export function besideArguments(name: string, hasTerminal: boolean): string[] {
+  const words = [
+    '--log-level=error',
+    'exec',
+    '--interactive',
+    ...(hasTerminal ? ['--tty'] : []),
+    '--user=0:0',
+  ];
+  return [...words, name, `${CONTAINED_FOLDER}/contained`, '--beside', CONTAINED_FOLDER];
+}
+
 /** Prints the name of what was removed. */
 export function removeArguments(runtime: RuntimeName, name: string): string[] {
   // podman would first ask and wait; docker kills at once.

@@ -18,6 +18,7 @@ import { findCdiDevices } from './container-cdi.ts';
 import { type ContainerClient, createContainerClient, type FoundClient } from './container-client.ts';
 import {
   afterCommands,
+  besideArguments,
   type ContainerPlan,
   containerArguments,
   containerName,
@@ -186,7 +187,10 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       deviceNodes: [],
       containment: noContainment,
       after: afterCommands(runtime, path, name, client.environment),
-      isClient: true,
+      client: {
+        beside: [path, ...besideArguments(name, false)],
+        besideTerminal: [path, ...besideArguments(name, true)],
+      },
     };
   }
 
@@ -200,6 +204,8 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
     let execution: Execution | null = null;
     let state: 'preparing' | 'handedOn' | 'over' = 'preparing';
     let stopGraceMs: number | null = null;
+    // Images take their time, and a lease goes on meanwhile.
+    let leaseOverMs = request.leaseMs === null ? null : clock.monotonicMs() + request.leaseMs;
     const wanted: ImageRequest = images.obtain(request.spec.image ?? '', (text) => {
       if (state === 'preparing') events.progress?.(text);
     });
@@ -240,7 +246,11 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
           'container',
           `its folder has a colon in its path, which no runtime can mount: ${request.folder}`,
         );
-      else passOn(handOn(translate(request, image, access, found)));
+      else if (leaseOverMs !== null && leaseOverMs <= clock.monotonicMs()) refuse('lease', null);
+      else {
+        const leaseMs = leaseOverMs === null ? null : Math.ceil(leaseOverMs - clock.monotonicMs());
+        passOn(handOn(translate({ ...request, leaseMs }, image, access, found)));
+      }
     }
 
     go().catch((error: unknown) => {
@@ -253,7 +263,14 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
         if (state === 'preparing') wanted.cancel();
         else execution?.stop(graceMs);
       },
-      renew: (leaseMs) => execution?.renew(leaseMs),
+      renew(leaseMs) {
+        if (execution === null) leaseOverMs = clock.monotonicMs() + leaseMs;
+        else execution.renew(leaseMs);
+      },
+      /** None before there is something to run beside. */
+      get enter() {
+        return execution?.enter;
+      },
       detach() {
         if (state === 'preparing') {
           state = 'over';

@@ -65,6 +65,19 @@ export interface DeviceAccess {
   readonly hostCounted?: readonly string[] | undefined;
 }
 
+/**
+ * The command is not the job but a client of what holds the job: SIGTERM goes to it alone, it keeps the agent's
+ * privileges, and what else it started is ended only after the after-commands, which are what ends the job.
+ */
+export interface JobClient {
+  /**
+   * What stands before a command beside the job (`enter`), without and with a terminal; it is followed by the working
+   * directory (empty: the job's), the number of variables, these, and the command.
+   */
+  readonly beside: readonly string[];
+  readonly besideTerminal: readonly string[];
+}
+
 /** A granted order, ready to start. */
 export interface StartRequest {
   readonly jobId: string;
@@ -88,11 +101,8 @@ export interface StartRequest {
   readonly leaseMs: number | null;
   /** Run one after the other when the job has ended, however it did, also after its shim was lost. */
   readonly after: readonly AfterCommand[];
-  /**
-   * The command is not the job but a client of what holds the job: SIGTERM goes to it alone, it keeps the agent's
-   * privileges, and what else it started is ended only after the after-commands, which are what ends the job.
-   */
-  readonly isClient: boolean;
+  /** Null where the command is the job itself. */
+  readonly client: JobClient | null;
 }
 
 /** An attempt that an earlier agent process took on. */
@@ -221,7 +231,7 @@ export interface Entered {
 
 export interface Execution {
   /** Runs a command beside the running job; an executor without it cannot. */
-  enter?(request: EnterRequest, events: EnterEvents): Entered;
+  readonly enter?: ((request: EnterRequest, events: EnterEvents) => Entered) | undefined;
   /** Asks the job to end: SIGTERM, after `graceMs` SIGKILL to all that is left. Safe to repeat; never throws. */
   stop(graceMs: number): void;
   /** Prolongs the lease: the job is stopped when this much time passes without another renewal. Never throws. */

@@ -42,7 +42,10 @@ export function encodeSpec(name: string, announce: string, request: StartRequest
   section('rlimits', Object.entries(rlimits).flat());
   for (const { command, outputFile, timeoutMs, environment } of request.after)
     section('after', [timeoutMs, outputFile ?? '', command.length, ...command, ...pairsOf(environment)]);
-  if (request.isClient) section('client', []);
+  if (request.client !== null) {
+    section('client', request.client.beside);
+    section('client-terminal', request.client.besideTerminal);
+  }
   fields.push('end', '');
   return Buffer.from(fields.join('\0'));
 }

@@ -141,9 +141,10 @@ describe('a job', () => {
     const fake = await scheduler();
     const first = await agent({ scheduler: fake.url, joinToken: 'join-token' });
     await first.connected(10_000);
-    const gate = join(bed.folder, 'gate');
+    // The job sees its own workspace alone.
+    const gate = join(stateDir, 'agent', 'jobs', 'job-1.1', 'workspace', 'gate');
     (await fake.session(0)).send(
-      order('job-1', ['sh', '-c', `echo one; while [ ! -e ${gate} ]; do sleep 0.05; done; echo two; exit 3`]),
+      order('job-1', ['sh', '-c', `echo one; while [ ! -e gate ]; do sleep 0.05; done; echo two; exit 3`]),
     );
     await until(() => fake.stored.get('job-1.1.stdout') === 4, 'the first line');
     await first.close();

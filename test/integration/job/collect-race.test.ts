@@ -72,6 +72,7 @@ test('placing writes nothing outside, however often a folder is swapped for a li
     const root = await openFolder(target);
     try {
       await placeTree(root, entries(), {
+        sizeBytes: 1,
         owner: null,
         contents: async (_, file) => void (await file.write('1')),
       });

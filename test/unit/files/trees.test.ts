@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { openFolder } from '../../../src/files/beneath.ts';
 import { writeAll } from '../../../src/files/part.ts';
-import { placeTree } from '../../../src/files/place.ts';
+import { type PlaceOptions, placeTree } from '../../../src/files/place.ts';
 import { piecesToEnd } from '../../../src/files/stream.ts';
 import { contentsOf, missingOf, takeContents } from '../../../src/files/trees.ts';
 import { type WalkOptions, walkTree } from '../../../src/files/walk.ts';
@@ -52,6 +52,7 @@ async function place(folder: string, list: string, contents: Map<string, Buffer>
   const root = await openFolder(folder);
   try {
     await placeTree(root, readEntries([Buffer.from(list)]), {
+      sizeBytes: 1e9,
       owner: null,
       contents: async ({ digest }, target) => writeAll(target, contents.get(digest) ?? Buffer.from('?'), 0),
     });
@@ -134,6 +135,27 @@ describe('a folder and its list', () => {
     await expect(place(second, list, contents)).rejects.toMatchObject({ code: 'FILES_PLACE' });
     expect(readdirSync(outside)).toEqual([]);
   });
+});
+
+test('a list that would make more of little than was announced is refused before it is written', async () => {
+  const target = freshFolder();
+  const root = await openFolder(target);
+  const lines = Array.from({ length: 10 }, (_, i) => ({
+    kind: 'file' as const,
+    path: `f${i}`,
+    sizeBytes: 4,
+    digest: digestOf('same'),
+    executable: false,
+  }));
+  async function* entries() {
+    yield lines;
+  }
+  const contents: PlaceOptions['contents'] = (_, file) => writeAll(file, Buffer.from('same'), 0);
+  await expect(placeTree(root, entries(), { sizeBytes: 12, owner: null, contents })).rejects.toMatchObject({
+    code: 'FILES_PLACE',
+  });
+  await root.close();
+  expect(readdirSync(target)).toEqual(['f0', 'f1', 'f2']);
 });
 
 describe('a tree between two stores', () => {

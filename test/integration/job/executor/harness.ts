@@ -76,7 +76,7 @@ export function requestIn(
     outputQuotaBytes: null,
     leaseMs: null,
     after: [],
-    isClient: false,
+    client: null,
     ...change(folder),
   };
 }

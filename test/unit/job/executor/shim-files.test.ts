@@ -145,7 +145,7 @@ const request = (change: Partial<StartRequest> = {}): StartRequest => ({
   outputQuotaBytes: null,
   leaseMs: null,
   after: [],
-  isClient: false,
+  client: null,
   ...change,
 });
 

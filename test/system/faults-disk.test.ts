@@ -1,0 +1,78 @@
+// F20: the disk of an agent's state is full, for real: a small tmpfs in a mount namespace of the agent's own. What runs
+// goes on and ends as it did; nothing new begins there; it goes on by itself when there is space.
+import { closeSync, existsSync, openSync, rmSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type Bed, createBed, until } from './bed.ts';
+import { readJob, submit, untilState } from './job-view.ts';
+import { canMount, type NamespacedAgent, startNamespacedAgent } from './namespaced-agent.ts';
+
+const isPossible = canMount();
+let bed: Bed;
+let agent: NamespacedAgent | null = null;
+beforeEach(() => {
+  bed = createBed();
+});
+afterEach(async () => {
+  await agent?.stop();
+  await bed.close();
+});
+
+async function start(): Promise<{ agent: NamespacedAgent; stateDir: string }> {
+  const stateDir = join(bed.folder, 'small');
+  const scheduler = await bed.start(['scheduler']);
+  const started = await startNamespacedAgent(bed, scheduler, {
+    stateDir,
+    mounts: `mkdir -p ${stateDir} && mount -t tmpfs -o size=16m,mode=755 small ${stateDir}`,
+  });
+  agent = started;
+  return { agent: started, stateDir };
+}
+
+/** Fills the file system of `path` to the last byte. */
+function fill(path: string): void {
+  const fd = openSync(path, 'w');
+  try {
+    for (let size = 1 << 20; size >= 1; ) {
+      try {
+        writeSync(fd, Buffer.alloc(size));
+      } catch {
+        size >>= 1;
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
+test.skipIf(!isPossible)(
+  'a full disk: what runs ends as it did, new jobs wait with the reason, and run when there is space',
+  async () => {
+    const { agent: node, stateDir } = await start();
+    const running = await submit(bed, '--', 'sh', '-c', 'sleep 2; exit 5');
+    await untilState(bed, running, 'RUNNING');
+    const filler = node.outside(join(stateDir, 'filler'));
+    fill(filler);
+    expect((await untilState(bed, running, 'FAILED')).result).toMatchObject({
+      exitCode: 5,
+      endKind: 'exited',
+    });
+    // What its folder held is free again, and enough for another job.
+    await until(
+      'its folder is gone',
+      () => !existsSync(node.outside(join(stateDir, 'agent', 'jobs', `${running}.1`))),
+    );
+    fill(node.outside(join(stateDir, 'rest')));
+    const waiting = await submit(bed, '--', 'sh', '-c', 'exit 6');
+    await until('it waits with the reason', async () => {
+      const { state, reason } = await readJob(bed, waiting);
+      if (state !== 'PENDING' && state !== 'STARTING') throw new Error(`it is ${state}: ${reason}`);
+      return /no durable space|ENOSPC/.test(reason);
+    });
+    rmSync(filler);
+    expect((await untilState(bed, waiting, 'FAILED')).result).toMatchObject({
+      exitCode: 6,
+      endKind: 'exited',
+    });
+  },
+);
