@@ -49,6 +49,7 @@ describe('end record', () => {
       outOfMemory: null,
       refusedLimits: [],
       gaps: [],
+      survivors: null,
       checkpointAtMs: null,
       stdoutBytes: 3,
       stderrBytes: 4,
@@ -126,6 +127,12 @@ test('an end record tells what the kernel counted, refused and what is missing',
   });
 });
 
+test('an end record names the shim that waits for what it could not end', () => {
+  const text = end.replace('survivors=0', 'survivors=2\nshimPid=42\nshimStartTime=7');
+  expect(parseEnd(text)?.survivors).toEqual({ count: 2, shimPid: 42, shimStartTicks: 7 });
+  expect(parseEnd(end.replace('survivors=0', 'survivors=2'))?.survivors).toBeNull();
+});
+
 test('a started record without its last line is absent', () => {
   const text = 'flopd-started=1\npid=42\nstartTime=7\nbootId=b\nshimPid=41\nwallMs=1000\ncomplete=1\n';
   expect(parseStarted(text)).toEqual({ pid: 42, bootId: 'b', startedAtMs: 1000 });
@@ -180,6 +187,7 @@ test('an order holds its fields between NULs, whatever is in them', () => {
         ['rlimits', []],
       ]);
     }),
+    { numRuns: 40 },
   );
 });
 
