@@ -293,8 +293,8 @@ async function build(
       },
       progress: (...told) => link.progress(...told),
       outputGrew: (...grown) => link.outputGrew(...grown),
+      settled: ({ state }) => metrics.countEndedJob(state),
       ended(result) {
-        metrics.countEndedJob(result.state);
         link.ended(result);
       },
     },

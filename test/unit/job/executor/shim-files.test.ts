@@ -246,3 +246,12 @@ test.each([
 ])('the line "%s" is understood, or left alone', (text, line) => {
   expect(parseShimLine(text)).toEqual(line);
 });
+
+test('an order of a client says what stands before a command beside its job; that of a job says nothing', () => {
+  const client = { beside: ['/bin/x', 'exec', 'name'], besideTerminal: ['/bin/x', 'exec', '--tty', 'name'] };
+  const sections = new Map(sectionsOf(encodeSpec('job-1.1', '', request({ client }))));
+  expect(sections.get('client')).toEqual(client.beside);
+  expect(sections.get('client-terminal')).toEqual(client.besideTerminal);
+  const names = sectionsOf(encodeSpec('job-1.1', '', request())).map(([name]) => name);
+  expect(names.filter((name) => name.startsWith('client'))).toEqual([]);
+});
