@@ -49,7 +49,7 @@ export async function startNetwork({ flags = [] } = {}) {
     ],
     {
       stdio: ['ignore', 'ignore', 'inherit'],
-      // The stamps of jobs lie where a walled job would not see them; what walls cost is measured by start.mjs.
+      // Without walls: what they cost is start.mjs's to measure, and the stamps lie outside of them.
       env: { ...process.env, FLOPD_JOBS_SANDBOX: 'off', FLOPD_JOBS_USER: 'agent' },
     },
   );
