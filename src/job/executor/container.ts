@@ -239,7 +239,7 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
     }
 
     function handOver(image: Image, described: ReadonlySet<string>, found: FoundClient): void {
-      const access = planDevices(request, image, described);
+      const access = planDevices(request, image, described, existsSync);
       if (access.problem !== null) refuse('container', access.problem);
       else if (request.folder.includes(':'))
         refuse(
