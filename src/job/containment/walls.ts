@@ -8,6 +8,7 @@ import type { Granted } from '../book.ts';
 import { type Containment, jobFile } from '../executor/executor.ts';
 import { decideContainment, missingWalls, refuseContainment } from './containment.ts';
 import type { HostFacts, JobRules } from './host.ts';
+import { missingLimits } from './limits.ts';
 import { chooseUser } from './user.ts';
 
 export interface Walls {
@@ -19,10 +20,12 @@ export interface Walls {
   chooseUser(held: ReadonlySet<number>): { readonly userId: number | null } | Refusal;
   /** `folder` is that of the attempt. */
   contain(order: StartOrder, folder: string, granted: Granted | null, userId: number | null): Containment;
-  /** Removes groups of attempts that are over: their shims were killed before they could. */
+  /** Removes groups of attempts that are over, and old empty ones: their shims were killed before they could. */
   sweep(isOver: (name: string) => boolean): void;
 }
 
+/** A shim puts its job into a group at once; one that is empty for so long is nobody's. */
+const EMPTY_GROUP_MS = 3_600_000;
 const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
 
 export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: string): Walls {
@@ -52,6 +55,8 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
       const found: string[] = [];
       if ('problem' in sandbox && rules.sandbox !== 'off')
         found.push(`jobs run without a sandbox: ${sandbox.problem}`);
+      const unlimited = missingLimits(null, facts.cgroups, facts.disk);
+      if (unlimited !== null) found.push(unlimited);
       return found;
     },
 
@@ -91,7 +96,8 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
       for (const { folder } of facts.cgroups.bases)
         for (const entry of listed(folder)) {
           const name = GROUP.exec(entry)?.[1];
-          if (name !== undefined && isOver(name)) removeGroup(join(folder, entry));
+          if (name === undefined) continue;
+          if (isOver(name) || isOld(join(folder, entry))) removeGroup(join(folder, entry));
         }
     },
   };
@@ -132,6 +138,12 @@ function listed(folder: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** Made long ago: if it is empty, whoever made it is gone. */
+function isOld(folder: string): boolean {
+  const stat = statSync(folder, { throwIfNoEntry: false });
+  return stat !== undefined && Date.now() - stat.mtimeMs > EMPTY_GROUP_MS;
 }
 
 /** One with processes in it stays: its shim, or the one that takes over from it, ends them. */
