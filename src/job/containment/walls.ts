@@ -30,19 +30,16 @@ const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
 
 export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: string): Walls {
   let last: number | null = null;
-  const withoutSandbox = 'problem' in facts.sandbox;
-  // Without a sandbox the job's user has to get to its workspace by itself.
-  const passage = withoutSandbox && facts.usersProblem === null ? openPassage(jobsFolder) : null;
-  const usersProblem = facts.usersProblem ?? passage;
-  const host = (): HostFacts => {
+
+  /** The host as it is now: bubblewrap may have been removed since. */
+  function host(): HostFacts {
     const { sandbox } = facts;
-    const gone = !('problem' in sandbox) && !isProgram(sandbox.program);
-    return {
-      ...facts,
-      usersProblem,
-      sandbox: gone ? { problem: 'bubblewrap is not here any more; install it again' } : sandbox,
-    };
-  };
+    if (!('problem' in sandbox) && isProgram(sandbox.program)) return facts;
+    const problem =
+      'problem' in sandbox ? sandbox.problem : 'bubblewrap is not here any more; install it again';
+    // Without a sandbox the job's user has to get to its workspace by itself.
+    return { ...facts, sandbox: { problem }, usersProblem: facts.usersProblem ?? openPassage(jobsFolder) };
+  }
 
   return {
     outputQuotaBytes: rules.outputQuotaBytes,
@@ -63,7 +60,7 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
     refuse: (order) => refuseContainment(order, rules, host()),
 
     chooseUser(held) {
-      if (usersProblem !== null) return { userId: null };
+      if (host().usersProblem !== null) return { userId: null };
       const { from, to } = rules.userRange;
       const userId = chooseUser(rules.userRange, held, last ?? Math.max(-1, ...held));
       if (userId === null)
@@ -125,8 +122,10 @@ function groupsOf(nodes: readonly string[]): number[] {
 /** Opens the way down to the attempts' folders, for passing only. Why other users cannot get there, or null. */
 function openPassage(jobsFolder: string): string | null {
   // jobs/, agent/ and the state folder are ours.
-  for (const folder of [jobsFolder, dirname(jobsFolder), dirname(dirname(jobsFolder))])
-    if (existsSync(folder)) chmodSync(folder, statSync(folder).mode | 0o111);
+  for (const folder of [jobsFolder, dirname(jobsFolder), dirname(dirname(jobsFolder))]) {
+    const mode = statSync(folder, { throwIfNoEntry: false })?.mode;
+    if (mode !== undefined && (mode & 0o111) !== 0o111) chmodSync(folder, (mode & 0o7777) | 0o111);
+  }
   for (let at = jobsFolder; at !== dirname(at); at = dirname(at))
     if (existsSync(at) && (statSync(at).mode & 0o001) === 0) return `other users may not pass ${at}`;
   return null;
