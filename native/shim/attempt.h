@@ -6,7 +6,7 @@
 
 #define MS 1000LL
 #ifdef FLOPD_FAULT_POINTS
-static const int64_t SWEEP_DEADLINE_US = 2000 * MS;   /* a test does not wait so long */
+static const int64_t SWEEP_DEADLINE_US = 2000 * MS;   /* tests do not wait that long */
 #else
 static const int64_t SWEEP_DEADLINE_US = 30000 * MS;  /* processes in state D are reported after that */
 #endif

@@ -5,7 +5,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, open, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
-import { removeFile, writeAll } from './part.ts';
+import { asDiskFault, removeFile, writeAll } from './part.ts';
 
 const FLUSH_FILES = 128;
 const FLUSH_BYTES = 32 * 1024 * 1024;
@@ -93,7 +93,9 @@ export function createBatch(parts: BatchParts): Batch {
             reservedBytes = sizeBytes + bytes.length + FLUSH_BYTES / 2;
             await parts.reserve(bytes.length);
           }
-          await writeAll(file, bytes, sizeBytes);
+          await writeAll(file, bytes, sizeBytes).catch((error: unknown) => {
+            throw asDiskFault(error);
+          });
           hash.update(bytes);
           sizeBytes += bytes.length;
         },

@@ -83,6 +83,13 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array, position: nu
   }
 }
 
+/** What the system says of a full disk, as a fault of the store; anything else as it is. */
+export function asDiskFault(error: unknown): unknown {
+  const errno = errnoOf(error);
+  if (errno !== 'ENOSPC' && errno !== 'EDQUOT') return error;
+  return new Fault('FILES_DISK_FULL', 'the disk of the store of files is full', { cause: error });
+}
+
 /** Removes a file, also one that is gone already. */
 export async function removeFile(path: string): Promise<void> {
   await unlink(path).catch((error: unknown) => {

@@ -18,7 +18,7 @@ import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
 import type { PutAnswer } from '../protocol/file-api.ts';
 import { type Batch, createBatch } from './batch.ts';
-import { type HashMemory, openPart, removeFile } from './part.ts';
+import { asDiskFault, type HashMemory, openPart, removeFile } from './part.ts';
 import { type Root, type SweepResult, sweepFolder } from './sweep.ts';
 
 /** Space is looked after when so much more has been written. */
@@ -218,9 +218,7 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         await part.close();
       }
     } catch (error) {
-      if (errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT')
-        throw new Fault('FILES_DISK_FULL', `the disk that holds ${folder} is full`, { cause: error });
-      throw error;
+      throw asDiskFault(error);
     } finally {
       busy.delete(`${digest}.part`);
     }
@@ -251,7 +249,12 @@ export function openFileStore(options: FileStoreOptions): FileStore {
       await part.write(piece);
     }
     if (part.receivedBytes < sizeBytes) return { receivedBytes: part.receivedBytes, complete: false };
-    if (!(await part.isRight(options.syncs !== false))) {
+    const isRight = await part.isRight(options.syncs !== false).catch(async (error: unknown) => {
+      // A failed sync is final for that file: a second one would be believed for nothing.
+      await discardPart(digest);
+      throw error;
+    });
+    if (!isRight) {
       await discardPart(digest);
       throw new Fault('FILES_DIGEST', 'what came has another SHA-256');
     }
