@@ -156,6 +156,8 @@ async function build(
   const survivors = createSurvivorWatch({
     clock,
     log: log.child({ room: 'job' }),
+    folder,
+    bootId,
     procRoot,
     heldBy: (jobId) => started?.held().find((job) => job.jobId === jobId)?.devices ?? [],
     unfit: (ids, finding) => bank.unfit(ids, finding),

@@ -1,9 +1,12 @@
 // Processes that outlive their jobs although they were killed: they wait inside the kernel, mostly for a driver or a
 // disk. Until it lets go of them the node says so, and the devices of those jobs take no others. Their shims wait for
-// them; when such a shim has gone, so have they.
+// them; when such a shim has gone, so have they. The list is kept over a restart of the agent.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import * as z from 'zod';
+import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
+import { describeError, errnoOf } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Finding } from '../device/accelerator.ts';
 import type { ExecutionEvents, Executor, Survivors } from '../job/executor/executor.ts';
@@ -12,7 +15,23 @@ const LOOK_PERIOD_MS = 5000;
 /** Field of /proc/PID/stat, counted from the state that follows the name. */
 const START_TIME_FIELD = 19;
 
+const leftSchema = z.strictObject({
+  bootId: z.string(),
+  left: z
+    .array(
+      z.strictObject({
+        jobId: z.string(),
+        devices: z.array(z.string()),
+        survivors: z.strictObject({ count: z.number(), shimPid: z.number(), shimStartTicks: z.number() }),
+      }),
+    )
+    .max(10_000),
+});
+
 export interface SurvivorsOptions {
+  /** Of the agent; keeps the list. */
+  readonly folder: string;
+  readonly bootId: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly procRoot: string;
@@ -40,14 +59,37 @@ interface Left {
 
 export function createSurvivorWatch(options: SurvivorsOptions): SurvivorWatch {
   const { clock, log, heldBy, unfit, onChange } = options;
-  let left: Left[] = [];
+  const path = join(options.folder, 'survivors.json');
+  let left: Left[] = read();
   const timer = every(clock, LOOK_PERIOD_MS, look);
 
   function look(): void {
     const before = left.length;
     left = left.filter(isThere);
     for (const each of left) tell(each);
-    if (left.length !== before) onChange();
+    if (left.length !== before) changed();
+  }
+
+  /** What the last agent of this boot knew. */
+  function read(): Left[] {
+    try {
+      const kept = leftSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+      return kept.bootId === options.bootId ? kept.left : [];
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT')
+        log.warn({ reason: describeError(error) }, 'the list of left processes cannot be read');
+      return [];
+    }
+  }
+
+  /** A disk that is full costs the memory of them over a restart, never the agent. */
+  function changed(): void {
+    try {
+      writeFileAtomic(path, JSON.stringify({ bootId: options.bootId, left }), 0o600);
+    } catch (error) {
+      log.error({ reason: describeError(error) }, 'the list of left processes cannot be kept');
+    }
+    onChange();
   }
 
   function isThere({ jobId, survivors }: Left): boolean {
@@ -67,7 +109,7 @@ export function createSurvivorWatch(options: SurvivorsOptions): SurvivorWatch {
     log.error({ jobId, devices: each.devices, ...survivors }, 'processes of a job cannot be ended');
     left.push(each);
     tell(each);
-    onChange();
+    changed();
   }
 
   const watched = (jobId: string, events: ExecutionEvents): ExecutionEvents => ({

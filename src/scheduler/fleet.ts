@@ -35,8 +35,8 @@ export interface AgentSession {
   report(jobId: string, epoch: number): void;
   /** Tells the agent how much of a job's output is on disk. */
   outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
-  /** About a command beside a job. */
-  tell(message: ExecSchedulerMessage): void;
+  /** About a command beside a job; false while it cannot be told: not welcomed yet, or ended. */
+  tell(message: ExecSchedulerMessage): boolean;
   /** A frame of its input. */
   send(frame: Uint8Array): void;
   close(code: number, reason: string): void;

@@ -21,13 +21,15 @@ function live(pid: number, startTicks: number, state = 'S'): void {
   writeFileSync(join(procRoot, String(pid), 'stat'), `${pid} (a) S 1) ${fields.join(' ')}\n`);
 }
 
-function room() {
+function room(bootId = 'boot-1') {
   const told: string[] = [];
   let events: ExecutionEvents | null = null;
   const clock = createFakeClock();
   const watch = createSurvivorWatch({
     clock,
     log: createSilentLog(),
+    folder: procRoot,
+    bootId,
     procRoot,
     heldBy: (jobId) => (jobId === 'job-1' ? ['GPU-1'] : []),
     unfit: (ids, { code, rung, text }) => told.push(`${ids} ${code} ${rung}: ${text}`),
@@ -88,4 +90,19 @@ test('an end without survivors passes unseen, and the executor stays itself', ()
   const { told, ends, executor, end } = room();
   end('job-1', null);
   expect([told, ends, executor.name]).toEqual([[], ['job-1'], 'scripted']);
+});
+
+test('the list outlives the agent, but not the boot', () => {
+  const first = room();
+  live(42, 7);
+  first.end('job-1', { count: 1, shimPid: 42, shimStartTicks: 7 });
+  first.watch.close();
+  const next = room();
+  expect(next.watch.problems()).toHaveLength(1);
+  next.clock.advance(5000);
+  expect(next.told).toEqual([onGpu]);
+  next.watch.close();
+  expect(room('boot-2').watch.problems()).toEqual([]);
+  writeFileSync(join(procRoot, 'survivors.json'), '{"bootId":"boot-1","left":[{}]}');
+  expect(room().watch.problems()).toEqual([]);
 });
