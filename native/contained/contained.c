@@ -12,7 +12,7 @@
  * The exit code is the program's own, or 128 + signal; REFUSED for all that went wrong before it ran.
  *
  * As process 1 of its namespace it collects the dead, and ends what is left when the program has ended. SIGTERM and
- * SIGCONT go to every process of the job, once each; other signals to the program's group. It keeps what it needs
+ * SIGCONT go to every process of the job, once each; other signals to the program alone. It keeps what it needs
  * to be another user's parent (CAP_KILL), the program nothing: no capabilities, no descriptors, no new privileges.
  */
 #include "contained.h"
@@ -132,7 +132,7 @@ static void pass_on(int sig)
 {
 	/* As process 1: all processes but itself, and nobody outside its namespace. */
 	if (sig == SIGTERM || sig == SIGCONT) kill(-1, sig);
-	else if (sig != SIGPIPE && main_pid > 0) kill(-main_pid, sig);
+	else if (sig != SIGPIPE && main_pid > 0) kill(main_pid, sig);
 }
 
 static void run(const sigset_t *all)

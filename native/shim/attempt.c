@@ -357,7 +357,8 @@ static void run_job(void)
 		now_us = monotonic_us();
 		keep_deadlines(now_us);
 	}
-	if (!shim.claimed_elsewhere) finish();
+	if (shim.claimed_elsewhere) cgroup_remove(&shim.spec); /* the attempt was given up: only the groups are ours */
+	else finish();
 }
 
 /* Deaf to strangers: of the signals that can be refused only SIGCHLD means something here. */

@@ -201,7 +201,8 @@ int cgroup_kill(const struct spec *spec)
 		if (folder < 0) continue;
 		write_at(folder, "cgroup.kill", "1"); /* version 2: all at once, also those being forked */
 		close(folder);
-		found += walk(AT_FDCWD, spec->cgroups[i].folder, 0, visit_kill);
+		int here = walk(AT_FDCWD, spec->cgroups[i].folder, 0, visit_kill);
+		if (here > found) found = here; /* the same processes are in each of them */
 	}
 	return found;
 }

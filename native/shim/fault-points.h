@@ -2,6 +2,7 @@
  * Named points at which a test build (-DFLOPD_FAULT_POINTS, native/build/flopd-shim-faults) kills its shim with
  * SIGKILL: the first shim that passes the point named in the file `shim-fault` beside the attempts' folders takes that
  * file away (it becomes `shim-fault.hit`) and dies. In the shim as it is delivered they are nothing.
+ * It also reports processes that cannot be killed after 2 s instead of 30.
  *
  *   spec.read      the order was understood; nothing was done yet
  *   cgroup.made    the control groups of the plan were made (also when it has none)

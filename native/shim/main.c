@@ -107,7 +107,6 @@ bool reap(int64_t now_us)
 }
 
 /* The group by one call, which no fork escapes; the rest one by one, so that nobody is asked twice. */
-/* The group by one call, which no fork escapes; the rest one by one, so that nobody is asked twice. */
 static void signal_tree(int sig, bool spare_init)
 {
 	if (shim.main_pid > 0 && kill(-shim.main_pid, sig) < 0) kill(shim.main_pid, sig); /* before its setsid */
@@ -115,7 +114,8 @@ static void signal_tree(int sig, bool spare_init)
 	/* The sandbox program is never signalled while there is a job in it: its end would be taken for the job's. */
 	if (in_sandbox() && shim.main_pid > 0) spared.pids[0] = shim.child;
 	if (spare_init) spared.pids[1] = shim.init_pid;
-	tree_signal(sig, &spared, NULL);
+	/* A client passes on what asks the job to end; killing spares nobody. */
+	if (shim.spec.beside == NULL || sig == SIGKILL) tree_signal(sig, &spared, NULL);
 }
 
 static void ask_to_end(void)

@@ -80,6 +80,10 @@ static int format_end(char *text, int room, const struct end_record *end)
 		end->kind, end->exit_code, end->signal, end->stopped, end->killed, end->failed_step, end->error,
 		end->started_ms, end->ended_ms, end->duration_us, end->user_us, end->system_us, end->max_rss_bytes,
 		end->stdout_bytes, end->stderr_bytes, end->output_error, end->survivors);
+	if (end->survivors > 0) { /* we wait for them */
+		size += add_known(text, size, room, "shimPid", getpid());
+		size += add_known(text, size, room, "shimStartTime", (int64_t)tree_start_time(getpid()));
+	}
 	size += add_known(text, size, room, "memoryPeakBytes", end->memory_peak_bytes);
 	size += add_known(text, size, room, "processesPeak", end->processes_peak);
 	size += add_known(text, size, room, "oomKills", end->oom_kills);

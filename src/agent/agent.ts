@@ -36,6 +36,7 @@ import { createOffers } from './offers.ts';
 import { createRejoin } from './rejoin.ts';
 import { countStarts, type Starts } from './starts.ts';
 import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
+import { createSurvivorWatch } from './survivors.ts';
 import { createVitals } from './vitals.ts';
 
 export interface AgentOptions {
@@ -152,6 +153,17 @@ async function build(
     clock,
     log: log.child({ room: 'job' }),
   });
+  const survivors = createSurvivorWatch({
+    clock,
+    log: log.child({ room: 'job' }),
+    folder,
+    bootId,
+    procRoot,
+    heldBy: (jobId) => started?.held().find((job) => job.jobId === jobId)?.devices ?? [],
+    unfit: (ids, finding) => bank.unfit(ids, finding),
+    onChange: () => link.renew('processes of ended jobs are left, or gone'),
+  });
+  lifecycle.onStop('survivors', () => survivors.close());
   const offers = createOffers(executors, clock, log);
   const limitations = problem === null ? [] : [problem];
   const facts = gatherFacts({
@@ -184,7 +196,10 @@ async function build(
         offers.settled(),
       ]);
       onOffersChange = () => link.renew('the executors of this node have changed');
-      const told = toldInventory(offers.told(inventory), starts.safeMode(), jobs.problems());
+      const told = toldInventory(offers.told(inventory), starts.safeMode(), [
+        ...survivors.problems(),
+        ...jobs.problems(),
+      ]);
       return buildHello(
         { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
         challenge,
@@ -256,7 +271,7 @@ async function build(
     folder,
     nodeId: identity.nodeId,
     bootId,
-    executors,
+    executors: executors.map(survivors.watch),
     capacity,
     environment: jobEnvironment(environment),
     devices: bank,
@@ -278,8 +293,8 @@ async function build(
       },
       progress: (...told) => link.progress(...told),
       outputGrew: (...grown) => link.outputGrew(...grown),
+      settled: ({ state }) => metrics.countEndedJob(state),
       ended(result) {
-        metrics.countEndedJob(result.state);
         link.ended(result);
       },
     },

@@ -13,6 +13,7 @@ import { createClient } from './client.ts';
 import type { Context } from './context.ts';
 import { answers, systemWords } from './daemon.ts';
 import { checkAccelerators } from './doctor-accelerators.ts';
+import { checkContainers } from './doctor-containers.ts';
 import { createWallChecks } from './doctor-walls.ts';
 import { findAccess, readEndpoint } from './endpoint.ts';
 import { SYS_ROOT } from './host-root.ts';
@@ -60,6 +61,7 @@ const checksWith = (
   ['sandbox', (context, config) => walls.sandbox(context, config)],
   ['users of jobs', (context, config) => walls.users(context, config)],
   ['limits of jobs', (context, config) => walls.limits(context, config)],
+  ['containers', checkContainers],
   ['systemd', checkSystemd],
   ['accelerators', checkAccelerators],
   ['power source', checkPower],

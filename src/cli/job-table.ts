@@ -1,11 +1,12 @@
 // Jobs as rows and as fields.
 import type { ArrayView, AttemptView, JobView } from '../protocol/api.ts';
 import { memberName } from '../protocol/array.ts';
+import { describeGap, storedGaps } from '../protocol/output-gap.ts';
 import { type JobResult, type JobState, jobStates, type KeptOutput, type Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
 import { describeUsage } from './message.ts';
 import type { TableColumn } from './table.ts';
-import { ABSENT, clip, formatBytes, formatSeconds, shellQuote } from './text.ts';
+import { ABSENT, clip, formatBytes, formatDecimal, formatSeconds, shellQuote } from './text.ts';
 
 const GREEN = '32';
 const RED = '31';
@@ -98,7 +99,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
         ]),
     ['directory', spec.workingDirectory ?? "the job's own workspace"],
     ['environment', Object.keys(spec.environment).join(' ') || ABSENT],
-    ['output', `${formatBytes(job.stdoutBytes)} stdout, ${formatBytes(job.stderrBytes)} stderr`],
+    ['output', describeStored(job)],
     ...(result === null
       ? []
       : ([
@@ -119,6 +120,15 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
         ] as const)),
     ...(job.cancelRequested && job.endedAt === null ? [['cancel', 'requested'] as const] : []),
   ];
+}
+
+/** `1.00 MiB stdout, 0 B stderr; 3.20 GB of stdout left out by its quota`, or why it is not kept any more. */
+function describeStored({ stdoutBytes, stderrBytes, outputRemoved, result }: JobView): string {
+  if (outputRemoved !== null) return outputRemoved;
+  const gaps = storedGaps(result?.gaps ?? []).map((gap) =>
+    describeGap(gap, null, (bytes) => formatDecimal(bytes, 'B')),
+  );
+  return [`${formatBytes(stdoutBytes)} stdout, ${formatBytes(stderrBytes)} stderr`, ...gaps].join('; ');
 }
 
 /** An array in sum: how its jobs stand, and which. */

@@ -9,7 +9,7 @@ import type { Log } from '../base/log.ts';
 import type { Native, NativeEvent } from '../native.ts';
 import { type Column, statistic, type Window, windowStatistics } from '../protocol/columns.ts';
 import type { DeviceFault, DeviceRecord } from '../protocol/device.ts';
-import type { DeviceGrant, ToolReading, Vendor } from './accelerator.ts';
+import type { DeviceGrant, Finding, ToolReading, Vendor } from './accelerator.ts';
 import { createCensus, type Rate } from './census.ts';
 import type { SlowDevice } from './device.ts';
 import { grantOf } from './grant.ts';
@@ -69,6 +69,8 @@ export interface Bank {
   refresh(): void;
   /** Hot: every window. */
   window(window: Window): void;
+  /** Something that no reading shows makes devices unfit; said again for as long as it stands. */
+  unfit(ids: readonly string[], finding: Finding): void;
   records(): readonly DeviceRecord[];
   /** By vendor: how its devices are read, or null where they are not. */
   backends(): Readonly<Record<string, Backend | null>>;
@@ -280,6 +282,11 @@ export function createBank(options: BankOptions): Bank {
         if (window.reasons[at] === 0 && bytes !== undefined) census.memory(slot, bytes);
       }
       census.tick();
+    },
+    unfit(ids, finding) {
+      for (const { key, reading } of roster.members())
+        if (ids.includes(reading.id)) options.ladder.happened(key, finding, 1);
+      census.publish();
     },
     records: () => census.records(),
     backends: () => Object.fromEntries(stations.map((each) => [each.vendor.name, each.backend])),

@@ -16,6 +16,8 @@ export interface JobEvents {
   outputGrew(jobId: string, epoch: number, stdoutBytes: number, stderrBytes: number): void;
   /** The one result record, already on disk. */
   ended(result: JobResult): void;
+  /** An attempt has ended: told once, before `ended`, for those who count. */
+  settled?(result: JobResult): void;
 }
 
 export interface Jobs {

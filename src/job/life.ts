@@ -1,7 +1,6 @@
 // The life of one attempt after its order was accepted: start or recovery, the facts that its executor tells, the one
 // result, and the end of its folder. supervisor.ts decides what is accepted; here it is carried out.
 import { join } from 'node:path';
-import { isDeepStrictEqual } from 'node:util';
 import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { nextFields } from '../protocol/next.ts';
@@ -10,11 +9,9 @@ import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
 import {
-  type Containment,
   type ExecutionEvents,
   type Executor,
   jobFile,
-  noContainment,
   type ProcessEnd,
   type StartRequest,
   unknownEnd,
@@ -26,6 +23,7 @@ import type { Journal } from './journal.ts';
 import { createLeases } from './lease.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
+import { createWalling } from './walling.ts';
 
 /** Folders that are removed at the same time. */
 const REMOVALS_MAX = 2;
@@ -83,6 +81,7 @@ export function createLife(options: LifeOptions): Life {
 
   const folderOf = ({ jobId, epoch }: Pick<Attempt, 'jobId' | 'epoch'>): string =>
     join(options.folder, 'jobs', `${jobId}.${epoch}`);
+  const walling = createWalling(options.walls, executors, folderOf);
 
   const files = createJobFiles({
     options: options.files ?? null,
@@ -147,7 +146,7 @@ export function createLife(options: LifeOptions): Life {
     hit('settle.read');
     const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
     const { jobId, epoch, order, stop, granted, walled } = attempt;
-    const outputQuotaBytes = order === null ? null : quotaOf(order.spec.outputQuotaBytes);
+    const outputQuotaBytes = order === null ? null : walling.outputQuotaBytes(order.spec.outputQuotaBytes);
     const settled = settleJob({
       jobId,
       epoch,
@@ -169,6 +168,7 @@ export function createLife(options: LifeOptions): Life {
     attempt.stored = await journalled({ kind: 'result', result }, 'result.written');
     hit('result.synced');
     attempt.told = true;
+    events.settled?.(result);
     events.ended(result);
     hit('result.sent');
   }
@@ -238,8 +238,8 @@ export function createLife(options: LifeOptions): Life {
       deviceNodes,
       devices: granted,
       bootId,
-      containment: contain(attempt, attempt.walled?.userId ?? null),
-      outputQuotaBytes: quotaOf(order.spec.outputQuotaBytes),
+      containment: walling.contain(attempt, attempt.walled?.userId ?? null),
+      outputQuotaBytes: walling.outputQuotaBytes(order.spec.outputQuotaBytes),
       leaseMs: leases.leftMs(order),
       after: [],
       client: null,
@@ -273,7 +273,8 @@ export function createLife(options: LifeOptions): Life {
     }
     const request = stop === null ? requestFor(attempt) : null;
     // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
-    const mayBegin = request !== null && request.leaseMs !== 0 && isWalledAs(attempt, request.containment);
+    const mayBegin =
+      request !== null && request.leaseMs !== 0 && walling.isWalledAs(attempt, request.containment);
     const start = mayBegin ? request : null;
     // Without the mark of its inputs nothing of it can have begun, in this boot.
     if (start !== null && attempt.bootId === bootId && files.mustStage(attempt)) {
@@ -291,23 +292,6 @@ export function createLife(options: LifeOptions): Life {
     const waiting = unconfirmed;
     unconfirmed = [];
     for (const attempt of waiting) takeUp(attempt);
-  }
-
-  /** The containment of an attempt that is about to start; what its result will tell of it is kept. */
-  function contain(attempt: Attempt, userId: number | null): Containment {
-    const { order, granted } = attempt;
-    if (options.walls === undefined || order === null) return noContainment;
-    const decided = options.walls.contain(order, folderOf(attempt), granted, userId);
-    const own = { spec: order.spec, deviceNodes: granted?.deviceNodes ?? [] };
-    const containment = executors.get(order.spec.executor)?.contain?.(decided, own) ?? decided;
-    const { limits, isolation } = containment;
-    attempt.walled ??= { userId, limits, isolation };
-    return containment;
-  }
-
-  function quotaOf(asked: number | null): number | null {
-    const node = options.walls?.outputQuotaBytes ?? null;
-    return asked === null || node === null ? (asked ?? node) : Math.min(asked, node);
   }
 
   function prepare(attempt: Attempt): void {
@@ -394,7 +378,7 @@ export function createLife(options: LifeOptions): Life {
 
   return {
     wall(attempt, userId) {
-      contain(attempt, userId);
+      walling.contain(attempt, userId);
     },
     prepare,
     prepareWorkspace,
@@ -442,8 +426,4 @@ export function createLife(options: LifeOptions): Life {
       while (underWay.size > 0) await Promise.all(underWay);
     },
   };
-}
-
-function isWalledAs({ walled }: Attempt, { limits, isolation }: Containment): boolean {
-  return walled === null || isDeepStrictEqual([walled.limits, walled.isolation], [limits, isolation]);
 }

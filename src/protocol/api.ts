@@ -7,6 +7,7 @@
 //   GET  /v1/jobs/ID/follow?stdout=OFFSET&stderr=OFFSET              stream of follow records, see below
 //   GET  /v1/jobs/ID/output?stream=stdout|stderr&offset=N&attempt=N  the bytes stored so far
 //   GET  /v1/jobs/ID/outputs?attempt=N&since=MS                      OutputsView
+//   GET  /v1/jobs/ID/exec         upgrade to a WebSocket             a command beside the running job: exec.ts
 //   GET  /v1/arrays/ID                                               ArrayView
 //   GET  /v1/arrays/ID/members?indices=0-9,12                        {members: MemberView[]}   at most 1000
 //   POST /v1/arrays/ID/cancel     body: {reason?: string}            ArrayView

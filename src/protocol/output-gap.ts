@@ -26,8 +26,15 @@ const reasons = {
   lost: 'because its shim was killed',
 } as const satisfies Record<OutputGap['reason'], string>;
 
-/** `3.20 GB of stdout left out here by its quota`; `sizeOf` formats bytes, `seenBytes` is what the reader has seen. */
-export function describeGap(gap: StoredGap, seenBytes: number, sizeOf: (bytes: number) => string): string {
+/**
+ * `3.20 GB of stdout left out here by its quota`; `sizeOf` formats bytes, `seenBytes` is what the reader has seen of the
+ * stream, null for one that does not look at it.
+ */
+export function describeGap(
+  gap: StoredGap,
+  seenBytes: number | null,
+  sizeOf: (bytes: number) => string,
+): string {
   const where = seenBytes === gap.atByte ? 'here' : `after the first ${sizeOf(gap.atByte)}`;
   return `${sizeOf(gap.toByte - gap.fromByte)} of ${gap.stream} left out ${where} ${reasons[gap.reason]}`;
 }

@@ -25,6 +25,8 @@ export interface PlacementNode {
   readonly drained: string | null;
   /** Takes nothing for a moment, because it refused the last order. */
   readonly paused?: boolean;
+  /** Has not connected since this scheduler started: what it has is not known. */
+  readonly unseen?: boolean;
 }
 
 /** A node with what is held on it at present. */

@@ -39,6 +39,8 @@ const MAX_MESSAGE_BYTES = 512 * 1024;
 /** A client is asked for a sign this often; one that gave none since the last time is cut off. */
 const PING_MS = 15_000;
 const CLOSE_DEADLINE_MS = 1000;
+/** A node says that a command runs, or why not, within this time; it gives its own shim less. */
+const ANSWER_DEADLINE_MS = 40_000;
 const NORMAL = 1000;
 const POLICY = 1008;
 
@@ -132,6 +134,7 @@ export function createExecs(options: ExecsOptions): Execs {
     let untakenInputBytes = 0;
     let untakenOutputBytes = 0;
     clients.add(socket);
+    let answer: Timer | null = null;
     let timer: Timer = clock.after(EXEC_REQUEST_DEADLINE_MS, () => refuse('no request came in time'));
 
     const say = (message: ExecServerMessage): void => socket.send(JSON.stringify(message));
@@ -141,6 +144,7 @@ export function createExecs(options: ExecsOptions): Execs {
       if (isOver) return;
       isOver = true;
       timer.cancel();
+      answer?.cancel();
       clients.delete(socket);
       running.delete(execId);
       socket.close(code, reason);
@@ -180,7 +184,22 @@ export function createExecs(options: ExecsOptions): Execs {
         'a command beside a job is ordered',
       );
       running.set(execId, { session, message, output, end });
-      session.tell({ type: 'exec', execId, jobId: job.id, epoch: job.epoch, ...request, by: 'user' });
+      const isTold = session.tell({
+        type: 'exec',
+        execId,
+        jobId: job.id,
+        epoch: job.epoch,
+        ...request,
+        by: 'user',
+      });
+      if (!isTold) end(failed('EXEC_NODE_UNREACHABLE', 'its node has just come back; try again'));
+      else
+        answer = clock.after(ANSWER_DEADLINE_MS, () => {
+          stop();
+          end(
+            failed('EXEC_SILENT', `its node did not say within ${ANSWER_DEADLINE_MS / 1000} s that it runs`),
+          );
+        });
     }
 
     function receive(message: ExecClientMessage): void {
@@ -217,6 +236,7 @@ export function createExecs(options: ExecsOptions): Execs {
 
     /** What the node says. */
     function message(told: ExecAgentMessage): void {
+      answer?.cancel();
       if (told.type === 'execStarted') say({ type: 'started', pid: told.pid });
       else if (told.type === 'execCredit') {
         const taken = Math.min(told.bytes, untakenInputBytes);
@@ -232,12 +252,7 @@ export function createExecs(options: ExecsOptions): Execs {
       untakenOutputBytes += bytes.length;
       if (untakenOutputBytes > EXEC_OUTPUT_WINDOW_BYTES) {
         stop();
-        end({
-          exitCode: null,
-          signal: null,
-          code: 'EXEC_WINDOW',
-          message: 'its node sent more than was asked for',
-        });
+        end(failed('EXEC_WINDOW', 'its node sent more than was asked for'));
         return;
       }
       socket.send(Buffer.concat([Uint8Array.of(channel === 'stdout' ? 1 : 2), bytes]));
@@ -292,17 +307,19 @@ export function createExecs(options: ExecsOptions): Execs {
     detached(session) {
       for (const one of [...running.values()]) {
         if (one.session !== session) continue;
-        const message = 'the link to the node was lost; the command is killed there';
-        one.end({ exitCode: null, signal: null, code: 'EXEC_LINK_LOST', message });
+        one.end(failed('EXEC_LINK_LOST', 'the link to the node was lost; the command is killed there'));
       }
     },
     close() {
-      for (const { end } of [...running.values()])
-        end({ exitCode: null, signal: null, code: 'EXEC_SCHEDULER_STOPS', message: 'the scheduler stops' });
+      for (const { end } of [...running.values()]) end(failed('EXEC_SCHEDULER_STOPS', 'the scheduler stops'));
       for (const client of clients) client.terminate();
       sockets.close();
     },
   };
+}
+
+function failed(code: string, message: string): ExecEnd {
+  return { exitCode: null, signal: null, code, message };
 }
 
 /** Throws a Fault for what is no message of a client. */

@@ -35,8 +35,8 @@ export interface AgentSession {
   report(jobId: string, epoch: number): void;
   /** Tells the agent how much of a job's output is on disk. */
   outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
-  /** About a command beside a job. */
-  tell(message: ExecSchedulerMessage): void;
+  /** About a command beside a job; false while it cannot be told: not welcomed yet, or ended. */
+  tell(message: ExecSchedulerMessage): boolean;
   /** A frame of its input. */
   send(frame: Uint8Array): void;
   close(code: number, reason: string): void;
@@ -130,7 +130,7 @@ export function createFleet(options: {
 
   function add(record: NodeRecord): void {
     if (nodes.has(record.id)) return;
-    nodes.set(record.id, {
+    const node: Node = {
       record,
       session: null,
       welcomed: false,
@@ -147,7 +147,10 @@ export function createFleet(options: {
       decoder: null,
       window: null,
       windowMonotonicMs: 0,
-    });
+    };
+    nodes.set(record.id, node);
+    // So that a job that waits for it can name it before it has said what it has.
+    place(node);
   }
 
   function known(nodeId: string): Node {
@@ -381,6 +384,7 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     available: node.ready && !node.paused && cordons.node === null,
     drained: cordons.node === null ? null : describeCordon(cordons.node),
     paused: node.ready && node.paused,
+    unseen: inventory === null,
   };
 }
 

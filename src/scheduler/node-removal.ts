@@ -39,7 +39,11 @@ export function createNodeRemovals({ queue, fleet, clock, log, end }: NodeRemova
       const jobs = [...queue.active(nodeId)];
       // The node first: from here on no session of it can begin.
       await queue.putNode({ ...record, removedAtMs: clock.wallMs() });
-      await Promise.all(jobs.map((job) => end(job, lost(`its node ${name} was removed by ${by}`))));
+      const why = {
+        ...lost(`lost: its node ${name} was removed by ${by}`),
+        endKind: 'disconnected',
+      } as const;
+      await Promise.all(jobs.map((job) => end(job, why)));
       fleet.forget(nodeId);
       log.info({ nodeId, name, by, jobs: jobs.length }, 'node removed');
     },

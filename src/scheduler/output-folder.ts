@@ -4,10 +4,9 @@
 //   <jobId>.<epoch>.<stream>          the bytes (output.ts)
 //   <jobId>.<epoch>.<stream>.times    when they came (output-times.ts)
 //   <jobId>.<epoch>.removed           why they are not here any more, in words
-import { constants, readFileSync } from 'node:fs';
+import { constants, readFileSync, statSync } from 'node:fs';
 import { type FileHandle, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { errnoOf } from '../base/fault.ts';
 
 export interface StoredAttempt {
   readonly jobId: string;
@@ -56,10 +55,13 @@ export async function listStored(folder: string): Promise<readonly StoredAttempt
 
 /** Why the output of an attempt (`<jobId>.<epoch>`) was removed, or null where no note says so. */
 export function readRemoval(folder: string, attempt: string): string | null {
+  const path = join(folder, `${attempt}.removed`);
   try {
-    return readFileSync(join(folder, `${attempt}.removed`), 'utf8') || 'removed';
-  } catch (error) {
-    return errnoOf(error) === 'ENOENT' ? null : 'removed';
+    // Asked for every new job, of a file that is not there: an exception for each would be dear.
+    if (statSync(path, { throwIfNoEntry: false }) === undefined) return null;
+    return readFileSync(path, 'utf8') || 'removed';
+  } catch {
+    return 'removed';
   }
 }
 

@@ -24,7 +24,11 @@ export function unplaceableReason(demand: Demand, nodes: readonly PlacementNode[
   if (paused !== undefined)
     return `waiting: ${paused.name} could take it, but refused the last order and is given none for a moment`;
   if (connected.length === 0) {
-    if (able.length === 0) return `waiting: no node is connected (needs ${describeDemand(demand)})`;
+    const unseen = nodes.filter((node) => node.unseen === true);
+    if (able.length === 0) {
+      const away = unseen.length === 0 ? '' : `; not seen since this scheduler started: ${listNames(unseen)}`;
+      return `waiting: no node is connected (needs ${describeDemand(demand)})${away}`;
+    }
     return `waiting: no node is connected; ${listNames(able)} could take it when it comes back`;
   }
   const comeback = able.length === 0 ? '' : `; ${listNames(able)} could take it but is not connected`;

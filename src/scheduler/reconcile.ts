@@ -1,6 +1,6 @@
 // What to do with a job when its node comes back: pure decisions over what the scheduler has on disk and what the
 // agent says that it holds. INVARIANT: nothing here ever stops a job that the scheduler does not know. What it has given
-// up for good (a later attempt was ordered, or the lease was over) is stopped where it still runs; whatever else runs
+// up for good (a later attempt was ordered, the lease was over, the node was removed) is stopped where it still runs; whatever else runs
 // goes on, and its result is taken when it fits.
 import type { HeldJob } from '../protocol/control.ts';
 import { isFinalState } from '../protocol/result.ts';

@@ -236,6 +236,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       },
       tell(message) {
         if (state === 'live') send(message);
+        return state === 'live';
       },
       send(frame) {
         if (state === 'live') send(frame);

@@ -38,6 +38,8 @@ const DEADLINE_MS = 600_000;
 const PIECE_BYTES = 64 * 1024;
 const QUOTA_BYTES = 1024 * 1024;
 const TAIL_BYTES = 64 * 1024;
+/** Little output comes slowly, so that the cuts fall between its pieces. */
+const pauseMs = bytes < 64 * 1024 * 1024 ? Math.ceil((3000 * PIECE_BYTES) / bytes) : 0;
 
 /** Piece `index` of the stream: different everywhere, and the same on both sides. */
 const pieceSource = `
@@ -166,11 +168,16 @@ function startProxy(port) {
   );
 }
 
+/** The job as the scheduler shows it; null while it cannot be asked. Not by the command line: it is asked often. */
 async function view(id) {
-  const answer = await run(['job', id, '-o', 'json']);
-  if (answer.code !== 0) return null;
-  const value = JSON.parse(answer.stdout.toString());
-  return value.job ?? value;
+  try {
+    const token = readFileSync(join(folder, 'scheduler', 'scheduler', 'token'), 'utf8').trim();
+    const { url } = JSON.parse(readFileSync(join(folder, 'scheduler', 'endpoint.json'), 'utf8'));
+    const answer = await fetch(`${url}/v1/jobs/${id}`, { headers: { authorization: `Bearer ${token}` } });
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
 }
 
 /** What the scheduler's files hold of an attempt. */
@@ -234,7 +241,7 @@ async function campaign() {
   // 1. Ten cuts, one kill of the scheduler, a follower from the start.
   const expected = expectedDigests(bytes);
   const began = performance.now();
-  const id = await submit('--', process.execPath, '-e', writer(bytes));
+  const id = await submit('--', process.execPath, '-e', writer(bytes, pauseMs));
   const follower = start(['logs', '-f', '--stdout', id], 'scheduler');
   const followed = createHash('sha256');
   let followedBytes = 0;
@@ -244,6 +251,7 @@ async function campaign() {
   });
   follower.stderr.resume();
   const followerCode = new Promise((resolve) => follower.once('close', resolve));
+  await until('the follower to see something', () => followedBytes > 0);
   for (let cut = 1; cut <= cuts; cut += 1) {
     const mark = (bytes * cut) / (cuts + 1);
     await until(`${mark} bytes`, async () => {

@@ -1,11 +1,11 @@
 // `flopd exec`, `attach` and `logs` against the built program: commands beside a running job, in its walls.
 import { execFile, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Bed, createBed, type Finished, root, until } from './bed.ts';
+import { type Bed, createBed, type Finished, isAlive, root, until } from './bed.ts';
 
 const INPUT_BYTES = 10 * 1024 * 1024;
 const flopd = join(root, 'dist', 'flopd.js');
@@ -139,3 +139,56 @@ describe('a command beside a running job', () => {
     expect((await bed.run(['logs', '--since', '2100-01-01', id])).stdout).toBe('');
   });
 });
+
+test('a lost link ends a command beside a job and says so; the job goes on', async () => {
+  const bed = createBed();
+  try {
+    const scheduler = await bed.start(['scheduler']);
+    const agentState = join(bed.folder, 'agent-state');
+    const environment = { FLOPD_STATE_DIR: agentState };
+    const joinToken = join(bed.stateDir, 'scheduler', 'join-token');
+    await bed.run(['join', scheduler.endpoint.url, '--token-file', joinToken], { environment });
+    const agent = await bed.start(['agent'], { environment });
+    const client = {
+      environment: {
+        FLOPD_SCHEDULER: scheduler.endpoint.url,
+        FLOPD_TOKEN_FILE: join(bed.stateDir, 'scheduler', 'token'),
+      },
+    };
+    const id = (
+      await bed.run(['run', '--detach', '--', 'sh', '-c', 'echo up; sleep 1000'], client)
+    ).stdout.trim();
+    await until('the job to run', async () => (await bed.run(['logs', id], client)).stdout === 'up\n');
+    const running = bed.spawn(['exec', id, '--', 'sh', '-c', 'echo pid $$; sleep 4243'], client);
+    await until('the command to run', () => running.stdout().startsWith('pid'));
+    const sleeper = await until('its process', () => processNamed('4243'));
+    agent.kill('SIGKILL');
+    const ended = await running.finished();
+    expect([ended.code, ended.stderr]).toEqual([
+      125,
+      expect.stringContaining('the link to the node was lost'),
+    ]);
+    await until('its process to be gone', () => !isAlive(sleeper));
+    await bed.start(['agent'], { environment });
+    await until(
+      'the node to be back',
+      async () => (await bed.run(['exec', id, '--', 'true'], client)).code === 0,
+    );
+    expect((await bed.run(['job', id], client)).stdout).toMatch(/^RUNNING/);
+  } finally {
+    await bed.close();
+  }
+});
+
+/** The process of this machine whose last argument is this one. */
+function processNamed(argument: string): number | null {
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      if (readFileSync(`/proc/${name}/cmdline`, 'utf8') === `sleep\0${argument}\0`) return Number(name);
+    } catch {
+      // It has ended meanwhile.
+    }
+  }
+  return null;
+}

@@ -1,7 +1,7 @@
 // An agent in a mount namespace of its own, whose state lies on a file system that a test may fill, freeze or turn
 // read-only. Nothing of it is mounted outside.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Bed, type Daemon, root, until } from './bed.ts';
 
@@ -34,15 +34,17 @@ export interface NamespacedOptions {
   readonly mounts: string;
   readonly stateDir: string;
   readonly environment?: Readonly<Record<string, string>>;
+  /** Package root that holds dist/ and native/; default: this checkout. */
+  readonly program?: string;
 }
 
 /** Joins `scheduler` and starts; resolves when its node takes jobs. */
 export async function startNamespacedAgent(
   bed: Bed,
   scheduler: Daemon,
-  { mounts, stateDir, environment = {} }: NamespacedOptions,
+  { mounts, stateDir, environment = {}, program = root }: NamespacedOptions,
 ): Promise<NamespacedAgent> {
-  const flopd = `${process.execPath} ${join(root, 'dist', 'flopd.js')}`;
+  const flopd = `${process.execPath} ${join(program, 'dist', 'flopd.js')}`;
   const token = join(bed.stateDir, 'scheduler', 'join-token');
   const script = join(bed.folder, 'agent.sh');
   writeFileSync(
@@ -91,8 +93,20 @@ export async function startNamespacedAgent(
   };
 }
 
-/** What a file of the agent says, or null. */
-export function readOutside(agent: NamespacedAgent, path: string): string | null {
-  const outside = agent.outside(path);
-  return existsSync(outside) ? readFileSync(outside, 'utf8') : null;
+/**
+ * A copy of the program whose shim is the test build: it gives up on processes that cannot be killed after 2 s, not
+ * after 30 s.
+ */
+export function impatientProgram(folder: string): string {
+  const program = join(folder, 'program');
+  const built = (path: string): string => join(root, 'native', 'build', path);
+  mkdirSync(join(program, 'native', 'build'), { recursive: true });
+  cpSync(join(root, 'dist'), join(program, 'dist'), { recursive: true });
+  for (const name of readdirSync(built('.')))
+    if (name.startsWith('flopd') && name !== 'flopd-shim')
+      cpSync(built(name), join(program, 'native', 'build', name));
+  cpSync(built('flopd-shim-faults'), join(program, 'native', 'build', 'flopd-shim'));
+  cpSync(join(root, 'package.json'), join(program, 'package.json'));
+  symlinkSync(join(root, 'node_modules'), join(program, 'node_modules'));
+  return program;
 }

@@ -39,8 +39,13 @@ export function missingWalls(rules: JobRules, host: HostFacts): Refusal[] {
 
 /** Null lets the job in, as far as walls go. */
 export function refuseContainment({ spec }: StartOrder, rules: JobRules, host: HostFacts): Refusal | null {
-  // A container has walls and limits of its own.
-  if (spec.executor !== 'process') return null;
+  // A container has walls and limits of its own; but for the disk.
+  if (spec.executor !== 'process') {
+    const { diskReadBytesPerSecond, diskWriteBytesPerSecond } = spec.resources;
+    if (rules.limits === 'auto' || (diskReadBytesPerSecond ?? diskWriteBytesPerSecond) === null) return null;
+    const message = 'containers have no limit of disk throughput, and this node requires it (jobs.limits)';
+    return { code: 'JOB_LIMITS_MISSING', message };
+  }
   const [missing] = missingWalls(rules, host);
   if (missing !== undefined) return missing;
   const limits = rules.limits === 'require' ? missingLimits(spec.resources, host.cgroups, host.disk) : null;

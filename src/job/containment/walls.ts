@@ -8,6 +8,7 @@ import type { Granted } from '../book.ts';
 import { type Containment, jobFile } from '../executor/executor.ts';
 import { decideContainment, missingWalls, refuseContainment } from './containment.ts';
 import type { HostFacts, JobRules } from './host.ts';
+import { missingLimits } from './limits.ts';
 import { chooseUser } from './user.ts';
 
 export interface Walls {
@@ -19,27 +20,26 @@ export interface Walls {
   chooseUser(held: ReadonlySet<number>): { readonly userId: number | null } | Refusal;
   /** `folder` is that of the attempt. */
   contain(order: StartOrder, folder: string, granted: Granted | null, userId: number | null): Containment;
-  /** Removes groups of attempts that are over: their shims were killed before they could. */
+  /** Removes groups of attempts that are over, and old empty ones: their shims were killed before they could. */
   sweep(isOver: (name: string) => boolean): void;
 }
 
+/** A shim puts its job into a group at once; one that is empty for so long is nobody's. */
+const EMPTY_GROUP_MS = 3_600_000;
 const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
 
 export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: string): Walls {
   let last: number | null = null;
-  const withoutSandbox = 'problem' in facts.sandbox;
-  // Without a sandbox the job's user has to get to its workspace by itself.
-  const passage = withoutSandbox && facts.usersProblem === null ? openPassage(jobsFolder) : null;
-  const usersProblem = facts.usersProblem ?? passage;
-  const host = (): HostFacts => {
+
+  /** The host as it is now: bubblewrap may have been removed since. */
+  function host(): HostFacts {
     const { sandbox } = facts;
-    const gone = !('problem' in sandbox) && !isProgram(sandbox.program);
-    return {
-      ...facts,
-      usersProblem,
-      sandbox: gone ? { problem: 'bubblewrap is not here any more; install it again' } : sandbox,
-    };
-  };
+    if (!('problem' in sandbox) && isProgram(sandbox.program)) return facts;
+    const problem =
+      'problem' in sandbox ? sandbox.problem : 'bubblewrap is not here any more; install it again';
+    // Without a sandbox the job's user has to get to its workspace by itself.
+    return { ...facts, sandbox: { problem }, usersProblem: facts.usersProblem ?? openPassage(jobsFolder) };
+  }
 
   return {
     outputQuotaBytes: rules.outputQuotaBytes,
@@ -52,13 +52,15 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
       const found: string[] = [];
       if ('problem' in sandbox && rules.sandbox !== 'off')
         found.push(`jobs run without a sandbox: ${sandbox.problem}`);
+      const unlimited = missingLimits(null, facts.cgroups, facts.disk);
+      if (unlimited !== null) found.push(unlimited);
       return found;
     },
 
     refuse: (order) => refuseContainment(order, rules, host()),
 
     chooseUser(held) {
-      if (usersProblem !== null) return { userId: null };
+      if (host().usersProblem !== null) return { userId: null };
       const { from, to } = rules.userRange;
       const userId = chooseUser(rules.userRange, held, last ?? Math.max(-1, ...held));
       if (userId === null)
@@ -91,7 +93,8 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
       for (const { folder } of facts.cgroups.bases)
         for (const entry of listed(folder)) {
           const name = GROUP.exec(entry)?.[1];
-          if (name !== undefined && isOver(name)) removeGroup(join(folder, entry));
+          if (name === undefined) continue;
+          if (isOver(name) || isOld(join(folder, entry))) removeGroup(join(folder, entry));
         }
     },
   };
@@ -119,8 +122,10 @@ function groupsOf(nodes: readonly string[]): number[] {
 /** Opens the way down to the attempts' folders, for passing only. Why other users cannot get there, or null. */
 function openPassage(jobsFolder: string): string | null {
   // jobs/, agent/ and the state folder are ours.
-  for (const folder of [jobsFolder, dirname(jobsFolder), dirname(dirname(jobsFolder))])
-    if (existsSync(folder)) chmodSync(folder, statSync(folder).mode | 0o111);
+  for (const folder of [jobsFolder, dirname(jobsFolder), dirname(dirname(jobsFolder))]) {
+    const mode = statSync(folder, { throwIfNoEntry: false })?.mode;
+    if (mode !== undefined && (mode & 0o111) !== 0o111) chmodSync(folder, (mode & 0o7777) | 0o111);
+  }
   for (let at = jobsFolder; at !== dirname(at); at = dirname(at))
     if (existsSync(at) && (statSync(at).mode & 0o001) === 0) return `other users may not pass ${at}`;
   return null;
@@ -132,6 +137,12 @@ function listed(folder: string): string[] {
   } catch {
     return [];
   }
+}
+
+/** Made long ago: if it is empty, whoever made it is gone. */
+function isOld(folder: string): boolean {
+  const stat = statSync(folder, { throwIfNoEntry: false });
+  return stat !== undefined && Date.now() - stat.mtimeMs > EMPTY_GROUP_MS;
 }
 
 /** One with processes in it stays: its shim, or the one that takes over from it, ends them. */

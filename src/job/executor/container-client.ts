@@ -10,7 +10,7 @@ import { basename, delimiter, isAbsolute, join } from 'node:path';
 import { type Clock, every, type Timer } from '../../base/clock.ts';
 import { errnoOf } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { type RuntimeName, runtimeNames } from './container-command.ts';
+import { type RuntimeLimit, type RuntimeName, runtimeLimits, runtimeNames } from './container-command.ts';
 import { clientWords } from './container-end.ts';
 
 const LOOK_TIMEOUT_MS = 15_000;
@@ -65,6 +65,8 @@ export interface Call {
 export interface FoundClient {
   readonly runtime: RuntimeName;
   readonly path: string;
+  /** Limits that it cannot hold for this user. */
+  readonly lacks: readonly RuntimeLimit[];
 }
 
 export interface ContainerClient {
@@ -157,10 +159,10 @@ export function createContainerClient(options: ContainerClientOptions): Containe
     for (const candidate of candidates) {
       best ??= candidate;
       const { result } = callOf(candidate.path, versionArguments[candidate.runtime], LOOK_TIMEOUT_MS);
-      const { exitCode, stderr } = await result;
+      const { exitCode, stdout, stderr } = await result;
       if (closed) return;
       if (exitCode === 0) {
-        conclude(candidate, null);
+        conclude({ ...candidate, lacks: lackingLimits(stdout) }, null);
         return;
       }
       const said = clientWords(stderr);
@@ -207,10 +209,18 @@ export function createContainerClient(options: ContainerClientOptions): Containe
 
 const versionArguments: Readonly<Record<RuntimeName, readonly string[]>> = {
   // Not `version`, which says nothing of its storage.
-  podman: ['--log-level=error', 'info', '--format={{.Version.Version}}'],
+  podman: ['--log-level=error', 'info', '--format={{json .Host.CgroupControllers}}'],
   // The client's own version needs no daemon; the server's does.
   docker: ['--log-level=error', 'version', '--format={{.Server.Version}}'],
 };
+
+/** From the list of controllers that act for this user; a runtime that prints none is believed to hold all limits. */
+export function lackingLimits(text: string): RuntimeLimit[] {
+  const names = /^\[([^\]]*)\]\s*$/.exec(text)?.[1];
+  if (names === undefined) return [];
+  const present = new Set(names.split(',').map((name) => name.replace(/[" ]/g, '')));
+  return runtimeLimits.filter((name) => !present.has(name));
+}
 
 const remedies: Readonly<Record<RuntimeName, string>> = {
   podman: 'run "podman info" as the user of the agent to see why',
@@ -228,7 +238,7 @@ function findClients(choice: string, environment: Readonly<Record<string, string
   if (choice === 'none') return [];
   if (isAbsolute(choice)) {
     const runtime = basename(choice).includes('docker') ? 'docker' : 'podman';
-    return isProgram(choice) ? [{ runtime, path: choice }] : [];
+    return isProgram(choice) ? [{ runtime, path: choice, lacks: [] }] : [];
   }
   const found: FoundClient[] = [];
   for (const runtime of runtimeNames) {
@@ -238,7 +248,7 @@ function findClients(choice: string, environment: Readonly<Record<string, string
       .filter((folder) => isAbsolute(folder))
       .map((folder) => join(folder, runtime))
       .find(isProgram);
-    if (path !== undefined) found.push({ runtime, path });
+    if (path !== undefined) found.push({ runtime, path, lacks: [] });
   }
   return found;
 }

@@ -6,6 +6,10 @@ import type { AfterCommand } from './executor.ts';
 export const runtimeNames = ['podman', 'docker'] as const;
 export type RuntimeName = (typeof runtimeNames)[number];
 
+/** Limits of a container, by the names of their controllers. */
+export const runtimeLimits = ['cpu', 'memory', 'pids'] as const;
+export type RuntimeLimit = (typeof runtimeLimits)[number];
+
 /** Where the job's folder of `flopd-contained` stands in its container. */
 export const CONTAINED_FOLDER = '/.flopd';
 /** Files of the attempt's folder that the after-commands fill. */
@@ -46,6 +50,8 @@ export interface ContainerPlan {
   readonly rlimits: Readonly<Record<string, number>>;
   /** The first process becomes another user for the job, and must then be able to end it. */
   readonly changesUser: boolean;
+  /** Limits that the runtime would refuse, and the job with them. */
+  readonly lacks: readonly RuntimeLimit[];
 }
 
 /** A name that containers may have, the same for the same attempt of the same node. */
@@ -66,12 +72,15 @@ export function containerArguments(runtime: RuntimeName, plan: ContainerPlan): s
     '--workdir=/',
     // The shim keeps the output; a second copy by the runtime would grow without end.
     '--log-driver=none',
-    `--cpus=${plan.cpus}`,
     `--shm-size=${plan.sharedMemoryBytes}`,
   );
-  if (plan.memoryBytes !== null)
+  const holds = (limit: RuntimeLimit): boolean => !plan.lacks.includes(limit);
+  if (holds('cpu')) words.push(`--cpus=${plan.cpus}`);
+  if (plan.memoryBytes !== null && holds('memory'))
     words.push(`--memory=${plan.memoryBytes}`, `--memory-swap=${plan.memoryBytes}`);
-  if (plan.processes !== null) words.push(`--pids-limit=${plan.processes}`);
+  // 0 stands for none with both.
+  if (!holds('pids')) words.push('--pids-limit=0');
+  else if (plan.processes !== null) words.push(`--pids-limit=${plan.processes}`);
   for (const [name, value] of Object.entries(plan.rlimits))
     words.push(`--ulimit=${name.toLowerCase()}=${value}:${value}`);
   for (const [key, value] of Object.entries(plan.environment)) words.push(`--env=${key}=${value}`);

@@ -1,5 +1,5 @@
 // How a container gets its devices and no others: by the names under which the host describes them for containers (CDI)
-// where it describes all of them, else node by node. Pure, but for what the host describes, which is handed in.
+// where it describes all of them, else node by node. Pure: what the host has is handed in.
 import type { Image } from './container-image.ts';
 import type { StartRequest } from './executor.ts';
 
@@ -22,6 +22,7 @@ export function planDevices(
   { devices, deviceNodes }: Pick<StartRequest, 'devices' | 'deviceNodes'>,
   image: Image,
   described: ReadonlySet<string>,
+  exists: (path: string) => boolean,
 ): ContainerDevices {
   const granted = devices?.environment ?? {};
   const cdi = (devices?.cdiNames ?? []).map((names) => names.find((name) => described.has(name)) ?? null);
@@ -36,7 +37,8 @@ export function planDevices(
       ? 'the node of one of its devices is not known, and the host does not describe it for containers (CDI)'
       : null;
   return {
-    devices: isByName ? byName : deviceNodes,
+    // Some nodes of control come only with some drivers, and those of simulated devices never.
+    devices: isByName ? byName : deviceNodes.filter(exists),
     runtimeEnvironment,
     dropped: deviceNodes.length > 0 || isByName ? (devices?.hostCounted ?? []) : [],
     problem,

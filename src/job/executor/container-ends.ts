@@ -13,7 +13,7 @@ import {
   removedFile,
 } from './container-command.ts';
 import { decideContainerEnd, type Inspected, parseInspected } from './container-end.ts';
-import { hasRun, readReport } from './container-order.ts';
+import { hasRun, readLacks, readReport } from './container-order.ts';
 import { jobFile, type ProcessEnd } from './executor.ts';
 import { readRecord } from './shim-files.ts';
 
@@ -66,7 +66,7 @@ export function createContainerEnds({ client, nodeId, clock }: ContainerEndsOpti
   async function settle({ folder, jobId, epoch }: AttemptName, end: ProcessEnd): Promise<ProcessEnd> {
     const runtime = client.found()?.runtime ?? 'the container runtime';
     const own = {
-      end,
+      end: { ...end, refusedLimits: [...end.refusedLimits, ...readLacks(folder)] },
       runtime,
       report: readReport(folder),
       hasRun: hasRun(folder),

@@ -8,6 +8,7 @@ import { numberOf, parseRecord, readRecord } from './shim-files.ts';
 
 /** Name of that folder below the attempt's. */
 export const containedName = 'contained';
+const lacksName = 'unlimited';
 
 export interface ContainedOrder {
   readonly workingDirectory: string;
@@ -37,6 +38,19 @@ export function writeOrder(folder: string, containedPath: string, order: Contain
   copyFileSync(containedPath, join(own, 'contained'), constants.COPYFILE_FICLONE);
   chmodSync(join(own, 'contained'), 0o500);
   writeFileSync(join(own, 'order'), encodeOrder(order), { mode: 0o600 });
+}
+
+/** Limits that the runtime does not hold, in the words of `ProcessEnd.refusedLimits`, for whoever settles the end. */
+export function writeLacks(folder: string, lacks: readonly string[]): void {
+  if (lacks.length === 0) return;
+  writeFileSync(join(folder, lacksName), lacks.map((name) => `${name}.max: ENOTSUP\n`).join(''), {
+    mode: 0o600,
+  });
+}
+
+export function readLacks(folder: string): string[] {
+  const text = readRecord(join(folder, lacksName)) ?? '';
+  return text.split('\n').filter((line) => /^[a-z]+\.max: ENOTSUP$/.test(line));
 }
 
 /** How the program ended, as its first process tells it; without numbers that it did not know. */

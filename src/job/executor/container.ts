@@ -28,7 +28,7 @@ import { type ContainerDevices, planDevices } from './container-devices.ts';
 import { type AttemptName, createContainerEnds } from './container-ends.ts';
 import { environmentOf } from './container-environment.ts';
 import { createImages, type Image, type ImageRequest, type PullPolicy } from './container-image.ts';
-import { containedName, hasRun, writeOrder } from './container-order.ts';
+import { containedName, hasRun, writeLacks, writeOrder } from './container-order.ts';
 import { removeStrayContainers } from './container-stray.ts';
 import { containerWalls } from './container-walls.ts';
 import {
@@ -133,7 +133,7 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
     request: StartRequest,
     image: Image,
     access: ContainerDevices,
-    { runtime, path }: FoundClient,
+    { runtime, path, lacks }: FoundClient,
   ): StartRequest {
     const { jobId, epoch, spec, folder, containment } = request;
     const { user } = containment;
@@ -172,7 +172,9 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
       environment: access.runtimeEnvironment,
       rlimits: containment.rlimits,
       changesUser: user !== null,
+      lacks,
     };
+    writeLacks(folder, lacks);
     const environment: Record<string, string> = { ...client.environment };
     // By these the shim knows the job's processes after the death of an earlier one.
     for (const key of ['FLOPD_JOB_ID', 'FLOPD_EPOCH', 'FLOPD_NODE_ID']) {
@@ -239,7 +241,7 @@ export function createContainerExecutor(options: ContainerExecutorOptions): Exec
     }
 
     function handOver(image: Image, described: ReadonlySet<string>, found: FoundClient): void {
-      const access = planDevices(request, image, described);
+      const access = planDevices(request, image, described, existsSync);
       if (access.problem !== null) refuse('container', access.problem);
       else if (request.folder.includes(':'))
         refuse(

@@ -117,6 +117,14 @@ export interface RecoverRequest {
   readonly start: StartRequest | null;
 }
 
+/** Processes of an ended job that SIGKILL could not end: they wait inside the kernel. */
+export interface Survivors {
+  readonly count: number;
+  /** The shim lives on until the kernel has let go of them: its pid and, from /proc, its start time in clock ticks. */
+  readonly shimPid: number;
+  readonly shimStartTicks: number;
+}
+
 /** How the job's process ended, as the kernel told the shim. */
 export interface ProcessEnd {
   readonly kind: 'exited' | 'signalled' | 'failedToStart' | 'lost';
@@ -145,6 +153,7 @@ export interface ProcessEnd {
    */
   readonly refusedLimits: readonly string[];
   readonly gaps: readonly OutputGap[];
+  readonly survivors: Survivors | null;
   /** When the checkpoint signal was sent; null when it was not. */
   readonly checkpointAtMs: number | null;
   /** Bytes that are kept. */
@@ -173,6 +182,7 @@ export const unknownEnd: Omit<ProcessEnd, 'endedAtMs'> = {
   outOfMemory: null,
   refusedLimits: [],
   gaps: [],
+  survivors: null,
   checkpointAtMs: null,
   stdoutBytes: 0,
   stderrBytes: 0,

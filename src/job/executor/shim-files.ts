@@ -5,7 +5,7 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 import { errnoOf } from '../../base/fault.ts';
 import type { OutputGap } from '../../protocol/result.ts';
-import { jobFile, type ProcessEnd, type StartRequest } from './executor.ts';
+import { jobFile, type ProcessEnd, type StartRequest, type Survivors } from './executor.ts';
 import { errorName } from './nest.ts';
 
 /** Largest record that is read; the shim writes under 2 KiB. */
@@ -112,6 +112,15 @@ export function numberOf(fields: ReadonlyMap<string, string>, key: string): numb
 const perSecond = (microseconds: number | null): number | null =>
   microseconds === null ? null : microseconds / 1e6;
 
+function survivorsOf(fields: ReadonlyMap<string, string>): Survivors | null {
+  const count = numberOf(fields, 'survivors') ?? 0;
+  const shimPid = numberOf(fields, 'shimPid');
+  const shimStartTicks = numberOf(fields, 'shimStartTime');
+  return count === 0 || shimPid === null || shimStartTicks === null
+    ? null
+    : { count, shimPid, shimStartTicks };
+}
+
 function detailOf(fields: RecordFields): string | null {
   const parts: string[] = [];
   const said = fields.get('detail') ?? '';
@@ -170,6 +179,7 @@ export function parseEnd(text: string): ProcessEnd | null {
     outOfMemory: oomKills === null ? null : { kills: oomKills, firstAtMs: numberOf(fields, 'oomAtMs') },
     refusedLimits: refusalsOf(fields),
     gaps: gapsOf(fields),
+    survivors: survivorsOf(fields),
     checkpointAtMs: numberOf(fields, 'checkpointAtMs'),
     stdoutBytes,
     stderrBytes,

@@ -1,6 +1,7 @@
 // Jobs whose node goes away, by their disconnect policies: what the scheduler believes, when, and what it does when the
-// node is back. Time runs twenty times as fast.
+// node is back. Time runs twenty times as fast, and the wall clock jumps.
 import { afterEach, describe, expect, it } from 'vitest';
+import type { Clock } from '../../../src/base/clock.ts';
 import type { StartOrder } from '../../../src/protocol/control.ts';
 import { connectFake, enrolFake, type FakeAgent, type FakeIdentity } from '../../fakes/agent.ts';
 import { createFastClock } from '../../fakes/fast-clock.ts';
@@ -15,8 +16,23 @@ afterEach(async () => {
   for (const bed of beds.splice(0)) await bed.close();
 });
 
+const HOUR_MS = 3_600_000;
+
+/** A wall clock that somebody sets back and forth by an hour all the time: leases do not ask it. */
+function createTornClock(): Clock {
+  const clock = createFastClock(FACTOR);
+  let asked = 0;
+  return {
+    ...clock,
+    wallMs() {
+      asked += 1;
+      return clock.wallMs() + (asked % 2 === 0 ? HOUR_MS : -HOUR_MS);
+    },
+  };
+}
+
 async function open(): Promise<{ bed: Bed; identity: FakeIdentity }> {
-  const bed = await startBed(freshFolder(), null, undefined, createFastClock(FACTOR));
+  const bed = await startBed(freshFolder(), null, undefined, createTornClock());
   beds.push(bed);
   return { bed, identity: await enrolFake(bed.url, bed.scheduler.joinTokenFile, 'node-a') };
 }

@@ -29,7 +29,7 @@ describe('orders', () => {
   });
 
   it('runs a job from submission to result and gives its follower every byte before the end', async () => {
-    await connect({ run: () => ({ stdout: 'hi\n', stderr: 'err\n', exitCode: 7, forMs: 30 }) });
+    await connect({ run: () => ({ stdout: 'hi\n', stderr: 'err\n', exitCode: 7, forMs: 300 }) });
     const submitted = await bed.submit({ command: ['sh', '-c', 'exit 7'] });
     expect(submitted.state).toBe('STARTING');
     expect(submitted.epoch).toBe(1);
@@ -122,7 +122,9 @@ describe('orders', () => {
 
   it('says why a job can never start on the present nodes', async () => {
     const early = await bed.submit();
-    expect(early.reason).toBe('waiting: no node is connected (needs 1 CPU)');
+    expect(early.reason).toBe(
+      'waiting: no node is connected (needs 1 CPU); not seen since this scheduler started: node-a',
+    );
     await connect();
     const large = await bed.submit({ resources: { cpus: 64 } });
     expect(large.reason).toBe('waiting: needs 64 CPUs, the largest connected node has 2');

@@ -121,7 +121,7 @@ export async function createWorld(): Promise<World> {
         },
         report() {},
         outputSynced() {},
-        tell() {},
+        tell: () => false,
         send() {},
         close() {},
       };

@@ -232,7 +232,9 @@ describe('a node that an operator removes', () => {
     expect((await again.call('POST', '/v1/enrol', request, null)).body).toMatchObject({
       nodeId: identity.nodeId,
     });
-    const back = await connectFake({ url: again.url, identity });
+    // What still runs there was given up, and is stopped.
+    const back = await connectFake({ url: again.url, identity, held: held(id) });
+    expect(await back.next('stop')).toMatchObject({ jobId: id, epoch: 1, by: 'scheduler' });
     await back.disconnect();
   });
 });

@@ -43,6 +43,7 @@ export function processEnd(change: Partial<ProcessEnd> = {}): ProcessEnd {
     processesPeak: null,
     outOfMemory: null,
     refusedLimits: [],
+    survivors: null,
     checkpointAtMs: null,
     gaps: [],
     ...change,

@@ -4,7 +4,7 @@ import { jobResultSchema } from '../../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../../src/protocol/spec.ts';
 import { createOwnResult } from '../../../src/scheduler/own-result.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
-import { decideHeld, decideReturn } from '../../../src/scheduler/reconcile.ts';
+import { decideHeld, decideReturn, isGivenUp } from '../../../src/scheduler/reconcile.ts';
 import { decideRefusal, decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 
@@ -82,6 +82,21 @@ describe('the return of a node', () => {
     ['a job that has ended here', record({ state: 'LOST' }), held(), 'finished'],
   ])('finds %s', (_name, job, agentHolds, decision) => {
     expect(decideHeld(job, agentHolds)).toBe(decision);
+  });
+});
+
+describe('an attempt that its node still holds', () => {
+  const lost = (endKind: 'lost' | 'disconnected') =>
+    record({ state: 'LOST', result: fakeResult('node-a', 'job-a', { epoch: 2, state: 'LOST', endKind }) });
+  it.each([
+    ['of which a later one was ordered', record({ epoch: 3 }), held(), true],
+    ['whose job waits for the next', record({ state: 'PENDING', nodeId: null }), held(), true],
+    ['whose lease was over', lost('disconnected'), held(), true],
+    ['but has ended', record({ epoch: 3 }), held({ phase: 'ended' }), false],
+    ['that the scheduler called lost for another reason', lost('lost'), held(), false],
+    ['that is later than the store knows', record({ epoch: 1 }), held(), false],
+  ])('%s is stopped there: %s', (_name, job, agentHolds, isStopped) => {
+    expect(isGivenUp(job, agentHolds)).toBe(isStopped);
   });
 });
 

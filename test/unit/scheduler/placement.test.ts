@@ -85,6 +85,14 @@ describe('placement', () => {
     );
   });
 
+  it('names the nodes that have not come back since the scheduler started', () => {
+    const { placement, add } = bed(node('node-a', 0, { available: false, unseen: true, executors: [] }));
+    add('job-a', asks(1));
+    expect(placement.reason('job-a')).toBe(
+      'waiting: no node is connected (needs 1 CPU); not seen since this scheduler started: node-a',
+    );
+  });
+
   it('counts memory as well as CPUs', () => {
     const { placement, add } = bed(node('node-a', 8));
     add('job-a', asks(1, { memoryBytes: 6 * GIB }));

@@ -174,5 +174,9 @@ describe('the operator’s minimum', () => {
   test('lets containers be, which have walls of their own', () => {
     const order = startOrder('job-1', 1, { executor: 'container', image: 'x' });
     expect(refuseContainment(order, strict, bare)).toBeNull();
+    const resources = { diskWriteBytesPerSecond: 4096 };
+    const slow = startOrder('job-1', 1, { executor: 'container', image: 'x', resources });
+    expect(refuseContainment(slow, strict, bare)?.code).toBe('JOB_LIMITS_MISSING');
+    expect(refuseContainment(slow, rules, bare)).toBeNull();
   });
 });

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { lackingLimits } from '../../../../src/job/executor/container-client.ts';
 import {
   afterCommands,
   type ContainerPlan,
@@ -21,6 +22,7 @@ const plan: ContainerPlan = {
   environment: { ACME_VISIBLE_DEVICES: '0' },
   rlimits: { CORE: 0, NOFILE: 1024 },
   changesUser: true,
+  lacks: [],
 };
 
 describe('the command line of a container', () => {
@@ -72,6 +74,15 @@ describe('the command line of a container', () => {
   test('what is not limited is left to the runtime', () => {
     const words = containerArguments('podman', { ...plan, memoryBytes: null, processes: null }).join(' ');
     expect(words).not.toMatch(/--memory|--pids-limit/);
+  });
+
+  test('limits that the runtime cannot hold are not asked for: it would refuse the job', () => {
+    const words = containerArguments('podman', { ...plan, lacks: ['cpu', 'memory', 'pids'] });
+    expect(words.join(' ')).not.toMatch(/--cpus|--memory/);
+    expect(words).toContain('--pids-limit=0');
+    expect(lackingLimits('["cpuset","memory","pids"]\n')).toEqual(['cpu']);
+    expect(lackingLimits('[]\n')).toEqual(['cpu', 'memory', 'pids']);
+    expect(lackingLimits('28.2.2\n')).toEqual([]);
   });
 
   test('every word but the image and the folder is one option with its value', () => {

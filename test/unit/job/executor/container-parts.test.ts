@@ -47,10 +47,16 @@ describe('environment of a container job', () => {
 
 describe('devices of a container', () => {
   const nodes = ['/dev/acme0', '/dev/acmectl'];
+  const isThere = (path: string): boolean => path !== '/dev/acmectl-extra';
   const granted = { environment: { ACME_VISIBLE_DEVICES: 'A', ORDER: '1' }, cdiNames: [['acme.com/gpu=A']] };
 
   test('by name where the host describes them; then the vendor’s own runtime adds nothing', () => {
-    const plan = planDevices({ devices: granted, deviceNodes: nodes }, image, new Set(['acme.com/gpu=A']));
+    const plan = planDevices(
+      { devices: granted, deviceNodes: nodes },
+      image,
+      new Set(['acme.com/gpu=A']),
+      isThere,
+    );
     expect(plan).toEqual({
       devices: ['acme.com/gpu=A'],
       runtimeEnvironment: { NVIDIA_VISIBLE_DEVICES: 'void', ACME_VISIBLE_DEVICES: 'void' },
@@ -61,21 +67,33 @@ describe('devices of a container', () => {
 
   test('by node where it does not describe all of them', () => {
     const two = { ...granted, cdiNames: [['acme.com/gpu=A'], ['acme.com/gpu=B']] };
-    const plan = planDevices({ devices: two, deviceNodes: nodes }, image, new Set(['acme.com/gpu=A']));
+    const plan = planDevices(
+      { devices: two, deviceNodes: nodes },
+      image,
+      new Set(['acme.com/gpu=A']),
+      isThere,
+    );
     expect(plan.devices).toEqual(nodes);
     expect(plan.runtimeEnvironment.ACME_VISIBLE_DEVICES).toBe('A');
   });
 
+  test('nodes that this host does not have are left out', () => {
+    const more = [...nodes, '/dev/acmectl-extra'];
+    expect(planDevices({ devices: granted, deviceNodes: more }, image, new Set(), isThere).devices).toEqual(
+      nodes,
+    );
+  });
+
   test('an image that asks for all devices gets none', () => {
     for (const devices of [null, { environment: {} }]) {
-      const plan = planDevices({ devices, deviceNodes: [] }, image, new Set());
+      const plan = planDevices({ devices, deviceNodes: [] }, image, new Set(), isThere);
       expect(plan).toMatchObject({ devices: [], runtimeEnvironment: { NVIDIA_VISIBLE_DEVICES: 'void' } });
     }
   });
 
   test('variables that count as the host does are not the job’s; a node that is not known is said', () => {
     const devices = { environment: {}, hostCounted: ['ACME_VISIBLE_DEVICES'], nodesUnknown: true };
-    const plan = planDevices({ devices, deviceNodes: nodes }, image, new Set());
+    const plan = planDevices({ devices, deviceNodes: nodes }, image, new Set(), isThere);
     expect(plan.dropped).toEqual(['ACME_VISIBLE_DEVICES']);
     expect(plan.problem).toContain('node of one of its devices is not known');
   });

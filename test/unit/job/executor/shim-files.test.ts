@@ -49,6 +49,7 @@ describe('end record', () => {
       outOfMemory: null,
       refusedLimits: [],
       gaps: [],
+      survivors: null,
       checkpointAtMs: null,
       stdoutBytes: 3,
       stderrBytes: 4,
@@ -126,6 +127,12 @@ test('an end record tells what the kernel counted, refused and what is missing',
   });
 });
 
+test('an end record names the shim that waits for what it could not end', () => {
+  const text = end.replace('survivors=0', 'survivors=2\nshimPid=42\nshimStartTime=7');
+  expect(parseEnd(text)?.survivors).toEqual({ count: 2, shimPid: 42, shimStartTicks: 7 });
+  expect(parseEnd(end.replace('survivors=0', 'survivors=2'))?.survivors).toBeNull();
+});
+
 test('a started record without its last line is absent', () => {
   const text = 'flopd-started=1\npid=42\nstartTime=7\nbootId=b\nshimPid=41\nwallMs=1000\ncomplete=1\n';
   expect(parseStarted(text)).toEqual({ pid: 42, bootId: 'b', startedAtMs: 1000 });
@@ -180,6 +187,7 @@ test('an order holds its fields between NULs, whatever is in them', () => {
         ['rlimits', []],
       ]);
     }),
+    { numRuns: 40 },
   );
 });
 
@@ -237,4 +245,13 @@ test.each([
   ['', null],
 ])('the line "%s" is understood, or left alone', (text, line) => {
   expect(parseShimLine(text)).toEqual(line);
+});
+
+test('an order of a client says what stands before a command beside its job; that of a job says nothing', () => {
+  const client = { beside: ['/bin/x', 'exec', 'name'], besideTerminal: ['/bin/x', 'exec', '--tty', 'name'] };
+  const sections = new Map(sectionsOf(encodeSpec('job-1.1', '', request({ client }))));
+  expect(sections.get('client')).toEqual(client.beside);
+  expect(sections.get('client-terminal')).toEqual(client.besideTerminal);
+  const names = sectionsOf(encodeSpec('job-1.1', '', request())).map(([name]) => name);
+  expect(names.filter((name) => name.startsWith('client'))).toEqual([]);
 });
