@@ -356,6 +356,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return true;
       }
       if (verdict !== 'apply' || job === null) {
+        // One that was settled before the store was lost is not in its node's hello; its end may still be had.
+        if (verdict === 'unknown') session.report(result.jobId, result.epoch);
         return refuse(verdict, session, {
           jobId: result.jobId,
           epoch: result.epoch,
