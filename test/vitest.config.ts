@@ -21,7 +21,7 @@ export default defineConfig({
     projects: [
       project('unit', 10_000),
       project('house', 30_000),
-      project('integration', 30_000),
+      project('integration', 60_000),
       // Whole programs on two cores: two files at a time.
       project('system', 180_000, { maxWorkers: 2, fileParallelism: true }),
     ],

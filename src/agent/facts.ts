@@ -16,7 +16,10 @@ export interface Capacity {
   readonly memoryBytes: number;
 }
 
-/** What jobs may use together: the least of the machine, this process's limits and the configuration. */
+/**
+ * What jobs may use together: what machine and this process's limits grant, or what the operator says. Memory never
+ * more than there is; CPUs may be, for jobs that mostly wait: each is still held to its own.
+ */
 export function decideCapacity(
   config: Omit<Config['node'], 'peakFlops'>,
   procRoot: string,
@@ -29,7 +32,7 @@ export function decideCapacity(
     cpus().length || availableParallelism(),
     limits.affinityCpus ?? availableParallelism(),
   );
-  const cores = least(threads, limits.cgroupCpus, config.cpus);
+  const cores = config.cpus ?? least(threads, limits.cgroupCpus);
   return {
     // In the steps of a job's request, never none.
     cpus: Math.max(0.01, Math.floor(cores * 100 + 1e-6) / 100),

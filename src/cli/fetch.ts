@@ -33,7 +33,7 @@ export function define(command: Command, context: Context, finish: (code: number
   addClientFlags(command).addHelpText(
     'after',
     `
-Files replace files of their name; a folder that has something in it is left alone, and that is an error.
+All outputs keep their paths below DIR; a single one is put there under its own name. Files replace files of their name; a folder that has something in it is left alone, and that is an error.
 Exit code 1 when an output was not kept or cannot be fetched.`,
   );
   command.action(async (id: string, path: string | undefined) =>
@@ -78,7 +78,9 @@ async function fetchJob(
   try {
     let code: number = exitCode.ok;
     for (const output of outputs) {
-      const target = resolve(context.folder, flags.to ?? '.', basename(output.path));
+      // All of them keep their paths, so that none lands on another.
+      const name = path === undefined ? output.path : basename(output.path);
+      const target = resolve(context.folder, flags.to ?? '.', name);
       if (output.digest === null) {
         speak(`output ${JSON.stringify(output.path)} was not kept: ${output.problem ?? 'nobody says why'}`);
         code = exitCode.failed;

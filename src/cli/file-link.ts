@@ -9,8 +9,9 @@ import type { Context } from './context.ts';
 import type { Access } from './endpoint.ts';
 import { formatDecimal } from './text.ts';
 
-/** Without a byte for so long, a scheduler that is away is given up. */
+/** Without a byte for so long, a scheduler that is away is given up; one that was never there, sooner. */
 const PATIENCE_MS = 5 * 60_000;
+const FIRST_PATIENCE_MS = 10_000;
 const RETRY_MIN_MS = 100;
 const RETRY_MAX_MS = 3000;
 const DRAW_MS = 200;
@@ -47,18 +48,22 @@ export function openFileLink({ context, access, signal, speak, quiet }: FileLink
   const headers = { authorization: `Bearer ${access.token}` };
   const transfer = createTransfer({ url: access.url, headers: () => headers }, signal);
 
+  let hasMoved = false;
+
   function repeat<T>(
     work: (moved: () => void) => Promise<T>,
-    patienceMs: number,
+    patienceMs: () => number,
     passes: (error: unknown) => boolean,
     waits: (error: Fault | null) => void,
   ): Promise<T> {
     const backoff = createBackoff({ minMs: RETRY_MIN_MS, maxMs: RETRY_MAX_MS, random });
     let movedAtMs = clock.monotonicMs();
-    const goesOn = (error: unknown): boolean => passes(error) && clock.monotonicMs() - movedAtMs < patienceMs;
+    const goesOn = (error: unknown): boolean =>
+      passes(error) && clock.monotonicMs() - movedAtMs < patienceMs();
     return persist({ clock: wakeful(clock), backoff, signal, goesOn, waits }, (moved) =>
       work(() => {
         movedAtMs = clock.monotonicMs();
+        hasMoved = true;
         moved();
       }),
     );
@@ -74,7 +79,7 @@ export function openFileLink({ context, access, signal, speak, quiet }: FileLink
   return {
     transfer,
     signal,
-    persist: (work) => repeat(work, PATIENCE_MS, isPassing, tellAway),
+    persist: (work) => repeat(work, () => (hasMoved ? PATIENCE_MS : FIRST_PATIENCE_MS), isPassing, tellAway),
     await(what, patienceMs, work) {
       let told = false;
       const passes = (error: unknown): boolean => {
@@ -84,7 +89,7 @@ export function openFileLink({ context, access, signal, speak, quiet }: FileLink
         told = true;
         return true;
       };
-      return repeat(work, patienceMs, passes, tellAway).catch((error: unknown) => {
+      return repeat(work, () => patienceMs, passes, tellAway).catch((error: unknown) => {
         if (!isFault(error, 'FILES_MISSING')) throw error;
         throw new Fault('FILES_MISSING', `the scheduler does not have ${what}`, {
           remedy: 'its node may still have to bring it, or it was removed when its time was over',

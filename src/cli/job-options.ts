@@ -31,7 +31,7 @@ export interface JobFlags extends LimitFlags, PolicyFlags {
 
 /** Adds the options from which `readSpec` makes a specification. */
 export function addJobOptions(command: Command): Command {
-  addLimitOptions(command)
+  command
     .option(
       '--accelerators <N[:MATCH]>',
       'how many accelerators, of a vendor or model: 2, 1:nvidia, 8:H200, 2:ascend:910B3',
@@ -59,6 +59,7 @@ export function addJobOptions(command: Command): Command {
     .option('--workdir <DIR>', "folder on the node (default: the job's own empty workspace)")
     .option('--priority <N>', '-1000 to 1000, higher runs first (default 0)')
     .option('--grace <DURATION>', 'time between SIGTERM and SIGKILL when it is stopped (default 10s)');
+  addLimitOptions(command);
   return addPolicyOptions(command);
 }
 

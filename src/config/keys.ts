@@ -143,7 +143,7 @@ export const configKeys = {
     flag: '--node-cpus',
     argument: 'N',
     variable: 'FLOPD_NODE_CPUS',
-    help: 'CPU cores that jobs may use',
+    help: 'CPU cores that jobs may use; more than there are lets more jobs in that mostly wait',
     defaultText: 'all that the machine or its cgroup grants',
     example: '8',
     fallback: () => null,

@@ -76,7 +76,7 @@ export async function readInventory(options: InventoryOptions): Promise<Inventor
     cpuCores: facts.cores,
     cpuThreads: threads,
     memoryBytes,
-    jobCpus: hundredths(least(usable, limits.cgroupCpus, config.jobCpus)),
+    jobCpus: hundredths(config.jobCpus ?? least(usable, limits.cgroupCpus)),
     jobMemoryBytes: Math.floor(least(memoryBytes, limits.cgroupMemoryBytes, config.jobMemoryBytes)),
     cpuPeakFlops: { computed: computePeak(facts), measured },
     executors: [...options.executors],

@@ -28,6 +28,8 @@ function grant(devices: readonly DeviceReading[]): DeviceGrant {
       '/dev/nvidiactl',
       '/dev/nvidia-uvm',
       '/dev/nvidia-uvm-tools',
+      // A MIG instance opens through capability nodes; which of them are its own is not read, so it is given all.
+      ...(devices.some(({ parentId }) => parentId !== null) ? ['/dev/nvidia-caps'] : []),
     ],
     cdiNames: devices.map(({ id, index, parentId }) => [
       `nvidia.com/gpu=${id}`,

@@ -32,6 +32,8 @@ export interface PieceReader {
   take(length: number): AsyncGenerator<Uint8Array>;
   /** The stream is at its end. */
   ended(): Promise<boolean>;
+  /** Lets go of the stream. */
+  close(): Promise<void>;
 }
 
 export function createPieceReader(pieces: AsyncIterable<Uint8Array>): PieceReader {
@@ -50,6 +52,9 @@ export function createPieceReader(pieces: AsyncIterable<Uint8Array>): PieceReade
 
   return {
     ended: async () => !(await fill()),
+    async close() {
+      await iterator.return?.();
+    },
     async *take(length) {
       for (let left = length; left > 0 && (await fill()); ) {
         const piece = rest.subarray(0, left);

@@ -117,6 +117,7 @@ export async function takeContents(
       next = place + 1;
     }
   } finally {
+    await reader.close();
     await batch.flush();
     await batch.drop();
   }

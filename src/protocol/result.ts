@@ -136,3 +136,30 @@ export const jobResultSchema = z.strictObject({
   stderrBytes: z.number().int().nonnegative(),
 });
 export type JobResult = z.output<typeof jobResultSchema>;
+
+/** Fields that came after the first version: those with a default. */
+type Later<Schema extends z.ZodType> = {
+  [Field in keyof z.output<Schema> as Field extends keyof z.input<Schema>
+    ? undefined extends z.input<Schema>[Field]
+      ? Field
+      : never
+    : never]: z.output<Schema>[Field];
+};
+const laterInResult: Later<typeof jobResultSchema> = {
+  isolation: {},
+  outOfMemory: null,
+  gaps: [],
+  outputs: [],
+  workspace: null,
+};
+const laterInUsage: Later<typeof usageSchema> = {
+  memoryPeakBytes: null,
+  processesPeak: null,
+  deviceSeconds: null,
+  energyMethod: null,
+};
+
+/** A result that was checked when it was stored, by this version or another: what an earlier one lacks is filled in. */
+export function completeResult(stored: JobResult): JobResult {
+  return { ...laterInResult, ...stored, usage: { ...laterInUsage, ...stored.usage } };
+}

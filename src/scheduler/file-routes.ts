@@ -120,7 +120,7 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
   async function takeFile({ request, response, query, digest }: Call): Promise<void> {
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
     const sizeBytes = queryInteger(query, 'size', 0, Number.MAX_SAFE_INTEGER);
-    answerPut(request, response, await store.put(digest, { offset, sizeBytes }, bodyOf(request)));
+    await answerPut(request, response, store.put(digest, { offset, sizeBytes }, bodyOf(request)));
   }
 
   async function sendTree({ response, query, digest }: Call): Promise<void> {
@@ -138,7 +138,7 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
   async function takeTree({ request, response, query, digest }: Call): Promise<void> {
     const from = queryInteger(query, 'from', 0, Number.MAX_SAFE_INTEGER);
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
-    answerPut(request, response, await takeContents(store, digest, from, offset, bodyOf(request)));
+    await answerPut(request, response, takeContents(store, digest, from, offset, bodyOf(request)));
   }
 
   return {
@@ -184,10 +184,21 @@ function bodyOf(request: IncomingMessage): AsyncIterable<Uint8Array> {
   return { [Symbol.asyncIterator]: () => request.iterator({ destroyOnReturn: false }) };
 }
 
-/** What may be left of the body is not worth reading. */
-function answerPut(request: IncomingMessage, response: ServerResponse, answer: object): void {
-  if (!request.readableEnded) response.setHeader('Connection', 'close');
-  answerJson(response, 200, answer);
+/**
+ * Answers while the body may still be on its way: the rest of it is read and dropped, since a connection that is closed
+ * with bytes unread takes the answer along. The time of a request bounds it.
+ */
+async function answerPut(
+  request: IncomingMessage,
+  response: ServerResponse,
+  taking: Promise<object>,
+): Promise<void> {
+  response.setHeader('Connection', 'keep-alive');
+  try {
+    answerJson(response, 200, await taking);
+  } finally {
+    request.resume();
+  }
 }
 
 /** Waits until the response takes more, or is gone. */

@@ -173,8 +173,8 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
   };
   if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
   if (status === 503) response.setHeader('Retry-After', '5');
-  // What may be left of the request's body is not worth reading.
-  response.setHeader('Connection', 'close');
+  // What may be left of the request's body is not worth reading, unless whoever answers said so.
+  if (!response.hasHeader('Connection')) response.setHeader('Connection', 'close');
   answerJson(response, status, view);
 }
 

@@ -71,6 +71,8 @@ describe('one machine', () => {
 
     const fetched = await bed.run(['fetch', id, 'out/', '--to', 'later']);
     expect([fetched.code, readdirSync(at('later', 'out', 'deep'))]).toEqual([0, ['run.sh']]);
+    const all = await bed.run(['fetch', id, '--to', 'all']);
+    expect([all.code, readdirSync(at('all')).sort()]).toEqual([0, ['one', 'out']]);
     const again = await bed.run(['fetch', id, 'out', '--to', 'later']);
     expect([again.code, again.stderr]).toEqual([
       1,

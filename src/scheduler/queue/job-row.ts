@@ -4,6 +4,7 @@
 //
 // The jobs of an array share the specification of the first: the others have no row in `spec`, and `specOf` in their
 // record names its sequence. An older flopd does not see these.
+import { completeResult } from '../../protocol/result.ts';
 import { acceleratorRequestSchema, type JobSpec, jobSpecSchema } from '../../protocol/spec.ts';
 import type { Indexed } from './job-index.ts';
 import type { JobRecord } from './queue.ts';
@@ -92,11 +93,22 @@ export function createRowParser(specText: (sequence: number) => string | null): 
       attempts = [],
       notBeforeMs = null,
       specOf = sequence,
+      result,
       ...fields
     } = stored;
     const own = spec === null || array !== null ? sharedSpec(specOf, spec) : parseSpec(spec);
     return {
-      job: { id, spec: own, devices, array, retries, attempts, notBeforeMs, ...fields },
+      job: {
+        id,
+        spec: own,
+        devices,
+        array,
+        retries,
+        attempts,
+        notBeforeMs,
+        result: result === null ? null : completeResult(result),
+        ...fields,
+      },
       sequence,
       specOf,
     };

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { readdirSync, rmdirSync } from 'node:fs';
-import { request } from 'node:http';
+import { Agent, request } from 'node:http';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ErrorView } from '../../../src/protocol/api.ts';
@@ -272,4 +272,34 @@ describe('a small disk', () => {
       bed = own;
     }
   });
+});
+
+it('tells one who still sends why his file is not taken, on a connection that goes on', async () => {
+  const bytes = Buffer.alloc(4_000_000);
+  const { port } = new URL(bed.url);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const answers: string[] = [];
+  for (const offset of [5, 0]) {
+    const path = `/v1/files/${digestOf(bytes)}?offset=${offset}&size=4000000`;
+    answers.push(
+      await new Promise<string>((resolve, reject) => {
+        const outgoing = request(
+          { port, path, method: 'PUT', agent, headers: asUser() },
+          async (response) => {
+            outgoing.end();
+            let text = '';
+            for await (const chunk of response) text += chunk;
+            resolve(`${response.statusCode} ${text.slice(0, 60)}`);
+          },
+        );
+        outgoing.on('error', reject);
+        // More than any buffer on the way holds, so that the answer comes first.
+        for (let at = 0; at < bytes.length; at += 65_536) outgoing.write(bytes.subarray(at, at + 65_536));
+        if (offset === 0) outgoing.end();
+      }),
+    );
+  }
+  agent.destroy();
+  expect(answers[0]).toContain('409 {"error":{"code":"FILES_OFFSET"');
+  expect(answers[1]).toBe('200 {"receivedBytes":4000000,"complete":true}');
 });

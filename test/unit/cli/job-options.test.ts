@@ -17,6 +17,15 @@ describe('the specification that the flags ask for', () => {
     });
   });
 
+  it('takes the network away and limits the output where that is asked', () => {
+    expect(read({ network: 'none', outputQuota: '1MiB' })).toMatchObject({
+      network: 'none',
+      outputQuotaBytes: 1024 ** 2,
+    });
+    for (const flags of [{ network: 'bridge' }, { outputQuota: '10' }, { processes: '0' }, { diskRead: '5' }])
+      expect(() => read(flags)).toThrow(Fault);
+  });
+
   it('takes values of the environment by name, keeps = in values, and the last of two wins', () => {
     const spec = read({ env: ['HERE', 'EMPTY', 'A=', 'B=x=y', 'B=2'] });
     expect(spec.environment).toEqual({ HERE: 'value', EMPTY: '', A: '', B: '2' });
@@ -54,6 +63,10 @@ describe('the specification that the flags ask for', () => {
     [
       { cpus: '0.5', memory: '1GiB' },
       { cpus: 0.5, memoryBytes: 1024 ** 3 },
+    ],
+    [
+      { processes: '100', diskRead: '1MiB', diskWrite: '2MiB' },
+      { processes: 100, diskReadBytesPerSecond: 1024 ** 2, diskWriteBytesPerSecond: 2 * 1024 ** 2 },
     ],
   ])('reads %j', (flags, resources) => {
     expect(read(flags).resources).toEqual(resources);

@@ -107,7 +107,7 @@ describe('the inventory', () => {
     const affinity = { 'proc/self/status': 'Cpus_allowed_list:\t2\n' };
     expect(
       await readInventory(optionsOf(affinity, { config: { ...config, jobCpus: 64, jobMemoryBytes: 1e15 } })),
-    ).toMatchObject({ jobCpus: 1, jobMemoryBytes: 8_192_000_000 });
+    ).toMatchObject({ jobCpus: 64, jobMemoryBytes: 8_192_000_000 });
     expect((await readInventory(optionsOf({ 'sys/fs/cgroup/cpu.max': '100 100000' }))).jobCpus).toBe(0.01);
   });
 
