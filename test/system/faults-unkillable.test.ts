@@ -68,5 +68,10 @@ test.skipIf(!isPossible)(
     await until('its folder is gone', () =>
       readdirSync(join(bed.folder, 'agent-state', 'agent', 'jobs')).every((name) => !name.startsWith('job-')),
     );
+    await until('its control groups are gone', () =>
+      readdirSync('/sys/fs/cgroup').every(
+        (controller) => !existsSync(join('/sys/fs/cgroup', controller, `flopd.${stuck}.1`)),
+      ),
+    );
   },
 );
