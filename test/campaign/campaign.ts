@@ -2,7 +2,17 @@
 // one of them. Jobs write a ledger that the harness owns, so that nothing that flopd says is believed about starts; what
 // each had to do is known from the seed. All becomes one history, which the checker judges.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { JobView } from '../../src/protocol/api.ts';
@@ -19,6 +29,8 @@ const SUBMITTERS = 8;
 const LIST_MAX = 10_000;
 /** From the last submission until everything must be over. */
 const REST_DEADLINE_MS = 300_000;
+/** The kernel lets go of a control group some time after its last process. */
+const GROUPS_DEADLINE_MS = 10_000;
 
 export interface CampaignOptions {
   readonly root: string;
@@ -125,6 +137,8 @@ async function play({ options, network, ledger, program, startedMs }: Stage): Pr
   for (const what of network.residue()) history.add('harness', { kind: 'residue', what, node: null });
 
   const views = await listJobs(network);
+  for (const group of await groupsLeft(new Set(views.map(({ id }) => id))))
+    history.add('harness', { kind: 'residue', what: `the control group ${group}`, node: null });
   const starts = readLedger(ledger);
   const account = await settle({ views, starts, plans, network, history });
   const violations = [...checkHistory(history.facts()), ...account.violations];
@@ -211,6 +225,23 @@ async function listJobs(network: CampaignNetwork): Promise<readonly JobView[]> {
     all.push(...(JSON.parse(answer.body.toString()) as { jobs: JobView[] }).jobs);
   }
   return all.filter(({ name }) => name !== 'probe');
+}
+
+/** Control groups of these jobs that are still there a while after everything else has gone. */
+async function groupsLeft(ids: ReadonlySet<string>): Promise<readonly string[]> {
+  const base = '/sys/fs/cgroup';
+  const find = (): string[] =>
+    readdirSync(base).flatMap((controller) => {
+      const folder = join(base, controller);
+      if (statSync(folder, { throwIfNoEntry: false })?.isDirectory() !== true) return [];
+      return readdirSync(folder)
+        .filter((name) => ids.has(/^flopd\.(job-[0-9a-z]+)\.\d+$/.exec(name)?.[1] ?? ''))
+        .map((name) => join(folder, name));
+    });
+  for (const deadline = performance.now() + GROUPS_DEADLINE_MS; ; await pause(100)) {
+    const left = existsSync(base) ? find() : [];
+    if (left.length === 0 || performance.now() > deadline) return left;
+  }
 }
 
 interface LedgerLine {
