@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { removeGroupsOf } from './groups.ts';
+import { removeGroupsOf } from '../fakes/groups.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 const READY_DEADLINE_MS = 20_000;
@@ -175,7 +175,7 @@ export function createBed(): Bed {
         for (const pid of left) killQuietly(pid);
         await pause(20);
       }
-      removeGroupsOf(folder);
+      await removeGroupsOf(folder);
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };
