@@ -24,7 +24,9 @@ describe('whatever goes wrong, no job is lost, doubled or wrongly reported', () 
   );
 
   // Each of these found a fault once.
-  test('in those that found something before', { timeout: 60_000 }, () => play([63, 1155, 1829]));
+  test('in those that found something before', { timeout: 60_000 }, () =>
+    play([27, 63, 1155, 1829, 2475, 10726]),
+  );
 });
 
 test('a seed is the same history each time', async () => {
