@@ -28,8 +28,16 @@ export interface Walls {
 const EMPTY_GROUP_MS = 3_600_000;
 const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
 
-export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: string): Walls {
-  let last: number | null = null;
+/** `random` gives a number from 0 up to 1. */
+export function createWalls(
+  rules: JobRules,
+  facts: HostFacts,
+  jobsFolder: string,
+  random: () => number = Math.random,
+): Walls {
+  // Not at the first id after each start of the agent: files in jobs.writePaths would soon be another job's.
+  const { from, to } = rules.userRange;
+  let last = from - 1 + Math.floor(random() * (to - from + 1));
   const withoutSandbox = 'problem' in facts.sandbox;
   // Without a sandbox the job's user has to get to its workspace by itself.
   const passage = withoutSandbox && facts.usersProblem === null ? openPassage(jobsFolder) : null;
@@ -64,8 +72,7 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
 
     chooseUser(held) {
       if (usersProblem !== null) return { userId: null };
-      const { from, to } = rules.userRange;
-      const userId = chooseUser(rules.userRange, held, last ?? Math.max(-1, ...held));
+      const userId = chooseUser(rules.userRange, held, last);
       if (userId === null)
         return {
           code: 'JOB_USERS_BUSY',
