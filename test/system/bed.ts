@@ -49,8 +49,6 @@ export interface Running {
 
 export interface Daemon extends Running {
   readonly endpoint: Endpoint;
-  /** From the start of the process until its ready file was there, ms. */
-  readonly readyMs: number;
 }
 
 export interface StartOptions {
@@ -144,9 +142,8 @@ export function createBed(): Bed {
       const running = launchRaw([...daemonArgs(args), '--ready-file', readyFile], options);
       for (;;) {
         if (existsSync(readyFile)) {
-          const readyMs = performance.now() - startedAt;
           const endpoint = JSON.parse(readFileSync(readyFile, 'utf8')) as Endpoint;
-          return { ...running, endpoint, readyMs };
+          return { ...running, endpoint };
         }
         if (running.process.exitCode !== null || running.process.signalCode !== null)
           throw new Error(
