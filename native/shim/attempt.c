@@ -410,6 +410,7 @@ int attempt_run(const char *folder, const char *boot_id)
 		fail_start(STEP_SETUP, errno);
 		return 0;
 	}
+	leave_keyring();
 	int error = record_read_started(&started);
 	if (error == ENOENT) run_job();
 	else {

@@ -123,6 +123,7 @@ pid_t child_start(const struct spec *spec, const struct child_place *place)
 	set_rlimits(spec, true, channel);
 	error = become_user(spec, false);
 	if (error != 0) channel_fail(channel, STEP_USER, error);
+	clear_keyring(spec);
 	if (spec->has_user) {
 		die_with_shim(shim, channel); /* a change of user has cleared it */
 		if (chdir(spec->cwd) < 0) channel_fail(channel, STEP_CHDIR, errno);

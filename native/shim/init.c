@@ -93,6 +93,7 @@ int init_run(void)
 	if (error != 0) channel_fail(INIT_CHANNEL, STEP_SETUP, error);
 	error = become_user(&spec, true);
 	if (error != 0) channel_fail(INIT_CHANNEL, STEP_USER, error);
+	clear_keyring(&spec);
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1) < 0
 		|| pipe2(running, O_CLOEXEC) < 0)
 		channel_fail(INIT_CHANNEL, STEP_SETUP, errno);

@@ -172,6 +172,10 @@ void clear_signals(void);
 void set_rlimits(const struct spec *spec, bool late, int channel_fd);
 /* Becomes the job's user, if it has one, and gives up every privilege for ever. Returns 0 or an errno. */
 int become_user(const struct spec *spec, bool drop_capabilities);
+/* Leaves the session keyring that this process was started with: all jobs would share the keys in it. */
+void leave_keyring(void);
+/* As the job's user: removes the keys that an earlier job of the same id has left, since the kernel keeps them. */
+void clear_keyring(const struct spec *spec);
 /* Makes the workspace and the meter file the user's. Returns 0 or an errno. */
 int give_to_user(int folder, const struct spec *spec);
 

@@ -1,6 +1,6 @@
 /*
  * Who the job is: its user and limits, and that it can gain nothing (PR_SET_NO_NEW_PRIVS, so that neither setuid files
- * nor file capabilities count).
+ * nor file capabilities count). The kernel's keyrings are no namespace: they are taken care of one by one.
  */
 #include "shim.h"
 
@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <linux/keyctl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,17 @@ int become_user(const struct spec *spec, bool drop_capabilities)
 		if (setresuid(spec->uid, spec->uid, spec->uid) < 0) return errno;
 	}
 	return drop_capabilities || spec->has_user ? drop_all_capabilities() : 0;
+}
+
+void leave_keyring(void)
+{
+	/* Fails where the kernel has no keys, or the user has too many: then it is the agent's, as it always was. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0) errno = 0;
+}
+
+void clear_keyring(const struct spec *spec)
+{
+	if (spec->has_user && syscall(SYS_keyctl, KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING) < 0) errno = 0;
 }
 
 int give_to_user(int folder, const struct spec *spec)

@@ -1,5 +1,6 @@
 // The example job of `flopd up --example`: a CPU matrix product of known FLOP count, submitted like any other job.
 import { accessSync, constants } from 'node:fs';
+import { waited } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import { nativePaths } from '../native.ts';
 import type { Client } from './client.ts';
@@ -11,6 +12,9 @@ import { escapeText } from './text.ts';
 
 const PREFIX = 'example:   ';
 const TIME_LIMIT_MS = 60_000;
+/** The node says what it has when it connects, soon after the start. */
+const NODE_LOOKS = 50;
+const NODE_LOOK_MS = 100;
 
 /** Never rejects: a failed example is told, and the network goes on. */
 export async function runExample(context: Context, client: Client): Promise<void> {
@@ -26,6 +30,7 @@ export async function runExample(context: Context, client: Client): Promise<void
       version: 1,
       name: 'example',
       command: [program],
+      resources: { cpus: await readCpus(context, client) },
       timeLimitMs: TIME_LIMIT_MS,
     });
     const stdout = createLinePrefixer(PREFIX, (line) => writeOut(context.stdout, line));
@@ -47,6 +52,17 @@ export async function runExample(context: Context, client: Client): Promise<void
   } catch (error) {
     say(context.stderr, `the example job could not be followed: ${describeError(error)}`);
   }
+}
+
+/** All that the node gives to jobs: the program has a thread for each, and its quota is what it asked for. */
+async function readCpus({ clock }: Context, client: Client): Promise<number> {
+  for (let look = 0; look < NODE_LOOKS; look += 1) {
+    const { nodes } = await client.nodes();
+    const totals = nodes.flatMap(({ resources }) => resources?.cpus.total ?? []);
+    if (totals.length > 0) return Math.max(...totals);
+    await waited(clock, NODE_LOOK_MS);
+  }
+  return 1;
 }
 
 const MAX_LINE = 4096;

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
+import { removeGroupsOf } from '../fakes/groups.ts';
 
 const READY_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 15_000;
@@ -195,6 +196,7 @@ export async function startNetwork(options: NetworkOptions): Promise<CampaignNet
           // It has ended meanwhile.
         }
       }
+      await removeGroupsOf(folder);
     },
   };
 }

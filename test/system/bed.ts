@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { removeGroupsOf } from './groups.ts';
+import { removeGroupsOf } from '../fakes/groups.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 const READY_DEADLINE_MS = 20_000;
@@ -49,8 +49,6 @@ export interface Running {
 
 export interface Daemon extends Running {
   readonly endpoint: Endpoint;
-  /** From the start of the process until its ready file was there, ms. */
-  readonly readyMs: number;
 }
 
 export interface StartOptions {
@@ -144,9 +142,8 @@ export function createBed(): Bed {
       const running = launchRaw([...daemonArgs(args), '--ready-file', readyFile], options);
       for (;;) {
         if (existsSync(readyFile)) {
-          const readyMs = performance.now() - startedAt;
           const endpoint = JSON.parse(readFileSync(readyFile, 'utf8')) as Endpoint;
-          return { ...running, endpoint, readyMs };
+          return { ...running, endpoint };
         }
         if (running.process.exitCode !== null || running.process.signalCode !== null)
           throw new Error(
@@ -175,7 +172,7 @@ export function createBed(): Bed {
         for (const pid of left) killQuietly(pid);
         await pause(20);
       }
-      removeGroupsOf(folder);
+      await removeGroupsOf(folder);
       rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
     },
   };

@@ -28,8 +28,16 @@ export interface Walls {
 const EMPTY_GROUP_MS = 3_600_000;
 const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
 
-export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: string): Walls {
-  let last: number | null = null;
+/** `random` gives a number from 0 up to 1. */
+export function createWalls(
+  rules: JobRules,
+  facts: HostFacts,
+  jobsFolder: string,
+  random: () => number = Math.random,
+): Walls {
+  // Not at the first id after each start of the agent: files in jobs.writePaths would soon be another job's.
+  const { from, to } = rules.userRange;
+  let last = from - 1 + Math.floor(random() * (to - from + 1));
 
   /** The host as it is now: bubblewrap may have been removed since. */
   function host(): HostFacts {
@@ -61,8 +69,7 @@ export function createWalls(rules: JobRules, facts: HostFacts, jobsFolder: strin
 
     chooseUser(held) {
       if (host().usersProblem !== null) return { userId: null };
-      const { from, to } = rules.userRange;
-      const userId = chooseUser(rules.userRange, held, last ?? Math.max(-1, ...held));
+      const userId = chooseUser(rules.userRange, held, last);
       if (userId === null)
         return {
           code: 'JOB_USERS_BUSY',

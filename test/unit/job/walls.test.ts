@@ -35,7 +35,8 @@ const facts: HostFacts = {
   cgroups: { bases: [], problems: [] },
   disk: { problem: 'no disk' },
 };
-const wallsOf = (change: Partial<HostFacts> = {}) => createWalls(rules, { ...facts, ...change }, '/nowhere');
+const wallsOf = (change: Partial<HostFacts> = {}) =>
+  createWalls(rules, { ...facts, ...change }, '/nowhere', () => 0);
 const life = (room: Room, change: Partial<HostFacts> = {}) => openRoom(room, { walls: wallsOf(change) });
 const userOf = (request: object): number | undefined => (request as StartRequest).containment.user?.uid;
 const small = { resources: { cpus: 0.1 } };

@@ -61,6 +61,17 @@ describe.skipIf(jobUser === null)('a user of its own', () => {
       expect(statSync(join(job.request.folder, name)).uid).toBe(jobUser?.uid);
   });
 
+  // No namespace has keys of its own, and the kernel keeps those of a user that has no process.
+  test.skipIf(process.arch !== 'x64')('has no keys of an earlier job of the same id', async () => {
+    const names = 'my @k = ("user", "flopd-left", "x");';
+    const add = `perl -e '${names} exit 1 if syscall(248, @k, 1, -4) < 0'`;
+    const find = `perl -e '${names} exit(syscall(250, 10, -4, @k[0, 1], 0) < 0 ? 3 : 0)'`;
+    for (const change of canSandbox ? [asUser, sandboxed] : [asUser]) {
+      expect(await run(`${add} && ${find}`, change).ended).toMatchObject({ kind: 'exited', exitCode: 0 });
+      expect(await run(find, change).ended).toMatchObject({ kind: 'exited', exitCode: 3 });
+    }
+  });
+
   test('dies with its shim though a change of user clears that', async () => {
     const job = run('exec sleep 1000', asUser);
     const pid = await job.started;
