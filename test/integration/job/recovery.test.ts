@@ -37,6 +37,15 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(built, { recursive: true, force: true }));
 
+/** Null for the last line of an agent that was killed while it wrote it. */
+function parseFact(line: string): Fact | null {
+  try {
+    return JSON.parse(line) as Fact;
+  } catch {
+    return null;
+  }
+}
+
 /** One life of an agent over a state folder; its facts are added to the common history. */
 function live(folder: string, history: Fact[], point = '-', pass = 1, storeUrl = '') {
   const child: ChildProcess = spawn(
@@ -54,7 +63,8 @@ function live(folder: string, history: Fact[], point = '-', pass = 1, storeUrl =
   });
   if (child.stdout !== null)
     createInterface({ input: child.stdout }).on('line', (line) => {
-      const fact = JSON.parse(line) as Fact;
+      const fact = parseFact(line);
+      if (fact === null) return;
       history.push(fact);
       if (fact.kind === 'ended')
         say({

@@ -1,6 +1,7 @@
 // The sandbox of this host as the agent finds it, around real jobs: granted device nodes, and a look that changes nothing.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { createClock } from '../../../../src/base/clock.ts';
@@ -101,12 +102,12 @@ describe.skipIf(!works)('a job of this host', () => {
   test('sees what the operator shows, writes where he lets it, and its workspace', async () => {
     const [shown, open] = [freshFolder(), freshFolder()];
     for (const folder of [shown, open]) chmodSync(folder, 0o777);
-    const script = `touch ${shown}/a 2>/dev/null || echo read-only; touch ${open}/b && echo written; touch here && echo here; ls -A /tmp | grep -c flopd-job-`;
+    const script = `touch ${shown}/a 2>/dev/null || echo read-only; touch ${open}/b && echo written; touch here && echo here; ls -A ${tmpdir()} | grep -c flopd-job-`;
     const told = await run(freshFolder(), { command: ['sh', '-c', script] }, [], {
       readPaths: [shown],
       writePaths: [open],
     });
-    // In /tmp: the two, and the way to its workspace.
+    // In the folder of temporary files: the two, and the way to its workspace.
     expect(told).toBe('read-only\nwritten\nhere\n3\n');
     expect([existsSync(join(shown, 'a')), existsSync(join(open, 'b'))]).toEqual([false, true]);
   });
