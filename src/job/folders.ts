@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { makeFolder } from '../base/folder.ts';
 import type { Native } from '../native.ts';
 import { jobFile } from './executor/executor.ts';
+import { storedBytes } from './executor/shim-files.ts';
 import type { OutputStream } from './job.ts';
 import type { MeterReading } from './meter.ts';
 import { ownerOf, readMeter, readStoredOutput, removeFolder, removeIfEmpty } from './output.ts';
@@ -29,6 +30,8 @@ export interface JobFolders {
   readOutput(folder: string, stream: OutputStream, offset: number, limit: number): Promise<Uint8Array>;
   /** The user that the workspace in it belongs to; null where it is the agent's own, or there is none. */
   ownerOf(folder: string): number | null;
+  /** Sizes of the stored output. */
+  storedBytes(folder: string): { readonly stdoutBytes: number; readonly stderrBytes: number };
   /** Null when the job wrote none; a sentence when it cannot be read. */
   readMeter(folder: string): Promise<MeterReading | string | null>;
 }
@@ -60,6 +63,7 @@ export function createJobFolders(native: Native | null): JobFolders {
     remove: (folder) => removeFolder(folder, native),
     readOutput: readStoredOutput,
     ownerOf,
+    storedBytes,
     readMeter,
   };
 }

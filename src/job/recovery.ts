@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import type { Book, Walled } from './book.ts';
+import type { Attempt, Book, Walled } from './book.ts';
 import type { JobFolders } from './folders.ts';
 import type { Life } from './life.ts';
 
@@ -43,7 +43,7 @@ export function recoverAll({ book, life, folders, jobsFolder, found, log }: Left
   for (const attempt of [...book.attempts()]) {
     if (attempt.result !== null) {
       queueMicrotask(() => life.retell(attempt));
-      life.removeIfDone(attempt, false);
+      life.removeIfDone(attempt, isHalfRemoved(attempt, folders, life.folderOf(attempt)));
       continue;
     }
     const { jobId, epoch } = attempt;
@@ -60,6 +60,13 @@ export function recoverAll({ book, life, folders, jobsFolder, found, log }: Left
     }
   }
   return problems;
+}
+
+/** The last agent died while it removed the folder: what is not there any more had been delivered. */
+function isHalfRemoved({ result, acknowledged }: Attempt, folders: JobFolders, folder: string): boolean {
+  if (result === null || !acknowledged) return false;
+  const { stdoutBytes, stderrBytes } = folders.storedBytes(folder);
+  return stdoutBytes < result.stdoutBytes || stderrBytes < result.stderrBytes;
 }
 
 /** Of an attempt whose order is lost nothing is known but whose its folder is. */

@@ -234,6 +234,10 @@ export function createMachine(parts: MachineParts): Machine {
         );
       },
       ownerOf: () => null,
+      storedBytes(folder) {
+        const bytes = attempts.get(basename(folder))?.bytes;
+        return { stdoutBytes: bytes?.stdout ?? 0, stderrBytes: bytes?.stderr ?? 0 };
+      },
       readMeter: async () => null,
     }),
 

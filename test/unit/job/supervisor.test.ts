@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { encodeRecord, parseJournal } from '../../../src/job/journal-format.ts';
@@ -109,6 +109,26 @@ describe('a job from order to end', () => {
     await settleDown();
     expect(room.results.map(({ usage }) => usage.energyJoules)).toEqual([5, null]);
     expect(room.results[1]?.usage.absent.energyJoules).toBe('no power source: none');
+  });
+
+  test('a folder whose removal a crash cut short is removed by the next agent', async () => {
+    const room = createRoom();
+    const first = await openRoom(room);
+    await first.jobs.start(startOrder('job-1'));
+    const stored = join(room.folder, 'jobs', 'job-1.1', 'stdout');
+    writeFileSync(stored, 'out');
+    first.run('job-1.1').events.ended(processEnd({ stdoutBytes: 3 }));
+    await settleDown();
+    first.jobs.acknowledged('job-1', 1);
+    await first.jobs.close();
+    const second = await openRoom(room);
+    await settleDown();
+    // Whole, it waits for its output to be delivered.
+    expect(readdirSync(join(room.folder, 'jobs'))).toEqual(['job-1.1']);
+    await second.jobs.close();
+    rmSync(stored);
+    await openRoom(room);
+    await expect.poll(() => readdirSync(join(room.folder, 'jobs'))).toEqual([]);
   });
 
   test('output that nobody fetches is kept for a bounded time', async () => {
