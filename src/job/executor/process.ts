@@ -318,6 +318,11 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
       endWithoutRecord(attempt, { kind: 'lost', detail: 'the host was restarted' });
       return;
     }
+    if (request.began === true && started === null) {
+      const detail = 'it had begun, and its disk has lost the record of that';
+      endWithoutRecord(attempt, { kind: 'lost', detail });
+      return;
+    }
     if (request.start === null) {
       if (claimNeverStarted(request.folder)) {
         endWithoutRecord(attempt, { kind: 'failedToStart', failedStep: 'claim' });
