@@ -3,7 +3,7 @@ import type { Config } from '../config/config.ts';
 import type { DeviceView } from '../protocol/device-view.ts';
 import type { Context } from './context.ts';
 import { deviceTitle, modelName } from './device-table.ts';
-import type { Outcome } from './doctor-check.ts';
+import type { Outcome } from './doctor-outcome.ts';
 import type { LocalDevices } from './local-devices.ts';
 import { openLocalHost } from './local-host.ts';
 import { findVendorTools } from './vendor-tool.ts';

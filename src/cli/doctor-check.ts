@@ -14,33 +14,16 @@ import type { Context } from './context.ts';
 import { answers, systemWords } from './daemon.ts';
 import { checkAccelerators } from './doctor-accelerators.ts';
 import { checkContainers } from './doctor-containers.ts';
+import { type Check, failure, note, type Outcome, ok, warning } from './doctor-outcome.ts';
 import { createWallChecks } from './doctor-walls.ts';
 import { findAccess, readEndpoint } from './endpoint.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { formatBytes } from './text.ts';
 
-export interface Check {
-  readonly name: string;
-  readonly status: 'ok' | 'note' | 'warning' | 'failure';
-  readonly finding: string;
-  readonly remedy: string | null;
-}
-
-export type Outcome = Omit<Check, 'name'>;
-
 const NODE_FLOOR = [20, 19] as const;
 const LOW_SPACE_BYTES = 1024 ** 3;
 const NO_SPACE_BYTES = 64 * 1024 ** 2;
-
-const ok = (finding: string): Outcome => ({ status: 'ok', finding, remedy: null });
-const note = (finding: string, remedy: string | null = null): Outcome => ({
-  status: 'note',
-  finding,
-  remedy,
-});
-const warning = (finding: string, remedy: string): Outcome => ({ status: 'warning', finding, remedy });
-const failure = (finding: string, remedy: string): Outcome => ({ status: 'failure', finding, remedy });
 
 type WallChecks = ReturnType<typeof createWallChecks>;
 

@@ -3,7 +3,7 @@ import { createSilentLog } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { createContainerClient } from '../job/executor/container-client.ts';
 import type { Context } from './context.ts';
-import type { Outcome } from './doctor-check.ts';
+import type { Outcome } from './doctor-outcome.ts';
 
 export async function checkContainers(
   { environment, clock }: Pick<Context, 'environment' | 'clock'>,

@@ -7,7 +7,7 @@ import { missingWalls } from '../job/containment/containment.ts';
 import { type HostFacts, probeHost } from '../job/containment/host.ts';
 import { nativePaths } from '../native.ts';
 import type { Context } from './context.ts';
-import type { Outcome } from './doctor-check.ts';
+import { failure, note, type Outcome, ok, warning } from './doctor-outcome.ts';
 import { PROC_ROOT, SYS_ROOT } from './host-root.ts';
 
 const AS_ROOT = 'run the agent as root, or as a service of systemd 254 or later (systemd/README.md)';
@@ -74,12 +74,3 @@ export function createWallChecks(): Readonly<
     },
   };
 }
-
-const ok = (finding: string): Outcome => ({ status: 'ok', finding, remedy: null });
-const note = (finding: string, remedy: string | null = null): Outcome => ({
-  status: 'note',
-  finding,
-  remedy,
-});
-const warning = (finding: string, remedy: string): Outcome => ({ status: 'warning', finding, remedy });
-const failure = (finding: string, remedy: string): Outcome => ({ status: 'failure', finding, remedy });

@@ -2,7 +2,8 @@
 import type { Command } from 'commander';
 import { parseSimulated } from '../device/simulated.ts';
 import type { Context } from './context.ts';
-import { type Check, runChecks } from './doctor-check.ts';
+import { runChecks } from './doctor-check.ts';
+import type { Check } from './doctor-outcome.ts';
 import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
 import { addOutputFlag, type OutputFormat, printValue } from './output.ts';
 import { escapeText, padEnd } from './text.ts';

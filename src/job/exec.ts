@@ -6,7 +6,9 @@ import type { Log } from '../base/log.ts';
 import {
   EXEC_INPUT_WINDOW_BYTES,
   EXEC_OUTPUT_WINDOW_BYTES,
+  type Exec,
   type ExecEnd,
+  type ExecEvents,
   type ExecOrder,
   execPieces,
 } from '../protocol/exec.ts';
@@ -20,26 +22,6 @@ export const MAX_EXECS_PER_NODE = 16;
 const PAUSE_BYTES = EXEC_OUTPUT_WINDOW_BYTES - 2 * ENTER_FRAME_BYTES_MAX;
 /** One that has neither said nor been told anything for so long is ended. */
 export const EXEC_IDLE_MS = 4 * 3600 * 1000;
-
-/** What a command beside a job tells; nothing after `ended`, which comes exactly once. */
-export interface ExecEvents {
-  started(pid: number): void;
-  output(stream: 'stdout' | 'stderr', bytes: Uint8Array): void;
-  inputTaken(bytes: number): void;
-  ended(end: ExecEnd): void;
-}
-
-/** The handle of one. Nothing of it throws; after its end all of it does nothing. */
-export interface Exec {
-  /** Empty: the end of its input. */
-  input(bytes: Uint8Array): void;
-  resize(rows: number, columns: number): void;
-  signal(signal: number): void;
-  /** So many further bytes of output have been taken: credit for as many more. */
-  outputTaken(bytes: number): void;
-  /** Ends the command; `ended` is not called any more. */
-  close(): void;
-}
 
 export interface Execs {
   /** Runs it; a refusal comes through `events.ended` with its code, never before this returns. */

@@ -3,27 +3,14 @@
 import { Fault } from '../base/fault.ts';
 import {
   decodeExecFrame,
+  type Exec,
   type ExecAgentMessage,
-  type ExecEnd,
+  type ExecEvents,
   type ExecOrder,
   type ExecSchedulerMessage,
   encodeExecFrame,
 } from '../protocol/exec.ts';
 
-/** What the job room tells of one, and its handle there (job/exec.ts). */
-export interface ExecEvents {
-  started(pid: number): void;
-  output(stream: 'stdout' | 'stderr', bytes: Uint8Array): void;
-  inputTaken(bytes: number): void;
-  ended(end: ExecEnd): void;
-}
-export interface Exec {
-  input(bytes: Uint8Array): void;
-  resize(rows: number, columns: number): void;
-  signal(signal: number): void;
-  outputTaken(bytes: number): void;
-  close(): void;
-}
 export type ExecHandler = (order: ExecOrder, events: ExecEvents) => Exec;
 
 export interface ExecFlow {

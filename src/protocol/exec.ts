@@ -176,3 +176,23 @@ export function* execPieces(payload: Uint8Array): Generator<Uint8Array> {
   for (let at = 0; at < payload.length; at += MAX_EXEC_CHUNK_BYTES)
     yield payload.subarray(at, at + MAX_EXEC_CHUNK_BYTES);
 }
+
+/** What a command beside a job tells; nothing after `ended`, which comes exactly once. */
+export interface ExecEvents {
+  started(pid: number): void;
+  output(stream: 'stdout' | 'stderr', bytes: Uint8Array): void;
+  inputTaken(bytes: number): void;
+  ended(end: ExecEnd): void;
+}
+
+/** The handle of one. Nothing of it throws; after its end all of it does nothing. */
+export interface Exec {
+  /** Empty: the end of its input. */
+  input(bytes: Uint8Array): void;
+  resize(rows: number, columns: number): void;
+  signal(signal: number): void;
+  /** So many further bytes of output have been taken: credit for as many more. */
+  outputTaken(bytes: number): void;
+  /** Ends the command; `ended` is not called any more. */
+  close(): void;
+}

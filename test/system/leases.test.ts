@@ -1,6 +1,6 @@
 // Leases on the built program: an agent that is stopped beyond the lease of its job, the job that goes to another node,
 // and the agent that continues; and a job that goes on without its scheduler.
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { startAgent } from './apart.ts';
@@ -18,13 +18,13 @@ describe('an agent that is stopped for longer than the lease of its job, and the
   test('loses the job to another node, with never two of it alive, and does nothing that counts', async () => {
     const scheduler = await bed.start(['scheduler']);
     const first = await startAgent(bed, scheduler, 'node-a');
-    const ledger = join(bed.folder, 'ledger');
+    const ledger = bed.shared('ledger');
     const gate = join(bed.folder, 'gate');
     // A line for each start, by the job itself; its end is up to the test.
     const script = `echo "$FLOPD_EPOCH" >>${ledger}; while [ ! -e ${gate} ]; do sleep 0.2; done; exit 7`;
     const policy = ['--disconnect', 'stop:0s', '--retry', '1', '--retry-delay', '1s', '--grace', '500ms'];
     const id = await submit(bed, ...policy, '--', 'sh', '-c', script);
-    const starts = (): string => (existsSync(ledger) ? readFileSync(ledger, 'utf8') : '');
+    const starts = (): string => readFileSync(ledger, 'utf8');
     await until('the first start', () => starts() === '1\n');
     const processes = processesOfJob(id);
     expect(processes.length).toBeGreaterThan(0);

@@ -1,17 +1,12 @@
 // Commands beside jobs in the job room: who may have how many, what is under way, and how they end.
 import { describe, expect, test } from 'vitest';
 import type { Attempt } from '../../../src/job/book.ts';
-import {
-  createExecs,
-  EXEC_IDLE_MS,
-  type Exec,
-  MAX_EXECS_PER_JOB,
-  MAX_EXECS_PER_NODE,
-} from '../../../src/job/exec.ts';
+import { createExecs, EXEC_IDLE_MS, MAX_EXECS_PER_JOB, MAX_EXECS_PER_NODE } from '../../../src/job/exec.ts';
 import type { EnterEvents, EnterRequest } from '../../../src/job/executor/executor.ts';
 import {
   EXEC_INPUT_WINDOW_BYTES,
   EXEC_OUTPUT_WINDOW_BYTES,
+  type Exec,
   type ExecEnd,
   type ExecOrder,
   MAX_EXEC_CHUNK_BYTES,

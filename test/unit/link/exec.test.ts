@@ -1,7 +1,8 @@
 // Commands beside jobs on the link: what the scheduler says reaches the handle, what the command does goes back, and
 // all of them end with the session.
 import { describe, expect, test } from 'vitest';
-import { createExecFlow, type Exec, type ExecEvents } from '../../../src/link/exec.ts';
+import { createExecFlow } from '../../../src/link/exec.ts';
+import type { Exec, ExecEvents } from '../../../src/protocol/exec.ts';
 import { decodeExecFrame, type ExecOrder, encodeExecFrame } from '../../../src/protocol/exec.ts';
 
 const order = (execId: string): ExecOrder => ({
