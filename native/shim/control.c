@@ -18,7 +18,7 @@
 enum { LINE_MAX_BYTES = 192, LINES_MAX = 16 };
 
 static struct client {
-	bool open, hello, started, ended, blocked, mute;
+	bool open, hello, started, offered, ended, blocked, mute;
 	int fd;
 	uint64_t stdout_bytes, stderr_bytes;
 	char in[128];
@@ -102,7 +102,7 @@ static bool say(struct client *client, const char *line, int size)
 
 static void tell(struct client *client, const struct control_state *state)
 {
-	char text[3 * LINE_MAX_BYTES];
+	char text[5 * LINE_MAX_BYTES];
 	int size = 0;
 	client->blocked = false;
 	if (client->mute) return;
@@ -112,12 +112,15 @@ static void tell(struct client *client, const struct control_state *state)
 	if (state->stdout_bytes != client->stdout_bytes || state->stderr_bytes != client->stderr_bytes)
 		size += snprintf(text + size, LINE_MAX_BYTES, "output stdout=%" PRIu64 " stderr=%" PRIu64 "\n",
 			state->stdout_bytes, state->stderr_bytes);
+	if (state->offered_fd > 0 && !client->offered)
+		size += snprintf(text + size, LINE_MAX_BYTES, "offered pid=%d fd=%d\n", getpid(), state->offered_fd);
 	if (state->ended && !client->ended) size += snprintf(text + size, LINE_MAX_BYTES, "ended\n");
 	if (size == 0 || !say(client, text, size)) return;
 	client->hello = true;
 	client->started = state->started;
 	client->stdout_bytes = state->stdout_bytes;
 	client->stderr_bytes = state->stderr_bytes;
+	client->offered = state->offered_fd > 0;
 	client->ended = state->ended;
 }
 

@@ -70,6 +70,7 @@ void finish(void)
 	int64_t until_us = monotonic_us() + END_DEADLINE_US;
 	while (record_end(&shim.end) != 0) {
 		if (folder_is_gone() || monotonic_us() >= until_us) return;
+		if (shim.control.offered_fd <= 0) shim.control.offered_fd = record_end_offer(&shim.end);
 		tell(monotonic_us(), true);
 		poll(NULL, 0, (int)(END_RETRY_US / MS));
 	}

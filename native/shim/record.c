@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,6 +97,16 @@ static int format_end(char *text, int room, const struct end_record *end)
 		size += snprintf(text + size, (size_t)(room - size), "refused=%s\n", end->refusals[i]);
 	size += snprintf(text + size, (size_t)(room - size), "detail=%s\ncomplete=1\n", end->detail);
 	return size;
+}
+
+int record_end_offer(const struct end_record *end)
+{
+	static char text[END_BYTES_MAX];
+	int size = format_end(text, sizeof text, end);
+	int fd = memfd_create("flopd-end", MFD_CLOEXEC);
+	if (fd < 0 || write_all(fd, text, (size_t)size) == 0) return fd;
+	close(fd);
+	return -1;
 }
 
 int record_end(const struct end_record *end)

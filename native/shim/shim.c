@@ -44,6 +44,7 @@
  * agents connect to `control`.
  * Either way the shim says, one line each and as far as it has come:
  *   hello NAME SHIMPID  ·  started pid=N wall=MS  ·  output stdout=N stderr=N (at most 100 a second)  ·  ended
+ *   offered pid=N fd=N    the disk refuses the end record: until it takes it, /proc/PID/fd/FD is the same text
  * and takes
  *   stop GRACEMS   SIGTERM to the whole tree, SIGKILL after the grace
  *   signal N       to the group of the main process

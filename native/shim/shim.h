@@ -114,6 +114,8 @@ struct started_record {
 void record_reserve_end(void);
 /* Writes `end` beside its place and renames it. Returns 0 or an errno. */
 int record_end(const struct end_record *end);
+/* Makes the same record in memory, for a disk that refuses it. Returns the descriptor of it, or -1. */
+int record_end_offer(const struct end_record *end);
 /* Claims this attempt for the calling process: creates `started` in `folder`. Returns 0 or an errno, EEXIST when taken. */
 int record_started(int folder, const char *boot_id, pid_t shim, int64_t wall_ms);
 /* Returns 0, ENOENT or another errno; `complete` is false for one that was cut off while it was written. */
@@ -275,6 +277,7 @@ struct control_state {
 	pid_t pid;
 	int64_t started_ms;
 	uint64_t stdout_bytes, stderr_bytes;
+	int offered_fd; /* of the end record in memory; 0 for none */
 	bool ended;
 };
 

@@ -57,6 +57,8 @@ export interface Attempt {
   /** Null where it is not known: its order was lost, or an earlier build took it. */
   walled: Walled | null;
   phase: 'accepted' | 'running' | 'ended';
+  /** Its program was seen to run: it must not be started, whatever its folder has lost. */
+  began: boolean;
   /** Resolves when the order is on disk; false if it could not be. */
   durable: Promise<boolean>;
   stop: Stop | null;
@@ -118,6 +120,7 @@ export const journalRecordSchema = z.discriminatedUnion('kind', [
     reason: text,
     fault: z.string().max(64).optional(),
   }),
+  z.strictObject({ kind: z.literal('began'), jobId: name, epoch }),
   z.strictObject({ kind: z.literal('result'), result: jobResultSchema }),
   z.strictObject({ kind: z.literal('acknowledged'), jobId: name, epoch }),
   z.strictObject({ kind: z.literal('closed'), list: z.array(z.tuple([name, epoch, text, text])) }),
@@ -194,6 +197,7 @@ export function createBook(): Book {
         written,
         walled,
         phase: 'accepted',
+        began: false,
         durable: DURABLE,
         stop: null,
         execution: null,
@@ -274,6 +278,7 @@ export function createBook(): Book {
         const { order, bootId, stop, written } = attempt;
         if (written !== null) yield written;
         else if (order !== null && bootId !== null) yield acceptedRecord(attempt, order, bootId);
+        if (attempt.began) yield beganRecord(attempt);
         if (stop !== null) yield stopRecord(attempt, stop);
       }
       for (const { jobId, epoch, result, acknowledged } of ended.values()) {
@@ -303,6 +308,10 @@ export function acceptedRecord(
   };
 }
 
+export function beganRecord({ jobId, epoch }: Attempt): JournalRecord {
+  return { kind: 'began', jobId, epoch };
+}
+
 export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Stop): JournalRecord {
   return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
 }
@@ -325,6 +334,11 @@ function apply(book: Book, record: JournalRecord, raw: object, isNewer: boolean)
         return;
       const written = isNewer ? raw : null;
       book.add({ jobId: order.jobId, epoch: order.epoch, order, bootId, granted, walled, written });
+      return;
+    }
+    case 'began': {
+      const attempt = book.find(record.jobId, record.epoch);
+      if (attempt !== null) attempt.began = true;
       return;
     }
     case 'stop': {

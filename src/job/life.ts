@@ -5,7 +5,7 @@ import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
-import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
+import { type Attempt, type Book, beganRecord, type Granted, SETTLED } from './book.ts';
 import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
 import {
@@ -122,6 +122,9 @@ export function createLife(options: LifeOptions): Life {
         hit('started.seen');
         attempt.started = { pid, atMs };
         if (attempt.result === null) attempt.phase = 'running';
+        // Its folder says so first, but unsynced: a disk that falls back without a restart of the host forgets it.
+        if (!attempt.began) journal().appendLazily(beganRecord(attempt));
+        attempt.began = true;
         events.started(attempt.jobId, attempt.epoch, pid, atMs);
         hit('started.sent');
       },
@@ -275,13 +278,14 @@ export function createLife(options: LifeOptions): Life {
     // Behind other walls than it was accepted for it must not begin now; if it has begun, it runs behind those.
     const mayBegin =
       request !== null && request.leaseMs !== 0 && walling.isWalledAs(attempt, request.containment);
-    const start = mayBegin ? request : null;
+    const { began } = attempt;
+    const start = mayBegin && !began ? request : null;
     // Without the mark of its inputs nothing of it can have begun, in this boot.
     if (start !== null && attempt.bootId === bootId && files.mustStage(attempt)) {
       launch(attempt);
       return;
     }
-    const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start };
+    const recovery = { jobId, epoch, folder, bootId, acceptedBootId: attempt.bootId, start, began };
     attempt.execution = executor.recover(recovery, eventsFor(attempt));
     if (stop !== null && attempt.order !== null) attempt.execution.stop(attempt.order.spec.graceMs);
   }

@@ -115,6 +115,8 @@ export interface RecoverRequest {
   readonly acceptedBootId: string | null;
   /** With it the attempt is started now if it never was; null forbids that. */
   readonly start: StartRequest | null;
+  /** The attempt was seen to run: one whose folder does not know that any more is lost, not unstarted. */
+  readonly began?: boolean;
 }
 
 /** Processes of an ended job that SIGKILL could not end: they wait inside the kernel. */

@@ -10,7 +10,7 @@
 //           -> waiting             nobody does: start a shim again. The folder decides what that one does: nothing if
 //                                  another holds it, run the job if it never began, or else end what is left of it
 //                                  and record that its end is lost.
-//   attached -> ended              `ended`
+//   attached -> ended              `ended`, or `offered`: the disk refuses the end record, which is read from memory
 //
 // INVARIANT: nothing here decides whether a job may run; the record `started` does, which only one can create.
 import { accessSync, constants, renameSync, writeFileSync } from 'node:fs';
@@ -31,7 +31,15 @@ import {
   unknownEnd,
 } from './executor.ts';
 import { createNest, doorOf, type Nest } from './nest.ts';
-import { claimNeverStarted, encodeSpec, readEnd, readStarted, shimFile, storedBytes } from './shim-files.ts';
+import {
+  claimNeverStarted,
+  encodeSpec,
+  readEnd,
+  readOfferedEnd,
+  readStarted,
+  shimFile,
+  storedBytes,
+} from './shim-files.ts';
 import { connectToShim, readLines, type ShimLine } from './shim-link.ts';
 
 /** How often shims that have not announced themselves are looked after. */
@@ -144,8 +152,7 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
   }
 
   /** Ends the attempt by its record, if there is one. */
-  function endByRecord(attempt: Attempt): boolean {
-    const ended = readEnd(attempt.folder);
+  function endByRecord(attempt: Attempt, ended = readEnd(attempt.folder)): boolean {
     if (ended === null) return false;
     if (!attempt.toldStarted && ended.startedAtMs !== null) {
       const started = readStarted(attempt.folder);
@@ -288,6 +295,14 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     if (attempt.socket !== socket || attempt.phase !== 'attached') return;
     if (line.kind === 'started') tellStarted(attempt, line.pid, line.startedAtMs);
     else if (line.kind === 'output') tellOutput(attempt, line.stdoutBytes, line.stderrBytes);
+    else if (line.kind === 'offered')
+      guarded(attempt, () => {
+        log.error(
+          { folder: attempt.folder },
+          'the disk refuses the end record of a job; it is read from memory',
+        );
+        endByRecord(attempt, readOfferedEnd(line.path));
+      });
     else if (line.kind === 'ended')
       guarded(attempt, () => {
         if (!endByRecord(attempt)) giveUp(attempt, null, 'its end record cannot be read');
@@ -301,6 +316,11 @@ export function createProcessExecutor(options: ProcessExecutorOptions): Executor
     if (acceptedBootId !== request.bootId) {
       // Whether it ever began cannot be told either: a power cut may have taken the record of its start.
       endWithoutRecord(attempt, { kind: 'lost', detail: 'the host was restarted' });
+      return;
+    }
+    if (request.began === true && started === null) {
+      const detail = 'it had begun, and its disk has lost the record of that';
+      endWithoutRecord(attempt, { kind: 'lost', detail });
       return;
     }
     if (request.start === null) {

@@ -196,11 +196,11 @@ export function parseStarted(text: string): StartedRecord | null {
   return { pid, bootId: fields.get('bootId') ?? '', startedAtMs };
 }
 
-/** Reads a small record; null when it is missing. Never follows a link and never waits at a pipe. */
-export function readRecord(path: string): string | null {
+/** Reads a small record; null when it is missing. Never follows a link unless told to, and never waits at a pipe. */
+export function readRecord(path: string, links: number = fsConstants.O_NOFOLLOW): string | null {
   let fd: number;
   try {
-    fd = openSync(path, fsConstants.O_RDONLY | fsConstants.O_NOFOLLOW | fsConstants.O_NONBLOCK);
+    fd = openSync(path, fsConstants.O_RDONLY | links | fsConstants.O_NONBLOCK);
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return null;
     throw error;
@@ -217,6 +217,15 @@ export function readRecord(path: string): string | null {
 export function readEnd(folder: string): ProcessEnd | null {
   const text = readRecord(join(folder, shimFile.end));
   return text === null ? null : parseEnd(text);
+}
+
+/** The end record that a shim holds in memory for a disk that refuses it; null when it cannot be read. */
+export function readOfferedEnd(path: string): ProcessEnd | null {
+  try {
+    return parseEnd(readRecord(path, 0) ?? '');
+  } catch {
+    return null; // The shim goes on trying the disk, and says `ended` when that worked.
+  }
 }
 
 export function readStarted(folder: string): StartedRecord | null {

@@ -17,11 +17,13 @@ export type ShimLine =
   | { readonly kind: 'hello'; readonly name: string; readonly shimPid: number }
   | { readonly kind: 'started'; readonly pid: number; readonly startedAtMs: number }
   | { readonly kind: 'output'; readonly stdoutBytes: number; readonly stderrBytes: number }
+  | { readonly kind: 'offered'; readonly path: string }
   | { readonly kind: 'ended' }
   | { readonly kind: 'refused'; readonly name: string; readonly errno: number };
 
 const HELLO = /^hello (\S+) (\d+)$/;
 const STARTED = /^started pid=(\d+) wall=(\d+)$/;
+const OFFERED = /^offered pid=([1-9]\d*) fd=(\d+)$/;
 const REFUSED = /^refused (\S+) (\d+)$/;
 const OUTPUT = /^output stdout=(\d+) stderr=(\d+)$/;
 
@@ -35,6 +37,8 @@ export function parseShimLine(line: string): ShimLine | null {
   if (started !== null) return { kind: 'started', pid: Number(started[1]), startedAtMs: Number(started[2]) };
   const hello = HELLO.exec(line);
   if (hello !== null) return { kind: 'hello', name: hello[1] ?? '', shimPid: Number(hello[2]) };
+  const offered = OFFERED.exec(line);
+  if (offered !== null) return { kind: 'offered', path: `/proc/${offered[1]}/fd/${offered[2]}` };
   const refused = REFUSED.exec(line);
   if (refused !== null) return { kind: 'refused', name: refused[1] ?? '', errno: Number(refused[2]) };
   return null;
