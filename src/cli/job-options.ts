@@ -10,6 +10,8 @@ import { usageFault } from './usage.ts';
 
 type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
 
+/** Less does not even start a program. */
+const MIN_MEMORY_BYTES = 4 * 1024 ** 2;
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
@@ -83,7 +85,9 @@ export function readSpec(
     }
   };
   const cpus = read('--cpus', flags.cpus, (text) => parseNumber(text, { min: 0.01, max: 4096 }, '2 or 0.5'));
-  const memoryBytes = read('--memory', flags.memory, (text) => parseBytes(text));
+  const memoryBytes = read('--memory', flags.memory, (text) =>
+    parseBytes(text, { min: MIN_MEMORY_BYTES, max: Number.MAX_SAFE_INTEGER }),
+  );
   const accelerators = readAccelerators(flags, read);
   const timeLimitMs = read('--time-limit', flags.timeLimit, (text) =>
     parseDurationMs(text, { min: 1, max: MAX_MS }, false),

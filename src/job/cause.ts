@@ -80,8 +80,10 @@ export function failedStartText(end: ProcessEnd, order: StartOrder | null, walle
       return 'failed to start: the scheduler was not heard for longer than its lease before the program ran';
     case 'shim':
       return `failed to start: the job shim could not be started: ${why}`;
-    case 'sandbox':
-      return `failed to start: its sandbox could not be set up: ${why}`;
+    case 'sandbox': {
+      const memory = outOfMemoryText(end, order, walled);
+      return `failed to start: its sandbox could not be set up: ${memory ?? why}`;
+    }
     case 'setuid':
     case 'user':
       return `failed to start: it could not become its own user: ${why}`;

@@ -27,6 +27,7 @@ import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { createSubmissions } from './submission.ts';
 import {
+  concernsNode,
   decideOutputLimits,
   decideRefusal,
   decideResult,
@@ -401,7 +402,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           gates.wait(queue.job(jobId) ?? job);
           break;
       }
-      pauses.refused(session.nodeId);
+      if (concernsNode(code)) pauses.refused(session.nodeId);
       place();
     },
 

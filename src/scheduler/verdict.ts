@@ -80,6 +80,19 @@ const PASSING: ReadonlySet<string> = new Set([
   'JOB_OLDER_EPOCH_RUNS',
 ]);
 
+/** Refusals for what this one job asks: they say nothing about the node, which is not paused for them. */
+const OF_THE_JOB: ReadonlySet<string> = new Set([
+  'JOB_NETWORK_WALL_MISSING',
+  'JOB_ORDER_UNFIT',
+  'JOB_DEVICES_MISMATCH',
+  'JOB_CPUS_EXCEED_NODE',
+  'JOB_MEMORY_EXCEEDS_NODE',
+]);
+
+export function concernsNode(code: string): boolean {
+  return !OF_THE_JOB.has(code);
+}
+
 /** What a node says when it does not carry out an order. */
 export interface OrderRefusal {
   readonly jobId: string;

@@ -5,7 +5,7 @@ import { jobSpecSchema } from '../../../src/protocol/spec.ts';
 import { createOwnResult } from '../../../src/scheduler/own-result.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
 import { decideHeld, decideReturn, isGivenUp } from '../../../src/scheduler/reconcile.ts';
-import { decideRefusal, decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
+import { concernsNode, decideRefusal, decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 
 const record = (change: Partial<JobRecord> = {}): JobRecord => ({
@@ -136,6 +136,11 @@ describe('what a node tells', () => {
 });
 
 describe('an order that was refused', () => {
+  it('pauses its node, unless it is refused for what only this job asks', () => {
+    expect(concernsNode('JOB_EXECUTOR_BROKEN')).toBe(true);
+    expect(concernsNode('JOB_NETWORK_WALL_MISSING')).toBe(false);
+  });
+
   const starting = (change: Partial<JobRecord> = {}) =>
     record({ state: 'STARTING', startedAtMs: null, ...change });
   it.each([
