@@ -131,7 +131,11 @@ function createJournal(
     if (problem === null)
       log.error({ err: error }, 'journal: cannot be written; no orders are accepted until it can');
     problem = describeError(error);
-    if (!closed) timer = clock.after(backoff.next(), () => void rewrite());
+    if (closed) return;
+    timer = clock.after(backoff.next(), () => {
+      timer = null; // or lazy records that come later would wait for it
+      void rewrite();
+    });
   }
 
   /** Writes all that is alive anew; the way out of every failure, and of growth. */

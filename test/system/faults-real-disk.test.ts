@@ -160,7 +160,7 @@ test.skipIf(!canMountHere)(
 
 test.skipIf(!canLoop)(
   'F22: the disk turns read-only: what runs ends as it did and is told, new jobs wait, nothing runs twice afterwards',
-  async () => {
+  async ({ skip }) => {
     const stateDir = join(bed.folder, 'disk');
     image = join(bed.folder, 'image');
     const mount = `mkdir -p ${stateDir} && mount -o loop,errors=remount-ro ${image} ${stateDir}`;
@@ -178,7 +178,7 @@ test.skipIf(!canLoop)(
     const journal = node.outside(join(stateDir, 'agent', 'journal'));
     await until('its beginning is on disk', () => readFileSync(journal, 'utf8').includes('"began"'));
     const trigger = `/sys/fs/ext4/${loopOf(image)}/trigger_fs_error`;
-    expect(existsSync(trigger)).toBe(true);
+    skip(!existsSync(trigger), 'this kernel cannot make a file system fail');
     writeFileSync(trigger, 'flopd test');
     expect(() => writeFileSync(node.outside(join(stateDir, 'probe')), 'x')).toThrow(/EROFS/);
     const waiting = await gated(starts, gate, 6);

@@ -23,12 +23,17 @@ describe('book', () => {
   test('made again from its own records it is the same, whatever happened before, and records may come twice', () => {
     const job = fc.integer({ min: 1, max: 4 }).map((n) => `job-${n}`);
     const epoch = fc.integer({ min: 1, max: 3 });
-    const step = fc.tuple(fc.constantFrom('accept', 'stop', 'result', 'acknowledge', 'close'), job, epoch);
+    const step = fc.tuple(
+      fc.constantFrom('accept', 'began', 'stop', 'result', 'acknowledge', 'close'),
+      job,
+      epoch,
+    );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
         const book = createBook();
         for (const [kind, jobId, at] of steps) {
           if (kind === 'accept') book.replay({ kind: 'accepted', order: startOrder(jobId, at), bootId: 'b' });
+          if (kind === 'began') book.replay({ kind: 'began', jobId, epoch: at });
           if (kind === 'stop') book.replay({ kind: 'stop', jobId, epoch: at, by: 'a', reason: 'r' });
           if (kind === 'result') book.replay({ kind: 'result', result: resultOf(jobId, at) });
           if (kind === 'acknowledge') book.replay({ kind: 'acknowledged', jobId, epoch: at });
@@ -43,6 +48,16 @@ describe('book', () => {
         for (const [, jobId] of steps) expect(again.highestEpoch(jobId)).toBe(book.highestEpoch(jobId));
       }),
     );
+  });
+
+  test('that an attempt was seen to run outlives a restart', () => {
+    const book = createBook();
+    book.replay({ kind: 'accepted', order: startOrder('job-1', 1), bootId: 'b' });
+    expect(book.find('job-1', 1)?.began).toBe(false);
+    book.replay({ kind: 'began', jobId: 'job-1', epoch: 1 });
+    const again = createBook();
+    for (const record of book.records()) again.replay(record);
+    expect(again.find('job-1', 1)?.began).toBe(true);
   });
 
   test('the first result stays', () => {

@@ -79,6 +79,19 @@ describe('journal', () => {
     expect(parseJournal(disk.bytes).records).toEqual([{ alive: true }, { n: 4 }]);
   });
 
+  test('a lazy record after a mended failure is written after a second as well', async () => {
+    const { journal, disk, clock } = await open();
+    disk.failing = 'EIO';
+    await expect(journal.append({ n: 1 })).rejects.toMatchObject({ code: 'JOB_JOURNAL_FAILED' });
+    disk.failing = null;
+    clock.advance(30_000);
+    await settleDown();
+    journal.appendLazily({ n: 2 });
+    clock.advance(1000);
+    await settleDown();
+    expect(parseJournal(disk.bytes).records).toEqual([{ n: 2 }]);
+  });
+
   test('a full disk is met with the reserve', async () => {
     const { journal, disk, clock } = await open(undefined, [{ alive: true }]);
     disk.failing = 'ENOSPC';

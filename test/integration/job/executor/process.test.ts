@@ -1,6 +1,6 @@
 // The process executor: the contract with and without the addon, and what only shims can suffer.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -47,6 +47,31 @@ describe('shims', () => {
     const end = readFileSync(join(job.request.folder, 'end'), 'utf8');
     expect(spawnSync(shimPath, [job.request.folder, bootId]).status).toBe(0);
     expect(readFileSync(join(job.request.folder, 'end'), 'utf8')).toBe(end);
+  });
+
+  test('a job whose end record the disk refuses ends as it did, from the memory of its shim', async () => {
+    const jobsFolder = freshFolder();
+    const job = runIn(executor, jobsFolder, {
+      command: ['sh', '-c', 'while [ ! -e go ]; do sleep 0.02; done; exit 7'],
+    });
+    await job.started;
+    const shim = Number(shimOf(job.request.folder));
+    mkdirSync(join(job.request.folder, 'end')); // a file cannot be renamed onto it
+    writeFileSync(join(job.request.folder, 'workspace', 'go'), '');
+    expect(await job.ended).toMatchObject({ kind: 'exited', exitCode: 7 });
+    expect(isAlive(shim)).toBe(true);
+    rmdirSync(join(job.request.folder, 'end'));
+    await until(() => !isAlive(shim), 'the shim has put the record on disk and is gone');
+    expect(readFileSync(join(job.request.folder, 'end'), 'utf8')).toContain('\nexitCode=7\n');
+  });
+
+  test('an attempt that was seen to run and whose folder has forgotten it is lost, and is not run again', async () => {
+    const request = requestIn(freshFolder(), { command: ['sh', '-c', 'echo run >> count'] });
+    const recorded = record();
+    executor.recover({ ...recoverOf({ request }), start: request, began: true }, recorded.events);
+    expect(await recorded.ended).toMatchObject({ kind: 'lost', exitCode: null });
+    expect(recorded.history).toEqual(['ended']);
+    expect(existsSync(join(request.folder, 'workspace', 'count'))).toBe(false);
   });
 
   test('a job whose shim is killed under a living agent is lost, and its whole tree is ended', async () => {
