@@ -1,7 +1,7 @@
 // `flopd drain`: an operator keeps new jobs away from a node or one of its devices, with the reason and, if wanted,
 // for a time. What runs there goes on.
 import type { Command } from 'commander';
-import { parseDurationMs, ValueProblem } from '../config/value.ts';
+import { parseDurationMs } from '../config/value.ts';
 import type { Cordon } from '../protocol/device.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
@@ -9,7 +9,7 @@ import { exitCode } from './exit-code.ts';
 import { type NodeTarget, readTarget, targetDevice } from './node-target.ts';
 import { writeOut } from './output.ts';
 import { escapeText } from './text.ts';
-import { usageFault } from './usage.ts';
+import { readFlag, usageFault } from './usage.ts';
 
 const MAX_MS = 366 * 24 * 3_600_000;
 
@@ -53,12 +53,7 @@ Examples:
   flopd drain gpu-7/ascend:3 --reason 'HBM errors'`;
 
 function readDuration(text: string): number {
-  try {
-    return parseDurationMs(text, { min: 1000, max: MAX_MS }, false);
-  } catch (error) {
-    if (!(error instanceof ValueProblem)) throw error;
-    throw usageFault(`--for: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-  }
+  return readFlag('--for', text, (given) => parseDurationMs(given, { min: 1000, max: MAX_MS }, false));
 }
 
 function describeTarget(nodeName: string, { device }: NodeTarget, id: string | undefined): string {

@@ -4,9 +4,9 @@ import type { Command } from 'commander';
 import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } from '../config/value.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Context } from './context.ts';
-import { addLimitOptions, type LimitFlags, limitFlags, type Read, readLimitFlags } from './limit-options.ts';
+import { addLimitOptions, type LimitFlags, limitFlags, readLimitFlags } from './limit-options.ts';
 import { addPolicyOptions, type PolicyFlags, readPolicies } from './policy-options.ts';
-import { usageFault } from './usage.ts';
+import { readGivenFlag, usageFault } from './usage.ts';
 
 type AcceleratorInput = NonNullable<NonNullable<JobSpecInput['resources']>['accelerators']>;
 
@@ -75,30 +75,23 @@ export function readSpec(
   flags: JobFlags,
   context: Pick<Context, 'environment'>,
 ): JobSpecInput {
-  const read = <T>(flag: string, text: string | undefined, parse: (text: string) => T): T | undefined => {
-    if (text === undefined) return undefined;
-    try {
-      return parse(text);
-    } catch (error) {
-      if (!(error instanceof ValueProblem)) throw error;
-      throw usageFault(`${flag}: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-    }
-  };
-  const cpus = read('--cpus', flags.cpus, (text) => parseNumber(text, { min: 0.01, max: 4096 }, '2 or 0.5'));
-  const memoryBytes = read('--memory', flags.memory, (text) =>
+  const cpus = readGivenFlag('--cpus', flags.cpus, (text) =>
+    parseNumber(text, { min: 0.01, max: 4096 }, '2 or 0.5'),
+  );
+  const memoryBytes = readGivenFlag('--memory', flags.memory, (text) =>
     parseBytes(text, { min: MIN_MEMORY_BYTES, max: Number.MAX_SAFE_INTEGER }),
   );
-  const accelerators = readAccelerators(flags, read);
-  const timeLimitMs = read('--time-limit', flags.timeLimit, (text) =>
+  const accelerators = readAccelerators(flags);
+  const timeLimitMs = readGivenFlag('--time-limit', flags.timeLimit, (text) =>
     parseDurationMs(text, { min: 1, max: MAX_MS }, false),
   );
-  const graceMs = read('--grace', flags.grace, (text) =>
+  const graceMs = readGivenFlag('--grace', flags.grace, (text) =>
     parseDurationMs(text, { min: 0, max: 3_600_000 }, false),
   );
-  const priority = read('--priority', flags.priority, (text) =>
+  const priority = readGivenFlag('--priority', flags.priority, (text) =>
     parseInteger(text, { min: -1000, max: 1000 }, '10'),
   );
-  const limits = readLimitFlags(flags, read);
+  const limits = readLimitFlags(flags);
   return {
     version: 1,
     ...limits.spec,
@@ -120,10 +113,12 @@ export function readSpec(
   };
 }
 
-function readAccelerators(flags: JobFlags, read: Read): AcceleratorInput | undefined {
-  const asked = read('--accelerators', flags.accelerators, parseAccelerators);
-  const memoryBytes = read('--accelerator-memory', flags.acceleratorMemory, (text) => parseBytes(text));
-  const partition = read('--accelerator-partition', flags.acceleratorPartition, parsePartition);
+function readAccelerators(flags: JobFlags): AcceleratorInput | undefined {
+  const asked = readGivenFlag('--accelerators', flags.accelerators, parseAccelerators);
+  const memoryBytes = readGivenFlag('--accelerator-memory', flags.acceleratorMemory, (text) =>
+    parseBytes(text),
+  );
+  const partition = readGivenFlag('--accelerator-partition', flags.acceleratorPartition, parsePartition);
   const shared = flags.acceleratorShare === true ? true : undefined;
   if (asked === undefined) {
     const [more] = Object.entries({

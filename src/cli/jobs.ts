@@ -1,6 +1,6 @@
 // `flopd jobs`: the list, newest first.
 import { type Command, Option } from 'commander';
-import { parseInteger, ValueProblem } from '../config/value.ts';
+import { parseInteger } from '../config/value.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
 import { addClientFlags, openClient } from './client-command.ts';
 import type { Context } from './context.ts';
@@ -8,7 +8,7 @@ import { exitCode } from './exit-code.ts';
 import { jobColumns } from './job-table.ts';
 import { addOutputFlag, addWatchFlag, type OutputFormat, printRepeatedly, watchPeriodMs } from './output.ts';
 import { renderTable } from './table.ts';
-import { usageFault } from './usage.ts';
+import { readFlag, usageFault } from './usage.ts';
 
 const DEFAULT_LIMIT = '100';
 const MAX_LIMIT = 1_000_000;
@@ -70,11 +70,5 @@ function parseState(text: string): JobState {
 }
 
 function parseLimit(text: string): number {
-  try {
-    return parseInteger(text, { min: 1, max: MAX_LIMIT }, DEFAULT_LIMIT);
-  } catch (error) {
-    if (error instanceof ValueProblem)
-      throw usageFault(`--limit: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-    throw error;
-  }
+  return readFlag('--limit', text, (given) => parseInteger(given, { min: 1, max: MAX_LIMIT }, DEFAULT_LIMIT));
 }

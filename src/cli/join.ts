@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
-import { parseSchedulerUrl, ValueProblem } from '../config/value.ts';
+import { parseSchedulerUrl } from '../config/value.ts';
 import type { Context } from './context.ts';
 import { prepareStateDir } from './daemon.ts';
 import { readToken } from './endpoint.ts';
@@ -12,7 +12,7 @@ import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
 import { writeLines } from './output.ts';
 import { shellQuote } from './text.ts';
-import { usageFault } from './usage.ts';
+import { readFlag, usageFault } from './usage.ts';
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command
@@ -63,13 +63,7 @@ function startLine(config: Config): string {
 }
 
 function readUrl(text: string): string {
-  try {
-    return parseSchedulerUrl(text);
-  } catch (error) {
-    if (error instanceof ValueProblem)
-      throw usageFault(`url: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-    throw error;
-  }
+  return readFlag('url', text, (given) => parseSchedulerUrl(given));
 }
 
 function chooseToken(token: string | undefined, tokenFile: string | undefined): string {

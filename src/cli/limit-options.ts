@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { parseBytes, parseChoice, parseInteger } from '../config/value.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
+import { readGivenFlag } from './usage.ts';
 
 export interface LimitFlags {
   readonly network?: string;
@@ -10,9 +11,6 @@ export interface LimitFlags {
   readonly diskWrite?: string;
   readonly outputQuota?: string;
 }
-
-/** Parses the text of a flag; mistakes become usage faults that name it. */
-export type Read = <T>(flag: string, text: string | undefined, parse: (text: string) => T) => T | undefined;
 
 export function addLimitOptions(command: Command): Command {
   return command
@@ -35,25 +33,22 @@ export const limitFlags: Readonly<Record<string, string>> = {
   'resources.diskWriteBytesPerSecond': '--disk-write',
 };
 
-export function readLimitFlags(
-  flags: LimitFlags,
-  read: Read,
-): {
+export function readLimitFlags(flags: LimitFlags): {
   readonly spec: Partial<JobSpecInput>;
   readonly resources: Partial<NonNullable<JobSpecInput['resources']>>;
 } {
   const rate = (text: string): number => parseBytes(text, { min: 1024, max: Number.MAX_SAFE_INTEGER });
-  const network = read('--network', flags.network, (text) =>
+  const network = readGivenFlag('--network', flags.network, (text) =>
     parseChoice(text, ['host', 'none'] as const, 'a network'),
   );
-  const outputQuotaBytes = read('--output-quota', flags.outputQuota, (text) =>
+  const outputQuotaBytes = readGivenFlag('--output-quota', flags.outputQuota, (text) =>
     parseBytes(text, { min: 4096, max: Number.MAX_SAFE_INTEGER }),
   );
-  const processes = read('--processes', flags.processes, (text) =>
+  const processes = readGivenFlag('--processes', flags.processes, (text) =>
     parseInteger(text, { min: 1, max: 4_194_304 }, '100'),
   );
-  const readRate = read('--disk-read', flags.diskRead, rate);
-  const writeRate = read('--disk-write', flags.diskWrite, rate);
+  const readRate = readGivenFlag('--disk-read', flags.diskRead, rate);
+  const writeRate = readGivenFlag('--disk-write', flags.diskWrite, rate);
   return {
     spec: {
       ...(network === undefined ? {} : { network }),

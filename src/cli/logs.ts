@@ -14,7 +14,7 @@ import { followJob } from './follow.ts';
 import { say, sayGap, sayMissing } from './message.ts';
 import { createShower } from './shower.ts';
 import { copyStored, type OutputName, offsetOfLines } from './stored-output.ts';
-import { usageFault } from './usage.ts';
+import { readGivenFlag } from './usage.ts';
 
 const MAX_SINCE_MS = 3650 * 24 * 3600 * 1000;
 const MAX_TAIL_LINES = 1_000_000_000;
@@ -47,9 +47,10 @@ export function define(command: Command, context: Context, finish: (code: number
     const flags = command.opts() as LogsFlags;
     const tail = parseTail(flags.tail);
     const sinceMs = parseSince(flags.since, context);
-    const attempt = asked('--attempt', flags.attempt, (text) =>
-      parseInteger(text, { min: 1, max: Number.MAX_SAFE_INTEGER }, '1'),
-    );
+    const attempt =
+      readGivenFlag('--attempt', flags.attempt, (text) =>
+        parseInteger(text, { min: 1, max: Number.MAX_SAFE_INTEGER }, '1'),
+      ) ?? null;
     const client = await openClient(command, context);
     const job = await client.find(id);
     if (isArray(job)) {
@@ -71,28 +72,18 @@ a full disk) a line on standard error says how many. --since goes by when output
 second. Of an array, each line stands behind the index of its job, jobs that have ended first (with -f as they end).
 Ends with 0 however the job ended; "flopd wait" gives its code.`;
 
-function asked<T>(flag: string, text: string | undefined, parse: (text: string) => T): T | null {
-  if (text === undefined) return null;
-  try {
-    return parse(text);
-  } catch (error) {
-    if (error instanceof ValueProblem)
-      throw usageFault(`${flag}: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-    throw error;
-  }
-}
-
 function parseTail(text: string | undefined): Tail {
-  return asked('--tail', text, (given) =>
+  const tail = readGivenFlag('--tail', text, (given) =>
     /^\d+$/.test(given)
       ? { lines: parseInteger(given, { min: 0, max: MAX_TAIL_LINES }, '100') }
       : { bytes: parseBytes(given, { min: 0, max: Number.MAX_SAFE_INTEGER }) },
   );
+  return tail ?? null;
 }
 
 /** Wall clock ms of `10m` ago, or of a stamp as ISO 8601 has it. */
 function parseSince(text: string | undefined, { clock }: Context): number | null {
-  return asked('--since', text, (given) => {
+  const sinceMs = readGivenFlag('--since', text, (given) => {
     if (!/^\d{4}-\d\d-\d\d/.test(given))
       return Math.max(
         0,
@@ -103,6 +94,7 @@ function parseSince(text: string | undefined, { clock }: Context): number | null
       throw new ValueProblem('not a time', 'write it like 2026-11-28T17:00:00Z, or as a duration like 10m');
     return stampMs;
   });
+  return sinceMs ?? null;
 }
 
 async function printLogs(

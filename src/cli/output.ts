@@ -3,10 +3,10 @@
 import type { Writable } from 'node:stream';
 import { type Command, Option } from 'commander';
 import { errnoOf, Fault } from '../base/fault.ts';
-import { parseDurationMs, ValueProblem } from '../config/value.ts';
+import { parseDurationMs } from '../config/value.ts';
 import type { Context, OutputStream } from './context.ts';
 import type { TableStyle } from './table.ts';
-import { usageFault } from './usage.ts';
+import { readFlag } from './usage.ts';
 
 export const outputFormats = ['table', 'wide', 'json', 'yaml'] as const;
 export type OutputFormat = (typeof outputFormats)[number];
@@ -28,13 +28,7 @@ export function addWatchFlag(command: Command): Command {
 export function watchPeriodMs(value: unknown): number | null {
   if (value === undefined || value === false) return null;
   if (value === true) return DEFAULT_WATCH_MS;
-  try {
-    return parseDurationMs(value, WATCH_RANGE, false);
-  } catch (error) {
-    if (error instanceof ValueProblem)
-      throw usageFault(`--watch: ${JSON.stringify(value)} is ${error.message}`, error.remedy);
-    throw error;
-  }
+  return readFlag('--watch', value, (given) => parseDurationMs(given, WATCH_RANGE, false));
 }
 
 /** Writes all of it and waits until the stream takes more. Rejects with Fault OUTPUT_CLOSED when nobody reads. */

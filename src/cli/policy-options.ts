@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { parseDurationMs, parseInteger, ValueProblem } from '../config/value.ts';
 import { checkpointSignals, type JobSpecInput, retryCauses } from '../protocol/spec.ts';
 import type { Client } from './client.ts';
-import { usageFault } from './usage.ts';
+import { readGivenFlag, usageFault } from './usage.ts';
 
 const DAY_MS = 24 * 3_600_000;
 const KEPT_MS = DAY_MS;
@@ -51,16 +51,16 @@ type PolicyInput = Pick<JobSpecInput, 'array' | 'retry' | 'checkpoint' | 'discon
 
 /** What the flags ask for, but for dependencies. Throws usage faults that name the flag. */
 export function readPolicies(flags: PolicyFlags): PolicyInput {
-  const array = read('--array', flags.array, parseArray);
-  const delayMs = read('--retry-delay', flags.retryDelay, (text) =>
+  const array = readGivenFlag('--array', flags.array, parseArray);
+  const delayMs = readGivenFlag('--retry-delay', flags.retryDelay, (text) =>
     parseDurationMs(text, { min: 0, max: 3_600_000 }, false),
   );
-  const retry = read('--retry', flags.retry, parseRetry);
+  const retry = readGivenFlag('--retry', flags.retry, parseRetry);
   if (delayMs !== undefined && retry === undefined)
     throw usageFault('--retry-delay: there are no retries', 'say how many with --retry N');
-  const checkpoint = read('--checkpoint', flags.checkpoint, parseCheckpoint);
-  const disconnect = read('--disconnect', flags.disconnect, parseDisconnect);
-  const keepWorkspace = read('--keep-workspace', flags.keepWorkspace, parseKeepWorkspace);
+  const checkpoint = readGivenFlag('--checkpoint', flags.checkpoint, parseCheckpoint);
+  const disconnect = readGivenFlag('--disconnect', flags.disconnect, parseDisconnect);
+  const keepWorkspace = readGivenFlag('--keep-workspace', flags.keepWorkspace, parseKeepWorkspace);
   return {
     ...(array === undefined ? {} : { array }),
     ...(retry === undefined ? {} : { retry: { ...retry, ...(delayMs === undefined ? {} : { delayMs }) } }),
@@ -68,16 +68,6 @@ export function readPolicies(flags: PolicyFlags): PolicyInput {
     ...(disconnect === undefined ? {} : { disconnect }),
     ...(keepWorkspace === undefined ? {} : { keepWorkspace }),
   };
-}
-
-function read<T>(flag: string, text: string | undefined, parse: (text: string) => T): T | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return parse(text);
-  } catch (error) {
-    if (!(error instanceof ValueProblem)) throw error;
-    throw usageFault(`${flag}: ${JSON.stringify(text)} is ${error.message}`, error.remedy);
-  }
 }
 
 function parseArray(text: string): NonNullable<JobSpecInput['array']> {

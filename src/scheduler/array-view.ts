@@ -1,8 +1,8 @@
 // Arrays as clients see them: how their jobs stand, in sum, by index, and in lists.
-import type { ArrayView, JobView, MemberView } from '../protocol/api.ts';
+import type { ArrayView, MemberView } from '../protocol/api.ts';
 import { formatIndices, memberId } from '../protocol/array.ts';
 import { finalStates, isFinalState, type JobState, jobStates } from '../protocol/result.ts';
-import { describeJob, jobView, stamp, type ViewParts } from './job-view.ts';
+import { describeJob, stamp, type ViewParts } from './job-view.ts';
 import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 import { list } from './words.ts';
 
@@ -138,12 +138,4 @@ function* arrayRows(
     const members = isTogether ? formatIndices(indicesIn(tally, state)) : null;
     for (const job of jobs) yield { job, members };
   }
-}
-
-/** The list as views. */
-export function groupedView(
-  row: { readonly job: JobRecord; readonly members: string | null },
-  parts: ViewParts,
-): Promise<JobView> {
-  return jobView(row.job, parts, row.members);
 }

@@ -1,11 +1,11 @@
 // F20: the disk of an agent's state is full, for real: a small tmpfs in a mount namespace of the agent's own. What runs
 // goes on and ends as it did; nothing new begins there; it goes on by itself when there is space.
-import { closeSync, existsSync, openSync, rmSync, writeSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Bed, createBed, until } from './bed.ts';
 import { readJob, submit, untilState } from './job-view.ts';
-import { canMount, type NamespacedAgent, startNamespacedAgent } from './namespaced-agent.ts';
+import { canMount, fill, type NamespacedAgent, startNamespacedAgent } from './namespaced-agent.ts';
 
 const isPossible = canMount();
 let bed: Bed;
@@ -27,22 +27,6 @@ async function start(): Promise<{ agent: NamespacedAgent; stateDir: string }> {
   });
   agent = started;
   return { agent: started, stateDir };
-}
-
-/** Fills the file system of `path` to the last byte. */
-function fill(path: string): void {
-  const fd = openSync(path, 'w');
-  try {
-    for (let size = 1 << 20; size >= 1; ) {
-      try {
-        writeSync(fd, Buffer.alloc(size));
-      } catch {
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(fd);
-  }
 }
 
 test.skipIf(!isPossible)(

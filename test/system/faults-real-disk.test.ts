@@ -2,22 +2,13 @@
 // whose syncs fail, a journal that is torn and flipped. What was acknowledged stays true, and no job runs twice.
 
 import { execFileSync } from 'node:child_process';
-import {
-  closeSync,
-  existsSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { killed, startAgent } from './apart.ts';
 import { type Bed, createBed, type Daemon, until } from './bed.ts';
 import { type JobJson, readJob, submit as submitTo, untilState } from './job-view.ts';
-import { canMount, type NamespacedAgent, startNamespacedAgent } from './namespaced-agent.ts';
+import { canMount, fill, type NamespacedAgent, startNamespacedAgent } from './namespaced-agent.ts';
 
 const canMountHere = canMount();
 const canLoop =
@@ -76,22 +67,6 @@ async function startOn(scheduler: Daemon, stateDir: string, mounts: string): Pro
 function loopOf(path: string): string | null {
   const told = execFileSync('losetup', ['-j', path, '-n', '-O', 'NAME', '--list'], { encoding: 'utf8' });
   return /\/dev\/(loop\d+)/.exec(told)?.[1] ?? null;
-}
-
-/** Fills the file system of `path` to the last byte. */
-function fill(path: string): void {
-  const fd = openSync(path, 'w');
-  try {
-    for (let size = 1 << 20; size >= 1; ) {
-      try {
-        writeSync(fd, Buffer.alloc(size));
-      } catch {
-        size >>= 1;
-      }
-    }
-  } finally {
-    closeSync(fd);
-  }
 }
 
 async function submit(...args: string[]): Promise<string> {

@@ -1,7 +1,16 @@
 // An agent in a mount namespace of its own, whose state lies on a file system that a test may fill, freeze or turn
 // read-only. Nothing of it is mounted outside.
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  cpSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type Bed, type Daemon, root, until } from './bed.ts';
 
@@ -109,4 +118,20 @@ export function impatientProgram(folder: string): string {
   cpSync(join(root, 'package.json'), join(program, 'package.json'));
   symlinkSync(join(root, 'node_modules'), join(program, 'node_modules'));
   return program;
+}
+
+/** Fills the file system of `path` to the last byte. */
+export function fill(path: string): void {
+  const fd = openSync(path, 'w');
+  try {
+    for (let size = 1 << 20; size >= 1; ) {
+      try {
+        writeSync(fd, Buffer.alloc(size));
+      } catch {
+        size >>= 1;
+      }
+    }
+  } finally {
+    closeSync(fd);
+  }
 }

@@ -1,32 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { HeldJob } from '../../../src/protocol/control.ts';
 import { jobResultSchema } from '../../../src/protocol/result.ts';
-import { jobSpecSchema } from '../../../src/protocol/spec.ts';
 import { createOwnResult } from '../../../src/scheduler/own-result.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
 import { decideHeld, decideReturn, isGivenUp } from '../../../src/scheduler/reconcile.ts';
 import { concernsNode, decideRefusal, decideResult, decideStarted } from '../../../src/scheduler/verdict.ts';
 import { fakeResult } from '../../fakes/agent.ts';
+import { jobRecord } from './records.ts';
 
-const record = (change: Partial<JobRecord> = {}): JobRecord => ({
-  id: 'job-a',
-  spec: jobSpecSchema.parse({ version: 1, command: ['true'] }),
-  state: 'RUNNING',
-  submittedAtMs: 0,
-  epoch: 2,
-  nodeId: 'node-a',
-  devices: [],
-  startedAtMs: 5,
-  endedAtMs: null,
-  array: null,
-  retries: 0,
-  attempts: [],
-  notBeforeMs: null,
-  cancelBy: null,
-  result: null,
-  reason: '',
-  ...change,
-});
+const record = (change: Partial<JobRecord> = {}): JobRecord =>
+  jobRecord({ state: 'RUNNING', epoch: 2, nodeId: 'node-a', startedAtMs: 5, ...change });
 const held = (change: Partial<HeldJob> = {}): HeldJob => ({
   jobId: 'job-a',
   epoch: 2,

@@ -5,35 +5,18 @@ import { PassThrough } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import type { JobView } from '../../../src/protocol/api.ts';
-import { jobSpecSchema } from '../../../src/protocol/spec.ts';
 import { follow } from '../../../src/scheduler/follow.ts';
 import type { OutputStore } from '../../../src/scheduler/output.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
 import { createWatchers } from '../../../src/scheduler/watchers.ts';
 import { fakeResult } from '../../fakes/agent.ts';
+import { jobRecord } from './records.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
 function runningJob(): JobRecord {
-  return {
-    id: 'job-a',
-    spec: jobSpecSchema.parse({ version: 1, command: ['true'] }),
-    state: 'RUNNING',
-    submittedAtMs: 1,
-    epoch: 1,
-    nodeId: 'node-a',
-    devices: [],
-    startedAtMs: 2,
-    endedAtMs: null,
-    array: null,
-    retries: 0,
-    attempts: [],
-    notBeforeMs: null,
-    cancelBy: null,
-    result: null,
-    reason: '',
-  };
+  return jobRecord({ state: 'RUNNING', submittedAtMs: 1, epoch: 1, nodeId: 'node-a', startedAtMs: 2 });
 }
 
 describe('a follower that does not read', () => {

@@ -3,9 +3,9 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { memberId } from '../../../../src/protocol/array.ts';
 import { jobStates } from '../../../../src/protocol/result.ts';
-import { jobSpecSchema } from '../../../../src/protocol/spec.ts';
 import type { JobRecord, NodeRecord, PastAttempt, Queue } from '../../../../src/scheduler/queue/queue.ts';
 import { fakeResult } from '../../../fakes/agent.ts';
+import { jobRecord } from '../../../unit/scheduler/records.ts';
 
 export interface EngineBed {
   /** Opens the store; small `finishedInMemory` where the engine has such a bound. */
@@ -16,25 +16,8 @@ export interface EngineBed {
 let made = 0;
 export function newJob(change: Partial<JobRecord> = {}, spec: object = {}): JobRecord {
   made += 1;
-  return {
-    id: `job-${made.toString().padStart(6, '0')}`,
-    spec: jobSpecSchema.parse({ version: 1, command: ['true'], ...spec }),
-    state: 'PENDING',
-    submittedAtMs: made,
-    epoch: 0,
-    nodeId: null,
-    devices: [],
-    startedAtMs: null,
-    endedAtMs: null,
-    array: null,
-    retries: 0,
-    attempts: [],
-    notBeforeMs: null,
-    cancelBy: null,
-    result: null,
-    reason: '',
-    ...change,
-  };
+  const id = `job-${made.toString().padStart(6, '0')}`;
+  return jobRecord({ id, submittedAtMs: made, ...change }, spec);
 }
 
 export function newArray(id: string, first: number, last: number): JobRecord[] {

@@ -1,33 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../../../src/base/fault.ts';
-import { jobSpecSchema } from '../../../../src/protocol/spec.ts';
 import { createChangeLine, MAX_BATCH_BYTES, rowsOf } from '../../../../src/scheduler/queue/change-line.ts';
 import type { Indexed } from '../../../../src/scheduler/queue/job-index.ts';
 import type { NodeRecord } from '../../../../src/scheduler/queue/queue.ts';
+import { jobRecord } from '../records.ts';
 
 function entry(id: string, change: Partial<Indexed['job']> = {}, environment = {}): Indexed {
   return {
     sequence: 7,
     specOf: 7,
-    job: {
-      id,
-      spec: jobSpecSchema.parse({ version: 1, command: ['true'], environment }),
-      state: 'PENDING',
-      submittedAtMs: 1,
-      epoch: 0,
-      nodeId: null,
-      devices: [],
-      startedAtMs: null,
-      endedAtMs: null,
-      array: null,
-      retries: 0,
-      attempts: [],
-      notBeforeMs: null,
-      cancelBy: null,
-      result: null,
-      reason: '',
-      ...change,
-    },
+    job: jobRecord({ id, submittedAtMs: 1, ...change }, { environment }),
   };
 }
 const node = (generation: number): NodeRecord => ({
