@@ -125,14 +125,16 @@ describe('an Xid', () => {
       bed.spawn(['run', '--accelerators', '1:nvidia', '--', 'sleep', '60']),
     );
     const held = async () => (await devices()).filter(({ heldBy }) => heldBy.length > 0);
-    await until('two jobs hold a device each', async () => (await held()).length === 2);
+    const running = async () => (await ask<{ jobs: object[] }>('/v1/jobs?state=running')).jobs;
+    // Struck before its program runs, a job would be FAILED_TO_START instead.
+    await until('two jobs run on a device each', async () => (await running()).length === 2);
     const [victim] = await held();
     play(`event ${victim?.index} 8 48`);
     const ended = await Promise.race([doomed?.finished(), other?.finished()]);
     expect(ended?.code).not.toBe(0);
     const { jobs } = await ask<{ jobs: { id: string; state: string; devices: string[] }[] }>('/v1/jobs');
     const failed = jobs.filter(({ state }) => state === 'FAILED');
-    expect(failed).toHaveLength(1);
+    expect(failed, JSON.stringify(jobs)).toHaveLength(1);
     expect(failed[0]?.devices).toEqual([victim?.id]);
     expect(JSON.stringify(failed[0])).toContain('xid-48');
     expect(jobs.filter(({ state }) => state === 'RUNNING')).toHaveLength(1);
