@@ -25,7 +25,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
     node: ['node:buffer', 'node:crypto', 'node:zlib'],
   },
   // Trees of files on disk and over HTTP: agent, scheduler and command line do the same with them.
-  files: { uses: ['base', 'protocol'], types: [], packages: ['zod'] },
+  files: { uses: ['base', 'protocol'], types: ['dial'], packages: ['zod'] },
   config: { uses: ['base'], types: ['protocol'], packages: ['zod', 'yaml'] },
   device: {
     uses: ['base', 'native', 'protocol'],
@@ -35,26 +35,50 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   telemetry: { uses: ['base', 'protocol', 'native'], types: ['device'], packages: [] },
   job: { uses: ['base', 'protocol', 'native', 'files'], types: ['device'], packages: ['zod', 'yaml'] },
   exporter: { uses: ['base', 'protocol'], types: ['telemetry'], packages: ['prom-client'] },
-  link: { uses: ['base', 'protocol'], types: ['config'], packages: ['ws', 'zod'] },
+  // How a scheduler is reached: names, proxies, trusted authorities. Agent and command line do the same.
+  dial: { uses: ['base'], types: [], packages: ['https-proxy-agent', 'proxy-from-env'] },
+  // The chain of records that scheduler and node write and `flopd audit` reads.
+  audit: { uses: ['base', 'protocol'], types: [], packages: ['zod'] },
+  // The job room in a process of its own, with the rights that starting jobs needs and no network.
+  runner: {
+    uses: ['base', 'protocol', 'native', 'config', 'job', 'files', 'audit'],
+    types: ['device'],
+    packages: ['zod'],
+  },
+  link: { uses: ['base', 'protocol'], types: ['config', 'dial'], packages: ['ws', 'zod'] },
   scheduler: {
-    uses: ['base', 'protocol', 'files'],
+    uses: ['base', 'protocol', 'files', 'audit'],
     types: ['config'],
-    packages: ['ws', 'zod', 'libsql', 'prom-client'],
+    packages: ['ws', 'zod', 'libsql', 'prom-client', '@peculiar/x509'],
   },
   cli: {
-    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files'],
+    uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files', 'dial', 'audit'],
     types: [],
     // ws: the streams of `flopd exec`.
     packages: ['commander', 'pino', 'ws', 'yaml', 'zod'],
   },
   dashboard: { uses: ['protocol'], types: [], packages: [] },
   agent: {
-    uses: ['base', 'protocol', 'native', 'config', 'device', 'telemetry', 'job', 'exporter', 'link', 'files'],
+    uses: [
+      'base',
+      'protocol',
+      'native',
+      'config',
+      'device',
+      'telemetry',
+      'job',
+      'exporter',
+      'link',
+      'files',
+      'dial',
+      'audit',
+      'runner',
+    ],
     types: [],
     packages: ['zod'],
   },
   bin: {
-    uses: ['agent', 'scheduler', 'cli', 'config', 'native', 'base'],
+    uses: ['agent', 'runner', 'scheduler', 'cli', 'config', 'native', 'base'],
     types: [],
     packages: ['pino', 'commander'],
   },

@@ -1,0 +1,61 @@
+// What is written down for an auditor: every decision about who may do what, and what was done. The record is a line of
+// JSON in a chain of hashes (audit/), on both sides.
+import * as z from 'zod';
+
+/** Every kind of record, by who writes it. */
+export const auditKinds = [
+  // both
+  'opened',
+  'closed',
+  'tail.cut',
+  // the scheduler
+  'node.enrolled',
+  'node.removed',
+  'node.revoked',
+  'node.cloned',
+  'token.created',
+  'token.used',
+  'token.revoked',
+  'user.created',
+  'user.changed',
+  'user.revoked',
+  'user.key.added',
+  'access.denied',
+  'job.submitted',
+  'job.ordered',
+  'job.cancelled',
+  'job.ended',
+  'job.entered',
+  'node.drained',
+  'node.resumed',
+  'policy.refused',
+  'key.rotated',
+  'authority.rotated',
+  // the node
+  'order.accepted',
+  'order.refused',
+  'order.stopped',
+  'attempt.started',
+  'attempt.ended',
+  'keys.learned',
+  'scheduler.refused',
+] as const;
+export type AuditKind = (typeof auditKinds)[number];
+
+/** Facts of one record: flat, short, never a secret, never free text of a job. */
+export type AuditFacts = Readonly<Record<string, string | number | boolean | null>>;
+
+/** Writes one record; never throws, never waits. */
+export type AuditSink = (kind: AuditKind, facts: AuditFacts) => void;
+
+export const auditRecordSchema = z.strictObject({
+  sequence: z.number().int().positive(),
+  at: z.string().max(32),
+  kind: z.string().max(64),
+  facts: z.record(z.string().max(64), z.union([z.string().max(1024), z.number(), z.boolean(), z.null()])),
+  /** SHA-256 of the line before, hexadecimal; of nothing for the first. */
+  previous: z.string().regex(/^[0-9a-f]{64}$/),
+});
+export type AuditRecord = z.output<typeof auditRecordSchema>;
+
+export const noAudit: AuditSink = () => {};

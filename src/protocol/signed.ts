@@ -1,0 +1,61 @@
+// Texts with an Ed25519 signature. What is signed is a text as it stands, and whoever verifies parses that same text:
+// nothing is written anew in between, so there is no second reading of it. Each text is signed for one purpose, which is
+// part of what is signed: a signature for one thing is never good for another. The algorithm comes from the key, never
+// from the message.
+import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
+import * as z from 'zod';
+
+/** What signatures are made for. */
+export type SignedPurpose = 'flopd.v2 order' | 'flopd.v2 job' | 'flopd.v2 node' | 'flopd.v2 keys';
+
+export const keyIdSchema = z.string().regex(/^[0-9a-f]{16}$/, 'must be a key id: 16 hexadecimal digits');
+/** An Ed25519 public key, DER (SPKI), base64. */
+export const publicKeySchema = z
+  .string()
+  .regex(/^[A-Za-z0-9+/]{58}==$|^[A-Za-z0-9+/]{59}=$|^[A-Za-z0-9+/]{60}$/);
+export const signatureSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9+/]{86}==$/, 'must be an Ed25519 signature in base64');
+
+export const signedSchema = z.strictObject({
+  /** Which key it is signed with (`keyIdOf`). */
+  keyId: keyIdSchema,
+  /** JSON. */
+  body: z.string().max(256 * 1024),
+  signature: signatureSchema,
+});
+export type Signed = z.output<typeof signedSchema>;
+
+/** Short name of a key: the first 16 hexadecimal digits of the SHA-256 of its DER. */
+export function keyIdOf(publicKey: string): string {
+  return createHash('sha256').update(Buffer.from(publicKey, 'base64')).digest('hex').slice(0, 16);
+}
+
+/** The key in `text`, or null where it is not an Ed25519 key. */
+export function readPublicKey(text: string): KeyObject | null {
+  try {
+    const key = createPublicKey({ key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' });
+    return key.asymmetricKeyType === 'ed25519' ? key : null;
+  } catch {
+    return null;
+  }
+}
+
+/** Base64 signature of `text` for this purpose. */
+export function signText(key: KeyObject, purpose: SignedPurpose, text: string): string {
+  return sign(null, textToSign(purpose, text), key).toString('base64');
+}
+
+/** Whether this key signed this text for this purpose. Never throws. */
+export function isSignedBy(key: KeyObject, purpose: SignedPurpose, text: string, signature: string): boolean {
+  if (key.asymmetricKeyType !== 'ed25519') return false;
+  try {
+    return verify(null, textToSign(purpose, text), key, Buffer.from(signature, 'base64'));
+  } catch {
+    return false;
+  }
+}
+
+function textToSign(purpose: SignedPurpose, text: string): Buffer {
+  return Buffer.from(`${purpose}\n${text}`, 'utf8');
+}
