@@ -12,11 +12,11 @@ export interface PackageJson {
 /** What an installed flopd may depend on. A new entry is a decision: its size, its binaries, who keeps it. */
 // biome-ignore format: a list to read, not a column
 export const runtimePackages = [
-  'commander', 'libsql', 'node-nvidia-smi', 'pino', 'prom-client', 'systeminformation', 'ws', 'yaml', 'zod',
+  '@peculiar/x509', 'commander', 'https-proxy-agent', 'libsql', 'node-nvidia-smi', 'pino', 'prom-client', 'proxy-from-env', 'systeminformation', 'ws', 'yaml', 'zod',
 ];
 // biome-ignore format: a list to read, not a column
 export const developmentPackages = [
-  '@biomejs/biome', '@types/node', '@types/ws', 'fast-check', 'node-api-headers', 'rolldown', 'typescript', 'vitest',
+  '@biomejs/biome', '@types/node', '@types/proxy-from-env', '@types/ws', 'fast-check', 'node-api-headers', 'rolldown', 'typescript', 'vitest',
 ];
 
 const exact = /^\d+\.\d+\.\d+(?:-[0-9A-Za-z.-]+)?$/;
