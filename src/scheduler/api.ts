@@ -35,6 +35,7 @@ import { jobView } from './job-view.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { NodeRemovals } from './node-removal.ts';
 import type { OutputStore } from './output.ts';
+import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
@@ -59,7 +60,7 @@ const stateSchema = z.enum(jobStates);
 export interface ApiParts {
   readonly schedulerId: string;
   readonly version: string;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Fleet;
   readonly output: OutputStore;
@@ -324,7 +325,7 @@ export function createApi(
   }
 
   return async (request, response) => {
-    const problem = callerProblem(request, parts.listenHost);
+    const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
     if (parts.files.owns(path)) return parts.files.handle(request, response, path, query);
