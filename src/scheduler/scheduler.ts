@@ -163,6 +163,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     },
     answered: metrics.answered,
     log,
+    refusals,
+    tls: null,
   });
 
   async function closeParts(): Promise<void> {

@@ -2,8 +2,7 @@
 // P-256 with SHA-256, since browsers take no Ed25519. Written here because the libraries for it cost a scheduler 20 MB
 // and 140 ms for two certificates a quarter; read by Node's own X509Certificate.
 //
-// A private authority signs names of a scheduler and nothing else: its path ends with what it signs (pathlen 0), and
-// that is good for servers alone.
+// A private authority signs its successor and certificates for servers, and its path ends there (pathlen 1).
 import {
   createHash,
   createPrivateKey,
@@ -94,7 +93,7 @@ function exportKey(key: KeyObject): string {
 
 function authorityExtensions(): Buffer[] {
   return [
-    extension(BASIC_CONSTRAINTS, sequence(yes(), integer(Buffer.from([0]))), true),
+    extension(BASIC_CONSTRAINTS, sequence(yes(), integer(Buffer.from([1]))), true),
     // keyCertSign and cRLSign.
     extension(KEY_USAGE, bits(Buffer.from([0x06]), 1), true),
   ];
