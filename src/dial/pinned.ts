@@ -3,7 +3,8 @@
 // own that is verified in full: what is fetched here proves nothing but itself.
 
 import { X509Certificate } from 'node:crypto';
-import { type ClientRequest, request } from 'node:https';
+import type { ClientRequest } from 'node:http';
+import { request } from 'node:https';
 import type { DetailedPeerCertificate, TLSSocket } from 'node:tls';
 import { Fault } from '../base/fault.ts';
 import type { Dialer } from './dialer.ts';
@@ -48,8 +49,6 @@ function chainAt(dialer: Dialer, url: string, deadlineMs: number): Promise<reado
       agent: false,
       ...dialer.options(url),
       rejectUnauthorized: false,
-      // An earlier session would bring no chain.
-      session: undefined,
     });
     const timer = setTimeout(
       () => asked.destroy(new Error(`no TLS within ${deadlineMs / 1000} s`)),

@@ -18,9 +18,9 @@ const SYSTEM_FILES = [
   '/etc/ssl/cert.pem',
 ];
 
-/** Base64url of SHA-256 over the DER of a certificate: how a token names a private authority. */
+/** `sha256-` and base64url of SHA-256 over the DER of a certificate: how a token names a private authority. */
 export function pinOf(certificate: Uint8Array): string {
-  return createHash('sha256').update(certificate).digest('base64url');
+  return `sha256-${createHash('sha256').update(certificate).digest('base64url')}`;
 }
 
 /**
