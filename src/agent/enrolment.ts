@@ -7,11 +7,11 @@ import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
+import { prepareStateFolder } from '../daemon/state-folder.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { credentialSchema } from '../protocol/control.ts';
 import { postJson } from './http-post.ts';
-import { prepareStateFolder } from './state-folder.ts';
 
 /** From connecting to the last byte of the answer. */
 export const ENROL_DEADLINE_MS = 10_000;

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
-import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { errnoOf, Fault } from '../base/fault.ts';
 import { readKey } from '../base/key-file.ts';
 import { type Challenge, type Credential, helloProofText } from '../protocol/control.ts';
 import { type Enrolment, nodeKey } from './enrolment.ts';
@@ -89,19 +89,4 @@ function readGeneration(path: string, clock: Clock): number {
   }
   // Damaged. The count must not go back, and seconds since 1970 are more than any number of starts.
   return Math.floor(clock.wallMs() / 1000);
-}
-
-/** The kernel's id of the present boot. */
-export function readBootId(procRoot: string): string {
-  const path = join(procRoot, 'sys/kernel/random/boot_id');
-  try {
-    const text = readFileSync(path, 'utf8').trim();
-    if (/^[0-9a-f-]{1,64}$/i.test(text)) return text;
-    throw new Error('it holds no id');
-  } catch (error) {
-    throw new Fault('AGENT_BOOT_ID', `cannot read the boot id from ${path}: ${describeError(error)}`, {
-      remedy: 'mount /proc, without which jobs cannot be told from strangers after a reboot',
-      cause: error,
-    });
-  }
 }

@@ -14,6 +14,7 @@ import {
   type Challenge,
   closeCode,
   type Hello,
+  type JobReport,
   MAX_FRAME_BYTES,
   type Welcome,
 } from '../protocol/control.ts';
@@ -267,11 +268,17 @@ export function createLink(options: LinkOptions): Link {
     send(JSON.stringify(ack));
   }
 
+  /** Answers at once where the job room lives in this process. */
   function report(jobId: string, epoch: number): void {
+    const asked = session;
+    const tell = (told: JobReport | null): void => {
+      if (told === null || session !== asked) return;
+      const whole = JSON.stringify(told);
+      send(Buffer.byteLength(whole) <= MAX_FRAME_BYTES ? whole : JSON.stringify({ ...told, result: null }));
+    };
     const told = handlers.report(jobId, epoch);
-    if (told === null) return;
-    const whole = JSON.stringify(told);
-    send(Buffer.byteLength(whole) <= MAX_FRAME_BYTES ? whole : JSON.stringify({ ...told, result: null }));
+    if (!(told instanceof Promise)) tell(told);
+    else told.then(tell).catch((error: unknown) => log.error({}, `report of a job: ${describeError(error)}`));
   }
 
   function onMessage(message: LiveMessage): void {
