@@ -22,6 +22,8 @@ import type { Retention } from './retention.ts';
 const SYNC_MS = 250;
 /** The head is signed and written at most this often. */
 const HEAD_MS = 1000;
+/** Lines of one write. */
+const WRITE_LINES = 2048;
 const RETRY_MIN_MS = 1000;
 const RETRY_MAX_MS = 30_000;
 /** Records in memory that the disk has not taken. */
@@ -143,18 +145,28 @@ export function createWriter(parts: WriterParts): Writer {
   /** Opens the segment at what is known to be on disk; a new one where a sync has failed. */
   async function mend(): Promise<void> {
     if (headSequence < 0 && start.sequence === 0 && start.damage === null) await writeHead();
-    if (isSyncFailure && durable.bytes > 0) durable = { ...durable, segment: durable.segment + 1, bytes: 0 };
+    if (isSyncFailure && durable.bytes > 0) {
+      await disk.open(durable.segment, durable.bytes);
+      durable = { ...durable, segment: durable.segment + 1, bytes: 0 };
+    }
     await disk.open(durable.segment, durable.bytes);
     fileBytes = durable.bytes;
     isOpen = true;
     isSyncFailure = false;
   }
 
+  /** What fits into the segment, or a part of it: a piece that does not hold up the event loop. */
   async function write(): Promise<void> {
-    const batch = waiting;
-    waiting = [];
-    for (const line of batch) unsynced.push(line);
-    const bytes = Buffer.from(`${batch.map(({ text }) => text).join('\n')}\n`);
+    let text = '';
+    let count = 0;
+    for (const line of waiting) {
+      if (count > 0 && (count === WRITE_LINES || fileBytes + text.length >= parts.segmentBytes)) break;
+      text += `${line.text}\n`;
+      unsynced.push(line);
+      count += 1;
+    }
+    waiting = waiting.slice(count);
+    const bytes = Buffer.from(text);
     await disk.append(bytes);
     fileBytes += bytes.length;
   }
