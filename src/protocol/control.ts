@@ -166,13 +166,13 @@ export const welcomeSchema = z.strictObject({
   outputs: z.array(z.strictObject({ jobId: id, epoch, stdoutBytes: count, stderrBytes: count })).max(100_000),
   /** Lets the node fetch inputs and bring outputs over HTTP (protocol/file-api.ts) while this session lasts. */
   fileTicket: z.string().max(128).nullable().default(null),
-  /** Whom the scheduler's certificate may come from, now and soon: PEM, one each. Empty: no private authority. */
-  authorities: authoritiesList.default([]),
   /** A credential that is later than the one that the node has shown. */
   credential: signedSchema.nullable().default(null),
+  /** Whom the scheduler's certificate may come from, now and soon: PEM, one each. Empty: no private authority. */
+  authorities: authoritiesList.default([]),
 });
 
-/** Authorities as in the welcome, when they have changed since. */
+/** As in the welcome, when they have changed since. */
 export const authoritiesSchema = z.strictObject({
   type: z.literal('authorities'),
   authorities: authoritiesList,
