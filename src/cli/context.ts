@@ -75,6 +75,7 @@ export interface Daemons {
   startScheduler(options: {
     readonly stateDir: string;
     readonly listen: Address;
+    readonly tls: Config['tls'];
     readonly clock: Clock;
     readonly log: Log;
     readonly version: string;

@@ -24,7 +24,7 @@ import { createTextLog } from './daemon-log.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig, tlsKeys } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
@@ -36,6 +36,7 @@ import { escapeText, shellQuote } from './text.ts';
 const keys = [
   'stateDir',
   'listen',
+  ...tlsKeys,
   'metricsListen',
   'tokenFile',
   'readyFile',
@@ -131,6 +132,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
   return context.daemons.startScheduler({
     stateDir: config.stateDir,
     listen: config.listen,
+    tls: config.tls,
     clock: context.clock,
     log: log.child({ part: 'scheduler' }),
     version: context.version,
