@@ -52,6 +52,8 @@ export interface Context {
 /** The running scheduler, as far as commands need it (scheduler/scheduler.ts). */
 export interface RunningScheduler {
   readonly url: string;
+  /** By which other hosts reach it; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   readonly tokenFile: string;
   readonly joinTokenFile: string;

@@ -90,6 +90,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
   log.info(
     {
       url: scheduler.url,
+      urlElsewhere: scheduler.urlElsewhere,
       schedulerId: scheduler.schedulerId,
       tokenFile: scheduler.tokenFile,
       joinTokenFile: scheduler.joinTokenFile,

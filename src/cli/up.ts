@@ -184,6 +184,11 @@ function describeStart(
     ...(terminal ? [] : [`token:     ${scheduler.tokenFile}`]),
     `submit:    ${call} -- sh -c 'echo hello'`,
     `metrics:   ${agent.metricsUrl}/metrics`,
+    ...(scheduler.urlElsewhere === null
+      ? []
+      : [
+          `join:      flopd join ${scheduler.urlElsewhere} on other hosts, with a token of "flopd scheduler token create"`,
+        ]),
     `state:     ${config.stateDir}`,
   ].map(escapeText);
 }
