@@ -45,7 +45,7 @@ export interface LinkOptions {
   /** The scheduler's base URL, http(s): or ws(s):. */
   readonly url: string;
   /** Builds the signed hello for a challenge, but for the devices, which the link knows; rejects with a fault to refuse the scheduler. */
-  readonly hello: (challenge: Challenge) => Promise<Hello>;
+  readonly hello: (challenge: Challenge, binding: string) => Promise<Hello>;
   readonly handlers: LinkHandlers;
   /** The scheduler does not know this node any more; resolves to true when it does again. */
   readonly unknownNode?: () => Promise<boolean>;
@@ -152,8 +152,8 @@ export function createLink(options: LinkOptions): Link {
       url,
       connect: options.connect ?? connectSocket,
       clock,
-      hello: async (challenge) => {
-        const hello = await options.hello(challenge);
+      hello: async (challenge, binding) => {
+        const hello = await options.hello(challenge, binding);
         return { ...hello, devices: [...devices.tell()] };
       },
       live: onLive,

@@ -192,6 +192,7 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
         if (up.other !== up) send(up.other, { kind: 'close', code, reason });
         else time.at(0, () => over(up, 1006, ''));
       },
+      binding: () => '',
       terminate: () => terminate(up),
     };
   }
