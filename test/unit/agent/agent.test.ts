@@ -289,7 +289,11 @@ describe('hello', () => {
       prove: () => 'proof',
     };
     const { inventory } = helloOf();
-    const hello = buildHello({ identity, name: 'n', version: '1', inventory, devices: [], jobs }, challenge);
+    const hello = buildHello(
+      { identity, name: 'n', version: '1', inventory, devices: [], jobs },
+      challenge,
+      '',
+    );
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);
     expect(hello.jobs.filter((job) => job.phase === 'running')).toHaveLength(5000);
     expect(helloSchema.safeParse(hello).success).toBe(true);
