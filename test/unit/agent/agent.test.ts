@@ -285,6 +285,8 @@ describe('hello', () => {
       generation: 1,
       schedulerId: () => 'scheduler-1',
       credential: () => null,
+      instance: 'instance-1',
+      signedCredential: () => null,
       renew() {},
       prove: () => 'proof',
     };
