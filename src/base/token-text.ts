@@ -2,8 +2,9 @@
 // 256 random bits, base64url. What is kept of a token is its SHA-256: of so many random bits nobody finds another text
 // with the same hash, so that no slow hash is needed.
 //
-// For use from other hosts a token may carry the pin of a private authority: `TOKEN.sha256-PIN`, PIN being the SHA-256
-// of the DER of its certificate, base64url. Whoever dials splits it off, trusts only that authority, and never sends it.
+// For use from other hosts a token may carry the pin of a private authority (authority-pin.ts): `TOKEN.sha256-HASH`, the
+// SHA-256 of the DER of its certificate, base64url. Whoever dials splits it off, trusts only that authority, and never
+// sends it.
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createId } from './id.ts';
 
@@ -12,7 +13,7 @@ export type TokenKind = (typeof tokenKinds)[number];
 
 const SECRET_BYTES = 32;
 const TOKEN = /^flopd-(join|user)-([0-9a-z]{1,32})-([A-Za-z0-9_-]{43})$/;
-const PIN = /\.sha256-([A-Za-z0-9_-]{43})$/;
+const PIN = /\.(sha256-[A-Za-z0-9_-]{43})$/;
 
 export interface TokenParts {
   readonly kind: TokenKind;
@@ -30,7 +31,7 @@ export interface NewToken extends TokenParts {
 export interface PinnedToken {
   /** What is sent. */
   readonly token: string;
-  /** SHA-256 of the authority's certificate (DER), base64url; null where the token carries none. */
+  /** `sha256-…`; null where the token carries none. */
   readonly pin: string | null;
 }
 
@@ -70,5 +71,5 @@ export function splitPin(text: string): PinnedToken {
 
 /** The token as it is handed to other hosts; without a pin, as it is. */
 export function withPin(token: string, pin: string | null): string {
-  return pin === null ? token : `${token}.sha256-${pin}`;
+  return pin === null ? token : `${token}.${pin}`;
 }

@@ -19,9 +19,10 @@ import {
   readEnrolment,
   requireSafeUrl,
 } from '../../../src/agent/enrolment.ts';
-import { countStart, readBootId, takeIdentity } from '../../../src/agent/identity.ts';
-import { lockStateFolder, prepareStateFolder } from '../../../src/agent/state-folder.ts';
+import { countStart, takeIdentity } from '../../../src/agent/identity.ts';
 import { publicKeyText, readKey, takeKey } from '../../../src/base/key-file.ts';
+import { readBootId } from '../../../src/daemon/boot-id.ts';
+import { lockStateFolder, prepareStateFolder } from '../../../src/daemon/state-folder.ts';
 import type { Native } from '../../../src/native.ts';
 import { helloProofText } from '../../../src/protocol/control.ts';
 import { challenge, createHandClock } from '../link/parts.ts';
@@ -42,6 +43,7 @@ const enrolment: Enrolment = {
   schedulerUrl: 'http://127.0.0.1:7070',
   name: 'host',
   credential: null,
+  signedCredential: null,
   tokenFile: null,
 };
 
@@ -109,7 +111,7 @@ describe('the identity', () => {
           helloProofText({ nodeId: 'node-1', bootId: 'boot-1', generation: 1 }, { ...challenge, nonce }),
         ),
         publicKey,
-        Buffer.from(identity.prove(challenge), 'base64'),
+        Buffer.from(identity.prove(challenge, ''), 'base64'),
       );
     expect(check(challenge.nonce)).toBe(true);
     expect(check('another nonce')).toBe(false);
@@ -118,7 +120,7 @@ describe('the identity', () => {
   test('is not shown to another scheduler', () => {
     takeKey(join(folder, 'key.pem'), nodeKey);
     const identity = takeIdentity(folder, enrolment, 'boot-1', createHandClock());
-    expect(() => identity.prove({ ...challenge, schedulerId: 'scheduler-evil' })).toThrow(
+    expect(() => identity.prove({ ...challenge, schedulerId: 'scheduler-evil' }, '')).toThrow(
       expect.objectContaining({ code: 'AGENT_OTHER_SCHEDULER' }),
     );
   });

@@ -9,7 +9,7 @@ import {
   withPin,
 } from '../../../src/base/token-text.ts';
 
-const PIN = 'A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0U-_';
+const PIN = 'sha256-A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0U-_';
 
 test('a new token is parsed to its kind and id, and only its own text has its hash', () => {
   for (const kind of tokenKinds)
