@@ -5,6 +5,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
+import { tlsKeys } from './tls-keys.ts';
 import {
   type Address,
   type DeviceBackend,
@@ -252,6 +253,7 @@ export const configKeys = {
   }),
   ...jobKeys,
   ...fileKeys,
+  ...tlsKeys(parsePath),
   'output.keepMs': key<number>({
     flag: '--output-keep',
     argument: 'DURATION',

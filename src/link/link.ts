@@ -21,6 +21,7 @@ import {
 import type { DeviceRecord } from '../protocol/device.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
@@ -45,7 +46,9 @@ export interface LinkOptions {
   /** The scheduler's base URL, http(s): or ws(s):. */
   readonly url: string;
   /** Builds the signed hello for a challenge, but for the devices, which the link knows; rejects with a fault to refuse the scheduler. */
-  readonly hello: (challenge: Challenge) => Promise<Hello>;
+  readonly hello: (challenge: Challenge, binding: string) => Promise<Hello>;
+  /** The scheduler has signed anew what this node is. */
+  readonly credential?: (credential: Signed) => void;
   readonly handlers: LinkHandlers;
   /** The scheduler does not know this node any more; resolves to true when it does again. */
   readonly unknownNode?: () => Promise<boolean>;
@@ -152,8 +155,8 @@ export function createLink(options: LinkOptions): Link {
       url,
       connect: options.connect ?? connectSocket,
       clock,
-      hello: async (challenge) => {
-        const hello = await options.hello(challenge);
+      hello: async (challenge, binding) => {
+        const hello = await options.hello(challenge, binding);
         return { ...hello, devices: [...devices.tell()] };
       },
       live: onLive,
@@ -176,6 +179,7 @@ export function createLink(options: LinkOptions): Link {
   function onLive(welcome: Welcome): void {
     const again = state.sessions > 0;
     fileTicket = welcome.fileTicket;
+    if (welcome.credential !== null) keepCredential(welcome.credential);
     state = {
       connected: true,
       sinceMs: clock.monotonicMs(),
@@ -195,8 +199,13 @@ export function createLink(options: LinkOptions): Link {
     // What is there already is never sent again, so that no acknowledgement will come for it.
     for (const { jobId, epoch, stdoutBytes, stderrBytes } of welcome.outputs)
       own('output delivered', () => handlers.delivered(jobId, epoch, stdoutBytes, stderrBytes));
+    if (welcome.authorities.length > 0) own('authorities', () => handlers.authorities?.(welcome.authorities));
     pump();
     for (const waiter of [...waiters]) waiter();
+  }
+
+  function keepCredential(credential: Signed): void {
+    own('credential', () => options.credential?.(credential));
   }
 
   function onEnded(end: SessionEnd): void {
@@ -290,8 +299,14 @@ export function createLink(options: LinkOptions): Link {
       case 'unfit':
         refuse(message);
         return;
+      case 'credential':
+        keepCredential(message.credential);
+        return;
       case 'report':
         own('report of a job', () => report(message.jobId, message.epoch));
+        return;
+      case 'authorities':
+        own('authorities', () => handlers.authorities?.(message.authorities));
         return;
       case 'ack':
         if (outbox.acknowledge(message.sequence)) armResend();

@@ -13,7 +13,7 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
-import { createApi, MAX_FOLLOWERS } from './api.ts';
+import { createApi } from './api.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
@@ -22,8 +22,10 @@ import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts'
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
+import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
+import { createOwnNames } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
@@ -63,6 +65,8 @@ export interface Scheduler {
   readonly tokenFile: string;
   /** File with the token that a new node needs. */
   readonly joinTokenFile: string;
+  /** Pin of the private authority (base/authority-pin.ts), for tokens that are used elsewhere; null without one. */
+  authorityPin(): string | null;
   close(): Promise<void>;
 }
 
@@ -85,13 +89,14 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
   const { schedulerId, key, token, joinToken } = files;
+  const ownNames = createOwnNames({ listenHost: listen.host, names: [], clock });
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
   const authenticate = createAuthentication(token, refusals);
   const core = createCore({
     schedulerId,
-    listenHost: listen.host,
+    ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
@@ -132,7 +137,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const handle = createApi({
     schedulerId,
     version,
-    listenHost: listen.host,
+    ownNames,
     queue,
     fleet,
     output,
@@ -159,6 +164,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     },
     answered: metrics.answered,
     log,
+    refusals,
+    tls: null,
   });
 
   async function closeParts(): Promise<void> {
@@ -198,6 +205,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
+    authorityPin: () => null,
     close() {
       closing ??= close();
       return closing;

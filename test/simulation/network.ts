@@ -3,7 +3,7 @@
 // through and nobody is told, until it heals. A connection may be reset, and what was on the way may be lost.
 import { EventEmitter } from 'node:events';
 import type { LinkSocket, SocketEvents, SocketFactory } from '../../src/link/socket.ts';
-import type { ServerSocket } from '../../src/scheduler/session.ts';
+import type { ServerSocket } from '../../src/scheduler/server-session.ts';
 import type { Dice } from './seed.ts';
 import type { Life, Time } from './time.ts';
 
@@ -174,6 +174,7 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
 
     time.at(delayMs, opened);
     return {
+      binding: () => '',
       send(data) {
         if (!life.isAlive() || !up.open || up.other === up) return;
         tap.fromAgent(node, id, typeof data === 'string' ? data : null);
