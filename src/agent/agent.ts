@@ -157,7 +157,7 @@ async function build(
     url,
     connect: createSocketFactory(dialer),
     unknownNode: () => rejoin.unknownNode(),
-    hello: async (challenge) => {
+    hello: async (challenge, binding) => {
       await rejoin.meet(challenge);
       const [inventory] = await Promise.all([
         facts.settled(),
@@ -168,7 +168,12 @@ async function build(
       return buildHello(
         { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
         challenge,
+        binding,
       );
+    },
+    credential(told) {
+      if (!identity.adopt(told))
+        log.warn({}, 'a credential was not kept: it is not a later one of this node');
     },
     handlers: {
       order: (order) => jobs.order(order),

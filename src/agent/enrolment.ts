@@ -1,24 +1,22 @@
 // How a host becomes a node: it makes a key, sends the public half with a join token, and remembers the name that
 // the scheduler gave it. node.json is written only after the scheduler's acknowledgement, and atomically: a host is
 // enrolled or it is not.
+import { renameSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import { type Clock, createClock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
-import { createSilentLog } from '../base/log.ts';
 import { splitPin } from '../base/token-text.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
-import { createDialer, type Dialer } from '../dial/dialer.ts';
+import type { Dialer } from '../dial/dialer.ts';
 import { isTrustFault } from '../dial/failure.ts';
-import { fetchPinned } from '../dial/pinned.ts';
-import { readAuthorities } from '../dial/trust.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { credentialSchema } from '../protocol/control.ts';
-import { keepAuthorities, openAuthorities } from './authorities.ts';
+import { signedSchema } from '../protocol/signed.ts';
+import { findWay, keepAuthorities } from './authorities.ts';
 import { postJson } from './http-post.ts';
 
 /** From connecting to the last byte of the answer. */
@@ -27,7 +25,9 @@ export const ENROL_DEADLINE_MS = 10_000;
 const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
 /** Of a scheduler from before there were credentials there is none. */
 const credential = credentialSchema.nullable().default(null);
-const answerSchema = z.object({ nodeId: id, schedulerId: id, credential });
+/** With the place of the node; of a scheduler that speaks version 1 alone there is none. */
+const signedCredential = signedSchema.nullable().default(null);
+const answerSchema = z.object({ nodeId: id, schedulerId: id, credential, signedCredential });
 const refusalSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), remedy: z.string().nullable().optional() }),
 });
@@ -38,6 +38,7 @@ const enrolmentSchema = z.object({
   schedulerUrl: z.string().max(2048),
   name: z.string().max(253),
   credential,
+  signedCredential,
   /** File that the join token was read from; null where it was given in another way. */
   tokenFile: z.string().max(4096).nullable().default(null),
 });
@@ -60,6 +61,8 @@ export interface EnrolOptions {
   readonly caFile?: string | null;
   /** The way to a scheduler that is known already, whatever pin the token carries; without it, one is made for `caFile` or the pin. */
   readonly dialer?: Dialer;
+  /** With a key made anew, for a host whose key was revoked. */
+  readonly newKey?: boolean;
 }
 
 export const nodeKey: KeyOwner = {
@@ -86,7 +89,9 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
       },
     );
   }
-  const publicKey = publicKeyText(takeKey(join(folder, 'key.pem'), nodeKey));
+  // A new key lies beside the present one until the scheduler has it: asked for again, it is the same.
+  const keyFile = join(folder, options.newKey === true ? 'key.next.pem' : 'key.pem');
+  const publicKey = publicKeyText(takeKey(keyFile, nodeKey));
   const request = enrolRequestSchema.safeParse({
     version: 1,
     token,
@@ -97,34 +102,17 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
   const { dialer, authorities } = await findWay(options, folder, pin);
   const answer = await ask(url, request.data, dialer);
+  if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
   const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };
   if (authorities !== null) keepAuthorities(folder, authorities);
-  writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
+  writeEnrolment(folder, enrolment);
   return enrolment;
 }
 
-/** The way to the scheduler, and the authorities to believe from now on; null: what is kept stays. */
-async function findWay(
-  { url, caFile = null, dialer }: EnrolOptions,
-  folder: string,
-  pin: string | null,
-): Promise<{ readonly dialer: Dialer; readonly authorities: readonly string[] | null }> {
-  if (dialer !== undefined) return { dialer, authorities: null };
-  const log = createSilentLog();
-  const clock: Clock = createClock();
-  const believing = (authorities: readonly string[] | null): Dialer =>
-    createDialer({ clock, log, authorities: () => authorities });
-  if (caFile !== null) {
-    const authorities = readAuthorities(caFile);
-    return { dialer: believing(authorities), authorities };
-  }
-  if (pin !== null) {
-    const authorities = [await fetchPinned(believing(null), url, pin)];
-    return { dialer: believing(authorities), authorities };
-  }
-  const kept = openAuthorities({ folder, caFile: null, log }).present();
-  return { dialer: believing(kept), authorities: null };
+/** `folder`: `agent` of the state directory. */
+export function writeEnrolment(folder: string, enrolment: Enrolment): void {
+  writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
 }
 
 /** The enrolment in a state directory, or null. Throws AGENT_ENROLMENT_DAMAGED. */

@@ -21,6 +21,7 @@ import {
 import type { DeviceRecord } from '../protocol/device.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
@@ -46,6 +47,8 @@ export interface LinkOptions {
   readonly url: string;
   /** Builds the signed hello for a challenge, but for the devices, which the link knows; rejects with a fault to refuse the scheduler. */
   readonly hello: (challenge: Challenge, binding: string) => Promise<Hello>;
+  /** The scheduler has signed anew what this node is. */
+  readonly credential?: (credential: Signed) => void;
   readonly handlers: LinkHandlers;
   /** The scheduler does not know this node any more; resolves to true when it does again. */
   readonly unknownNode?: () => Promise<boolean>;
@@ -176,6 +179,7 @@ export function createLink(options: LinkOptions): Link {
   function onLive(welcome: Welcome): void {
     const again = state.sessions > 0;
     fileTicket = welcome.fileTicket;
+    if (welcome.credential !== null) keepCredential(welcome.credential);
     state = {
       connected: true,
       sinceMs: clock.monotonicMs(),
@@ -197,6 +201,10 @@ export function createLink(options: LinkOptions): Link {
       own('output delivered', () => handlers.delivered(jobId, epoch, stdoutBytes, stderrBytes));
     pump();
     for (const waiter of [...waiters]) waiter();
+  }
+
+  function keepCredential(credential: Signed): void {
+    own('credential', () => options.credential?.(credential));
   }
 
   function onEnded(end: SessionEnd): void {
@@ -289,6 +297,9 @@ export function createLink(options: LinkOptions): Link {
         return;
       case 'unfit':
         refuse(message);
+        return;
+      case 'credential':
+        keepCredential(message.credential);
         return;
       case 'report':
         own('report of a job', () => report(message.jobId, message.epoch));

@@ -174,6 +174,7 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
 
     time.at(delayMs, opened);
     return {
+      binding: () => '',
       send(data) {
         if (!life.isAlive() || !up.open || up.other === up) return;
         tap.fromAgent(node, id, typeof data === 'string' ? data : null);
@@ -192,7 +193,6 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
         if (up.other !== up) send(up.other, { kind: 'close', code, reason });
         else time.at(0, () => over(up, 1006, ''));
       },
-      binding: () => '',
       terminate: () => terminate(up),
     };
   }
