@@ -55,6 +55,8 @@ export interface RunningScheduler {
   readonly schedulerId: string;
   readonly tokenFile: string;
   readonly joinTokenFile: string;
+  /** Suffix of tokens that are used on other hosts, or null. */
+  authorityPin(): string | null;
   close(): Promise<void>;
 }
 

@@ -15,6 +15,7 @@ import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
+import type { OwnNames } from './own-names.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
@@ -23,7 +24,7 @@ import type { Secret } from './secrets.ts';
 export interface ApiParts extends JobRoutesParts, NodeRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly key: SchedulerKey;
   readonly metrics: SchedulerMetrics;
   readonly authenticate: Authenticate;
@@ -99,7 +100,7 @@ export function createApi(
   }
 
   return async (request, response) => {
-    const problem = callerProblem(request, parts.listenHost);
+    const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
     if (parts.files.owns(path)) return parts.files.handle(request, response, path, query);

@@ -25,6 +25,7 @@ import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
+import { createOwnNames } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
@@ -64,6 +65,8 @@ export interface Scheduler {
   readonly tokenFile: string;
   /** File with the token that a new node needs. */
   readonly joinTokenFile: string;
+  /** Pin of the private authority (base/authority-pin.ts), for tokens that are used elsewhere; null without one. */
+  authorityPin(): string | null;
   close(): Promise<void>;
 }
 
@@ -86,13 +89,14 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
   const { schedulerId, key, token, joinToken } = files;
+  const ownNames = createOwnNames({ listenHost: listen.host, names: [], clock });
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
   const authenticate = createAuthentication(token, refusals);
   const core = createCore({
     schedulerId,
-    listenHost: listen.host,
+    ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
@@ -133,7 +137,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const handle = createApi({
     schedulerId,
     version,
-    listenHost: listen.host,
+    ownNames,
     queue,
     fleet,
     output,
@@ -160,6 +164,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     },
     answered: metrics.answered,
     log,
+    refusals,
+    tls: null,
   });
 
   async function closeParts(): Promise<void> {
@@ -199,6 +205,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
+    authorityPin: () => null,
     close() {
       closing ??= close();
       return closing;
