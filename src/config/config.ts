@@ -33,6 +33,8 @@ export interface Config {
   /** Base URL, or null where none is named. */
   readonly scheduler: string | null;
   readonly tokenFile: string | null;
+  /** Authorities of the scheduler (PEM), or null. */
+  readonly caFile: string | null;
   readonly readyFile: string | null;
   readonly node: {
     readonly name: string | null;
@@ -136,6 +138,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     metricsListen: take('metricsListen'),
     scheduler: take('scheduler'),
     tokenFile: take('tokenFile'),
+    caFile: take('caFile'),
     readyFile: take('readyFile'),
     node: {
       name: take('node.name'),

@@ -96,6 +96,7 @@ export function createHandSockets(): { connect: SocketFactory; sockets: HandSock
         close(code, reason) {
           socket.closedWith = { code, reason };
         },
+        binding: () => '',
         terminate() {
           if (socket.terminated) return;
           socket.terminated = true;
