@@ -30,7 +30,7 @@ import { isTlsUrl, requireSafeUrl } from './enrolment.ts';
 import { cheapInventory, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
 import { fileHeaders, holdersOf } from './holders.ts';
-import { type Host, presentHost } from './host.ts';
+import { type Host, presentHost } from '../daemon/host.ts';
 import { takeIdentity } from './identity.ts';
 import { takeEnrolment } from './membership.ts';
 import { createRejoin } from './rejoin.ts';
