@@ -184,6 +184,7 @@ async function build(
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
       exec: (order, events) => jobs.exec(order, events),
+      authorities: authorities.learn,
     },
     clock,
     log: log.child({ room: 'link' }),
