@@ -57,18 +57,18 @@ function reasonOf(error: unknown): string {
  * Takes the lock and writes our pid into it for whoever comes second. Returns how to let go.
  * Throws <OWNER>_LOCKED when another one holds it.
  */
-export function lockStateFolder(
-  folder: string,
-  native: Native,
-  owner: FolderOwner = 'agent',
-): () => void {
+export function lockStateFolder(folder: string, native: Native, owner: FolderOwner = 'agent'): () => void {
   const path = join(folder, 'lock');
   const fd = native.lockFile(path);
   if (fd < 0) {
-    throw new Fault(`${owner.toUpperCase()}_LOCKED`, `another flopd ${owner} (pid ${holderOf(path)}) uses this state directory`, {
-      field: 'stateDir',
-      remedy: 'stop that one, or name another folder with --state-dir',
-    });
+    throw new Fault(
+      `${owner.toUpperCase()}_LOCKED`,
+      `another flopd ${owner} (pid ${holderOf(path)}) uses this state directory`,
+      {
+        field: 'stateDir',
+        remedy: 'stop that one, or name another folder with --state-dir',
+      },
+    );
   }
   ftruncateSync(fd, 0);
   writeSync(fd, `${process.pid}\n`, 0);

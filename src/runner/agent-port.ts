@@ -51,6 +51,7 @@ export interface AgentPort {
   askFiles(ticket: string): boolean;
   /** Safe mode is over, or something else of what is offered has changed. */
   changed(why: string): void;
+  hasAgent(): boolean;
   close(): void;
 }
 
@@ -365,6 +366,7 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
       return true;
     },
     changed,
+    hasAgent: () => agent !== null,
     close() {
       for (const peer of [...peers]) peer.close('the runner stops');
     },

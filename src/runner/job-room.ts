@@ -63,7 +63,7 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec(order: ExecOrder, events: ExecEvents): Exec;
   offered(): Offered;
-  /** Resolves when `offered` is complete, or after a while. Never rejects. */
+  /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
 

@@ -100,10 +100,14 @@ export async function listenOnSocket(parts: ListenerParts): Promise<Listener> {
 /** Its folder, and nothing in its place but a socket that nobody holds any more (the state folder is locked). */
 async function makeRoom(path: string): Promise<void> {
   if (Buffer.byteLength(path) > PATH_BYTES_MAX)
-    throw new Fault('RUNNER_SOCKET', `the path of a socket is at most ${PATH_BYTES_MAX} bytes long: ${path}`, {
-      field: 'runner.socket',
-      remedy: 'name a shorter one with --runner PATH',
-    });
+    throw new Fault(
+      'RUNNER_SOCKET',
+      `the path of a socket is at most ${PATH_BYTES_MAX} bytes long: ${path}`,
+      {
+        field: 'runner.socket',
+        remedy: 'name a shorter one with --runner PATH',
+      },
+    );
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   try {
     if (!lstatSync(path).isSocket()) throw new Error('something that is no socket is in its place');

@@ -4,7 +4,7 @@
 // - Only the runner refuses an order that has reached it. One on its way when the connection breaks is neither answered
 //   nor forgotten: it is sent again to the next connection, and the runner knows whether it has it.
 // - What is held is what the runner said last, with orders on their way; before it has ever said so nobody may be told
-//   what runs here (`settled` waits, `isKnown` is false).
+//   what runs here (`settled` waits, and rejects).
 // - A round trip with the scheduler that does not reach the runner prolongs no lease.
 import type { Socket } from 'node:net';
 import { type Backoff, createBackoff } from '../base/backoff.ts';
@@ -55,12 +55,8 @@ export interface RemoteOptions {
 }
 
 export interface RemoteJobRoom extends JobRoom {
-  /** False until the runner has said what it holds. */
-  isKnown(): boolean;
   /** The devices of this host are others now. */
   devicesChanged(): void;
-  /** Why the runner takes no orders, or null. */
-  safeMode(): string | null;
 }
 
 interface Pending {
@@ -377,15 +373,20 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     // The runner tells them itself, on each connection.
     unsettled: () => [],
     offered() {
-      if (!isAway) return offered;
+      const { safeMode: careful } = offered;
+      if (!isAway && careful === null) return offered;
+      if (!isAway)
+        return {
+          executors: [],
+          problems: [careful ?? '', ...offered.problems],
+          limitations: offered.limitations,
+        };
       return {
         executors: [],
         problems: [away().message, ...offered.problems],
         limitations: offered.limitations,
       };
     },
-    safeMode: () => offered.safeMode,
-    isKnown: () => isKnown,
     devicesChanged,
     async settled() {
       if (isKnown) return;
