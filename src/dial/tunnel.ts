@@ -2,9 +2,8 @@
 // that leaves open is closed here: a proxy that is silent ends at a deadline, one that refuses is told as such and never
 // taken for the scheduler, and user and password of it appear in no text.
 import type { ClientRequest, Agent as HttpAgent } from 'node:http';
-import { createRequire } from 'node:module';
 import type { LookupFunction } from 'node:net';
-import type { HttpsProxyAgent } from 'https-proxy-agent';
+import { HttpsProxyAgent } from 'https-proxy-agent';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { describeProxy } from './proxy.ts';
 
@@ -24,14 +23,10 @@ export interface TunnelOptions {
 
 /** An agent of `node:http` whose connections go through the proxy. */
 export function createTunnel({ proxy, lookup, keepAlive, maxSockets, deadlineMs }: TunnelOptions): HttpAgent {
-  // Loaded by those alone who have a proxy.
-  const { HttpsProxyAgent: Base } = createRequire(import.meta.url)(
-    'https-proxy-agent',
-  ) as typeof import('https-proxy-agent');
   const name = describeProxy(proxy);
   const waitMs = deadlineMs ?? PROXY_DEADLINE_MS;
 
-  class Tunnel extends Base<string> {
+  class Tunnel extends HttpsProxyAgent<string> {
     override async connect(request: ClientRequest, options: ConnectOptions) {
       const given = new AbortController();
       const timer = setTimeout(() => given.abort(), waitMs);
