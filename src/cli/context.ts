@@ -53,6 +53,8 @@ export interface Context {
 /** The running scheduler, as far as commands need it (scheduler/scheduler.ts). */
 export interface RunningScheduler {
   readonly url: string;
+  /** By which other hosts reach it; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   readonly tokenFile: string;
   readonly joinTokenFile: string;
@@ -83,6 +85,7 @@ export interface Daemons {
   startScheduler(options: {
     readonly stateDir: string;
     readonly listen: Address;
+    readonly tls: Config['tls'];
     readonly clock: Clock;
     readonly log: Log;
     readonly version: string;
