@@ -20,8 +20,9 @@ import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
+import { type AuthorityRoutesParts, createAuthorityRoutes } from './tls/authority-routes.ts';
 
-export interface ApiParts extends JobRoutesParts, NodeRoutesParts {
+export interface ApiParts extends JobRoutesParts, NodeRoutesParts, AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
   readonly ownNames: OwnNames;
@@ -68,6 +69,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   return [
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
+    ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
     {

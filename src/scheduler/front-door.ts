@@ -21,7 +21,7 @@ const answers: Readonly<Record<string, string>> = {
 /** Puts the limits in front of a server, with or without TLS. */
 export function keepDoor(server: Server, refusals: RefusalLog): void {
   /** By address and port of the peer, which are the same below and above TLS. */
-  const silent = new Set<string>();
+  const silent = new Map<string, Socket>();
   const byAddress = new Map<string, number>();
 
   function leave(key: string, address: string): void {
@@ -46,10 +46,16 @@ export function keepDoor(server: Server, refusals: RefusalLog): void {
       return;
     }
     const key = `${address} ${remotePort}`;
-    silent.add(key);
+    silent.set(key, socket);
     byAddress.set(address, ofAddress + 1);
     socket.once('close', () => leave(key, address));
   });
+  // The server knows nothing of connections that are still at their handshake, and would wait for them at its end.
+  const closeKnown = server.closeAllConnections.bind(server);
+  server.closeAllConnections = () => {
+    closeKnown();
+    for (const socket of silent.values()) socket.destroy();
+  };
   // Before the listeners that answer.
   server.prependListener('request', (request) => spoke(request.socket));
   server.prependListener('upgrade', (request) => spoke(request.socket));

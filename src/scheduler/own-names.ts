@@ -4,7 +4,8 @@ import { hostname, networkInterfaces } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 
 const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '::1'];
-const EVERYWHERE = new Set(['0.0.0.0', '::']);
+/** Hosts that stand for all addresses of the machine. */
+export const EVERYWHERE: ReadonlySet<string> = new Set(['0.0.0.0', '::']);
 /** How old the list of the machine's addresses may be. */
 const FRESH_MS = 10_000;
 

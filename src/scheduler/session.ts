@@ -249,6 +249,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       telemetryMs: parts.telemetryMs,
       outputs,
       fileTicket: ticket?.text ?? null,
+      credential: null,
       authorities: [...parts.authorities()],
     });
     hit('welcome.sent');

@@ -1,11 +1,12 @@
 // TLS of the scheduler's port: which certificate it shows, when that changes, and whom peers may trust. TLS 1.3 alone.
 // A new certificate holds for connections that begin after it; those that are open stay.
+import { X509Certificate } from 'node:crypto';
+import { isIP } from 'node:net';
 import type { SecureContextOptions, Server as TlsServer } from 'node:tls';
-import { type Clock, every } from '../../base/clock.ts';
+import { type Clock, every, type Timer } from '../../base/clock.ts';
 import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import type { OwnNames } from '../own-names.ts';
-import { isLoopbackName } from '../own-names.ts';
+import { EVERYWHERE, isLoopbackName, type OwnNames } from '../own-names.ts';
 import type { CertificateSource } from './certificate-source.ts';
 import { openOwnCertificate } from './own-certificate.ts';
 import { forgetBundle, openPrivateAuthority, type PrivateAuthority } from './private-authority.ts';
@@ -50,6 +51,8 @@ export interface Tls {
   rotate(now: boolean): void;
   /** Wall clock. */
   expiresAtMs(): number;
+  /** A host by which programs of this machine reach the port and that the certificate names. */
+  hostHere(listenHost: string): string;
   close(): void;
 }
 
@@ -62,8 +65,24 @@ export interface TlsParts {
   readonly log: Log;
 }
 
-/** Whether this scheduler speaks TLS. Throws SCHEDULER_LISTEN_OPEN where it must and may not. */
-export function decideTls(options: TlsOptions, listenHost: string): boolean {
+/** Whether this scheduler speaks TLS. Throws SCHEDULER_LISTEN_OPEN where it must and may not, TLS_FILES_HALF, TLS_FILES_OFF. */
+export function requireTls(options: TlsOptions, listenHost: string): boolean {
+  if ((options.certFile === null) !== (options.keyFile === null)) {
+    const isKey = options.keyFile === null;
+    throw new Fault(
+      'TLS_FILES_HALF',
+      `a ${isKey ? 'certificate' : 'key'} is named without its ${isKey ? 'key' : 'certificate'}`,
+      {
+        field: isKey ? 'tls.keyFile' : 'tls.certFile',
+        remedy: 'name both with --tls-cert and --tls-key, or neither for a private authority',
+      },
+    );
+  }
+  if (options.mode === 'off' && options.certFile !== null)
+    throw new Fault('TLS_FILES_OFF', 'a certificate is named, but TLS is off', {
+      field: 'tls.mode',
+      remedy: 'leave --tls away, or the certificate',
+    });
   if (options.mode === 'on') return true;
   if (options.mode === 'auto') return options.certFile !== null || !isLoopbackName(listenHost);
   if (isLoopbackName(listenHost)) return false;
@@ -76,7 +95,7 @@ export function decideTls(options: TlsOptions, listenHost: string): boolean {
 /** Null for a scheduler without TLS. Throws what the two sources of certificates throw. */
 export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
   const { clock, log, folder } = parts;
-  if (!decideTls(options, parts.listenHost)) {
+  if (!requireTls(options, parts.listenHost)) {
     forgetBundle(folder);
     return null;
   }
@@ -102,14 +121,18 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
 
   const shortest = Math.min(lifetimeMs, overlapMs);
   const period = authority === null ? LOOK_MS : Math.min(LOOK_MS, Math.max(100, shortest / LOOKS_PER_LIFE));
-  const timer = every(clock, period, () => {
+  let timer: Timer | null = null;
+  const look = (): void => {
     const changed = source.look();
     if (changed.certificate) renew();
     if (changed.authorities) for (const listener of listeners) listener();
-  });
+  };
   return {
     secureContext,
-    serve: (server) => void servers.add(server),
+    serve(server) {
+      servers.add(server);
+      timer ??= every(clock, period, look);
+    },
     authorities: source.authorities,
     onAuthorities: (fn) => void listeners.push(fn),
     authorityPin: () => authority?.pin() ?? null,
@@ -128,9 +151,22 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
       for (const listener of listeners) listener();
     },
     expiresAtMs: () => source.certificate().expiresAtMs,
+    hostHere: (listenHost) => hostHere(source.certificate().cert, listenHost),
     close() {
-      timer.cancel();
+      timer?.cancel();
       servers.clear();
     },
   };
+}
+
+/** The first of the likely hosts that the certificate is good for; else the likeliest, which own files may not name. */
+function hostHere(cert: string, listenHost: string): string {
+  const certificate = new X509Certificate(cert);
+  const isNamed = (host: string): boolean =>
+    (isIP(host) === 0 ? certificate.checkHost(host) : certificate.checkIP(host)) !== undefined;
+  const likely = EVERYWHERE.has(listenHost) ? ['127.0.0.1', '::1', 'localhost'] : [listenHost];
+  const own = [...(certificate.subjectAltName ?? '').matchAll(/DNS:([^,*\s]+)/g)].map(
+    (match) => match[1] ?? '',
+  );
+  return [...likely, ...own].find(isNamed) ?? likely[0] ?? listenHost;
 }

@@ -168,6 +168,8 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     type: 'hello',
     versions: { min: 1, max: 1 },
     nodeId: 'node-1',
+    instance: null,
+    signedCredential: null,
     name: 'host',
     agentVersion: '0.1.0',
     devices: [],
