@@ -47,9 +47,11 @@ export async function startProxy({
   server.on('connect', (request, client: Socket, head) => {
     proxy.asked.push(request.url ?? '');
     proxy.credentials.push(request.headers['proxy-authorization']);
-    // A socket that nobody reads does not see that its peer has left.
-    if (proxy.status === 0) client.resume();
-    if (proxy.status === 0) return;
+    if (proxy.status === 0) {
+      // A socket that nobody reads does not see that its peer has left.
+      client.resume().on('end', () => client.destroy());
+      return;
+    }
     if (proxy.status !== 200) {
       client.end(`HTTP/1.1 ${proxy.status} No\r\nContent-Length: 0\r\n\r\n`);
       return;
