@@ -29,10 +29,20 @@ export function createTunnel({ proxy, lookup, keepAlive, maxSockets, deadlineMs 
   class Tunnel extends HttpsProxyAgent<string> {
     override async connect(request: ClientRequest, options: ConnectOptions) {
       const given = new AbortController();
-      const timer = setTimeout(() => given.abort(), waitMs);
-      // The request is given up, and with it the connection to the proxy, which has no other owner yet.
-      const closed = (): void => given.abort();
-      request.once('close', closed);
+      let isLate = false;
+      let isGivenUp = false;
+      const timer = setTimeout(() => {
+        isLate = true;
+        given.abort();
+      }, waitMs);
+      // A request that is given up before it has a socket tells nobody until it gets one; the connection to the proxy
+      // has no other owner yet, and goes with it.
+      const destroy = request.destroy;
+      request.destroy = function giveUp(error) {
+        isGivenUp = true;
+        given.abort();
+        return destroy.call(this, error);
+      };
       let status = 0;
       request.once('proxyConnect', (answer: { statusCode: number }) => {
         status = answer.statusCode;
@@ -44,10 +54,11 @@ export function createTunnel({ proxy, lookup, keepAlive, maxSockets, deadlineMs 
         if (status === 200) return socket;
         socket.destroy();
       } catch (error) {
-        throw proxyFault(name, error, given.signal.aborted ? waitMs : null);
+        if (isGivenUp) throw error;
+        throw proxyFault(name, error, isLate ? waitMs : null);
       } finally {
         clearTimeout(timer);
-        request.off('close', closed);
+        request.destroy = destroy;
       }
       throw refused(name, status);
     }
