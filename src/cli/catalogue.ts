@@ -57,6 +57,12 @@ export const catalogue: readonly CatalogueEntry[] = [
   },
   { name: 'agent', group: NETWORK, summary: 'the node agent daemon', load: () => import('./agent.ts') },
   {
+    name: 'runner',
+    group: NETWORK,
+    summary: 'starts jobs for an agent that may not',
+    load: () => import('./runner.ts'),
+  },
+  {
     name: 'join',
     group: NETWORK,
     summary: 'enrol this host with a scheduler',

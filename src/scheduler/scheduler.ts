@@ -14,8 +14,10 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
+import { noAudit } from '../protocol/audit.ts';
+import { openAccess } from './access/access.ts';
+import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
-import { createAuthentication } from './authentication.ts';
 import { createCore } from './core.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
@@ -100,14 +102,22 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const authenticate = createAuthentication(token, refusals);
+  const access = openAccess({
+    schedulerId,
+    queue,
+    localToken: token,
+    localKey: files.localKey,
+    clock,
+    refusals,
+    audit: noAudit,
+  });
   const core = createCore({
     schedulerId,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
-    authenticate,
+    access,
     clock,
     log,
     key,
@@ -135,7 +145,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const fileRoutes = createFileRoutes({ store, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
     store
       .sweep()
@@ -159,7 +169,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     key,
     watchers,
     metrics,
-    authenticate,
+    access,
+    authorityPin: () => tls?.authorityPin() ?? null,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -181,6 +192,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    access.close();
     tls?.close();
     leases.close();
     await gateway.close();
@@ -240,6 +252,7 @@ function openState(stateDir: string, folder: string, log: Log) {
       schedulerId,
       key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
+      localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
     };
   } catch (error) {
