@@ -9,7 +9,7 @@ import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
 import { requireRole } from './access/ownership.ts';
 import { createUserRoutes } from './access/user-routes.ts';
-import { callerProblem, isLoopbackAddress } from './caller.ts';
+import { callerProblem, isFromHere } from './caller.ts';
 import { enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
@@ -97,7 +97,7 @@ export function createApi(
   /** Throws the Fault of whoever may not. */
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
-    if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
+    if (least === 'neighbour' && isFromHere(request.socket)) return stranger;
     const caller = parts.access.authenticate(request);
     requireRole(caller, least === 'neighbour' ? 'viewer' : least);
     return caller;
