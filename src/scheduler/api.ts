@@ -8,26 +8,23 @@ import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
 import { type Caller, isAtLeast } from '../protocol/role.ts';
 import type { Authenticate } from './authentication.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
-import { enrolNode } from './enrolment.ts';
+import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
 import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
+import { createMembershipRoutes, type MembershipRoutesParts } from './membership-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
-import type { SchedulerKey } from './scheduler-key.ts';
-import type { Secret } from './secrets.ts';
 
-export interface ApiParts extends JobRoutesParts, NodeRoutesParts {
+export interface ApiParts extends JobRoutesParts, NodeRoutesParts, MembershipRoutesParts, EnrolParts {
   readonly schedulerId: string;
   readonly version: string;
   readonly listenHost: string;
-  readonly key: SchedulerKey;
   readonly metrics: SchedulerMetrics;
   readonly authenticate: Authenticate;
-  readonly joinToken: Secret;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
   readonly log: Log;
@@ -51,7 +48,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
 
   async function enrol({ request, response }: Call): Promise<void> {
     const asked = await readBody(request, enrolRequestSchema);
-    answerJson(response, 200, await enrolNode(asked, parts));
+    answerJson(response, 200, await enrolNode(asked, request.socket.remoteAddress, parts));
   }
 
   function ready({ response }: Call): void {
@@ -67,6 +64,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   return [
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
+    ...createMembershipRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
     {

@@ -1,8 +1,11 @@
 // The scheduler without its store, its port and its files: every part between the queue and the sessions of agents,
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
+import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Authenticate } from './authentication.ts';
+import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -11,13 +14,17 @@ import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
+import { createNodeAdmission } from './node-admission.ts';
+import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
@@ -40,6 +47,10 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  readonly revocations: Revocations;
+  readonly audit?: AuditSink;
+  /** What ties a proof to the TLS connection of a request; empty without TLS. */
+  readonly binding?: (request: IncomingMessage) => string;
   readonly hit?: SchedulerHit;
 }
 
@@ -52,6 +63,9 @@ export interface Core {
   readonly drains: Drains;
   readonly execs: Execs;
   readonly removals: NodeRemovals;
+  readonly standings: NodeStandings;
+  readonly clones: CloneWatch;
+  readonly credentials: NodeCredentials;
   /** Watches over leases until it is closed. */
   readonly leases: Leases;
   readonly gateway: Gateway;
@@ -96,7 +110,13 @@ export function createCore(options: CoreOptions): Core {
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
   const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const { revocations } = options;
+  const audit = options.audit ?? noAudit;
+  const credentials = createNodeCredentials(schedulerId, key.signer);
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const admission = createNodeAdmission({ key, credentials, revocations, clones, queue, fleet, log, audit });
   const leases = createLeases({
     queue,
     fleet,
@@ -107,6 +127,8 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
+    admission,
+    ...(options.binding === undefined ? {} : { binding: options.binding }),
     listenHost,
     queue,
     fleet,
@@ -130,6 +152,9 @@ export function createCore(options: CoreOptions): Core {
     drains,
     execs,
     removals,
+    standings,
+    clones,
+    credentials,
     leases,
     gateway,
   };

@@ -13,21 +13,27 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { nowhere, type Place } from '../protocol/place.ts';
 import { createApi } from './api.ts';
+import { createAttemptLimit } from './attempt-limit.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
+import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
+import { createJoinTokens } from './join-tokens.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openRevocations } from './revocations.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 
@@ -48,6 +54,9 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** Where the scheduler itself stands, and nodes that join with the token of its state directory. */
+  readonly place?: Place;
+  readonly audit?: AuditSink;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Uniform in [0, 1); spreads retries. */
@@ -72,7 +81,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const { listen, clock, log, version } = options;
   refuseOpenDoor(listen.host);
   const folder = join(options.stateDir, 'scheduler');
-  const files = openState(options.stateDir, folder, log);
+  const files = openState(options.stateDir, folder, clock, log);
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
@@ -90,8 +99,12 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
   const authenticate = createAuthentication(token, refusals);
+  const audit = options.audit ?? noAudit;
+  const { revocations } = files;
   const core = createCore({
     schedulerId,
+    revocations,
+    audit,
     listenHost: listen.host,
     queue,
     outputFolder: join(folder, 'output'),
@@ -142,6 +155,15 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     files: fileRoutes,
     drains,
     removals,
+    standings: core.standings,
+    clones: core.clones,
+    credentials: core.credentials,
+    revocations,
+    joinTokens: createJoinTokens({ queue, clock, audit }),
+    enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
+    ownPlace: options.place ?? nowhere,
+    authorityPin: () => null,
+    audit,
     key,
     watchers,
     metrics,
@@ -221,7 +243,7 @@ function refuseOpenDoor(host: string): void {
 }
 
 /** Makes or opens the state directory, the scheduler's name and its secrets. */
-function openState(stateDir: string, folder: string, log: Log) {
+function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
   const tokenFile = join(folder, 'token');
   const joinTokenFile = join(folder, 'join-token');
   try {
@@ -235,6 +257,7 @@ function openState(stateDir: string, folder: string, log: Log) {
       key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
+      revocations: openRevocations(join(folder, 'revocations.jsonl'), clock),
     };
   } catch (error) {
     if (isFault(error)) throw error;

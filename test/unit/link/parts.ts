@@ -82,6 +82,7 @@ export function createHandSockets(): { connect: SocketFactory; sockets: HandSock
       };
       sockets.push(socket);
       return {
+        binding: () => '',
         send(data) {
           if (typeof data === 'string') socket.texts.push(data);
           else socket.frames.push(data);
@@ -172,8 +173,10 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     devices: [],
     bootId: 'boot',
     generation: 1,
+    instance: null,
     proof: 'proof',
     credential: null,
+    signedCredential: null,
     inventory,
     jobs,
   };
