@@ -16,13 +16,20 @@ import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
 import { createMembershipRoutes, type MembershipRoutesParts } from './membership-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
+import type { OwnNames } from './own-names.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
+import { type AuthorityRoutesParts, createAuthorityRoutes } from './tls/authority-routes.ts';
 
-export interface ApiParts extends JobRoutesParts, NodeRoutesParts, MembershipRoutesParts, EnrolParts {
+export interface ApiParts
+  extends JobRoutesParts,
+    NodeRoutesParts,
+    MembershipRoutesParts,
+    EnrolParts,
+    AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly metrics: SchedulerMetrics;
   readonly authenticate: Authenticate;
   readonly dashboardFolder: string | null;
@@ -65,6 +72,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
     ...createMembershipRoutes(parts),
+    ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
     {
@@ -97,7 +105,7 @@ export function createApi(
   }
 
   return async (request, response) => {
-    const problem = callerProblem(request, parts.listenHost);
+    const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
     if (parts.files.owns(path)) return parts.files.handle(request, response, path, query);

@@ -1,6 +1,5 @@
 // The scheduler without its store, its port and its files: every part between the queue and the sessions of agents,
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
-import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
@@ -20,6 +19,7 @@ import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
+import type { OwnNames } from './own-names.ts';
 import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
@@ -30,7 +30,7 @@ import { createWatchers, type Watchers } from './watchers.ts';
 
 export interface CoreOptions {
   readonly schedulerId: string;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly queue: Queue;
   /** Folder of the output of jobs; exists. */
   readonly outputFolder: string;
@@ -49,8 +49,8 @@ export interface CoreOptions {
   readonly tickets: FileTickets;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
-  /** What ties a proof to the TLS connection of a request; empty without TLS. */
-  readonly binding?: (request: IncomingMessage) => string;
+  /** Private authorities of the scheduler, PEM; without it, none. */
+  readonly authorities?: () => readonly string[];
   readonly hit?: SchedulerHit;
 }
 
@@ -73,7 +73,7 @@ export interface Core {
 
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
-  const { schedulerId, listenHost, queue, clock, log } = options;
+  const { schedulerId, ownNames, queue, clock, log } = options;
   const { key, random, received, refusals, authenticate, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const placement = createPlacement();
@@ -109,7 +109,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals });
+  const execs = createExecs({ ownNames, queue, fleet, authenticate, clock, log, refusals });
   const { revocations } = options;
   const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);
@@ -128,8 +128,7 @@ export function createCore(options: CoreOptions): Core {
     schedulerId,
     key,
     admission,
-    ...(options.binding === undefined ? {} : { binding: options.binding }),
-    listenHost,
+    ownNames,
     queue,
     fleet,
     output,
@@ -142,6 +141,7 @@ export function createCore(options: CoreOptions): Core {
     progress,
     tickets,
     hit,
+    ...(options.authorities === undefined ? {} : { authorities: options.authorities }),
   });
   return {
     placement,

@@ -3,6 +3,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import {
@@ -22,12 +23,14 @@ import type { FileTickets } from './file-tickets.ts';
 import type { Fleet } from './fleet.ts';
 import type { NodeAdmission } from './node-admission.ts';
 import type { OutputStore } from './output.ts';
+import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
-import { type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import type { ServerSession, ServerSocket } from './server-session.ts';
+import { startServerSession } from './session.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
@@ -42,10 +45,12 @@ const LENGTHS_AT_ONCE = 32;
 export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
-   * Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is, on this very
-   * TLS connection (`binding`; empty without TLS).
+   * Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. `binding` is
+   * that of its TLS channel (base/channel-binding.ts), the empty text without TLS.
    */
-  accept(connection: ServerSocket, known: () => void, binding?: string): void;
+  accept(connection: ServerSocket, known: () => void, binding: string): void;
+  /** Tells all connected agents whom to trust from now on. */
+  authoritiesChanged(): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -53,7 +58,7 @@ export interface Gateway {
 export interface GatewayOptions {
   readonly schedulerId: string;
   readonly key: SchedulerKey;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Fleet;
   readonly output: OutputStore;
@@ -67,12 +72,13 @@ export interface GatewayOptions {
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
   readonly admission: NodeAdmission;
-  /** What ties a proof to the TLS connection of a request; empty without TLS. */
-  readonly binding?: (request: IncomingMessage) => string;
+  /** Private authorities of the scheduler, PEM; without it, none. */
+  readonly authorities?: () => readonly string[];
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { queue, fleet, output, clock, log, refusals } = options;
+  const authorities = options.authorities ?? (() => []);
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -116,7 +122,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   /** Status and text to refuse an upgrade with, or null. */
   function upgradeProblem(request: IncomingMessage): readonly [number, string] | null {
-    if (callerProblem(request, options.listenHost) !== null) return [403, 'Forbidden'];
+    if (callerProblem(request, options.ownNames) !== null) return [403, 'Forbidden'];
     if ((request.url ?? '').split('?', 1)[0] !== LINK_PATH) return [404, 'Not Found'];
     if (closing) return [503, 'Service Unavailable'];
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
@@ -139,11 +145,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    const binding = options.binding?.(request) ?? '';
-    sockets.handleUpgrade(request, socket, head, (connection) => accept(connection, known, binding));
+    sockets.handleUpgrade(request, socket, head, (connection) =>
+      accept(connection, known, channelBinding(request.socket)),
+    );
   }
 
-  function accept(connection: ServerSocket, known: () => void, binding = ''): void {
+  function accept(connection: ServerSocket, known: () => void, binding: string): void {
     const session = startServerSession(connection, {
       schedulerId: options.schedulerId,
       heartbeatMs: HEARTBEAT_MS,
@@ -161,6 +168,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       remember: options.admission.remember,
       progress,
       fileTicket: options.tickets.issue,
+      authorities,
       authenticated: known,
       received: options.received,
       hit: options.hit ?? (() => {}),
@@ -199,6 +207,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     upgrade,
     accept,
+    authoritiesChanged() {
+      for (const session of sessions) session.authoritiesChanged();
+    },
     async close() {
       closing = true;
       sweeper.cancel();

@@ -1,6 +1,6 @@
 // Whether somebody is still at the other end of a connection, asked when it matters: a ping, and a moment for the pong.
 import type { Clock } from '../base/clock.ts';
-import type { ServerSocket } from './session.ts';
+import type { ServerSocket } from './server-session.ts';
 
 /** Two heartbeats: an agent answers pings whatever else it does. */
 export const ANSWER_DEADLINE_MS = 4000;

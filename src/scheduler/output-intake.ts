@@ -5,7 +5,7 @@ import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import type { ServerSocket } from './session.ts';
+import type { ServerSocket } from './server-session.ts';
 
 /** Output that waits for the disk: reading stops above the first and goes on below the second. */
 const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;

@@ -82,7 +82,6 @@ export function createHandSockets(): { connect: SocketFactory; sockets: HandSock
       };
       sockets.push(socket);
       return {
-        binding: () => '',
         send(data) {
           if (typeof data === 'string') socket.texts.push(data);
           else socket.frames.push(data);
@@ -97,6 +96,7 @@ export function createHandSockets(): { connect: SocketFactory; sockets: HandSock
         close(code, reason) {
           socket.closedWith = { code, reason };
         },
+        binding: () => '',
         terminate() {
           if (socket.terminated) return;
           socket.terminated = true;
