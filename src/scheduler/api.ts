@@ -5,8 +5,10 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
-import { type Caller, isAtLeast } from '../protocol/role.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Caller } from '../protocol/role.ts';
+import type { Access } from './access/access.ts';
+import { requireRole } from './access/ownership.ts';
+import { createUserRoutes } from './access/user-routes.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
@@ -31,7 +33,7 @@ export interface ApiParts
   readonly version: string;
   readonly ownNames: OwnNames;
   readonly metrics: SchedulerMetrics;
-  readonly authenticate: Authenticate;
+  readonly access: Access;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
   readonly log: Log;
@@ -72,6 +74,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
     ...createMembershipRoutes(parts),
+    ...createUserRoutes({ ...parts, users: parts.access.users }),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
@@ -96,12 +99,9 @@ export function createApi(
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
     if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
-    const caller = parts.authenticate(request);
-    const needed = least === 'neighbour' ? 'viewer' : least;
-    if (isAtLeast(caller.role, needed)) return caller;
-    throw new Fault('API_ROLE', `this needs the role ${needed}; ${caller.user} is ${caller.role}`, {
-      remedy: `ask an admin for it: flopd user role ${caller.user} ${needed}`,
-    });
+    const caller = parts.access.authenticate(request);
+    requireRole(caller, least === 'neighbour' ? 'viewer' : least);
+    return caller;
   }
 
   return async (request, response) => {

@@ -2,9 +2,11 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
+
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -39,7 +41,7 @@ export interface CoreOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** Who may speak to a running job. */
-  readonly authenticate: Authenticate;
+  readonly access: Admission;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
   readonly key: SchedulerKey;
@@ -74,7 +76,7 @@ export interface Core {
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
-  const { key, random, received, refusals, authenticate, progress, tickets } = options;
+  const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
@@ -109,7 +111,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, authenticate, clock, log, refusals });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
   const { revocations } = options;
   const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);

@@ -5,6 +5,7 @@ import { setMaxListeners } from 'node:events';
 import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
@@ -13,11 +14,14 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
+
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import { nowhere, type Place } from '../protocol/place.ts';
+import { openAccess } from './access/access.ts';
+import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
 import { createAttemptLimit } from './attempt-limit.ts';
-import { createAuthentication } from './authentication.ts';
+
 import { createCore } from './core.ts';
 import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -29,7 +33,7 @@ import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createOwnNames } from './own-names.ts';
+import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
@@ -69,7 +73,10 @@ export interface SchedulerOptions {
 }
 
 export interface Scheduler {
+  /** By which programs of this machine reach it. */
   readonly url: string;
+  /** By which other hosts do; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   /** File with the token that clients need. */
   readonly tokenFile: string;
@@ -105,8 +112,16 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const authenticate = createAuthentication(token, refusals);
   const audit = options.audit ?? noAudit;
+  const access = openAccess({
+    schedulerId,
+    queue,
+    localToken: token,
+    localKey: files.localKey,
+    clock,
+    refusals,
+    audit,
+  });
   const core = createCore({
     schedulerId,
     revocations,
@@ -115,7 +130,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
-    authenticate,
+    access,
     clock,
     log,
     key,
@@ -143,7 +158,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const fileRoutes = createFileRoutes({ store, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
     store
       .sweep()
@@ -171,12 +186,12 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     joinTokens: createJoinTokens({ queue, clock, audit }),
     enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
     ownPlace: options.place ?? nowhere,
-    authorityPin: () => tls?.authorityPin() ?? null,
     audit,
     key,
     watchers,
     metrics,
-    authenticate,
+    access,
+    authorityPin: () => tls?.authorityPin() ?? null,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -198,6 +213,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    access.close();
     tls?.close();
     leases.close();
     await gateway.close();
@@ -231,6 +247,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
+    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
@@ -256,6 +273,7 @@ function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
       schedulerId,
       key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
+      localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
       revocations: openRevocations(join(folder, 'revocations.jsonl'), clock),
     };
@@ -307,6 +325,14 @@ function listenOn(
 
 function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** The likeliest of its names: configured, else where it listens, else the machine's own. */
+function urlElsewhere(url: string, listenHost: string, names: readonly string[]): string | null {
+  if (isLoopbackName(listenHost)) return null;
+  const { protocol, port } = new URL(url);
+  const host = names[0] ?? (EVERYWHERE.has(listenHost) ? hostname() : listenHost);
+  return urlOf(protocol === 'https:' ? 'https' : 'http', host, Number(port));
 }
 
 function listenFault(cause: unknown, host: string, port: number): Fault {
