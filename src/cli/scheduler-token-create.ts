@@ -59,7 +59,7 @@ Examples:
       ...(place === null ? {} : { place }),
       ...(flags.forNode === undefined ? {} : { nodeId: flags.forNode }),
     });
-    await printValue(context, flags.output, token, () => describeToken(token, client.url));
+    await printValue(context, flags.output, token, () => describeToken(token, token.url ?? client.url));
     finish(exitCode.ok);
   });
 }

@@ -18,12 +18,11 @@ import { openFileStore } from '../files/store.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import { nowhere, type Place } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
-import { createAttemptLimit } from './attempt-limit.ts';
 
 import { createCore } from './core.ts';
-import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
@@ -167,6 +166,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
+  /** Set when it listens. */
+  let url = '';
+  const elsewhere = () => (url === '' ? null : urlElsewhere(url, listen.host, tlsOptions.names));
   const handle = createApi({
     schedulerId,
     version,
@@ -184,8 +186,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     credentials: core.credentials,
     revocations,
     joinTokens: createJoinTokens({ queue, clock, audit }),
-    enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
+    enrolAttempts: createAttempts(clock),
     ownPlace: options.place ?? nowhere,
+    joinUrl: elsewhere,
     audit,
     key,
     watchers,
@@ -222,7 +225,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await queue.close();
   }
 
-  let url: string;
   try {
     url = await listenOn(server, listen, tls);
   } catch (error) {
@@ -247,7 +249,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
-    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
+    urlElsewhere: elsewhere(),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
