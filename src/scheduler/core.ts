@@ -115,7 +115,7 @@ export function createCore(options: CoreOptions): Core {
   const { revocations } = options;
   const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);
-  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
   const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
   const admission = createNodeAdmission({ key, credentials, revocations, clones, queue, fleet, log, audit });
