@@ -20,6 +20,7 @@ import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { type JobRoom, prepareJobRoom } from '../runner/job-room.ts';
+import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
@@ -118,6 +119,8 @@ async function build(
   requireSafeUrl(url);
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
+  const audit = openNodeAudit({ folder, nodeId: identity.nodeId, clock, log });
+  lifecycle.onStop('audit', () => audit.close());
 
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
 
@@ -154,7 +157,15 @@ async function build(
       ]);
       const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
       return buildHello(
-        { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
+        {
+          identity,
+          name,
+          version,
+          audit: jobs.offered().audit,
+          inventory: told,
+          devices: [],
+          jobs: jobs.held(),
+        },
         challenge,
         binding,
       );
@@ -224,6 +235,7 @@ async function build(
     bootId,
     capacity,
     devices: bank,
+    audit,
     safeMode: starts.safeMode,
     access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),

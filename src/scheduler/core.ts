@@ -2,6 +2,7 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Authenticate } from './authentication.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
@@ -40,6 +41,8 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Without it, nothing is written down. */
+  readonly audit?: AuditSink;
   readonly hit?: SchedulerHit;
 }
 
@@ -62,6 +65,7 @@ export function createCore(options: CoreOptions): Core {
   const { schedulerId, listenHost, queue, clock, log } = options;
   const { key, random, received, refusals, authenticate, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const audit = options.audit ?? noAudit;
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
@@ -94,9 +98,9 @@ export function createCore(options: CoreOptions): Core {
     hit,
   });
   const place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const drains = createDrains({ queue, fleet, clock, log, place, audit });
+  const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals, audit });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end, audit });
   const leases = createLeases({
     queue,
     fleet,
@@ -119,6 +123,7 @@ export function createCore(options: CoreOptions): Core {
     received,
     progress,
     tickets,
+    audit,
     hit,
   });
   return {

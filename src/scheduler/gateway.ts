@@ -6,6 +6,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import {
   type Challenge,
   closeCode,
@@ -24,6 +25,7 @@ import type { Execs } from './exec.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
+import { createNodeHeads } from './node-heads.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
@@ -67,10 +69,12 @@ export interface GatewayOptions {
   readonly hit?: SchedulerHit;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  readonly audit?: AuditSink;
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { queue, fleet, output, clock, log, refusals } = options;
+  const heads = createNodeHeads(queue, options.audit ?? noAudit, log);
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -228,6 +232,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   async function remember(hello: Hello): Promise<void> {
+    heads.told(hello);
     const known = queue.node(hello.nodeId);
     const node = known ?? recognised.get(hello.nodeId);
     if (node === undefined) return;

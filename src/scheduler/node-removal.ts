@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Fleet } from './fleet.ts';
 import { lost, type OwnEnd } from './own-result.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
@@ -20,10 +21,12 @@ export interface NodeRemovalParts {
   readonly fleet: Fleet;
   readonly clock: Clock;
   readonly log: Log;
+  readonly audit?: AuditSink;
   end(job: JobRecord, end: OwnEnd): Promise<void>;
 }
 
-export function createNodeRemovals({ queue, fleet, clock, log, end }: NodeRemovalParts): NodeRemovals {
+export function createNodeRemovals(parts: NodeRemovalParts): NodeRemovals {
+  const { queue, fleet, clock, log, end, audit = noAudit } = parts;
   return {
     async remove(nodeId, by) {
       const record = queue.node(nodeId);
@@ -46,6 +49,7 @@ export function createNodeRemovals({ queue, fleet, clock, log, end }: NodeRemova
       await Promise.all(jobs.map((job) => end(job, why)));
       fleet.forget(nodeId);
       log.info({ nodeId, name, by, jobs: jobs.length }, 'node removed');
+      audit('node.removed', { nodeId, name, by, jobs: jobs.length });
     },
   };
 }

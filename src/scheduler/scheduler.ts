@@ -6,6 +6,7 @@ import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import type { RetentionLimits } from '../audit/retention.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
@@ -14,6 +15,7 @@ import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
 import { createApi } from './api.ts';
+import { openSchedulerAudit } from './audit-log.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
@@ -55,6 +57,8 @@ export interface SchedulerOptions {
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
   readonly hit?: SchedulerHit;
+  /** How long the audit log is kept, and how much of it; without it, for ever. */
+  readonly auditLimits?: RetentionLimits;
 }
 
 export interface Scheduler {
@@ -76,7 +80,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
-  const queue = await openEmbeddedQueue({
+  const audit = openSchedulerAudit({ ...options, folder, owner: files.schedulerId });
+  const store = await openEmbeddedQueue({
     path: join(folder, 'store.db'),
     clock,
     log,
@@ -85,6 +90,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
+  const { queue, record } = audit.watch(store);
   const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
@@ -104,26 +110,27 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     received: metrics.received,
     progress,
     tickets,
+    audit: record,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
   place = dispatcher.place;
-  metrics.watch(queue, fleet);
+  metrics.watch(queue, fleet, audit.figures);
   const retention =
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const limits = options.files ?? defaultFileLimits;
-  const store = openFileStore({
+  const fileStore = openFileStore({
     folder: join(folder, 'files'),
     ...limits,
     roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const fileRoutes = createFileRoutes({ store: fileStore, tickets, token, queue, refusals });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
-    store
+    fileStore
       .sweep()
       .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
   });
@@ -169,6 +176,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await retention?.close();
     await output.close();
     await queue.close();
+    await audit.close();
   }
 
   let url: string;
