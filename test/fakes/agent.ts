@@ -302,7 +302,10 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     agentVersion: '0.1.0',
     devices: [...(options.devices ?? [])],
     proof,
+    audit: null,
     credential: identity.credential,
+    instance: null,
+    signedCredential: null,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
     jobs: (options.held ?? []).map((held) => ({ devices: [], ...held })),
   };

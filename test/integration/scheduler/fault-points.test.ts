@@ -165,17 +165,19 @@ async function startAgent(url: string, token: string) {
   const { native } = loadNative(addonPath);
   const link: Link = createLink({
     url,
-    hello: async (challenge) =>
+    hello: async (challenge, binding) =>
       buildHello(
         {
           identity,
           name: 'host',
           version: '0.1.0',
+          audit: null,
           inventory: fakeInventory(100, 1e12),
           devices: [],
           jobs: jobs.held(),
         },
         challenge,
+        binding,
       ),
     handlers: {
       order: (order) => (order.type === 'start' ? jobs.start(order) : jobs.stop(order)),
