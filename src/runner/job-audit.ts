@@ -34,6 +34,17 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
   const answers = new Set<string>();
   /** Attempts whose beginning is written down, until they end. */
   const begun = new Set<string>();
+  const tail = [...audit.takeTail()];
+  /** What the tail tells, and what was written since, until it is compared with what is held. */
+  const known = new Set<string>();
+  for (const { kind, facts } of tail) {
+    const name = `${facts.jobId}.${facts.epoch}`;
+    if (kind.startsWith('attempt.') || facts.order === 'start') known.add(`${kind} ${name}`);
+    // Executors tell of it again as soon as they attach to it.
+    if (kind === 'attempt.started') begun.add(name);
+    if (kind === 'attempt.ended') begun.delete(name);
+  }
+  let isCompared = false;
 
   function isFirst(name: string): boolean {
     if (answers.has(name)) return false;
@@ -46,6 +57,7 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
   function ended(result: JobResult, late: AuditFacts = {}): void {
     const { jobId, epoch, state, endKind, exitCode, signal, stoppedBy } = result;
     begun.delete(`${jobId}.${epoch}`);
+    if (!isCompared) known.add(`attempt.ended ${jobId}.${epoch}`);
     record('attempt.ended', { jobId, epoch, state, endKind, exitCode, signal, stoppedBy, ...late });
   }
 
@@ -85,22 +97,18 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
       };
     },
     takeUp(jobs) {
-      const tail = audit.takeTail();
-      const known = new Set<string>();
-      for (const { kind, facts } of tail)
-        if (kind.startsWith('attempt.') || facts.order === 'start')
-          known.add(`${kind} ${facts.jobId}.${facts.epoch}`);
       // Of a log that is new, or damaged, nothing is known to be missing.
       const isComparable = !audit.isClean && tail.length > 0;
-      for (const { jobId, epoch, phase } of jobs.held()) {
-        const name = `${jobId}.${epoch}`;
-        if (isComparable && !known.has(`order.accepted ${name}`))
-          record('order.accepted', { order: 'start', jobId, epoch, late: true });
-        if (known.has(`attempt.started ${name}`) && phase !== 'ended') begun.add(name);
+      if (isComparable) {
+        for (const { jobId, epoch } of jobs.held())
+          if (!known.has(`order.accepted ${jobId}.${epoch}`))
+            record('order.accepted', { order: 'start', jobId, epoch, late: true });
+        for (const result of jobs.unsettled())
+          if (!known.has(`attempt.ended ${result.jobId}.${result.epoch}`)) ended(result, { late: true });
       }
-      if (!isComparable) return;
-      for (const result of jobs.unsettled())
-        if (!known.has(`attempt.ended ${result.jobId}.${result.epoch}`)) ended(result, { late: true });
+      isCompared = true;
+      known.clear();
+      tail.length = 0;
     },
   };
 }
