@@ -19,7 +19,7 @@ export interface Audit {
   readonly record: AuditSink;
   /** How far the chain is on disk; null while it cannot be opened. */
   head(): ChainPosition | null;
-  /** The last records of the run before, oldest first; empty once they were asked for. */
+  /** The last records of a run that did not close the log, oldest first; empty once they were asked for. */
   takeTail(): readonly AuditRecord[];
   /** The last writer closed the log, so that its tail lacks nothing. */
   readonly isClean: boolean;

@@ -21,7 +21,7 @@ export interface AuditedOrder {
 export interface JobAudit {
   /** The first answer to an order. */
   answered(order: AuditedOrder, answer: OrderAnswer, by?: string): void;
-  started(jobId: string, epoch: number, pid: number): void;
+  began(jobId: string, epoch: number, pid: number): void;
   ended(result: JobResult): void;
   /** The same events, with a record of whether the command was run. */
   exec(order: ExecOrder, events: ExecEvents): ExecEvents;
@@ -32,7 +32,7 @@ export interface JobAudit {
 /** `record` is that of the log, or one that bounds it. */
 export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, record: AuditSink): JobAudit {
   const answers = new Set<string>();
-  /** Attempts whose beginning is written down, until they end. */
+  /** Attempts of the run before whose beginning is written down, until they end: the journal may have lost it. */
   const begun = new Set<string>();
   const tail = [...audit.takeTail()];
   /** What the tail tells, and what was written since, until it is compared with what is held. */
@@ -40,7 +40,6 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
   for (const { kind, facts } of tail) {
     const name = `${facts.jobId}.${facts.epoch}`;
     if (kind.startsWith('attempt.') || facts.order === 'start') known.add(`${kind} ${name}`);
-    // Executors tell of it again as soon as they attach to it.
     if (kind === 'attempt.started') begun.add(name);
     if (kind === 'attempt.ended') begun.delete(name);
   }
@@ -72,10 +71,8 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
       const facts = { order: what, orderId, jobId, epoch, ...(by === undefined ? {} : { by }) };
       record(kind, outcome === 'refused' ? { ...facts, code } : facts);
     },
-    started(jobId, epoch, pid) {
-      const name = `${jobId}.${epoch}`;
-      if (begun.has(name)) return;
-      begun.add(name);
+    began(jobId, epoch, pid) {
+      if (begun.has(`${jobId}.${epoch}`)) return;
       record('attempt.started', { jobId, epoch, pid });
     },
     ended: (result) => ended(result),

@@ -169,10 +169,7 @@ async function openJobRoom(
     energy: parts.energy,
     events: {
       ...events,
-      started(jobId, epoch, pid, startedAtMs) {
-        jobAudit.started(jobId, epoch, pid);
-        events.started(jobId, epoch, pid, startedAtMs);
-      },
+      began: (jobId, epoch, pid) => jobAudit.began(jobId, epoch, pid),
       settled(result) {
         jobAudit.ended(result);
         events.settled?.(result);

@@ -7,7 +7,7 @@ import type { Log } from '../base/log.ts';
 
 /** What a node keeps of it; the scheduler's is meant to be kept longer. */
 const QUOTA_BYTES = 256 * 1024 * 1024;
-const SEGMENT_BYTES = 4 * 1024 * 1024;
+const SEGMENT_BYTES = 2 * 1024 * 1024;
 
 /** Opens it in this state folder. Throws AGENT_KEY_EXPOSED or AGENT_KEY_DAMAGED. */
 export function openNodeAudit(parts: {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { AuditFacts, AuditRecord } from '../../../src/protocol/audit.ts';
+import type { HeldJob } from '../../../src/protocol/control.ts';
 import type { ExecOrder } from '../../../src/protocol/exec.ts';
 import type { JobResult } from '../../../src/protocol/result.ts';
 import { createJobAudit } from '../../../src/runner/job-audit.ts';
@@ -39,8 +40,7 @@ describe('the audit of a job room', () => {
     const { audit, written, kinds } = createBed();
     audit.answered(start, accepted);
     audit.answered(start, { ...accepted, outcome: 'duplicate' });
-    audit.started('job-1', 1, 77);
-    audit.started('job-1', 1, 77);
+    audit.began('job-1', 1, 77);
     audit.answered({ ...stop, type: 'signedStop' }, accepted, 'ann');
     audit.ended(result);
     for (let n = 0; n < 3; n += 1) audit.answered({ ...start, orderId: `order-${n}`, epoch: 2 }, refused);
@@ -83,11 +83,11 @@ describe('the audit of a job room', () => {
   });
 
   test('after a crash, what is held and stands nowhere is recorded as late, and nothing twice', () => {
-    const held = [
+    const held: HeldJob[] = [
       { jobId: 'job-1', epoch: 1, phase: 'ended', devices: [] },
       { jobId: 'job-2', epoch: 1, phase: 'running', devices: [] },
       { jobId: 'job-3', epoch: 1, phase: 'accepted', devices: [] },
-    ] as const;
+    ];
     const jobs = { held: () => held, unsettled: () => [result] };
     const tail = [
       record('opened', {}),
@@ -97,8 +97,8 @@ describe('the audit of a job room', () => {
     ];
     const { audit, written } = createBed(tail, false);
     audit.takeUp(jobs);
-    // Told again by its executor, which the agent has just attached to.
-    audit.started('job-2', 1, 5);
+    // The journal had lost it.
+    audit.began('job-2', 1, 5);
     expect(written.map(({ kind, facts }) => [kind, facts.jobId, facts.late])).toEqual([
       ['order.accepted', 'job-3', true],
       ['attempt.ended', 'job-1', true],
