@@ -189,6 +189,7 @@ export function createWriter(parts: WriterParts): Writer {
     durable = reached;
     unsynced = [];
     syncedMs = clock.monotonicMs();
+    if (problem !== null) settled();
   }
 
   async function rotate(): Promise<void> {
