@@ -47,6 +47,8 @@ export interface JobView {
   /** One sentence: why it waits, where it runs, or why it ended, with evidence. */
   readonly reason: string;
   readonly spec: JobSpec;
+  /** True where the caller may not see it whole: command, environment, files and sentences that quote them are left out. */
+  readonly hidden: boolean;
   /** Name of the user who submitted it; null where that is not known. */
   readonly owner: string | null;
   readonly node: { readonly id: string; readonly name: string } | null;
@@ -107,6 +109,7 @@ export interface ArrayView {
   /** One sentence: how many of its jobs stand how, and why those that wait do. */
   readonly reason: string;
   readonly spec: JobSpec;
+  readonly hidden: boolean;
   readonly owner: string | null;
   readonly size: number;
   readonly counts: Readonly<Record<JobState, number>>;

@@ -18,6 +18,7 @@ import type { Native, NativePaths } from '../native.ts';
 import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { Exec, ExecEvents, ExecOrder } from '../protocol/exec.ts';
+import type { JobResult } from '../protocol/result.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -37,7 +38,9 @@ export interface Offered {
 }
 
 /** What the job room tells beside the facts of jobs. */
-export interface JobRoomEvents extends JobEvents {
+export interface JobRoomEvents extends Omit<JobEvents, 'settled'> {
+  /** An attempt has ended: told once, for those who count. */
+  settled?(result: Pick<JobResult, 'state'>): void;
   /** An order was accepted: its attempt holds these CPUs and devices. */
   granted(jobId: string, epoch: number, cpus: number, devices: readonly string[]): void;
   /** What is offered has changed; why, as a clause. */
@@ -67,7 +70,7 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec(order: ExecOrder, events: ExecEvents): Exec;
   offered(): Offered;
-  /** Resolves when `offered` is complete, or after a while. Never rejects. */
+  /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
 

@@ -5,8 +5,10 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
-import { type Caller, isAtLeast } from '../protocol/role.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Caller } from '../protocol/role.ts';
+import type { Access } from './access/access.ts';
+import { requireRole } from './access/ownership.ts';
+import { createUserRoutes } from './access/user-routes.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
 import { enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
@@ -28,7 +30,9 @@ export interface ApiParts extends JobRoutesParts, NodeRoutesParts, AuthorityRout
   readonly ownNames: OwnNames;
   readonly key: SchedulerKey;
   readonly metrics: SchedulerMetrics;
-  readonly authenticate: Authenticate;
+  readonly access: Access;
+  /** Pin of the scheduler's private authority; null where it has none. */
+  readonly authorityPin: () => string | null;
   readonly joinToken: Secret;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
@@ -69,6 +73,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   return [
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
+    ...createUserRoutes({ ...parts, users: parts.access.users }),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
@@ -93,12 +98,9 @@ export function createApi(
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
     if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
-    const caller = parts.authenticate(request);
-    const needed = least === 'neighbour' ? 'viewer' : least;
-    if (isAtLeast(caller.role, needed)) return caller;
-    throw new Fault('API_ROLE', `this needs the role ${needed}; ${caller.user} is ${caller.role}`, {
-      remedy: `ask an admin for it: flopd user role ${caller.user} ${needed}`,
-    });
+    const caller = parts.access.authenticate(request);
+    requireRole(caller, least === 'neighbour' ? 'viewer' : least);
+    return caller;
   }
 
   return async (request, response) => {

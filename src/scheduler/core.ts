@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Admission } from './access/access.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -34,7 +34,7 @@ export interface CoreOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** Who may speak to a running job. */
-  readonly authenticate: Authenticate;
+  readonly access: Admission;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
   readonly key: SchedulerKey;
@@ -66,7 +66,7 @@ export interface Core {
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
-  const { key, random, received, refusals, authenticate, progress, tickets } = options;
+  const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const audit = options.audit ?? noAudit;
   const placement = createPlacement();
@@ -103,7 +103,7 @@ export function createCore(options: CoreOptions): Core {
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place, audit });
   const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end, audit });
-  const execs = createExecs({ ownNames, queue, fleet, authenticate, clock, log, refusals, audit });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
   const leases = createLeases({
     queue,
     fleet,

@@ -5,6 +5,7 @@ import { setMaxListeners } from 'node:events';
 import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { RetentionLimits } from '../audit/retention.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
@@ -14,9 +15,10 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
+import { openAccess } from './access/access.ts';
+import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
 import { openSchedulerAudit } from './audit-log.ts';
-import { createAuthentication } from './authentication.ts';
 import { createCore } from './core.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
@@ -26,7 +28,7 @@ import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createOwnNames } from './own-names.ts';
+import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
@@ -64,7 +66,10 @@ export interface SchedulerOptions {
 }
 
 export interface Scheduler {
+  /** By which programs of this machine reach it. */
   readonly url: string;
+  /** By which other hosts do; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   /** File with the token that clients need. */
   readonly tokenFile: string;
@@ -102,14 +107,22 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const authenticate = createAuthentication(token, refusals);
+  const access = openAccess({
+    schedulerId,
+    queue,
+    localToken: token,
+    localKey: files.localKey,
+    clock,
+    refusals,
+    audit: record,
+  });
   const core = createCore({
     schedulerId,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
-    authenticate,
+    access,
     clock,
     log,
     key,
@@ -138,7 +151,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store: fileStore, tickets, token, queue, refusals });
+  const fileRoutes = createFileRoutes({ store: fileStore, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
     fileStore
       .sweep()
@@ -162,7 +175,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     key,
     watchers,
     metrics,
-    authenticate,
+    access,
+    authorityPin: () => tls?.authorityPin() ?? null,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -184,6 +198,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    access.close();
     tls?.close();
     leases.close();
     await gateway.close();
@@ -218,6 +233,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
+    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
@@ -243,6 +259,7 @@ function openState(stateDir: string, folder: string, log: Log) {
       schedulerId,
       key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
       token: openSecret(tokenFile, log),
+      localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
     };
   } catch (error) {
@@ -293,6 +310,14 @@ function listenOn(
 
 function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** The likeliest of its names: configured, else where it listens, else the machine's own. */
+function urlElsewhere(url: string, listenHost: string, names: readonly string[]): string | null {
+  if (isLoopbackName(listenHost)) return null;
+  const { protocol, port } = new URL(url);
+  const host = names[0] ?? (EVERYWHERE.has(listenHost) ? hostname() : listenHost);
+  return urlOf(protocol === 'https:' ? 'https' : 'http', host, Number(port));
 }
 
 function listenFault(cause: unknown, host: string, port: number): Fault {

@@ -58,8 +58,11 @@ export function startSchedulerLife({
     clock,
     log,
     refusals: createRefusalLog(log, clock),
-    authenticate() {
-      throw new Error('nobody enters a job of a simulation');
+    access: {
+      authenticate() {
+        throw new Error('nobody enters a job of a simulation');
+      },
+      hold: () => () => {},
     },
     received() {},
     key: parts.key,
