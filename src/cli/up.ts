@@ -56,6 +56,8 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -140,6 +142,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
     files: config.files,
+    auditLimits: config.audit,
     retention: config.output,
   });
 }
