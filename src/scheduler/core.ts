@@ -4,6 +4,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Admission } from './access/access.ts';
+import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -12,7 +13,11 @@ import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
+import { createNodeAdmission } from './node-admission.ts';
+import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
+import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import type { OwnNames } from './own-names.ts';
@@ -20,6 +25,7 @@ import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
@@ -42,7 +48,7 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
-  /** Without it, nothing is written down. */
+  readonly revocations: Revocations;
   readonly audit?: AuditSink;
   /** Private authorities of the scheduler, PEM; without it, none. */
   readonly authorities?: () => readonly string[];
@@ -58,6 +64,9 @@ export interface Core {
   readonly drains: Drains;
   readonly execs: Execs;
   readonly removals: NodeRemovals;
+  readonly standings: NodeStandings;
+  readonly clones: CloneWatch;
+  readonly credentials: NodeCredentials;
   /** Watches over leases until it is closed. */
   readonly leases: Leases;
   readonly gateway: Gateway;
@@ -102,8 +111,13 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place, audit });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end, audit });
   const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
+  const { revocations } = options;
+  const credentials = createNodeCredentials(schedulerId, key.signer);
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const admission = createNodeAdmission({ key, credentials, revocations, clones, queue, fleet, log, audit });
   const leases = createLeases({
     queue,
     fleet,
@@ -114,6 +128,7 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
+    admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,
     fleet,
@@ -126,7 +141,6 @@ export function createCore(options: CoreOptions): Core {
     received,
     progress,
     tickets,
-    audit,
     hit,
     ...(options.authorities === undefined ? {} : { authorities: options.authorities }),
   });
@@ -139,6 +153,9 @@ export function createCore(options: CoreOptions): Core {
     drains,
     execs,
     removals,
+    standings,
+    clones,
+    credentials,
     leases,
     gateway,
   };

@@ -45,3 +45,17 @@ export function createNodeHeads(
     },
   };
 }
+
+/** The same admission of nodes; what they tell is written down with the rest of their hello. */
+export function withHeads<T extends { remember(hello: Hello): Promise<void> }>(
+  admission: T,
+  heads: NodeHeads,
+): T {
+  return {
+    ...admission,
+    remember(hello: Hello) {
+      heads.told(hello);
+      return admission.remember(hello);
+    },
+  };
+}
