@@ -15,6 +15,9 @@ export const clientKeys = [
 /** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
 export const jobKeys = configKeyNames.filter((name) => name.startsWith('jobs.'));
 
+/** Keys of the scheduler's TLS: for the commands that run one. */
+export const tlsKeys = configKeyNames.filter((name) => name.startsWith('tls.'));
+
 /** A flag that stands for a configuration key: another flag of the same name on some other command is none. */
 class ConfigOption extends Option {
   readonly key: ConfigKeyName;

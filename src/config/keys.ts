@@ -6,6 +6,7 @@ import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
+import { runnerKeys } from './runner-keys.ts';
 import { tlsKeys } from './tls-keys.ts';
 import {
   type Address,
@@ -254,6 +255,7 @@ export const configKeys = {
   ...dialKeys,
   ...jobKeys,
   ...fileKeys,
+  ...runnerKeys,
   ...tlsKeys(parsePath),
   'output.keepMs': key<number>({
     flag: '--output-keep',

@@ -15,6 +15,7 @@ import { createJobs } from '../job/supervisor.ts';
 import type { Native, NativePaths } from '../native.ts';
 import type { JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { Exec, ExecEvents, ExecOrder } from '../protocol/exec.ts';
+import type { JobResult } from '../protocol/result.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { createOffers } from './offers.ts';
@@ -30,7 +31,9 @@ export interface Offered {
 }
 
 /** What the job room tells beside the facts of jobs. */
-export interface JobRoomEvents extends JobEvents {
+export interface JobRoomEvents extends Omit<JobEvents, 'settled'> {
+  /** An attempt has ended: told once, for those who count. */
+  settled?(result: Pick<JobResult, 'state'>): void;
   /** An order was accepted: its attempt holds these CPUs and devices. */
   granted(jobId: string, epoch: number, cpus: number, devices: readonly string[]): void;
   /** What is offered has changed; why, as a clause. */
@@ -60,7 +63,7 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec(order: ExecOrder, events: ExecEvents): Exec;
   offered(): Offered;
-  /** Resolves when `offered` is complete, or after a while. Never rejects. */
+  /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
 

@@ -5,6 +5,7 @@ import { setMaxListeners } from 'node:events';
 import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
@@ -26,7 +27,7 @@ import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createOwnNames } from './own-names.ts';
+import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
@@ -62,7 +63,10 @@ export interface SchedulerOptions {
 }
 
 export interface Scheduler {
+  /** By which programs of this machine reach it. */
   readonly url: string;
+  /** By which other hosts do; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   /** File with the token that clients need. */
   readonly tokenFile: string;
@@ -222,6 +226,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
+    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
@@ -298,6 +303,14 @@ function listenOn(
 
 function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** The likeliest of its names: configured, else where it listens, else the machine's own. */
+function urlElsewhere(url: string, listenHost: string, names: readonly string[]): string | null {
+  if (isLoopbackName(listenHost)) return null;
+  const { protocol, port } = new URL(url);
+  const host = names[0] ?? (EVERYWHERE.has(listenHost) ? hostname() : listenHost);
+  return urlOf(protocol === 'https:' ? 'https' : 'http', host, Number(port));
 }
 
 function listenFault(cause: unknown, host: string, port: number): Fault {

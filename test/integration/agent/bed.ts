@@ -67,6 +67,7 @@ export function createAgentBed(): AgentBed {
             outputQuotaBytes: 1024 ** 3,
             cacheBytes: 1024 ** 3,
           },
+          runner: { socket: null, user: null },
           tokenFile: null,
           caFile: null,
         },
