@@ -2,7 +2,9 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Admission } from './access/access.ts';
+import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -11,7 +13,10 @@ import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
+import { createNodeAdmission } from './node-admission.ts';
+import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import type { OwnNames } from './own-names.ts';
@@ -19,6 +24,7 @@ import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
@@ -41,6 +47,8 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  readonly revocations: Revocations;
+  readonly audit?: AuditSink;
   /** Private authorities of the scheduler, PEM; without it, none. */
   readonly authorities?: () => readonly string[];
   readonly hit?: SchedulerHit;
@@ -55,6 +63,9 @@ export interface Core {
   readonly drains: Drains;
   readonly execs: Execs;
   readonly removals: NodeRemovals;
+  readonly standings: NodeStandings;
+  readonly clones: CloneWatch;
+  readonly credentials: NodeCredentials;
   /** Watches over leases until it is closed. */
   readonly leases: Leases;
   readonly gateway: Gateway;
@@ -99,7 +110,13 @@ export function createCore(options: CoreOptions): Core {
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
   const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const { revocations } = options;
+  const audit = options.audit ?? noAudit;
+  const credentials = createNodeCredentials(schedulerId, key.signer);
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const admission = createNodeAdmission({ key, credentials, revocations, clones, queue, fleet, log, audit });
   const leases = createLeases({
     queue,
     fleet,
@@ -110,6 +127,7 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
+    admission,
     ownNames,
     queue,
     fleet,
@@ -134,6 +152,9 @@ export function createCore(options: CoreOptions): Core {
     drains,
     execs,
     removals,
+    standings,
+    clones,
+    credentials,
     leases,
     gateway,
   };

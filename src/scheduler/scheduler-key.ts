@@ -15,6 +15,8 @@ import {
 } from 'node:crypto';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
 import { type Credential, credentialText, type StartOrder } from '../protocol/control.ts';
+import { isSignedBy, keyIdOf, signText } from '../protocol/signed.ts';
+import type { CredentialSigner } from './node-credentials.ts';
 import type { JobRecord } from './queue/queue.ts';
 
 const owner: KeyOwner = {
@@ -28,6 +30,8 @@ export interface SchedulerKey {
   credential(nodeId: string, publicKey: string, enrolledAtMs: number): Credential;
   /** Whether this scheduler signed that this node has this key. */
   isOurs(nodeId: string, credential: Credential): boolean;
+  /** Signs and knows credentials of version 2. */
+  readonly signer: CredentialSigner;
   seal(job: JobRecord): string;
   /** When the job was submitted, by a seal that fits; null for an order that this scheduler did not give so. */
   readSeal(nodeId: string, order: StartOrder): number | null;
@@ -40,6 +44,7 @@ export function openSchedulerKey(path: string, schedulerId: string): SchedulerKe
 
 export function createSchedulerKey(key: KeyObject, schedulerId: string): SchedulerKey {
   const publicKey = createPublicKey(key);
+  const keyId = keyIdOf(publicKeyText(key));
   const secret = key.export({ format: 'der', type: 'pkcs8' });
   const sealKey = Buffer.from(hkdfSync('sha256', secret, publicKeyText(key), 'flopd.v1 seal', 32));
 
@@ -58,6 +63,10 @@ export function createSchedulerKey(key: KeyObject, schedulerId: string): Schedul
     isOurs(nodeId, credential) {
       const text = credentialText(schedulerId, nodeId, credential);
       return verify(null, Buffer.from(text), publicKey, Buffer.from(credential.signature, 'base64'));
+    },
+    signer: {
+      sign: (purpose, body) => ({ keyId, body, signature: signText(key, purpose, body) }),
+      isOurs: (purpose, { body, signature }) => isSignedBy(publicKey, purpose, body, signature),
     },
     seal(job) {
       const { id: jobId, epoch, spec, array, devices, submittedAtMs, nodeId } = job;

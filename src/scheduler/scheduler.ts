@@ -14,23 +14,28 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
-import { noAudit } from '../protocol/audit.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { nowhere, type Place } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
+import { createAttemptLimit } from './attempt-limit.ts';
 import { createCore } from './core.ts';
+import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
+import { createJoinTokens } from './join-tokens.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openRevocations } from './revocations.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
@@ -53,6 +58,9 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** Where the scheduler itself stands, and nodes that join with the token of its state directory. */
+  readonly place?: Place;
+  readonly audit?: AuditSink;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Uniform in [0, 1); spreads retries. */
@@ -83,8 +91,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const tlsOptions = options.tls ?? defaultTls;
   requireTls(tlsOptions, listen.host);
   const folder = join(options.stateDir, 'scheduler');
-  const files = openState(options.stateDir, folder, log);
-  const { schedulerId, key, token, joinToken } = files;
+  const files = openState(options.stateDir, folder, clock, log);
+  const { schedulerId, key, token, joinToken, revocations } = files;
   const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
   const tls = openTls(tlsOptions, { listenHost: listen.host, folder, schedulerId, ownNames, clock, log });
   const metrics = createSchedulerMetrics(version);
@@ -102,6 +110,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
+  const audit = options.audit ?? noAudit;
   const access = openAccess({
     schedulerId,
     queue,
@@ -109,10 +118,12 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     localKey: files.localKey,
     clock,
     refusals,
-    audit: noAudit,
+    audit,
   });
   const core = createCore({
     schedulerId,
+    revocations,
+    audit,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
@@ -166,11 +177,19 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     files: fileRoutes,
     drains,
     removals,
+    standings: core.standings,
+    clones: core.clones,
+    credentials: core.credentials,
+    revocations,
+    joinTokens: createJoinTokens({ queue, clock, audit }),
+    enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
+    ownPlace: options.place ?? nowhere,
+    authorityPin: () => tls?.authorityPin() ?? null,
+    audit,
     key,
     watchers,
     metrics,
     access,
-    authorityPin: () => tls?.authorityPin() ?? null,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -239,7 +258,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 }
 
 /** Makes or opens the state directory, the scheduler's name and its secrets. */
-function openState(stateDir: string, folder: string, log: Log) {
+function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
   const tokenFile = join(folder, 'token');
   const joinTokenFile = join(folder, 'join-token');
   try {
@@ -254,6 +273,7 @@ function openState(stateDir: string, folder: string, log: Log) {
       token: openSecret(tokenFile, log),
       localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
+      revocations: openRevocations(join(folder, 'revocations.jsonl'), clock),
     };
   } catch (error) {
     if (isFault(error)) throw error;
