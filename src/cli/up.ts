@@ -32,6 +32,7 @@ import { say } from './message.ts';
 import { pause, writeLines } from './output.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { dashboardFolder } from './scheduler.ts';
+import { localSigner } from './submitter-key.ts';
 import { escapeText, shellQuote } from './text.ts';
 
 const keys = [
@@ -109,6 +110,7 @@ async function runUp(command: Command, context: Context): Promise<number> {
       token: readToken(scheduler.tokenFile),
       tokenFile: scheduler.tokenFile,
       dialer: await dialerFor(config, { url: scheduler.url, stateDir: config.stateDir, pin: null }),
+      signer: localSigner(config.stateDir),
     });
     await writeLines(
       context.stdout,
