@@ -22,6 +22,7 @@ import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
+import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createAgentDialer, openAuthorities } from './authorities.ts';
 import { createDeviceEnergy } from './device-energy.ts';
@@ -134,6 +135,8 @@ async function build(
   const dialer = createAgentDialer(authorities, tlsOnly, { clock, log: log.child({ room: 'dial' }) });
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
+  const audit = openNodeAudit({ folder, nodeId: identity.nodeId, clock, log });
+  lifecycle.onStop('audit', () => audit.close());
 
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, dialer, log });
 
@@ -171,7 +174,15 @@ async function build(
       ]);
       const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
       return buildHello(
-        { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
+        {
+          identity,
+          name,
+          version,
+          audit: jobs.offered().audit,
+          inventory: told,
+          devices: [],
+          jobs: jobs.held(),
+        },
         challenge,
         binding,
       );
@@ -265,6 +276,7 @@ async function build(
       ...common,
       capacity,
       devices: bank,
+      audit,
       safeMode: starts.safeMode,
       access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(ticket(), jobId, epoch) }),
     });

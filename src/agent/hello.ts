@@ -1,4 +1,5 @@
 // Builds the hello: who this node is, what it can do, which jobs it holds.
+import type { AuditHead } from '../protocol/audit.ts';
 import type { Challenge, HeldJob, Hello, Inventory } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
 import { ownVersions } from '../protocol/version.ts';
@@ -15,13 +16,14 @@ export interface HelloParts {
   >;
   readonly name: string;
   readonly version: string;
+  readonly audit: AuditHead | null;
   readonly inventory: Inventory;
   readonly devices: readonly DeviceRecord[];
   readonly jobs: readonly HeldJob[];
 }
 
 export function buildHello(
-  { identity, name, version, inventory, devices, jobs }: HelloParts,
+  { identity, name, version, audit, inventory, devices, jobs }: HelloParts,
   challenge: Challenge,
   binding: string,
 ): Hello {
@@ -42,6 +44,7 @@ export function buildHello(
     proof: identity.prove(challenge, binding),
     credential: identity.credential(),
     signedCredential: identity.signedCredential(),
+    audit,
     inventory,
     devices: [...devices],
     jobs: held,

@@ -30,6 +30,8 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -72,6 +74,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
       files: config.files,
+      auditLimits: config.audit,
       retention: config.output,
     });
   } catch (error) {

@@ -2,6 +2,8 @@
 // killed, jobs. It lives in the agent's process, or in one of its own (runner.ts) to which remote-jobs.ts speaks; the
 // agent cannot tell.
 import { dirname } from 'node:path';
+import type { Audit } from '../audit/audit.ts';
+import { limitAudit } from '../audit/limit.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -13,11 +15,14 @@ import type { JobEvents, Jobs, OrderAnswer } from '../job/job.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
 import { createJobs } from '../job/supervisor.ts';
 import type { Native, NativePaths } from '../native.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { Exec, ExecEvents, ExecOrder } from '../protocol/exec.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
+import { openNodeAudit } from './node-audit.ts';
 import { createOffers } from './offers.ts';
 import { createSurvivorWatch } from './survivors.ts';
 
@@ -28,6 +33,8 @@ export interface Offered {
   readonly problems: readonly string[];
   /** What jobs cannot have here. */
   readonly limitations: readonly string[];
+  /** How far the audit log of the job room is on disk. */
+  readonly audit: AuditHead | null;
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -93,6 +100,8 @@ export interface JobRoomParts {
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
+  /** The log of this process; without it, the job room opens one of its own in its folder. */
+  readonly audit?: Audit;
 }
 
 /** Begins to look at the host at once; the job room opens with what it found. */
@@ -113,6 +122,8 @@ async function openJobRoom(
 ): Promise<JobRoom> {
   const { folder, config, native, paths, procRoot, environment, clock, log } = host;
   const { nodeId, bootId, capacity, events, safeMode } = parts;
+  const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
+  const jobAudit = createJobAudit(audit, limitAudit(audit.record, clock));
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -159,35 +170,50 @@ async function openJobRoom(
     log,
     files: { cacheBytes: config.jobs.cacheBytes, access: parts.access },
     energy: parts.energy,
-    events,
+    events: {
+      ...events,
+      began: (jobId, epoch, pid) => jobAudit.began(jobId, epoch, pid),
+      settled(result) {
+        jobAudit.ended(result);
+        events.settled?.(result);
+      },
+    },
   }).catch((error: unknown) => {
     survivors.close();
     throw error;
   });
   started = jobs;
+  jobAudit.takeUp(jobs);
 
   return {
     ...jobs,
     async order(order) {
-      if (order.type === 'stop') return jobs.stop(order);
+      if (order.type === 'stop') {
+        const answer = await jobs.stop(order);
+        jobAudit.answered(order, answer, order.by);
+        return answer;
+      }
       const answer = await jobs.start(order);
+      jobAudit.answered(order, answer);
       if (answer.outcome === 'accepted')
         events.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
       return answer;
     },
-    exec: (order, told) => jobs.execs.start(order, told),
+    exec: (order, told) => jobs.execs.start(order, jobAudit.exec(order, told)),
     offered() {
       const { executors: names, limitations } = offers.offered();
       return {
         executors: names,
         problems: [...survivors.problems(), ...jobs.problems()],
         limitations: [...limitations, ...walls.limitations()],
+        audit: audit.head(),
       };
     },
     settled: () => offers.settled(),
     async close() {
       await jobs.close();
       survivors.close();
+      if (parts.audit === undefined) await audit.close();
     },
   };
 }

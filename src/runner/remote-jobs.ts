@@ -12,6 +12,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { describeError, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { OrderAnswer } from '../job/job.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
 import { decodeExecFrame } from '../protocol/exec.ts';
 import { type Channel, createChannel } from './channel.ts';
@@ -81,7 +82,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   });
   const keyOf = (jobId: string, epoch: number): string => `${jobId}.${epoch}`;
 
-  let offered: Offered & { readonly safeMode: string | null } = {
+  let audit: AuditHead | null = null;
+  let offered: Omit<Offered, 'audit'> & { readonly safeMode: string | null } = {
     executors: [],
     problems: [],
     limitations: [],
@@ -178,6 +180,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     backoff.reset();
     log.info({ jobs: held.size }, 'the job runner is here');
     devicesChanged();
+    say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
     for (const done of settling) done();
     // What was said of its jobs may not hold any more.
@@ -294,6 +297,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         return;
       }
       case 'pong':
+        audit = message.audit;
         return;
       default:
         execs.message(message);
@@ -374,17 +378,19 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     unsettled: () => [],
     offered() {
       const { safeMode: careful } = offered;
-      if (!isAway && careful === null) return offered;
+      if (!isAway && careful === null) return { ...offered, audit };
       if (!isAway)
         return {
           executors: [],
           problems: [careful ?? '', ...offered.problems],
           limitations: offered.limitations,
+          audit,
         };
       return {
         executors: [],
         problems: [away().message, ...offered.problems],
         limitations: offered.limitations,
+        audit,
       };
     },
     devicesChanged,

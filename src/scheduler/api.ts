@@ -73,8 +73,8 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   return [
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
-    ...createMembershipRoutes(parts),
     ...createUserRoutes({ ...parts, users: parts.access.users }),
+    ...createMembershipRoutes(parts),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },

@@ -2,11 +2,9 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
-
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -17,6 +15,7 @@ import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
 import { createNodeAdmission } from './node-admission.ts';
 import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
+import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
@@ -78,6 +77,7 @@ export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
   const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const audit = options.audit ?? noAudit;
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
@@ -110,10 +110,9 @@ export function createCore(options: CoreOptions): Core {
     hit,
   });
   const place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
+  const drains = createDrains({ queue, fleet, clock, log, place, audit });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
   const { revocations } = options;
-  const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);
   const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
@@ -129,7 +128,7 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
-    admission,
+    admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,
     fleet,
