@@ -22,12 +22,13 @@ import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts'
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
+import { openKeyFolder } from './key-folder.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
-import { openSchedulerKey } from './scheduler-key.ts';
+import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
@@ -71,7 +72,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const { listen, clock, log, version } = options;
   refuseOpenDoor(listen.host);
   const folder = join(options.stateDir, 'scheduler');
-  const files = openState(options.stateDir, folder, log);
+  const files = openState(options.stateDir, folder, clock, log);
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
@@ -220,7 +221,7 @@ function refuseOpenDoor(host: string): void {
 }
 
 /** Makes or opens the state directory, the scheduler's name and its secrets. */
-function openState(stateDir: string, folder: string, log: Log) {
+function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
   const tokenFile = join(folder, 'token');
   const joinTokenFile = join(folder, 'join-token');
   try {
@@ -231,7 +232,7 @@ function openState(stateDir: string, folder: string, log: Log) {
       tokenFile,
       joinTokenFile,
       schedulerId,
-      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
+      key: schedulerKeyOf(openKeyFolder(folder, schedulerId, clock), schedulerId),
       token: openSecret(tokenFile, log),
       joinToken: openSecret(joinTokenFile, log),
     };
