@@ -92,6 +92,11 @@ export interface JobFilter {
   readonly limit: number;
 }
 
+/** What else the scheduler keeps: few, small, each a JSON value with an id of its kind. */
+export type DocumentKind = 'user' | 'joinToken';
+/** Longest JSON of one document. */
+export const MAX_DOCUMENT_BYTES = 16 * 1024;
+
 export interface Queue {
   insertJob(job: JobRecord): Promise<void>;
   /** Takes in all jobs of an array, in the order of their index, in one commit. They share one specification. */
@@ -118,6 +123,12 @@ export interface Queue {
   putNode(node: NodeRecord): Promise<void>;
   node(id: string): NodeRecord | null;
   nodes(): readonly NodeRecord[];
+  /** Makes or replaces one. Throws Fault QUEUE_DOCUMENT_TOO_LONG above MAX_DOCUMENT_BYTES. */
+  putDocument(kind: DocumentKind, id: string, value: unknown): Promise<void>;
+  /** Also of one that is not there. */
+  removeDocument(kind: DocumentKind, id: string): Promise<void>;
+  /** All of a kind by id, as they are now: the map follows every change. */
+  documents(kind: DocumentKind): ReadonlyMap<string, unknown>;
   /** Why it takes no more changes (QUEUE_STORE_FAILED) or no new jobs (QUEUE_STORE_FULL), or null while it is well. */
   failure(): Fault | null;
   /** Waits for everything asked so far, then closes. */
