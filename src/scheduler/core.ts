@@ -2,6 +2,7 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { versionsFrom } from '../protocol/version.ts';
 import type { Authenticate } from './authentication.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
@@ -12,6 +13,7 @@ import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createOrders } from './orders.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import { createPlacement, type Placement } from './placement.ts';
@@ -40,6 +42,8 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Agents that speak nothing newer than what is before this version are refused. */
+  readonly leastVersion?: number;
   readonly hit?: SchedulerHit;
 }
 
@@ -62,6 +66,7 @@ export function createCore(options: CoreOptions): Core {
   const { schedulerId, listenHost, queue, clock, log } = options;
   const { key, random, received, refusals, authenticate, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const orders = createOrders(schedulerId, key, clock);
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
@@ -88,7 +93,7 @@ export function createCore(options: CoreOptions): Core {
     clock,
     log,
     refusals,
-    readSeal: key.readSeal,
+    readOrder: orders.read,
     random,
     changed: watchers.changed,
     hit,
@@ -107,6 +112,8 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
+    orders,
+    versions: versionsFrom(options.leastVersion ?? 1),
     listenHost,
     queue,
     fleet,

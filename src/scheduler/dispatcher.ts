@@ -11,7 +11,7 @@ import type { Log } from '../base/log.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
-import type { ReadSeal } from './adoption.ts';
+import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
 import { demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -23,7 +23,7 @@ import { createNodeReturns } from './node-return.ts';
 import type { OutputStore, OutputStream } from './output.ts';
 import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
-import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
+import type { JobChange, JobRecord, JobSubmission, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { createSubmissions } from './submission.ts';
 import {
@@ -41,7 +41,7 @@ export interface Dispatcher {
    * Resolves when the job is on disk; it may have been ordered to a node by then. Of an array it is the first one.
    * Throws Fault QUEUE_FULL or JOB_DEPENDENCY_UNKNOWN.
    */
-  submit(spec: JobSpec): Promise<JobRecord>;
+  submit(spec: JobSpec, submission?: JobSubmission | null): Promise<JobRecord>;
   /**
    * Sends the stop order at once, where there is somebody to send it to: it needs no record. Resolves when the wish
    * is on disk, or after CANCEL_STORE_MS while a full disk takes nothing. A job that has ended stays as it is.
@@ -79,7 +79,7 @@ export interface DispatcherOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** By what an order of this scheduler is known again. */
-  readonly readSeal: ReadSeal;
+  readonly readOrder: ReadOrder;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** A job's record has changed, on disk. */
@@ -134,7 +134,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     refusals,
     isAssigning,
-    readSeal: options.readSeal,
+    readOrder: options.readOrder,
     output,
     adopted: gates.active,
     change(jobId, fields) {

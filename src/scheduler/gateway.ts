@@ -17,20 +17,22 @@ import {
   SUBPROTOCOL,
   type Welcome,
 } from '../protocol/control.ts';
-import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
+import { chooseVersion, describeVersions, type VersionRange } from '../protocol/version.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
+import type { Orders } from './orders.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
-import { type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import { type ServerSession, startServerSession } from './session.ts';
+import type { ServerSocket } from './session-parts.ts';
 import { Refusal } from './session-refusal.ts';
 
 export const HEARTBEAT_MS = 2000;
@@ -47,6 +49,8 @@ export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /** Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. */
   accept(connection: ServerSocket, known: () => void): void;
+  /** The keys have changed: tells every session. */
+  tellKeys(): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -54,6 +58,9 @@ export interface Gateway {
 export interface GatewayOptions {
   readonly schedulerId: string;
   readonly key: SchedulerKey;
+  readonly orders: Orders;
+  /** That it speaks. */
+  readonly versions: VersionRange;
   readonly listenHost: string;
   readonly queue: Queue;
   readonly fleet: Fleet;
@@ -155,7 +162,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       dispatcher: options.dispatcher,
       execs: options.execs,
       admit,
-      seal: options.key.seal,
+      orders: options.orders,
+      versions: options.versions,
       outputsOf,
       remember,
       progress,
@@ -171,13 +179,13 @@ export function createGateway(options: GatewayOptions): Gateway {
   }
 
   function admit(hello: Hello, challenge: Challenge): { rebooted: boolean; version: number } {
-    const version = chooseVersion(ownVersions, hello.versions);
+    const version = chooseVersion(options.versions, hello.versions);
     if (version === null) {
       const theirs = describeVersions(hello.versions);
       throw new Refusal(
         closeCode.version,
         'LINK_VERSION',
-        `this scheduler speaks ${describeVersions(ownVersions)}, the agent ${theirs}`,
+        `this scheduler speaks ${describeVersions(options.versions)}, the agent ${theirs}`,
       );
     }
     const known = queue.node(hello.nodeId);
@@ -261,6 +269,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     upgrade,
     accept,
+    tellKeys() {
+      for (const session of sessions) session.tellKeys();
+    },
     async close() {
       closing = true;
       sweeper.cancel();

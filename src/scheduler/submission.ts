@@ -5,7 +5,8 @@ import { createId } from '../base/id.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { SchedulerHit } from './fault-points.ts';
-import type { JobRecord, Queue } from './queue/queue.ts';
+import { requireFit } from './orders.ts';
+import type { JobRecord, JobSubmission, Queue } from './queue/queue.ts';
 
 /** Jobs that may wait at the same time. */
 export const MAX_WAITING_JOBS = 100_000;
@@ -31,10 +32,12 @@ export function createRecords(
   spec: JobSpec,
   queue: Pick<Queue, 'job' | 'array'>,
   submittedAtMs: number,
+  submission: JobSubmission | null,
 ): readonly [JobRecord, ...JobRecord[]] {
   const record = (id: string, array: JobRecord['array']): JobRecord => ({
     id,
     spec,
+    submission,
     array,
     state: 'PENDING',
     submittedAtMs,
@@ -76,12 +79,12 @@ export interface SubmissionParts {
 
 export interface Submissions {
   /** Resolves when the job, or every job of the array, is on disk; to the first of them. */
-  submit(spec: JobSpec): Promise<JobRecord>;
+  submit(spec: JobSpec, submission?: JobSubmission | null): Promise<JobRecord>;
 }
 
 export function createSubmissions({ queue, clock, hit, taken, refused }: SubmissionParts): Submissions {
   return {
-    async submit(spec) {
+    async submit(spec, submission = null) {
       hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
@@ -91,7 +94,8 @@ export function createSubmissions({ queue, clock, hit, taken, refused }: Submiss
         });
       }
       checkDependencies(spec, queue);
-      const jobs = createRecords(spec, queue, clock.wallMs());
+      requireFit({ spec, submission });
+      const jobs = createRecords(spec, queue, clock.wallMs(), submission);
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
       taken(jobs);
