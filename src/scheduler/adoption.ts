@@ -9,6 +9,8 @@ export interface KnownOrder {
   readonly order: StartOrder;
   /** When the job was submitted; null for an order that this scheduler did not give so. */
   readonly submittedAtMs: number | null;
+  /** Who submitted it, where a signed order says so. */
+  readonly owner: string | null;
   readonly submission: JobSubmission | null;
 }
 
@@ -26,7 +28,7 @@ export function adoptedJob(nodeId: string, report: JobReport, readOrder: ReadOrd
   const known = readOrder(nodeId, report);
   if (known === null || known.order.jobId !== jobId || known.order.epoch !== epoch)
     return { job: null, isOurs: false };
-  const { order, submittedAtMs, submission } = known;
+  const { order, submittedAtMs, owner, submission } = known;
   const fits =
     result === null || (result.jobId === jobId && result.epoch === epoch && result.nodeId === nodeId);
   if (!fits) return { job: null, isOurs: false };
@@ -40,6 +42,7 @@ export function adoptedJob(nodeId: string, report: JobReport, readOrder: ReadOrd
     // Never STARTING: a refusal of the order would send it to another node.
     state: result?.state ?? 'RUNNING',
     submittedAtMs: submittedAtMs ?? startedAtMs ?? result?.endedAtMs ?? 0,
+    owner,
     epoch,
     nodeId,
     devices: order.devices,

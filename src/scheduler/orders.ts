@@ -50,7 +50,7 @@ export function createOrders(schedulerId: string, key: SchedulerKey, clock: Pick
 
   return {
     message({ nodeId, version }, orderId, order) {
-      const { id: jobId, epoch, array, submittedAtMs, spec, submission } = order.job;
+      const { id: jobId, epoch, owner, array, submittedAtMs, spec, submission } = order.job;
       const names = { orderId, jobId, epoch };
       const isSigned = version >= SIGNED_SINCE_VERSION;
       if (order.kind === 'stop') {
@@ -61,7 +61,8 @@ export function createOrders(schedulerId: string, key: SchedulerKey, clock: Pick
       }
       const devices = [...order.job.devices];
       if (isSigned) {
-        const fields = { ...address(nodeId), ...names, submitter: null, array, devices, submittedAtMs };
+        const submitter = owner === null ? null : { user: owner };
+        const fields = { ...address(nodeId), ...names, submitter, array, devices, submittedAtMs };
         return sealStart(seal, fields, specText(order.job), signatureOf(submission));
       }
       const plain = withoutDefaults(spec) as JobSpec;
@@ -76,7 +77,7 @@ export function createOrders(schedulerId: string, key: SchedulerKey, clock: Pick
     read(nodeId, { order, proof }) {
       if (proof === null) {
         if (order === null) return null;
-        return { order, submittedAtMs: key.readSeal(nodeId, order), submission: null };
+        return { order, submittedAtMs: key.readSeal(nodeId, order), owner: null, submission: null };
       }
       const opened = tryRead(proof);
       if (opened === null) return null;
@@ -86,7 +87,8 @@ export function createOrders(schedulerId: string, key: SchedulerKey, clock: Pick
         body.schedulerId === schedulerId &&
         body.nodeId === nodeId;
       const submission = proof.submission === null ? null : { text: proof.spec, ...proof.submission };
-      return { order: ordered, submittedAtMs: isOurs ? body.submittedAtMs : null, submission };
+      const owner = isOurs ? (body.submitter?.user ?? null) : null;
+      return { order: ordered, submittedAtMs: isOurs ? body.submittedAtMs : null, owner, submission };
     },
     statements: () => key.ring.statements(),
   };
@@ -117,8 +119,9 @@ const defaults = jobSpecSchema.parse({ version: 1, command: ['x'] });
 function withoutDefaults(spec: JobSpec): object {
   const kept: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(spec)) {
-    const isKept =
-      name === 'version' || name === 'command' || !isDeepStrictEqual(value, defaults[name as keyof JobSpec]);
+    const isDefault =
+      value === defaults[name as keyof JobSpec] || isDeepStrictEqual(value, defaults[name as keyof JobSpec]);
+    const isKept = name === 'version' || name === 'command' || !isDefault;
     if (isKept) kept[name] = value;
   }
   return kept;

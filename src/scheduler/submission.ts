@@ -32,15 +32,16 @@ export function createRecords(
   spec: JobSpec,
   queue: Pick<Queue, 'job' | 'array'>,
   submittedAtMs: number,
-  submission: JobSubmission | null,
+  by: SubmittedBy,
 ): readonly [JobRecord, ...JobRecord[]] {
   const record = (id: string, array: JobRecord['array']): JobRecord => ({
     id,
     spec,
-    submission,
+    submission: by.submission ?? null,
     array,
     state: 'PENDING',
     submittedAtMs,
+    owner: by.owner,
     epoch: 0,
     nodeId: null,
     devices: [],
@@ -67,6 +68,13 @@ export function createRecords(
   return [member(array.first), ...rest];
 }
 
+/** Who submits. */
+export interface SubmittedBy {
+  readonly owner: string | null;
+  /** What they signed; without it, nothing. */
+  readonly submission?: JobSubmission | null;
+}
+
 export interface SubmissionParts {
   readonly queue: Queue;
   readonly clock: Clock;
@@ -79,12 +87,12 @@ export interface SubmissionParts {
 
 export interface Submissions {
   /** Resolves when the job, or every job of the array, is on disk; to the first of them. */
-  submit(spec: JobSpec, submission?: JobSubmission | null): Promise<JobRecord>;
+  submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
 }
 
 export function createSubmissions({ queue, clock, hit, taken, refused }: SubmissionParts): Submissions {
   return {
-    async submit(spec, submission = null) {
+    async submit(spec, by) {
       hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
@@ -94,8 +102,8 @@ export function createSubmissions({ queue, clock, hit, taken, refused }: Submiss
         });
       }
       checkDependencies(spec, queue);
-      requireFit({ spec, submission });
-      const jobs = createRecords(spec, queue, clock.wallMs(), submission);
+      requireFit({ spec, submission: by.submission ?? null });
+      const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
       taken(jobs);

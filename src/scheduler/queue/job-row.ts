@@ -23,7 +23,7 @@ export interface JobRow {
 /** Specifications of arrays that are kept parsed, so that their jobs share one object. */
 const SHARED_SPECS = 256;
 
-type Later = 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
+type Later = 'owner' | 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
 type StoredJob = Omit<JobRecord, 'id' | 'spec' | 'submission' | Later> &
   Partial<Pick<JobRecord, Later>> & { readonly specOf?: number };
 
@@ -47,6 +47,7 @@ export function recordText(entry: Indexed): string {
     cancelBy: job.cancelBy,
     result: job.result,
     reason: job.reason,
+    owner: job.owner ?? undefined,
     array: job.array ?? undefined,
     retries: job.retries === 0 ? undefined : job.retries,
     attempts: job.attempts.length === 0 ? undefined : job.attempts,
@@ -104,6 +105,7 @@ export function createRowParser(textsOf: (sequence: number) => SharedTexts | nul
     const stored = JSON.parse(record) as StoredJob;
     const {
       devices = [],
+      owner = null,
       array = null,
       retries = 0,
       attempts = [],
@@ -119,6 +121,7 @@ export function createRowParser(textsOf: (sequence: number) => SharedTexts | nul
         id,
         spec,
         submission,
+        owner,
         devices,
         array,
         retries,

@@ -42,6 +42,8 @@ export interface JobRecord {
   readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   readonly state: JobState;
   readonly submittedAtMs: number;
+  /** Name of the user who submitted it; null for one from before there were users, or whose owner was lost with a store. */
+  readonly owner: string | null;
   /** Attempt that is (or was last) ordered; 0 before the first. */
   readonly epoch: number;
   readonly nodeId: string | null;
@@ -62,7 +64,9 @@ export interface JobRecord {
   readonly reason: string;
 }
 
-export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'submission' | 'array' | 'submittedAtMs'>>;
+export type JobChange = Partial<
+  Omit<JobRecord, 'id' | 'spec' | 'submission' | 'array' | 'submittedAtMs' | 'owner'>
+>;
 
 export interface NodeRecord {
   readonly id: string;
