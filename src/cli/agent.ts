@@ -22,6 +22,7 @@ const keys = [
   'stateDir',
   'metricsListen',
   'scheduler',
+  'caFile',
   'readyFile',
   'node.name',
   'node.cpus',
@@ -34,6 +35,7 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 

@@ -5,10 +5,17 @@ import { type ConfigKeyName, configKeyNames, configKeys } from '../config/keys.t
 import type { Context } from './context.ts';
 
 /** Keys that client verbs take. */
-export const clientKeys = ['scheduler', 'tokenFile', 'stateDir'] as const satisfies readonly ConfigKeyName[];
+export const clientKeys = [
+  'scheduler',
+  'tokenFile',
+  'caFile',
+  'stateDir',
+] as const satisfies readonly ConfigKeyName[];
 
 /** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
-export const jobKeys = configKeyNames.filter((name) => name.startsWith('jobs.'));
+export const jobKeys = configKeyNames.filter(
+  (name) => name.startsWith('jobs.') || name.startsWith('orders.'),
+);
 
 /** A flag that stands for a configuration key: another flag of the same name on some other command is none. */
 class ConfigOption extends Option {

@@ -15,7 +15,9 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
+import type { SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
+import type { TlsMode } from './tls-keys.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
 
 /** Where a value came from: `flag --listen`, `environment FLOPD_LISTEN`, `file /etc/flopd/flopd.yaml:3:9`, `default`. */
@@ -32,6 +34,8 @@ export interface Config {
   /** Base URL, or null where none is named. */
   readonly scheduler: string | null;
   readonly tokenFile: string | null;
+  /** Authorities of the scheduler (PEM), or null. */
+  readonly caFile: string | null;
   readonly readyFile: string | null;
   readonly node: {
     readonly name: string | null;
@@ -52,6 +56,10 @@ export interface Config {
   };
   /** The scheduler's store of files. */
   readonly files: { readonly quotaBytes: number; readonly keepMs: number };
+  /** What the node lets itself be ordered, and by whom. */
+  readonly orders: { readonly signatures: SignatureMode; readonly submitters: string | null };
+  /** Oldest version of the protocol that is spoken. */
+  readonly protocol: { readonly least: number };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
@@ -67,6 +75,15 @@ export interface Config {
     readonly containerRuntime: string;
     readonly pull: PullPolicy;
     readonly pullTimeoutMs: number;
+  };
+  /** The scheduler's TLS (scheduler/tls/). */
+  readonly tls: {
+    readonly mode: TlsMode;
+    readonly certFile: string | null;
+    readonly keyFile: string | null;
+    readonly names: readonly string[];
+    readonly lifetimeMs: number;
+    readonly overlapMs: number;
   };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
@@ -126,6 +143,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     metricsListen: take('metricsListen'),
     scheduler: take('scheduler'),
     tokenFile: take('tokenFile'),
+    caFile: take('caFile'),
     readyFile: take('readyFile'),
     node: {
       name: take('node.name'),
@@ -142,6 +160,8 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       kernelLog: take('devices.kernelLog'),
     },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
+    orders: { signatures: take('orders.signatures'), submitters: take('orders.submitters') },
+    protocol: { least: take('protocol.least') },
     jobs: {
       sandbox: take('jobs.sandbox'),
       limits: take('jobs.limits'),
@@ -155,6 +175,14 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       containerRuntime: take('jobs.containerRuntime'),
       pull: take('jobs.pull'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),
+    },
+    tls: {
+      mode: take('tls.mode'),
+      certFile: take('tls.certFile'),
+      keyFile: take('tls.keyFile'),
+      names: take('tls.names'),
+      lifetimeMs: take('tls.lifetimeMs'),
+      overlapMs: take('tls.overlapMs'),
     },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },

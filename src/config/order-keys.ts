@@ -31,7 +31,8 @@ export const orderKeys = {
     fallback: () => null,
     parse(value) {
       const path = parseText(value, 'a path', 4096);
-      if (!isAbsolute(path)) throw new ValueProblem('not an absolute path', 'write it from the root, as /etc/flopd/submitters');
+      if (!isAbsolute(path))
+        throw new ValueProblem('not an absolute path', 'write it from the root, as /etc/flopd/submitters');
       return path;
     },
     format: (value) => value ?? '',

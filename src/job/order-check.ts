@@ -60,7 +60,8 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
   function requireSigned(what: string): void {
     if (signatures === 'require')
       throw new Fault('ORDER_UNSIGNED', `this node takes signed orders only, and ${what} is not signed`, {
-        remedy: 'upgrade the scheduler; until then "orders.signatures: optional" in the configuration of the node lets it pass',
+        remedy:
+          'upgrade the scheduler; until then "orders.signatures: optional" in the configuration of the node lets it pass',
       });
     refusals.refused({}, `${what} is not signed; this node is told to take it (orders.signatures: optional)`);
   }
@@ -97,7 +98,10 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
 
   function openCommand(message: ExecMessage): { order: ExecOrder; untilMs: number | null } {
     if (submitters !== null)
-      throw new Fault('ORDER_SUBMITTER', 'this node takes commands beside jobs from nobody: it asks for signatures of submitters, and those have none');
+      throw new Fault(
+        'ORDER_SUBMITTER',
+        'this node takes commands beside jobs from nobody: it asks for signatures of submitters, and those have none',
+      );
     if (message.type === 'exec') {
       requireSigned('the command beside a job');
       return { order: message, untilMs: null };
@@ -109,7 +113,10 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
   function refuse(message: OrderMessage | ExecMessage, fault: Fault): OrderAnswer {
     const { jobId, epoch } = message;
     const text = describeError(fault);
-    refusals.refused({ jobId, epoch, order: message.type, code: fault.code }, `an order was refused: ${text}`);
+    refusals.refused(
+      { jobId, epoch, order: message.type, code: fault.code },
+      `an order was refused: ${text}`,
+    );
     return { outcome: 'refused', code: fault.code, message: text };
   }
 

@@ -31,10 +31,15 @@ export function createSubmitters(path: string): Submitters {
       try {
         look();
       } catch (error) {
-        throw refusal(`the file of those who may submit to this node cannot be read (${describeError(error)})`);
+        throw refusal(
+          `the file of those who may submit to this node cannot be read (${describeError(error)})`,
+        );
       }
       if (submission === null)
-        throw refusal('this node takes only jobs that their submitter has signed', 'run "flopd login", then submit it again');
+        throw refusal(
+          'this node takes only jobs that their submitter has signed',
+          'run "flopd login", then submit it again',
+        );
       const { publicKey, signedAtMs, signature } = submission;
       if (!keys.has(publicKey))
         throw refusal(

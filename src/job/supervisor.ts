@@ -33,13 +33,7 @@ import {
   type Stop,
 } from './book.ts';
 import type { Walls } from './containment/walls.ts';
-import {
-  type DeviceState,
-  grantFor,
-  type HeldDevices,
-  type JobDevices,
-  partitionsOf,
-} from './device-admission.ts';
+import { grantFor, type JobDevices, partitionsOf } from './device-admission.ts';
 import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';

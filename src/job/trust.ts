@@ -2,7 +2,7 @@
 // their own beside the journal. Enrolment writes it; from then on only a statement that a trusted key signed changes it
 // (protocol/keys.ts). A node that was enrolled before there were such keys takes those of its first welcome, once.
 import type { KeyObject } from 'node:crypto';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
@@ -20,6 +20,8 @@ export interface Trust {
   key(keyId: string): KeyObject | null;
   /** Takes over what is new in the scheduler's statements, oldest first, as far as it is to be believed. Never throws. */
   learn(statements: readonly Signed[]): void;
+  /** Why no order can be checked, a sentence; null where there are keys. */
+  problem(): string | null;
 }
 
 export interface TrustOptions {
@@ -33,12 +35,23 @@ export interface TrustOptions {
   readonly audit: AuditSink;
 }
 
+const NO_KEY = 'this node knows no key of its scheduler: run "flopd join" again on this host';
+
 const fileSchema = z.object({ version: z.literal(1), statement: signedSchema });
 
-/** What enrolment writes: the last of the statements is trusted as it stands. Nothing where there is none. */
+/** In the state folder of whoever holds the job room. */
+export const TRUST_FILE = 'trust.json';
+
+/**
+ * What enrolment writes: the last of the statements is trusted as it stands. A scheduler of version 1 makes none. Throws a
+ * Fault TRUST_STATEMENT.
+ */
 export function writeTrust(path: string, schedulerId: string, statements: readonly Signed[]): void {
   const last = statements.at(-1);
-  if (last === undefined) return;
+  if (last === undefined) {
+    rmSync(path, { force: true });
+    return;
+  }
   if (readStatement(last)?.schedulerId !== schedulerId)
     throw new Fault('TRUST_STATEMENT', 'the keys that the scheduler told are not signed as they must be', {
       remedy: 'ask whoever runs the scheduler',
@@ -46,10 +59,12 @@ export function writeTrust(path: string, schedulerId: string, statements: readon
   save(path, last);
 }
 
-/** Throws a Fault TRUST_DAMAGED for a file that is there and cannot be used. */
 export function openTrust({ path, schedulerId, trustsFirst, clock, log, audit }: TrustOptions): Trust {
-  let present = load(path);
-  let stamp = stampOf(path);
+  let present: Statement | null = null;
+  let stamp: string | null = null;
+  /** There is a file that cannot be used: nothing is believed for the first time in its place. */
+  let damage: string | null = null;
+  look();
 
   /** Enrolment, maybe by another process, may have written it anew. */
   function look(): void {
@@ -58,8 +73,10 @@ export function openTrust({ path, schedulerId, trustsFirst, clock, log, audit }:
     stamp = now;
     try {
       present = load(path);
+      damage = null;
     } catch (error) {
-      log.error({}, `the scheduler's keys are as they were: ${describeError(error)}`);
+      damage = describeError(error);
+      log.error({}, damage);
     }
   }
 
@@ -82,8 +99,8 @@ export function openTrust({ path, schedulerId, trustsFirst, clock, log, audit }:
     const last = statements.at(-1);
     const statement = last === undefined ? null : readStatement(last);
     if (statement === null) return;
-    if (!trustsFirst || statement.schedulerId !== schedulerId()) {
-      log.warn({}, 'this node knows no key of its scheduler: run "flopd join" again on this host');
+    if (!trustsFirst || damage !== null || statement.schedulerId !== schedulerId()) {
+      log.warn({}, damage ?? NO_KEY);
       return;
     }
     keep(statement, 'trusted for the first time, since this node was enrolled before there were any');
@@ -105,6 +122,7 @@ export function openTrust({ path, schedulerId, trustsFirst, clock, log, audit }:
   }
 
   return {
+    problem: () => damage ?? (present === null && !trustsFirst ? NO_KEY : null),
     schedulerId() {
       look();
       return present?.schedulerId ?? schedulerId();

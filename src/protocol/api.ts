@@ -36,6 +36,7 @@ import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
 import type { EndKind, FinalState, JobResult, JobState } from './result.ts';
+import type { Signed } from './signed.ts';
 import type { JobSpec } from './spec.ts';
 
 export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3, gap: 4 } as const;
@@ -249,6 +250,28 @@ export interface OverviewView {
   readonly fleet: FleetTotals;
 }
 
+/** Answer of GET /v1/authorities: who may sign the scheduler's certificate, PEM; empty where that is not its own. */
+export interface AuthoritiesView {
+  readonly authorities: readonly string[];
+}
+
+/** Where the succession of the scheduler's private authority stands. Pins as in base/authority-pin.ts. */
+export interface AuthorityView {
+  /** `announced`: the next is made known, the present one signs; `succeeded`: the next signs, the last is still trusted. */
+  readonly phase: 'steady' | 'announced' | 'succeeded';
+  readonly signs: string;
+  readonly next: string | null;
+  readonly previous: string | null;
+  /** Wall clock; null while steady. */
+  readonly nextPhaseAtMs: number | null;
+  readonly certificateExpiresAtMs: number;
+}
+
+export const rotateAuthorityRequestSchema = z.strictObject({
+  /** Does not wait for the overlap: the next step at once. */
+  now: z.boolean().default(false),
+});
+
 export const enrolRequestSchema = z.strictObject({
   version: z.literal(1),
   token: z.string().min(1).max(256),
@@ -266,6 +289,8 @@ export interface EnrolAnswer {
   readonly nodeId: string;
   readonly schedulerId: string;
   readonly credential: Credential;
+  /** By which the node knows orders of this scheduler (keys.ts); oldest first. */
+  readonly keys: readonly Signed[];
 }
 
 export interface ErrorView {

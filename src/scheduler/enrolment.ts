@@ -42,6 +42,7 @@ export async function enrolNode(
     nodeId,
     schedulerId,
     credential: parts.key.credential(nodeId, publicKey, enrolledAtMs),
+    keys: parts.key.ring.statements(),
   });
   const known = nodes.find((node) => node.publicKey === publicKey);
   if (known !== undefined) {

@@ -1,5 +1,4 @@
 // What one session of an agent (session.ts) is given by the gateway.
-import type { WebSocket } from 'ws';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Challenge, Hello, JobProgress, Welcome } from '../protocol/control.ts';
@@ -11,13 +10,7 @@ import type { Fleet } from './fleet.ts';
 import type { Orders } from './orders.ts';
 import type { OutputStore } from './output.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import type { ServerSession } from './session.ts';
-
-/** What a session uses of a WebSocket. */
-export type ServerSocket = Pick<
-  WebSocket,
-  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
->;
+import type { ServerSession } from './server-session.ts';
 
 export interface SessionParts {
   readonly schedulerId: string;
@@ -43,6 +36,8 @@ export interface SessionParts {
   progress(nodeId: string, message: JobProgress): void;
   /** Lets a node fetch and bring files until `gone` is called; null for a scheduler without a store of files. */
   fileTicket(nodeId: string): { readonly text: string; revoke(): void } | null;
+  /** Whom nodes may trust to sign the scheduler's certificate; empty without a private authority. */
+  authorities(): readonly string[];
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;

@@ -25,7 +25,8 @@ import type { Signed } from '../protocol/signed.ts';
 import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
 import type { AgentSession, Order } from './fleet.ts';
-import type { ServerSocket, SessionParts } from './session-parts.ts';
+import type { ServerSession, ServerSocket } from './server-session.ts';
+import type { SessionParts } from './session-parts.ts';
 import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
@@ -45,14 +46,6 @@ const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
 
 /** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
-
-export interface ServerSession {
-  /** Once per heartbeat: sends one where nothing else was sent, and ends a session that is silent. */
-  sweep(): void;
-  /** The scheduler's keys have changed. */
-  tellKeys(): void;
-  close(code: number, reason: string): void;
-}
 
 interface SentOrder {
   readonly kind: Order['kind'];
@@ -222,6 +215,8 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       outputs,
       keys: statements(),
       fileTicket: ticket?.text ?? null,
+      credential: null,
+      authorities: [...parts.authorities()],
     });
     hit('welcome.sent');
     fleet.welcomed(session);
@@ -398,6 +393,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     tellKeys() {
       if (state === 'live' && version >= SIGNED_SINCE_VERSION)
         send({ type: 'keys', statements: statements() });
+    },
+    authoritiesChanged() {
+      if (state === 'live')
+        send({ type: 'authorities', authorities: [...parts.authorities()], optional: true });
     },
     close: end,
   };

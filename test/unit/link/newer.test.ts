@@ -92,6 +92,7 @@ test('a report is sent when it is asked for, without the result where both would
     jobId: 'job-1',
     epoch: 1,
     order,
+    proof: null,
     phase: 'ended',
     startedAtMs: 1,
     result: resultOf('job-1'),
