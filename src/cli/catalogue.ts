@@ -37,7 +37,31 @@ export const catalogue: readonly CatalogueEntry[] = [
     summary: 'the scheduler daemon',
     load: () => import('./scheduler.ts'),
   },
+  {
+    name: 'scheduler ca',
+    group: null,
+    summary: "the scheduler's private certificate authority",
+    load: null,
+  },
+  {
+    name: 'scheduler ca show',
+    group: null,
+    summary: 'which authority signs, and which is next',
+    load: () => import('./scheduler-ca-show.ts'),
+  },
+  {
+    name: 'scheduler ca rotate',
+    group: null,
+    summary: 'a new authority in place of the present one, with an overlap',
+    load: () => import('./scheduler-ca-rotate.ts'),
+  },
   { name: 'agent', group: NETWORK, summary: 'the node agent daemon', load: () => import('./agent.ts') },
+  {
+    name: 'runner',
+    group: NETWORK,
+    summary: 'starts jobs for an agent that may not',
+    load: () => import('./runner.ts'),
+  },
   {
     name: 'join',
     group: NETWORK,

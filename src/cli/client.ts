@@ -6,6 +6,7 @@ import { errnoOf, Fault } from '../base/fault.ts';
 import { isTrustFault } from '../dial/failure.ts';
 import type {
   ArrayView,
+  AuthorityView,
   DrainRequest,
   ErrorView,
   JobView,
@@ -46,6 +47,9 @@ export interface Client {
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;
   removeNode(node: string): Promise<RemovedNode>;
+  authority(): Promise<AuthorityView>;
+  /** `now`: does not wait for the overlap. */
+  rotateAuthority(now: boolean): Promise<AuthorityView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
   openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
   /** What is stored of an attempt's output, and where what came since a time (wall clock ms) begins; null: the latest. */
@@ -91,6 +95,8 @@ export function createClient(access: Access): Client {
     drain: async (node, request) => readJson(access, 'POST', `/v1/nodes/${path(node)}/drain`, request),
     resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
     removeNode: async (node) => readJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
+    authority: () => get('/v1/authorities/succession'),
+    rotateAuthority: (now) => readJson(access, 'POST', '/v1/authorities/rotate', { now }),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     outputs(id, attempt, sinceMs) {

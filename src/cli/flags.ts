@@ -17,6 +17,9 @@ export const jobKeys = configKeyNames.filter(
   (name) => name.startsWith('jobs.') || name.startsWith('orders.'),
 );
 
+/** Keys of the scheduler's TLS: for the commands that run one. */
+export const tlsKeys = configKeyNames.filter((name) => name.startsWith('tls.'));
+
 /** A flag that stands for a configuration key: another flag of the same name on some other command is none. */
 class ConfigOption extends Option {
   readonly key: ConfigKeyName;

@@ -19,19 +19,30 @@ export function define(command: Command, context: Context, finish: (code: number
     .argument('<url>', 'base URL of the scheduler')
     .option('--token <TOKEN>', 'join token (other users of this host can see it: prefer --token-file)')
     .option('--token-file <PATH>', 'file with the join token: scheduler/join-token of the scheduler');
-  addConfigFlags(command, ['stateDir', 'caFile', 'node.name']).addHelpText(
+  command.option(
+    '--runner-state-dir <DIR>',
+    'state directory of the job runner of this host, which learns whose orders to carry out',
+  );
+  addConfigFlags(command, ['stateDir', 'caFile', 'node.name', 'runner.user']).addHelpText(
     'after',
     `
 Makes a key that never leaves this host, and shows its public half to the scheduler. On a host that is enrolled
 already it asks again: after the scheduler has lost its state this brings the host back, with the jobs that run on it.
 
 Example:
-  flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent`,
+  flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent
+
+With a job runner apart from the agent (systemd/README.md), as root:
+  flopd join URL --token-file FILE --state-dir /var/lib/flopd --runner-user flopd --runner-state-dir /var/lib/flopd-runner`,
   );
   command.action(async (text: string) => {
     const url = readUrl(text);
     const config = await readConfig(command, context);
-    const { token, tokenFile } = command.opts() as { token?: string; tokenFile?: string };
+    const { token, tokenFile, runnerStateDir } = command.opts() as {
+      token?: string;
+      tokenFile?: string;
+      runnerStateDir?: string;
+    };
     const joinToken = chooseToken(
       token,
       tokenFile === undefined ? undefined : (config.tokenFile ?? tokenFile),
@@ -47,11 +58,16 @@ Example:
       tokenFile: tokenFile === undefined ? null : resolve(context.folder, config.tokenFile ?? tokenFile),
       again: enrolled !== null,
       caFile: config.caFile,
+      runner:
+        runnerStateDir === undefined
+          ? null
+          : { stateDir: resolve(context.folder, runnerStateDir), agentUser: config.runner.user },
     });
     const isSame = enrolled !== null && enrolled.schedulerId === answer.schedulerId;
     const how = enrolled === null ? 'enrolled' : isSame ? 'already enrolled' : 'enrolled again';
     await writeLines(context.stdout, [
       `${how} with ${url} as ${answer.nodeId}`,
+      ...(runnerStateDir === undefined ? [] : [startRunnerLine(runnerStateDir)]),
       `start the agent: ${startLine(config)}`,
     ]);
     finish(exitCode.ok);
@@ -61,6 +77,10 @@ Example:
 function startLine(config: Config): string {
   const flag = config.sources.stateDir.kind === 'flag' ? ` --state-dir ${shellQuote(config.stateDir)}` : '';
   return `flopd agent${flag}   (as a service: systemctl start flopd-agent)`;
+}
+
+function startRunnerLine(stateDir: string): string {
+  return `start the runner: flopd runner --state-dir ${shellQuote(stateDir)}   (as a service: systemctl start flopd-runner)`;
 }
 
 function readUrl(text: string): string {

@@ -19,12 +19,13 @@ import {
 } from './daemon.ts';
 import { createJsonLog } from './daemon-log.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig } from './flags.ts';
+import { addConfigFlags, readConfig, tlsKeys } from './flags.ts';
 
 const keys = [
   'stateDir',
   'listen',
   'readyFile',
+  ...tlsKeys,
   'files.quotaBytes',
   'files.keepMs',
   'output.keepMs',
@@ -66,6 +67,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
     scheduler = await context.daemons.startScheduler({
       stateDir: config.stateDir,
       listen: config.listen,
+      tls: config.tls,
       clock: context.clock,
       log,
       version: context.version,
@@ -90,6 +92,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
   log.info(
     {
       url: scheduler.url,
+      urlElsewhere: scheduler.urlElsewhere,
       schedulerId: scheduler.schedulerId,
       tokenFile: scheduler.tokenFile,
       joinTokenFile: scheduler.joinTokenFile,

@@ -25,7 +25,7 @@ import { dialerFor, localAuthorityFile } from './dialling.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, readConfig, tlsKeys } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
@@ -37,6 +37,7 @@ import { escapeText, shellQuote } from './text.ts';
 const keys = [
   'stateDir',
   'listen',
+  ...tlsKeys,
   'metricsListen',
   'tokenFile',
   'readyFile',
@@ -134,6 +135,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
   return context.daemons.startScheduler({
     stateDir: config.stateDir,
     listen: config.listen,
+    tls: config.tls,
     clock: context.clock,
     log: log.child({ part: 'scheduler' }),
     version: context.version,
@@ -193,6 +195,11 @@ function describeStart(
     ...(terminal ? [] : [`token:     ${scheduler.tokenFile}`]),
     `submit:    ${call} -- sh -c 'echo hello'`,
     `metrics:   ${agent.metricsUrl}/metrics`,
+    ...(scheduler.urlElsewhere === null
+      ? []
+      : [
+          `join:      flopd join ${scheduler.urlElsewhere} on other hosts, with a token of "flopd scheduler token create"`,
+        ]),
     `state:     ${config.stateDir}`,
   ].map(escapeText);
 }

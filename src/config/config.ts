@@ -76,6 +76,8 @@ export interface Config {
     readonly pull: PullPolicy;
     readonly pullTimeoutMs: number;
   };
+  /** The job runner (runner/): its socket, or null where the agent runs jobs itself; its agent's user. */
+  readonly runner: { readonly socket: string | null; readonly user: string | null };
   /** The scheduler's TLS (scheduler/tls/). */
   readonly tls: {
     readonly mode: TlsMode;
@@ -184,6 +186,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       lifetimeMs: take('tls.lifetimeMs'),
       overlapMs: take('tls.overlapMs'),
     },
+    runner: { socket: take('runner.socket'), user: take('runner.user') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },
     file: path,

@@ -7,6 +7,7 @@ import { jobKeys } from './job-keys.ts';
 import { orderKeys } from './order-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
+import { runnerKeys } from './runner-keys.ts';
 import { tlsKeys } from './tls-keys.ts';
 import {
   type Address,
@@ -256,6 +257,7 @@ export const configKeys = {
   ...jobKeys,
   ...fileKeys,
   ...orderKeys,
+  ...runnerKeys,
   ...tlsKeys(parsePath),
   'output.keepMs': key<number>({
     flag: '--output-keep',

@@ -316,7 +316,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
         type: 'jobReport',
         jobId,
         epoch,
-        order,
+        order: proof === null ? order : null,
         proof: proof?.message ?? null,
         phase: shown,
         startedAtMs,

@@ -40,13 +40,13 @@ const NO_KEY = 'this node knows no key of its scheduler: run "flopd join" again 
 const fileSchema = z.object({ version: z.literal(1), statement: signedSchema });
 
 /** In the state folder of whoever holds the job room. */
-export const TRUST_FILE = 'trust.json';
+export const KEYS_FILE = 'scheduler-keys.json';
 
 /**
  * What enrolment writes: the last of the statements is trusted as it stands. A scheduler of version 1 makes none. Throws a
  * Fault TRUST_STATEMENT.
  */
-export function writeTrust(path: string, schedulerId: string, statements: readonly Signed[]): void {
+export function writeSchedulerKeys(path: string, schedulerId: string, statements: readonly Signed[]): void {
   const last = statements.at(-1);
   if (last === undefined) {
     rmSync(path, { force: true });

@@ -65,6 +65,7 @@ export const closeCode = {
   helloTimeout: 4408,
   replaced: 4409,
   removed: 4410,
+  cloned: 4411,
   version: 4426,
   silent: 4460,
   shuttingDown: 4503,

@@ -1,5 +1,4 @@
-// How deep JSON is nested, counted on its bytes before it is parsed: a megabyte of brackets would block the loop for a
-// second.
+// How deep a JSON text is nested, before anybody parses it: a megabyte of brackets would block the loop for a second.
 
 /** True when brackets outside strings open more than `limit` levels; says nothing about validity otherwise. */
 export function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {

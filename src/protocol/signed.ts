@@ -11,6 +11,7 @@ export type SignedPurpose =
   | 'flopd.v2 job'
   | 'flopd.v2 node'
   | 'flopd.v2 keys'
+  | 'flopd.v2 user'
   | 'flopd.v2 audit';
 
 export const keyIdSchema = z.string().regex(/^[0-9a-f]{16}$/, 'must be a key id: 16 hexadecimal digits');

@@ -14,10 +14,11 @@ import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
 import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
-import { openTrust, TRUST_FILE } from '../job/trust.ts';
+import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
 import { noAudit } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
+import type { JobResult } from '../protocol/result.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { createOffers } from './offers.ts';
@@ -33,7 +34,9 @@ export interface Offered {
 }
 
 /** What the job room tells beside the facts of jobs. */
-export interface JobRoomEvents extends JobEvents {
+export interface JobRoomEvents extends Omit<JobEvents, 'settled'> {
+  /** An attempt has ended: told once, for those who count. */
+  settled?(result: Pick<JobResult, 'state'>): void;
   /** An order was accepted: its attempt holds these CPUs and devices. */
   granted(jobId: string, epoch: number, cpus: number, devices: readonly string[]): void;
   /** What is offered has changed; why, as a clause. */
@@ -64,7 +67,7 @@ export interface JobRoom
   exec: OrderDoor['exec'];
   learnKeys: OrderDoor['learnKeys'];
   offered(): Offered;
-  /** Resolves when `offered` is complete, or after a while. Never rejects. */
+  /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
 
@@ -88,6 +91,8 @@ export interface JobRoomParts {
   readonly nodeId: string;
   /** The scheduler by the enrolment. */
   readonly schedulerId: () => string;
+  /** The keys that the scheduler tells first are believed, where enrolment knew none. */
+  readonly trustsFirst: boolean;
   readonly bootId: string;
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly devices: JobDevices;
@@ -169,9 +174,9 @@ async function openJobRoom(
   });
   started = jobs;
   const trust = openTrust({
-    path: join(folder, TRUST_FILE),
+    path: join(folder, KEYS_FILE),
     schedulerId: parts.schedulerId,
-    trustsFirst: true,
+    trustsFirst: parts.trustsFirst,
     clock,
     log,
     audit: noAudit,

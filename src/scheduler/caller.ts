@@ -8,9 +8,13 @@ export function callerProblem(request: IncomingMessage, ownNames: OwnNames): str
   const { host, origin } = request.headers;
   if (host === undefined || !isOurs(host, ownNames)) return 'the Host header does not name this scheduler';
   if (origin === undefined) return null;
-  return origin === `http://${host}` || origin === `https://${host}`
-    ? null
-    : 'the request comes from a page of another origin';
+  // Over TLS no page that came without it is one of ours.
+  const isOwn = origin === `https://${host}` || (!isEncrypted(request) && origin === `http://${host}`);
+  return isOwn ? null : 'the request comes from a page of another origin';
+}
+
+function isEncrypted({ socket }: IncomingMessage): boolean {
+  return 'encrypted' in socket && socket.encrypted === true;
 }
 
 /** Name and any port: behind a tunnel the port is another one. */

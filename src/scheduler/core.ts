@@ -2,8 +2,10 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import { versionsFrom } from '../protocol/version.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Admission } from './access/access.ts';
+import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -12,7 +14,10 @@ import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
+import { createNodeAdmission } from './node-admission.ts';
+import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOrders } from './orders.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
@@ -21,6 +26,7 @@ import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
@@ -35,7 +41,7 @@ export interface CoreOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** Who may speak to a running job. */
-  readonly authenticate: Authenticate;
+  readonly access: Admission;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
   readonly key: SchedulerKey;
@@ -45,6 +51,8 @@ export interface CoreOptions {
   readonly tickets: FileTickets;
   /** Agents that speak nothing newer than what is before this version are refused. */
   readonly leastVersion?: number;
+  readonly revocations: Revocations;
+  readonly audit?: AuditSink;
   /** Private authorities of the scheduler, PEM; without it, none. */
   readonly authorities?: () => readonly string[];
   readonly hit?: SchedulerHit;
@@ -59,6 +67,9 @@ export interface Core {
   readonly drains: Drains;
   readonly execs: Execs;
   readonly removals: NodeRemovals;
+  readonly standings: NodeStandings;
+  readonly clones: CloneWatch;
+  readonly credentials: NodeCredentials;
   /** Watches over leases until it is closed. */
   readonly leases: Leases;
   readonly gateway: Gateway;
@@ -67,9 +78,10 @@ export interface Core {
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
-  const { key, random, received, refusals, authenticate, progress, tickets } = options;
+  const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const orders = createOrders(schedulerId, key, clock);
+  const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
@@ -103,8 +115,24 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, authenticate, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
+  const { revocations } = options;
+  const audit = options.audit ?? noAudit;
+  const credentials = createNodeCredentials(schedulerId, key.signer);
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const admission = createNodeAdmission({
+    key,
+    versions,
+    credentials,
+    revocations,
+    clones,
+    queue,
+    fleet,
+    log,
+    audit,
+  });
   const leases = createLeases({
     queue,
     fleet,
@@ -116,7 +144,8 @@ export function createCore(options: CoreOptions): Core {
     schedulerId,
     key,
     orders,
-    versions: versionsFrom(options.leastVersion ?? 1),
+    versions,
+    admission,
     ownNames,
     queue,
     fleet,
@@ -141,6 +170,9 @@ export function createCore(options: CoreOptions): Core {
     drains,
     execs,
     removals,
+    standings,
+    clones,
+    credentials,
     leases,
     gateway,
   };

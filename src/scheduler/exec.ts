@@ -24,8 +24,8 @@ import {
   execPieces,
 } from '../protocol/exec.ts';
 import type { Caller } from '../protocol/role.ts';
-import { requireOwn } from './access/ownership.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Admission } from './access/access.ts';
+import { isOwn, requireOwn } from './access/ownership.ts';
 import { callerProblem } from './caller.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
@@ -63,8 +63,7 @@ export interface ExecsOptions {
   readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Pick<Fleet, 'session' | 'name'>;
-  /** Throws a Fault for a request without a valid token. */
-  readonly authenticate: Authenticate;
+  readonly access: Admission;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
@@ -106,7 +105,7 @@ export function createExecs(options: ExecsOptions): Execs {
   function admit(request: IncomingMessage, name: string): Admitted {
     const problem = callerProblem(request, options.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
-    const caller = options.authenticate(request);
+    const caller = options.access.authenticate(request);
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
     if (!offered.some((one) => one.trim() === EXEC_SUBPROTOCOL))
       throw new Fault('API_INVALID', `the subprotocol must be ${EXEC_SUBPROTOCOL}`);
@@ -147,6 +146,11 @@ export function createExecs(options: ExecsOptions): Execs {
     let untakenOutputBytes = 0;
     clients.add(socket);
     let answer: Timer | null = null;
+    const release = options.access.hold(
+      caller,
+      (now) => isOwn(now, job),
+      () => refuse('the token is no good any more'),
+    );
     let timer: Timer = clock.after(EXEC_REQUEST_DEADLINE_MS, () => refuse('no request came in time'));
 
     const say = (message: ExecServerMessage): void => socket.send(JSON.stringify(message));
@@ -157,6 +161,7 @@ export function createExecs(options: ExecsOptions): Execs {
       isOver = true;
       timer.cancel();
       answer?.cancel();
+      release();
       clients.delete(socket);
       running.delete(execId);
       socket.close(code, reason);

@@ -7,11 +7,11 @@ import { contentsOf, missing, missingOf, takeContents } from '../files/trees.ts'
 import { ATTEMPT_HEADER, RECEIVED_HEADER } from '../protocol/file-api.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
+import type { Admission } from './access/access.ts';
+import { requireRole } from './access/ownership.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { answerJson, queryInteger, writeHead } from './http.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
-import type { Secret } from './secrets.ts';
 
 /** A connection on which nothing moves for so long is given up. */
 const IDLE_MS = 60_000;
@@ -21,9 +21,8 @@ const BINARY = 'application/octet-stream';
 export interface FileRoutesParts {
   readonly store: FileStore;
   readonly tickets: FileTickets;
-  readonly token: Secret;
+  readonly access: Pick<Admission, 'authenticate'>;
   readonly queue: Pick<Queue, 'job'>;
-  readonly refusals: RefusalLog;
 }
 
 export interface FileRoutes {
@@ -47,22 +46,17 @@ interface Call {
 }
 
 /** Who asks: a user, or a node for one of its attempts. */
-type Caller = { readonly kind: 'user' } | { readonly kind: 'node'; readonly job: JobRecord | null };
+type Asker = { readonly kind: 'user' } | { readonly kind: 'node'; readonly job: JobRecord | null };
 
 export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
-  const { store, tickets, token, queue, refusals } = parts;
+  const { store, tickets, access, queue } = parts;
 
-  function callerOf(request: IncomingMessage): Caller {
+  function askerOf(request: IncomingMessage): Asker {
     const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (given !== undefined) {
-      if (token.matches(given)) return { kind: 'user' };
-      const nodeId = tickets.nodeOf(given);
-      if (nodeId !== null) return { kind: 'node', job: attemptOf(request, nodeId) };
-    }
-    refusals.refused({ address: request.socket.remoteAddress }, 'request for files without token or ticket');
-    throw new Fault('API_UNAUTHENTICATED', 'a token, or the ticket of a connected node, is needed', {
-      remedy: "give the token of the scheduler's state directory (file scheduler/token)",
-    });
+    const nodeId = given === undefined ? null : tickets.nodeOf(given);
+    if (nodeId !== null) return { kind: 'node', job: attemptOf(request, nodeId) };
+    requireRole(access.authenticate(request), 'submitter');
+    return { kind: 'user' };
   }
 
   /** The job that a node says it works for, if it does. */
@@ -72,9 +66,9 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
     return job?.nodeId === nodeId && String(job.epoch) === epoch ? job : null;
   }
 
-  function allow(caller: Caller, digest: string, to: 'read' | 'write'): void {
-    if (caller.kind === 'user') return;
-    const { job } = caller;
+  function allow(asker: Asker, digest: string, to: 'read' | 'write'): void {
+    if (asker.kind === 'user') return;
+    const { job } = asker;
     const isOutput = job?.result?.outputs.some((output) => output.digest === digest) ?? false;
     const isInput =
       to === 'read' &&
@@ -145,14 +139,14 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
     owns: (path) => path.startsWith('/v1/files/') || path.startsWith('/v1/trees/'),
 
     async handle(request, response, path, query) {
-      const caller = callerOf(request);
+      const asker = askerOf(request);
       const match = PATH.exec(path);
       const digest = match?.[2];
       const what = `${match?.[1]}${match?.[3] ?? ''}`;
       const { method } = request;
       if (digest === undefined || !['files', 'trees/files', 'trees/missing'].includes(what))
         throw new Fault('API_NOT_FOUND', 'there is nothing at this path');
-      allow(caller, digest, method === 'PUT' ? 'write' : 'read');
+      allow(asker, digest, method === 'PUT' ? 'write' : 'read');
       request.setTimeout(IDLE_MS);
       const call: Call = { request, response, query, digest };
       if (what === 'files' && (method === 'GET' || method === 'HEAD')) return sendFile(call);

@@ -14,6 +14,7 @@ import type { ZodType } from 'zod';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { ErrorView } from '../protocol/api.ts';
+import { ATTEMPT_RETRY_SECONDS } from './access/attempts.ts';
 import { keepDoor } from './front-door.ts';
 import { parseJson } from './json.ts';
 import type { RefusalLog } from './refusal-log.ts';
@@ -34,7 +35,28 @@ const statusOf: Readonly<Record<string, number>> = {
   API_PATH: 400,
   JOB_DEPENDENCY_UNKNOWN: 400,
   API_UNAUTHENTICATED: 401,
+  API_TOKEN_EXPIRED: 401,
+  API_TOKEN_LOCAL: 403,
+  API_TOO_MANY_ATTEMPTS: 429,
+  USER_EXISTS: 409,
+  USER_UNKNOWN: 404,
+  USER_RESERVED: 409,
+  USER_TOO_MANY: 503,
+  USER_KEY_INVALID: 400,
+  USER_KEY_UNKNOWN: 404,
+  USER_KEY_TOO_MANY: 409,
   ENROL_TOKEN_WRONG: 401,
+  ENROL_TOKEN_LOCAL: 403,
+  ENROL_TOKEN_REVOKED: 403,
+  ENROL_TOKEN_EXPIRED: 403,
+  ENROL_TOKEN_EARLY: 403,
+  ENROL_TOKEN_USED: 403,
+  ENROL_TOKEN_NODE: 403,
+  ENROL_KEY_REVOKED: 403,
+  ENROL_TOO_OFTEN: 429,
+  TOKENS_TOO_MANY: 409,
+  REVOCATIONS_UNWRITTEN: 503,
+  FLEET_NODE_UNKNOWN: 404,
   API_CALLER: 403,
   API_ROLE: 403,
   API_NOT_OWNER: 403,
@@ -212,6 +234,7 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
   };
   if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
   if (status === 503) response.setHeader('Retry-After', '5');
+  if (status === 429) response.setHeader('Retry-After', String(ATTEMPT_RETRY_SECONDS));
   // What may be left of the request's body is not worth reading, unless whoever answers said so.
   if (!response.hasHeader('Connection')) response.setHeader('Connection', 'close');
   answerJson(response, status, view);

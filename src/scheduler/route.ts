@@ -28,7 +28,7 @@ export interface Route {
 }
 
 /** Owns nothing and may do nothing. */
-export const stranger: Caller = { user: '', role: 'viewer' };
+export const stranger: Caller = { user: '', role: 'viewer', tokenId: null };
 
 /** Waits until the response takes more, or is gone. */
 export async function drained(response: ServerResponse): Promise<void> {

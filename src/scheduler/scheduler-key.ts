@@ -7,6 +7,7 @@ import { createHmac, hkdfSync, type KeyObject, sign, timingSafeEqual, verify } f
 import { publicKeyText } from '../base/key-file.ts';
 import { type Credential, credentialText, type StartOrder } from '../protocol/control.ts';
 import { createKeyRing, type KeyRing } from './key-ring.ts';
+import type { CredentialSigner } from './node-credentials.ts';
 import type { JobRecord } from './queue/queue.ts';
 
 export interface SchedulerKey {
@@ -15,6 +16,8 @@ export interface SchedulerKey {
   credential(nodeId: string, publicKey: string, enrolledAtMs: number): Credential;
   /** Whether this scheduler signed that this node has this key. */
   isOurs(nodeId: string, credential: Credential): boolean;
+  /** Signs and knows credentials of version 2. */
+  readonly signer: CredentialSigner;
   seal(job: JobRecord): string;
   /** When the job was submitted, by a seal that fits; null for an order that this scheduler did not give so. */
   readSeal(nodeId: string, order: StartOrder): number | null;
@@ -55,6 +58,7 @@ export function schedulerKeyOf(ring: KeyRing, schedulerId: string): SchedulerKey
       const signature = Buffer.from(credential.signature, 'base64');
       return ring.publicKeys().some((key) => verify(null, Buffer.from(text), key, signature));
     },
+    signer: ring,
     seal(job) {
       const { id: jobId, epoch, spec, array, devices, submittedAtMs, nodeId } = job;
       const digest = mark(nodeId ?? '', submittedAtMs, { jobId, epoch, spec, array, devices });

@@ -5,6 +5,7 @@ import { setMaxListeners } from 'node:events';
 import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
@@ -13,22 +14,29 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { nowhere, type Place } from '../protocol/place.ts';
+import { openAccess } from './access/access.ts';
+import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
-import { createAuthentication } from './authentication.ts';
+import { createAttemptLimit } from './attempt-limit.ts';
 import { createCore } from './core.ts';
+import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
+import { createJoinTokens } from './join-tokens.ts';
 import { openKeyFolder } from './key-folder.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createOwnNames } from './own-names.ts';
+import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
+import { openRevocations } from './revocations.ts';
 import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
@@ -51,6 +59,9 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** Where the scheduler itself stands, and nodes that join with the token of its state directory. */
+  readonly place?: Place;
+  readonly audit?: AuditSink;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Oldest protocol version that agents may speak; without it, all that this build knows. */
@@ -63,7 +74,10 @@ export interface SchedulerOptions {
 }
 
 export interface Scheduler {
+  /** By which programs of this machine reach it. */
   readonly url: string;
+  /** By which other hosts do; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   /** File with the token that clients need. */
   readonly tokenFile: string;
@@ -81,7 +95,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   requireTls(tlsOptions, listen.host);
   const folder = join(options.stateDir, 'scheduler');
   const files = openState(options.stateDir, folder, clock, log);
-  const { schedulerId, key, token, joinToken } = files;
+  const { schedulerId, key, token, joinToken, revocations } = files;
   const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
   const tls = openTls(tlsOptions, { listenHost: listen.host, folder, schedulerId, ownNames, clock, log });
   const metrics = createSchedulerMetrics(version);
@@ -99,14 +113,25 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const authenticate = createAuthentication(token, refusals);
+  const audit = options.audit ?? noAudit;
+  const access = openAccess({
+    schedulerId,
+    queue,
+    localToken: token,
+    localKey: files.localKey,
+    clock,
+    refusals,
+    audit,
+  });
   const core = createCore({
     schedulerId,
+    revocations,
+    audit,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
-    authenticate,
+    access,
     clock,
     log,
     key,
@@ -135,7 +160,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const fileRoutes = createFileRoutes({ store, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
     store
       .sweep()
@@ -156,10 +181,19 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     files: fileRoutes,
     drains,
     removals,
+    standings: core.standings,
+    clones: core.clones,
+    credentials: core.credentials,
+    revocations,
+    joinTokens: createJoinTokens({ queue, clock, audit }),
+    enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
+    ownPlace: options.place ?? nowhere,
+    authorityPin: () => tls?.authorityPin() ?? null,
+    audit,
     key,
     watchers,
     metrics,
-    authenticate,
+    access,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -181,6 +215,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    access.close();
     tls?.close();
     leases.close();
     await gateway.close();
@@ -214,6 +249,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
+    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
@@ -239,7 +275,9 @@ function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
       schedulerId,
       key: schedulerKeyOf(openKeyFolder(folder, schedulerId, clock), schedulerId),
       token: openSecret(tokenFile, log),
+      localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
+      revocations: openRevocations(join(folder, 'revocations.jsonl'), clock),
     };
   } catch (error) {
     if (isFault(error)) throw error;
@@ -289,6 +327,14 @@ function listenOn(
 
 function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** The likeliest of its names: configured, else where it listens, else the machine's own. */
+function urlElsewhere(url: string, listenHost: string, names: readonly string[]): string | null {
+  if (isLoopbackName(listenHost)) return null;
+  const { protocol, port } = new URL(url);
+  const host = names[0] ?? (EVERYWHERE.has(listenHost) ? hostname() : listenHost);
+  return urlOf(protocol === 'https:' ? 'https' : 'http', host, Number(port));
 }
 
 function listenFault(cause: unknown, host: string, port: number): Fault {

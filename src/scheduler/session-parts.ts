@@ -7,6 +7,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { Fleet } from './fleet.ts';
+import type { Admitted } from './node-admission.ts';
 import type { Orders } from './orders.ts';
 import type { OutputStore } from './output.ts';
 import type { RefusalLog } from './refusal-log.ts';
@@ -23,8 +24,8 @@ export interface SessionParts {
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
   readonly execs: Pick<Execs, 'message' | 'frame' | 'detached'>;
-  /** Checks version, identity and proof; throws a Refusal. Answers with the version that both speak. */
-  admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean; readonly version: number };
+  /** Checks version, identity and proof; rejects with a Refusal. */
+  admit(hello: Hello, challenge: Challenge): Promise<Admitted>;
   readonly orders: Orders;
   /** That are offered. */
   readonly versions: VersionRange;

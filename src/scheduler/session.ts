@@ -18,13 +18,15 @@ import {
   type OrderAck,
   type SchedulerMessage,
 } from '../protocol/control.ts';
-import { decodeOutputChunk, frameKind } from '../protocol/frame.ts';
+import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import { nextFields } from '../protocol/next.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
 import type { AgentSession, Order } from './fleet.ts';
+import { createLiveness } from './liveness.ts';
+import { createOutputIntake } from './output-intake.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
 import type { SessionParts } from './session-parts.ts';
 import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
@@ -37,13 +39,6 @@ export const ORDER_DEADLINE_MS = 30_000;
 const CLOSE_DEADLINE_MS = 1000;
 /** Messages that wait in memory for an agent that does not read; beyond it the session ends. */
 const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
-/** Output that waits for the disk: reading stops above the first and goes on below the second. */
-const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
-const RESUME_OUTPUT_BYTES = 1024 * 1024;
-
-/** Acknowledged where output is not wanted any more: more than any stream has. */
-const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
-
 /** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
 
@@ -65,12 +60,20 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   let heard = true;
   let quietSweeps = 0;
   let sent = false;
-  let pendingOutputBytes = 0;
-  let paused = false;
   /** It has sent something that this build does not know. */
   let isNewer = false;
   /** Orders not acknowledged yet, oldest first. */
   const orders = new Map<string, SentOrder>();
+  const intake = createOutputIntake({
+    socket,
+    dispatcher,
+    output,
+    refusals,
+    hit,
+    letGo: (jobId, epoch, bytes) =>
+      send({ type: 'outputAck', jobId, epoch, stdoutBytes: bytes, stderrBytes: bytes }),
+  });
+  const answers = createLiveness(socket, clock);
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: parts.schedulerId,
@@ -173,16 +176,22 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
 
   async function hello(message: Hello): Promise<void> {
     hit('hello.received');
-    const { rebooted, version: chosen } = parts.admit(message, challenge);
-    version = chosen;
     state = 'greeting';
     deadline.cancel();
+    const admitted = await parts.admit(message, challenge);
+    const { rebooted, credential } = admitted;
+    version = admitted.version;
+    if (isEnded()) return;
     parts.authenticated();
     const session: AgentSession = {
       id: createId('session'),
       nodeId: message.nodeId,
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
+      answers,
+      credential(signed) {
+        if (state === 'live' && version > 1) send({ type: 'credential', credential: signed });
+      },
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
         hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
@@ -215,7 +224,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       outputs,
       keys: statements(),
       fileTicket: ticket?.text ?? null,
-      credential: null,
+      credential,
       authorities: [...parts.authorities()],
     });
     hit('welcome.sent');
@@ -292,34 +301,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     fleet.seen(agent.nodeId);
     if (kind === 'telemetry') fleet.telemetry(agent.nodeId, frame);
     else if (kind === 'exec') parts.execs.frame(agent, frame);
-    else receiveOutput(agent, frame);
-  }
-
-  function receiveOutput(session: AgentSession, frame: Uint8Array): void {
-    const { jobId, epoch, stream, offset, bytes } = decodeOutputChunk(frame);
-    const limit = dispatcher.outputLimit(session.nodeId, jobId, epoch, stream);
-    if (limit === null || offset + bytes.length > limit) {
-      refusals.refused(
-        { nodeId: session.nodeId, jobId, epoch, stream, offset },
-        'output was refused: not of a job of this node, or beyond its end',
-      );
-      // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
-      if (limit !== null)
-        send({ type: 'outputAck', jobId, epoch, stdoutBytes: LET_GO_BYTES, stderrBytes: LET_GO_BYTES });
-      return;
-    }
-    hit('output.received');
-    pendingOutputBytes += frame.length;
-    if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
-      paused = true;
-      socket.pause();
-    }
-    output.append(jobId, epoch, stream, offset, bytes, () => {
-      pendingOutputBytes -= frame.length;
-      if (!paused || pendingOutputBytes > RESUME_OUTPUT_BYTES) return;
-      paused = false;
-      socket.resume();
-    });
+    else intake.take(agent, frame);
   }
 
   function send(message: SchedulerMessage | Uint8Array): void {
@@ -351,7 +333,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   function end(code: number, reason: string): void {
     if (state === 'ended') return;
     gone(reason);
-    if (paused) socket.resume();
+    if (intake.isPaused()) socket.resume();
     socket.close(code, reason.slice(0, 120).replace(/[^\x20-\x7e]/g, '?'));
     deadline = clock.after(CLOSE_DEADLINE_MS, () => socket.terminate());
   }
@@ -375,7 +357,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     sweep() {
       if (state !== 'live') return;
       // An agent that we do not read from cannot be blamed for its silence.
-      quietSweeps = heard || paused ? 0 : quietSweeps + 1;
+      quietSweeps = heard || intake.isPaused() ? 0 : quietSweeps + 1;
       heard = false;
       const [oldest] = orders.values();
       if (quietSweeps >= SILENT_HEARTBEATS) {

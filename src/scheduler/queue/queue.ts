@@ -9,6 +9,7 @@
 import type { Fault } from '../../base/fault.ts';
 import type { Cordon } from '../../protocol/device.ts';
 import type { Submission } from '../../protocol/order.ts';
+import type { Labels, Place } from '../../protocol/place.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
@@ -77,8 +78,17 @@ export interface NodeRecord {
   /** Highest generation that said hello. */
   readonly generation: number;
   readonly bootId: string | null;
+  /** Run of the agent with that generation; absent of one of protocol version 1. */
+  readonly instance?: string | null;
   /** When an operator removed it; absent for a member. */
   readonly removedAtMs?: number;
+  /** Where it stands, and its labels, as its credential says; absent for nowhere and none. */
+  readonly place?: Place;
+  readonly labels?: Labels;
+  /** Of its latest credential; absent for the first. */
+  readonly serial?: number;
+  /** Since when, and why, more than one agent is taken to have its key; absent where none is. */
+  readonly cloned?: { readonly sinceMs: number; readonly reason: string };
   /** Where operators keep new jobs away; those that have run out may still stand in it. */
   readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
 }

@@ -69,6 +69,7 @@ export function createAgentBed(): AgentBed {
           },
           orders: { signatures: 'optional', submitters: null },
           protocol: { least: 1 },
+          runner: { socket: null, user: null },
           tokenFile: null,
           caFile: null,
         },

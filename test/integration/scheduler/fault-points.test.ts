@@ -16,7 +16,7 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import { createExecutors } from '../../../src/job/executor/catalogue.ts';
 import { createOrderDoor } from '../../../src/job/order-check.ts';
 import { createJobs } from '../../../src/job/supervisor.ts';
-import { openTrust, TRUST_FILE } from '../../../src/job/trust.ts';
+import { KEYS_FILE, openTrust } from '../../../src/job/trust.ts';
 import { createLink, type Link } from '../../../src/link/link.ts';
 import { loadNative } from '../../../src/native.ts';
 import type { JobView } from '../../../src/protocol/api.ts';
@@ -217,7 +217,7 @@ async function startAgent(url: string, token: string) {
     jobs,
     nodeId: identity.nodeId,
     trust: openTrust({
-      path: join(agentFolder, TRUST_FILE),
+      path: join(agentFolder, KEYS_FILE),
       schedulerId: identity.schedulerId,
       trustsFirst: false,
       clock,

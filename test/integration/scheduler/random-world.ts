@@ -122,6 +122,8 @@ export async function createWorld(): Promise<World> {
         report() {},
         outputSynced() {},
         tell: () => false,
+        credential() {},
+        answers: async () => false,
         send() {},
         close() {},
       };

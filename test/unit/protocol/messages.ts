@@ -160,6 +160,10 @@ export const messages = {
   'scheduler.keys': { type: 'keys', statements: [signed] },
   'scheduler.start': { type: 'start', orderId: 'order-abc', ...job, spec },
   'scheduler.stop': { type: 'stop', orderId: 'order-def', ...job, by: 'alice', reason: 'cancelled' },
+  'scheduler.credential': {
+    type: 'credential',
+    credential: { keyId: '0123456789abcdef', body: '{}', signature: `${'A'.repeat(86)}==` },
+  },
   'scheduler.authorities': {
     type: 'authorities',
     authorities: ['-----BEGIN CERTIFICATE-----'],

@@ -45,10 +45,11 @@ describe('JSON from strangers', () => {
 });
 
 describe('the caller', () => {
-  const request = (host: string | undefined, origin?: string) =>
+  const request = (host: string | undefined, origin?: string, encrypted = false) =>
     ({
+      socket: { encrypted },
       headers: { ...(host === undefined ? {} : { host }), ...(origin === undefined ? {} : { origin }) },
-    }) as IncomingMessage;
+    }) as unknown as IncomingMessage;
   const ownNames = createOwnNames({ listenHost: '127.0.0.1', names: [], clock: createClock() });
   it.each([
     ['127.0.0.1:7070', undefined, true],
@@ -66,6 +67,12 @@ describe('the caller', () => {
     [undefined, undefined, false],
   ])('Host %s with Origin %s: %s', (host, origin, welcome) => {
     expect(callerProblem(request(host, origin), ownNames) === null).toBe(welcome);
+  });
+
+  it('takes no page that came without TLS over TLS', () => {
+    const problem = (origin: string) => callerProblem(request('localhost:7070', origin, true), ownNames);
+    expect(problem('https://localhost:7070')).toBeNull();
+    expect(problem('http://localhost:7070')).not.toBeNull();
   });
 
   it.each([
