@@ -59,6 +59,7 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -146,6 +147,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     files: config.files,
     auditLimits: config.audit,
     retention: config.output,
+    leastVersion: config.protocol.least,
   });
 }
 
