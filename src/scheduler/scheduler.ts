@@ -162,7 +162,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store: fileStore, tickets, access, queue });
+  const fileRoutes = createFileRoutes({ audit: record, store: fileStore, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
     fileStore
       .sweep()
