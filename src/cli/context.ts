@@ -91,7 +91,9 @@ export interface Daemons {
     readonly version: string;
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
+    readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
+    readonly leastVersion: number;
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;
@@ -122,6 +124,7 @@ export interface Daemons {
     readonly name: string;
     readonly tokenFile: string | null;
     readonly again: boolean;
+    readonly newKey: boolean;
     readonly caFile: string | null;
     /** The runner that learns of it, too; null for an agent that starts its jobs itself. */
     readonly runner: { readonly stateDir: string; readonly agentUser: string | null } | null;

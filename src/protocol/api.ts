@@ -18,6 +18,7 @@
 //   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
 //   POST /v1/nodes/ID-or-name/remove  body: {}                       RemovedNode
 //   GET  /v1/overview             no token needed on loopback        OverviewView
+//   /v1/join-tokens, /v1/nodes/…/{revoke,place,label,trust}          membership: join-token.ts
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
 //
@@ -35,7 +36,9 @@ import type { Credential, Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
+import type { Labels, Place } from './place.ts';
 import type { EndKind, FinalState, JobResult, JobState } from './result.ts';
+import type { Signed } from './signed.ts';
 import type { JobSpec } from './spec.ts';
 
 export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3, gap: 4 } as const;
@@ -180,6 +183,11 @@ export interface NodeView {
   readonly takesJobs: boolean;
   /** Why an operator keeps new jobs away from the whole node; null where nobody does. */
   readonly cordon: Cordon | null;
+  /** More than one agent is taken to have its key: it takes no new jobs; null where none is. */
+  readonly cloned: { readonly since: string; readonly reason: string } | null;
+  /** As its credential says. */
+  readonly place: Place;
+  readonly labels: Labels;
   readonly agentVersion: string | null;
   readonly bootId: string | null;
   readonly enrolledAt: string;
@@ -291,6 +299,10 @@ export interface EnrolAnswer {
   readonly nodeId: string;
   readonly schedulerId: string;
   readonly credential: Credential;
+  /** By which the node knows orders of this scheduler (keys.ts); oldest first. */
+  readonly keys: readonly Signed[];
+  /** With the place of the node (credential.ts). */
+  readonly signedCredential: Signed;
 }
 
 export interface ErrorView {

@@ -9,31 +9,31 @@ import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
 import { requireRole } from './access/ownership.ts';
 import { createUserRoutes } from './access/user-routes.ts';
-import { callerProblem, isFromHere } from './caller.ts';
-import { enrolNode } from './enrolment.ts';
+import { addressOf, callerProblem, isFromHere } from './caller.ts';
+import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
 import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
+import { createMembershipRoutes, type MembershipRoutesParts } from './membership-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
 import type { OwnNames } from './own-names.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
-import type { SchedulerKey } from './scheduler-key.ts';
-import type { Secret } from './secrets.ts';
 import { type AuthorityRoutesParts, createAuthorityRoutes } from './tls/authority-routes.ts';
 
-export interface ApiParts extends JobRoutesParts, NodeRoutesParts, AuthorityRoutesParts {
+export interface ApiParts
+  extends JobRoutesParts,
+    NodeRoutesParts,
+    MembershipRoutesParts,
+    EnrolParts,
+    AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
   readonly ownNames: OwnNames;
-  readonly key: SchedulerKey;
   readonly metrics: SchedulerMetrics;
   readonly access: Access;
-  /** Pin of the scheduler's private authority; null where it has none. */
-  readonly authorityPin: () => string | null;
-  readonly joinToken: Secret;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
   readonly log: Log;
@@ -57,7 +57,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
 
   async function enrol({ request, response }: Call): Promise<void> {
     const asked = await readBody(request, enrolRequestSchema);
-    answerJson(response, 200, await enrolNode(asked, parts));
+    answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
   }
 
   function ready({ response }: Call): void {
@@ -74,6 +74,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
     ...createUserRoutes({ ...parts, users: parts.access.users }),
+    ...createMembershipRoutes(parts),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },

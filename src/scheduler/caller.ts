@@ -39,3 +39,8 @@ interface Ends {
 export function isFromHere({ remoteAddress, localAddress }: Ends): boolean {
   return isLoopbackAddress(remoteAddress) || (remoteAddress !== undefined && remoteAddress === localAddress);
 }
+
+/** The address of the peer; that of loopback for this machine itself, whichever of its addresses it came by. */
+export function addressOf(ends: Ends): string | undefined {
+  return isFromHere(ends) ? '127.0.0.1' : ends.remoteAddress;
+}

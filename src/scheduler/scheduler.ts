@@ -7,6 +7,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { RetentionLimits } from '../audit/retention.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
@@ -14,10 +15,12 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
-import { noAudit } from '../protocol/audit.ts';
+import { nowhere, type Place } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
+import { openSchedulerAudit } from './audit-log.ts';
 import { createCore } from './core.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
@@ -25,13 +28,16 @@ import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
+import { createJoinTokens } from './join-tokens.ts';
+import { openKeyFolder } from './key-folder.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
-import { openSchedulerKey } from './scheduler-key.ts';
+import { openRevocations } from './revocations.ts';
+import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
@@ -53,13 +59,19 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** Where the scheduler itself stands, and nodes that join with the token of its state directory. */
+  readonly place?: Place;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Oldest protocol version that agents may speak; without it, all that this build knows. */
+  readonly leastVersion?: number;
   /** Uniform in [0, 1); spreads retries. */
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
   readonly hit?: SchedulerHit;
+  /** How long the audit log is kept, and how much of it; without it, for ever. */
+  readonly auditLimits?: RetentionLimits;
 }
 
 export interface Scheduler {
@@ -83,14 +95,15 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const tlsOptions = options.tls ?? defaultTls;
   requireTls(tlsOptions, listen.host);
   const folder = join(options.stateDir, 'scheduler');
-  const files = openState(options.stateDir, folder, log);
-  const { schedulerId, key, token, joinToken } = files;
+  const files = openState(options.stateDir, folder, clock, log);
+  const { schedulerId, key, token, joinToken, revocations } = files;
   const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
   const tls = openTls(tlsOptions, { listenHost: listen.host, folder, schedulerId, ownNames, clock, log });
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
-  const queue = await openEmbeddedQueue({
+  const audit = openSchedulerAudit({ ...options, folder, owner: files.schedulerId });
+  const store = await openEmbeddedQueue({
     path: join(folder, 'store.db'),
     clock,
     log,
@@ -99,6 +112,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
+  const { queue, record } = audit.watch(store);
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
@@ -109,10 +123,11 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     localKey: files.localKey,
     clock,
     refusals,
-    audit: noAudit,
+    audit: record,
   });
   const core = createCore({
     schedulerId,
+    revocations,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
@@ -125,12 +140,14 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     received: metrics.received,
     progress,
     tickets,
+    audit: record,
     authorities: () => tls?.authorities() ?? [],
+    leastVersion: options.leastVersion ?? 1,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
   place = dispatcher.place;
-  metrics.watch(queue, fleet);
+  metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
   tls?.onAuthorities(gateway.authoritiesChanged);
   const retention =
@@ -138,22 +155,25 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const limits = options.files ?? defaultFileLimits;
-  const store = openFileStore({
+  const fileStore = openFileStore({
     folder: join(folder, 'files'),
     ...limits,
     roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, access, queue });
+  const fileRoutes = createFileRoutes({ audit: record, store: fileStore, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
-    store
+    fileStore
       .sweep()
       .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
   });
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
+  /** Set when it listens. */
+  let url = '';
+  const elsewhere = () => (url === '' ? null : urlElsewhere(url, listen.host, tlsOptions.names));
   const handle = createApi({
     schedulerId,
     version,
@@ -166,11 +186,20 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     files: fileRoutes,
     drains,
     removals,
+    standings: core.standings,
+    clones: core.clones,
+    credentials: core.credentials,
+    revocations,
+    joinTokens: createJoinTokens({ queue, clock, audit: record }),
+    enrolAttempts: createAttempts(clock),
+    ownPlace: options.place ?? nowhere,
+    joinUrl: elsewhere,
+    authorityPin: () => tls?.authorityPin() ?? null,
+    audit: record,
     key,
     watchers,
     metrics,
     access,
-    authorityPin: () => tls?.authorityPin() ?? null,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -199,9 +228,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await retention?.close();
     await output.close();
     await queue.close();
+    await audit.close();
   }
 
-  let url: string;
   try {
     url = await listenOn(server, listen, tls);
   } catch (error) {
@@ -226,7 +255,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
-    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
+    urlElsewhere: elsewhere(),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
@@ -239,7 +268,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 }
 
 /** Makes or opens the state directory, the scheduler's name and its secrets. */
-function openState(stateDir: string, folder: string, log: Log) {
+function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
   const tokenFile = join(folder, 'token');
   const joinTokenFile = join(folder, 'join-token');
   try {
@@ -250,10 +279,11 @@ function openState(stateDir: string, folder: string, log: Log) {
       tokenFile,
       joinTokenFile,
       schedulerId,
-      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
+      key: schedulerKeyOf(openKeyFolder(folder, schedulerId, clock), schedulerId),
       token: openSecret(tokenFile, log),
       localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
+      revocations: openRevocations(join(folder, 'revocations.jsonl'), clock),
     };
   } catch (error) {
     if (isFault(error)) throw error;
