@@ -21,7 +21,9 @@ import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { versionsFrom } from '../protocol/version.ts';
 import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
+import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createAgentDialer, openAuthorities } from './authorities.ts';
 import { createDeviceEnergy } from './device-energy.ts';
@@ -51,7 +53,16 @@ export interface AgentOptions {
   readonly caFile?: string | null;
   readonly config: Pick<
     Config,
-    'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'tokenFile' | 'caFile' | 'runner'
+    | 'node'
+    | 'telemetry'
+    | 'devices'
+    | 'simulate'
+    | 'jobs'
+    | 'orders'
+    | 'protocol'
+    | 'tokenFile'
+    | 'caFile'
+    | 'runner'
   >;
   readonly clock: Clock;
   readonly log: Log;
@@ -134,6 +145,8 @@ async function build(
   const dialer = createAgentDialer(authorities, tlsOnly, { clock, log: log.child({ room: 'dial' }) });
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
+  const audit = openNodeAudit({ folder, nodeId: identity.nodeId, clock, log });
+  lifecycle.onStop('audit', () => audit.close());
 
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, dialer, log });
 
@@ -158,7 +171,9 @@ async function build(
   });
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
+  const versions = versionsFrom(config.protocol.least);
   const link = createLink({
+    versions,
     url,
     connect: createSocketFactory(dialer),
     unknownNode: () => rejoin.unknownNode(),
@@ -171,7 +186,16 @@ async function build(
       ]);
       const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
       return buildHello(
-        { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
+        {
+          identity,
+          name,
+          version,
+          audit: jobs.offered().audit,
+          inventory: told,
+          devices: [],
+          jobs: jobs.held(),
+          versions,
+        },
         challenge,
         binding,
       );
@@ -189,6 +213,7 @@ async function build(
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
       exec: (order, events) => jobs.exec(order, events),
+      keys: (statements) => jobs.learnKeys(statements),
       authorities: authorities.learn,
     },
     clock,
@@ -263,8 +288,11 @@ async function build(
   if (prepared !== null)
     started = await prepared.open({
       ...common,
+      schedulerId: identity.schedulerId,
+      trustsFirst: true,
       capacity,
       devices: bank,
+      audit,
       safeMode: starts.safeMode,
       access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(ticket(), jobId, epoch) }),
     });

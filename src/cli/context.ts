@@ -91,7 +91,9 @@ export interface Daemons {
     readonly version: string;
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
+    readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
+    readonly leastVersion: number;
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

@@ -30,6 +30,9 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -72,7 +75,9 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
       files: config.files,
+      auditLimits: config.audit,
       retention: config.output,
+      leastVersion: config.protocol.least,
     });
   } catch (error) {
     throw explainListen(error, config);

@@ -57,6 +57,9 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -142,7 +145,9 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
     files: config.files,
+    auditLimits: config.audit,
     retention: config.output,
+    leastVersion: config.protocol.least,
   });
 }
 

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
@@ -15,8 +16,10 @@ import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
 import { createNodeAdmission } from './node-admission.ts';
 import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
+import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createNodeStandings, type NodeStandings } from './node-standing.ts';
+import { createOrders } from './orders.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import type { OwnNames } from './own-names.ts';
@@ -47,6 +50,8 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Agents that speak nothing newer than what is before this version are refused. */
+  readonly leastVersion?: number;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
   /** Private authorities of the scheduler, PEM; without it, none. */
@@ -76,6 +81,9 @@ export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
   const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const audit = options.audit ?? noAudit;
+  const orders = createOrders(schedulerId, key, clock);
+  const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
@@ -102,21 +110,30 @@ export function createCore(options: CoreOptions): Core {
     clock,
     log,
     refusals,
-    readSeal: key.readSeal,
+    readOrder: orders.read,
     random,
     changed: watchers.changed,
     hit,
   });
   const place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
+  const drains = createDrains({ queue, fleet, clock, log, place, audit });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
   const { revocations } = options;
-  const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);
   const clones = createCloneWatch({ queue, fleet, clock, log, audit });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
   const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
-  const admission = createNodeAdmission({ key, credentials, revocations, clones, queue, fleet, log, audit });
+  const admission = createNodeAdmission({
+    key,
+    versions,
+    credentials,
+    revocations,
+    clones,
+    queue,
+    fleet,
+    log,
+    audit,
+  });
   const leases = createLeases({
     queue,
     fleet,
@@ -127,7 +144,9 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
-    admission,
+    orders,
+    versions,
+    admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,
     fleet,

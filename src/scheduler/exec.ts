@@ -8,6 +8,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import {
   decodeExecFrame,
   EXEC_INPUT_WINDOW_BYTES,
@@ -67,6 +68,7 @@ export interface ExecsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  readonly audit?: AuditSink;
 }
 
 /** What a request may enter, and who asks. */
@@ -199,9 +201,10 @@ export function createExecs(options: ExecsOptions): Execs {
         isAlive = false;
         socket.ping();
       });
-      const facts = { audit: 'exec', jobId: job.id, epoch: job.epoch, execId, by: caller.user };
+      const facts = { jobId: job.id, epoch: job.epoch, execId, by: caller.user };
+      options.audit?.('job.entered', { ...facts, nodeId: session.nodeId });
       log.info(
-        { ...facts, program: request.command[0], nodeId: session.nodeId },
+        { audit: 'exec', ...facts, program: request.command[0], nodeId: session.nodeId },
         'a command beside a job is ordered',
       );
       running.set(execId, { session, message, output, end });
