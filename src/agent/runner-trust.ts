@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
 import { findUser, type SocketUser } from '../runner/listener.ts';
-import { writeTrust } from '../runner/trust.ts';
+import { writeMembership } from '../runner/membership.ts';
 import { type Enrolment, type EnrolOptions, enrol } from './enrolment.ts';
 
 export interface RunnerMembership {
@@ -22,7 +22,7 @@ export async function enrolWithRunner(options: EnrolOptions, runner: RunnerMembe
   makeFolder(runner.stateDir);
   const folder = prepareStateFolder(runner.stateDir, 'runner');
   const enrolment = await asUser(user, options.stateDir, () => enrol(options));
-  writeTrust(folder, enrolment);
+  writeMembership(folder, enrolment);
   return enrolment;
 }
 
