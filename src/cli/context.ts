@@ -92,6 +92,7 @@ export interface Daemons {
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
     readonly retention: Config['output'];
+    readonly leastVersion: number;
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

@@ -30,6 +30,7 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -73,6 +74,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       dashboardFolder: dashboardFolder(context.root),
       files: config.files,
       retention: config.output,
+      leastVersion: config.protocol.least,
     });
   } catch (error) {
     throw explainListen(error, config);

@@ -56,6 +56,7 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -141,6 +142,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     dashboardFolder: dashboardFolder(context.root),
     files: config.files,
     retention: config.output,
+    leastVersion: config.protocol.least,
   });
 }
 

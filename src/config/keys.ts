@@ -4,6 +4,7 @@ import { isAbsolute, join } from 'node:path';
 import { dialKeys } from './dial-keys.ts';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
+import { orderKeys } from './order-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import { runnerKeys } from './runner-keys.ts';
@@ -255,6 +256,7 @@ export const configKeys = {
   ...dialKeys,
   ...jobKeys,
   ...fileKeys,
+  ...orderKeys,
   ...runnerKeys,
   ...tlsKeys(parsePath),
   'output.keepMs': key<number>({

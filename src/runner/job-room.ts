@@ -1,7 +1,7 @@
 // The job room as the agent sees it, and how it is made of its parts: walls, executors, the watch over what cannot be
 // killed, jobs. It lives in the agent's process, or in one of its own (runner.ts) to which remote-jobs.ts speaks; the
 // agent cannot tell.
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -9,12 +9,15 @@ import type { Finding } from '../device/accelerator.ts';
 import type { JobDevices } from '../job/device-admission.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { JobFilesOptions } from '../job/files.ts';
-import type { JobEvents, Jobs, OrderAnswer } from '../job/job.ts';
+import type { JobEvents, Jobs } from '../job/job.ts';
+import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
+import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
+import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import type { JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
-import type { Exec, ExecEvents, ExecOrder } from '../protocol/exec.ts';
+import { noAudit } from '../protocol/audit.ts';
+import type { JobReport } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -56,12 +59,13 @@ export interface JobRoom
     | 'deviceFailed'
     | 'close'
   > {
-  /** Idempotent; see `Jobs.start` and `Jobs.stop`. */
-  order(order: StartOrder | StopOrder): Promise<OrderAnswer>;
+  /** Idempotent; see `Jobs.start` and `Jobs.stop`. What is not signed as it must be is refused. */
+  order: OrderDoor['order'];
   /** All that is known of an attempt; null for one that is not held. */
   report(jobId: string, epoch: number): JobReport | null | Promise<JobReport | null>;
   /** Runs a command beside a running job. */
-  exec(order: ExecOrder, events: ExecEvents): Exec;
+  exec: OrderDoor['exec'];
+  learnKeys: OrderDoor['learnKeys'];
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
@@ -73,7 +77,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -85,6 +89,10 @@ export interface JobHost {
 
 export interface JobRoomParts {
   readonly nodeId: string;
+  /** The scheduler by the enrolment. */
+  readonly schedulerId: () => string;
+  /** The keys that the scheduler tells first are believed, where enrolment knew none. */
+  readonly trustsFirst: boolean;
   readonly bootId: string;
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly devices: JobDevices;
@@ -165,22 +173,40 @@ async function openJobRoom(
     throw error;
   });
   started = jobs;
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: noAudit,
+  });
+  const { signatures, submitters } = config.orders;
+  const door = createOrderDoor({
+    jobs,
+    nodeId,
+    trust,
+    signatures,
+    submitters: submitters === null ? null : createSubmitters(submitters),
+    granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
+    clock,
+    log,
+    audit: noAudit,
+  });
 
   return {
     ...jobs,
-    async order(order) {
-      if (order.type === 'stop') return jobs.stop(order);
-      const answer = await jobs.start(order);
-      if (answer.outcome === 'accepted')
-        events.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
-      return answer;
-    },
-    exec: (order, told) => jobs.execs.start(order, told),
+    ...door,
     offered() {
       const { executors: names, limitations } = offers.offered();
+      const trustProblem = trust.problem();
       return {
         executors: names,
-        problems: [...survivors.problems(), ...jobs.problems()],
+        problems: [
+          ...survivors.problems(),
+          ...jobs.problems(),
+          ...(trustProblem === null ? [] : [trustProblem]),
+        ],
         limitations: [...limitations, ...walls.limitations()],
       };
     },
