@@ -91,6 +91,7 @@ export interface Daemons {
     readonly version: string;
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
+    readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
     readonly leastVersion: number;
   }): Promise<RunningScheduler>;

@@ -30,6 +30,8 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
   'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
@@ -73,6 +75,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
       files: config.files,
+      auditLimits: config.audit,
       retention: config.output,
       leastVersion: config.protocol.least,
     });

@@ -89,6 +89,8 @@ export interface Config {
   };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** How long, and how much, of its audit log the scheduler keeps. */
+  readonly audit: { readonly keepMs: number; readonly quotaBytes: number };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -188,6 +190,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     },
     runner: { socket: take('runner.socket'), user: take('runner.user') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
+    audit: { keepMs: take('audit.keepMs'), quotaBytes: take('audit.quotaBytes') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -1,6 +1,7 @@
 // Every configuration key once: its flag, its environment variable, how it is read, what it is for. Loading,
 // `--help`, `flopd config init` and the README's table all come from here.
 import { isAbsolute, join } from 'node:path';
+import { auditKeys } from './audit-keys.ts';
 import { dialKeys } from './dial-keys.ts';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
@@ -256,6 +257,7 @@ export const configKeys = {
   ...dialKeys,
   ...jobKeys,
   ...fileKeys,
+  ...auditKeys,
   ...orderKeys,
   ...runnerKeys,
   ...tlsKeys(parsePath),

@@ -124,7 +124,10 @@ export function createLife(options: LifeOptions): Life {
         attempt.started = { pid, atMs };
         if (attempt.result === null) attempt.phase = 'running';
         // Its folder says so first, but unsynced: a disk that falls back without a restart of the host forgets it.
-        if (!attempt.began) journal().appendLazily(beganRecord(attempt));
+        if (!attempt.began) {
+          journal().appendLazily(beganRecord(attempt));
+          events.began?.(attempt.jobId, attempt.epoch, pid);
+        }
         attempt.began = true;
         events.started(attempt.jobId, attempt.epoch, pid, atMs);
         hit('started.sent');

@@ -228,7 +228,7 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
         case 'files':
           throw new Fault('RUNNER_MESSAGE_UNEXPECTED', `the message "${message.type}" after the hello`);
         case 'ping':
-          channel.send({ type: 'pong' } satisfies RunnerToAgent);
+          channel.send({ type: 'pong', audit: room?.offered().audit ?? null } satisfies RunnerToAgent);
           return;
         case 'devices':
           devices.tell(message.vendors, message.devices);

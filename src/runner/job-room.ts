@@ -2,6 +2,8 @@
 // killed, jobs. It lives in the agent's process, or in one of its own (runner.ts) to which remote-jobs.ts speaks; the
 // agent cannot tell.
 import { dirname, join } from 'node:path';
+import type { Audit } from '../audit/audit.ts';
+import { limitAudit } from '../audit/limit.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -16,11 +18,13 @@ import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import { noAudit } from '../protocol/audit.ts';
+import { type AuditHead, noAudit } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
+import { openNodeAudit } from './node-audit.ts';
 import { createOffers } from './offers.ts';
 import { createSurvivorWatch } from './survivors.ts';
 
@@ -31,6 +35,8 @@ export interface Offered {
   readonly problems: readonly string[];
   /** What jobs cannot have here. */
   readonly limitations: readonly string[];
+  /** How far the audit log of the job room is on disk. */
+  readonly audit: AuditHead | null;
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -101,6 +107,8 @@ export interface JobRoomParts {
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
+  /** The log of this process; without it, the job room opens one of its own in its folder. */
+  readonly audit?: Audit;
 }
 
 /** Begins to look at the host at once; the job room opens with what it found. */
@@ -121,6 +129,9 @@ async function openJobRoom(
 ): Promise<JobRoom> {
   const { folder, config, native, paths, procRoot, environment, clock, log } = host;
   const { nodeId, bootId, capacity, events, safeMode } = parts;
+  const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
+  const nodeRecord = limitAudit(audit.record, clock);
+  const jobAudit = createJobAudit(audit, nodeRecord);
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -167,19 +178,28 @@ async function openJobRoom(
     log,
     files: { cacheBytes: config.jobs.cacheBytes, access: parts.access },
     energy: parts.energy,
-    events,
+    events: {
+      ...events,
+      began: (jobId, epoch, pid) => jobAudit.began(jobId, epoch, pid),
+      settled(result) {
+        jobAudit.ended(result);
+        events.settled?.(result);
+      },
+    },
   }).catch((error: unknown) => {
     survivors.close();
     throw error;
   });
   started = jobs;
+  jobAudit.takeUp(jobs);
+
   const trust = openTrust({
     path: join(folder, KEYS_FILE),
     schedulerId: parts.schedulerId,
     trustsFirst: parts.trustsFirst,
     clock,
     log,
-    audit: noAudit,
+    audit: nodeRecord,
   });
   const { signatures, submitters } = config.orders;
   const door = createOrderDoor({
@@ -196,7 +216,13 @@ async function openJobRoom(
 
   return {
     ...jobs,
-    ...door,
+    async order(message) {
+      const answer = await door.order(message);
+      jobAudit.answered(message, answer);
+      return answer;
+    },
+    exec: (message, told) => door.exec(message, jobAudit.exec(message, told)),
+    learnKeys: door.learnKeys,
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();
@@ -208,12 +234,14 @@ async function openJobRoom(
           ...(trustProblem === null ? [] : [trustProblem]),
         ],
         limitations: [...limitations, ...walls.limitations()],
+        audit: audit.head(),
       };
     },
     settled: () => offers.settled(),
     async close() {
       await jobs.close();
       survivors.close();
+      if (parts.audit === undefined) await audit.close();
     },
   };
 }

@@ -28,6 +28,7 @@
 //   their results stay.
 // - A lost connection loses nothing: the runner tells all that is not settled again to the next one.
 import * as z from 'zod';
+import { auditHeadSchema } from '../protocol/audit.ts';
 import {
   heldJobSchema,
   jobReportSchema,
@@ -210,7 +211,8 @@ export const runnerToAgentSchema = z.discriminatedUnion('type', [
     finding: z.strictObject({ code: z.string().max(64), rung: z.enum(rungs), text: z.string().max(512) }),
   }),
   z.strictObject({ type: z.literal('filesAsked'), ticket: z.string().min(16).max(64) }),
-  z.strictObject({ type: z.literal('pong') }),
+  /** With how far the runner's audit log is on disk. */
+  z.strictObject({ type: z.literal('pong'), audit: auditHeadSchema.nullable() }),
   execStartedSchema,
   execCreditSchema,
   execEndSchema,

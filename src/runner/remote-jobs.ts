@@ -13,6 +13,7 @@ import { describeError, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { OrderAnswer } from '../job/job.ts';
 import type { OrderMessage } from '../job/order-check.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { HeldJob, JobReport } from '../protocol/control.ts';
 import { decodeExecFrame } from '../protocol/exec.ts';
 import type { Signed } from '../protocol/signed.ts';
@@ -86,7 +87,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   });
   const keyOf = (jobId: string, epoch: number): string => `${jobId}.${epoch}`;
 
-  let offered: Offered & { readonly safeMode: string | null } = {
+  let audit: AuditHead | null = null;
+  let offered: Omit<Offered, 'audit'> & { readonly safeMode: string | null } = {
     executors: [],
     problems: [],
     limitations: [],
@@ -184,6 +186,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     log.info({ jobs: held.size }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
     devicesChanged();
+    say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
     for (const done of settling) done();
     // What was said of its jobs may not hold any more.
@@ -300,6 +303,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         return;
       }
       case 'pong':
+        audit = message.audit;
         return;
       default:
         execs.message(message);
@@ -384,17 +388,19 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     unsettled: () => [],
     offered() {
       const { safeMode: careful } = offered;
-      if (!isAway && careful === null) return offered;
+      if (!isAway && careful === null) return { ...offered, audit };
       if (!isAway)
         return {
           executors: [],
           problems: [careful ?? '', ...offered.problems],
           limitations: offered.limitations,
+          audit,
         };
       return {
         executors: [],
         problems: [away().message, ...offered.problems],
         limitations: offered.limitations,
+        audit,
       };
     },
     devicesChanged,

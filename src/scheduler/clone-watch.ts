@@ -38,7 +38,7 @@ export function createCloneWatch({ queue, fleet, clock, log, audit }: CloneWatch
     const record = queue.node(node.id) ?? node;
     if (record.cloned !== undefined) return;
     log.error({ nodeId: node.id, name: node.name }, `${reason}; ${CLONE_REMEDY}`);
-    audit('node.cloned', { node: node.id, reason });
+    audit('node.cloned', { nodeId: node.id, reason });
     queue.putNode({ ...record, cloned: { sinceMs: clock.wallMs(), reason } }).catch((error: unknown) => {
       log.error({ nodeId: node.id }, `the mark of a node was not stored: ${describeError(error)}`);
     });

@@ -16,6 +16,7 @@ import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
 import { createNodeAdmission } from './node-admission.ts';
 import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
+import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOrders } from './orders.ts';
@@ -80,6 +81,7 @@ export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
   const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const audit = options.audit ?? noAudit;
   const orders = createOrders(schedulerId, key, clock);
   const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
@@ -114,10 +116,9 @@ export function createCore(options: CoreOptions): Core {
     hit,
   });
   const place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
+  const drains = createDrains({ queue, fleet, clock, log, place, audit });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
   const { revocations } = options;
-  const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);
   const clones = createCloneWatch({ queue, fleet, clock, log, audit });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
@@ -145,7 +146,7 @@ export function createCore(options: CoreOptions): Core {
     key,
     orders,
     versions,
-    admission,
+    admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,
     fleet,

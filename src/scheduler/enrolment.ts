@@ -145,9 +145,10 @@ async function enrolWith(
     { nodeId: id, name, token: token?.id ?? 'local' },
     known === null ? 'node enrolled' : 'a removed node has joined again',
   );
-  if (token !== null) parts.audit('token.used', { token: token.id, node: id, usesLeft: token.usesLeft - 1 });
+  if (token !== null)
+    parts.audit('token.used', { token: token.id, nodeId: id, usesLeft: token.usesLeft - 1 });
   parts.audit('node.enrolled', {
-    node: id,
+    nodeId: id,
     name,
     key: record.publicKey,
     token: token?.id ?? null,

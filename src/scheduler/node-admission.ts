@@ -110,7 +110,7 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
       requireMember(node);
       const text = helloProofText(hello, challenge, version < BOUND_VERSION ? 1 : version, binding);
       if (!isProven(node, hello.proof, text)) {
-        parts.audit('access.denied', { what: 'hello', node: node.id, code: 'LINK_PROOF' });
+        parts.audit('access.denied', { what: 'hello', nodeId: node.id, code: 'LINK_PROOF' });
         throw new Refusal(
           closeCode.unauthenticated,
           'LINK_PROOF',

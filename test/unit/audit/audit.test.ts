@@ -1,4 +1,4 @@
-import { appendFileSync, chmodSync, existsSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { appendFileSync, chmodSync, cpSync, existsSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { parseLine } from '../../../src/audit/chain.ts';
@@ -193,17 +193,22 @@ describe('the audit log', () => {
     chmodSync(bed.folder, 0o700);
   });
 
-  test('the tail of the run before is handed out once, for what is compared with it', async () => {
+  test('the tail of a run that did not close the log is handed out once, for what is compared with it', async () => {
     const bed = createChainBed();
-    await bed.fill(2);
-    const audit = bed.open();
-    expect(audit.takeTail().map(({ kind }) => kind)).toEqual([
-      'opened',
-      'job.ordered',
-      'job.ordered',
-      'closed',
-    ]);
+    const killed = bed.open();
+    killed.record('job.ordered', { jobId: 'job-1', epoch: 1 });
+    await until(() => expect(bed.verify().head?.sequence).toBe(2));
+    const { folder } = bed;
+    const copy = createChainBed();
+    cpSync(folder, copy.folder, { recursive: true });
+    await killed.close();
+    const audit = copy.open({ signer: bed.signer });
+    expect(audit.isClean).toBe(false);
+    expect(audit.takeTail().map(({ kind }) => kind)).toEqual(['opened', 'job.ordered']);
     expect(audit.takeTail()).toEqual([]);
     await audit.close();
+    const next = copy.open({ signer: bed.signer });
+    expect([next.isClean, next.takeTail()]).toEqual([true, []]);
+    await next.close();
   });
 });
