@@ -145,7 +145,8 @@ async function enrolWith(
     { nodeId: id, name, token: token?.id ?? 'local' },
     known === null ? 'node enrolled' : 'a removed node has joined again',
   );
-  if (token !== null) parts.audit('token.used', { token: token.id, nodeId: id, usesLeft: token.usesLeft - 1 });
+  if (token !== null)
+    parts.audit('token.used', { token: token.id, nodeId: id, usesLeft: token.usesLeft - 1 });
   parts.audit('node.enrolled', {
     nodeId: id,
     name,

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { withPin } from '../base/token-text.ts';
 import type { RemovedNode } from '../protocol/api.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import {
   joinTokenRequestSchema,
   labelRequestSchema,
@@ -29,10 +30,11 @@ export interface MembershipRoutesParts {
   readonly clones: CloneWatch;
   /** Pin of the scheduler's own authority, for tokens that are used from other hosts; null where it has none. */
   readonly authorityPin: () => string | null;
+  readonly audit: AuditSink;
 }
 
 export function createMembershipRoutes(parts: MembershipRoutesParts): readonly Route[] {
-  const { fleet, queue, joinTokens } = parts;
+  const { fleet, queue, joinTokens, audit } = parts;
 
   async function createToken({ request, response, caller }: Call): Promise<void> {
     const asked = await readBody(request, joinTokenRequestSchema);
@@ -62,6 +64,7 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
     const { place } = await readBody(request, placeRequestSchema);
     const id = findNode(name, fleet);
     await parts.standings.move(id, place, caller.user);
+    audit('node.changed', { nodeId: id, by: caller.user, what: 'place', jurisdiction: place.jurisdiction });
     answerJson(response, 200, fleet.view(id));
   }
 
@@ -69,6 +72,7 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
     const { labels } = await readBody(request, labelRequestSchema);
     const id = findNode(name, fleet);
     await parts.standings.label(id, labels, caller.user);
+    audit('node.changed', { nodeId: id, by: caller.user, what: 'labels' });
     answerJson(response, 200, fleet.view(id));
   }
 
@@ -76,6 +80,7 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
     await readBody(request, nothingSchema);
     const id = findNode(name, fleet);
     await parts.clones.trust(id, caller.user);
+    audit('node.changed', { nodeId: id, by: caller.user, what: 'trusted' });
     answerJson(response, 200, fleet.view(id));
   }
 
