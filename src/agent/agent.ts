@@ -21,6 +21,7 @@ import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { versionsFrom } from '../protocol/version.ts';
 import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
 import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
@@ -52,7 +53,16 @@ export interface AgentOptions {
   readonly caFile?: string | null;
   readonly config: Pick<
     Config,
-    'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'tokenFile' | 'caFile' | 'runner'
+    | 'node'
+    | 'telemetry'
+    | 'devices'
+    | 'simulate'
+    | 'jobs'
+    | 'orders'
+    | 'protocol'
+    | 'tokenFile'
+    | 'caFile'
+    | 'runner'
   >;
   readonly clock: Clock;
   readonly log: Log;
@@ -161,7 +171,9 @@ async function build(
   });
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
+  const versions = versionsFrom(config.protocol.least);
   const link = createLink({
+    versions,
     url,
     connect: createSocketFactory(dialer),
     unknownNode: () => rejoin.unknownNode(),
@@ -182,6 +194,7 @@ async function build(
           inventory: told,
           devices: [],
           jobs: jobs.held(),
+          versions,
         },
         challenge,
         binding,
@@ -200,6 +213,7 @@ async function build(
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
       exec: (order, events) => jobs.exec(order, events),
+      keys: (statements) => jobs.learnKeys(statements),
       authorities: authorities.learn,
     },
     clock,
@@ -274,6 +288,8 @@ async function build(
   if (prepared !== null)
     started = await prepared.open({
       ...common,
+      schedulerId: identity.schedulerId,
+      trustsFirst: true,
       capacity,
       devices: bank,
       audit,

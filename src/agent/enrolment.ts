@@ -12,10 +12,12 @@ import { splitPin } from '../base/token-text.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
 import type { Dialer } from '../dial/dialer.ts';
 import { isTrustFault } from '../dial/failure.ts';
+import { KEYS_FILE, writeSchedulerKeys } from '../job/trust.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { credentialSchema } from '../protocol/control.ts';
-import { signedSchema } from '../protocol/signed.ts';
+import { MAX_STATEMENTS } from '../protocol/keys.ts';
+import { type Signed, signedSchema } from '../protocol/signed.ts';
 import { findWay, keepAuthorities } from './authorities.ts';
 import { postJson } from './http-post.ts';
 
@@ -27,7 +29,13 @@ const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
 const credential = credentialSchema.nullable().default(null);
 /** With the place of the node; of a scheduler that speaks version 1 alone there is none. */
 const signedCredential = signedSchema.nullable().default(null);
-const answerSchema = z.object({ nodeId: id, schedulerId: id, credential, signedCredential });
+const answerSchema = z.object({
+  nodeId: id,
+  schedulerId: id,
+  credential,
+  signedCredential,
+  keys: z.array(signedSchema).max(MAX_STATEMENTS).default([]),
+});
 const refusalSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), remedy: z.string().nullable().optional() }),
 });
@@ -46,6 +54,8 @@ const enrolmentSchema = z.object({
 export type Enrolment = z.output<typeof enrolmentSchema>;
 
 export interface EnrolOptions {
+  /** Told what the scheduler answers of the keys that it signs with. */
+  readonly learned?: (keys: readonly Signed[]) => void;
   /** The scheduler's base URL. */
   readonly url: string;
   /** With or without the pin of a private authority, which is never sent. */
@@ -101,7 +111,9 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   } satisfies EnrolRequest);
   if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
   const { dialer, authorities } = await findWay(options, folder, pin);
-  const answer = await ask(url, request.data, dialer);
+  const { keys, ...answer } = await ask(url, request.data, dialer);
+  writeSchedulerKeys(join(folder, KEYS_FILE), answer.schedulerId, keys);
+  options.learned?.(keys);
   if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
   const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };

@@ -2,9 +2,12 @@
 // written with the rights of the agent's user, whatever links lie there; what the runner believes comes from the answer,
 // never from a file that the agent could write.
 import { lchownSync } from 'node:fs';
+import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
+import { KEYS_FILE, writeSchedulerKeys } from '../job/trust.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { findUser, type SocketUser } from '../runner/listener.ts';
 import { writeTrust } from '../runner/trust.ts';
 import { type Enrolment, type EnrolOptions, enrol } from './enrolment.ts';
@@ -21,7 +24,12 @@ export async function enrolWithRunner(options: EnrolOptions, runner: RunnerMembe
   const user = runner.agentUser === null ? null : findUser(runner.agentUser);
   makeFolder(runner.stateDir);
   const folder = prepareStateFolder(runner.stateDir, 'runner');
-  const enrolment = await asUser(user, options.stateDir, () => enrol(options));
+  let keys: readonly Signed[] = [];
+  const learned = (told: readonly Signed[]): void => {
+    keys = told;
+  };
+  const enrolment = await asUser(user, options.stateDir, () => enrol({ ...options, learned }));
+  writeSchedulerKeys(join(folder, KEYS_FILE), enrolment.schedulerId, keys);
   writeTrust(folder, enrolment);
   return enrolment;
 }

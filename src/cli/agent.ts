@@ -35,6 +35,7 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'protocol.least',
   'runner.socket',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];

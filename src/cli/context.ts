@@ -93,6 +93,7 @@ export interface Daemons {
     readonly files?: Config['files'];
     readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
+    readonly leastVersion: number;
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

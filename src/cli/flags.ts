@@ -13,7 +13,9 @@ export const clientKeys = [
 ] as const satisfies readonly ConfigKeyName[];
 
 /** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
-export const jobKeys = configKeyNames.filter((name) => name.startsWith('jobs.'));
+export const jobKeys = configKeyNames.filter(
+  (name) => name.startsWith('jobs.') || name.startsWith('orders.'),
+);
 
 /** Keys of the scheduler's TLS: for the commands that run one. */
 export const tlsKeys = configKeyNames.filter((name) => name.startsWith('tls.'));

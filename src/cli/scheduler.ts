@@ -32,6 +32,7 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -76,6 +77,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       files: config.files,
       auditLimits: config.audit,
       retention: config.output,
+      leastVersion: config.protocol.least,
     });
   } catch (error) {
     throw explainListen(error, config);

@@ -32,6 +32,7 @@ import { say } from './message.ts';
 import { pause, writeLines } from './output.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { dashboardFolder } from './scheduler.ts';
+import { localSigner } from './submitter-key.ts';
 import { escapeText, shellQuote } from './text.ts';
 
 const keys = [
@@ -58,6 +59,7 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -109,6 +111,7 @@ async function runUp(command: Command, context: Context): Promise<number> {
       token: readToken(scheduler.tokenFile),
       tokenFile: scheduler.tokenFile,
       dialer: await dialerFor(config, { url: scheduler.url, stateDir: config.stateDir, pin: null }),
+      signer: localSigner(config.stateDir),
     });
     await writeLines(
       context.stdout,
@@ -144,6 +147,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     files: config.files,
     auditLimits: config.audit,
     retention: config.output,
+    leastVersion: config.protocol.least,
   });
 }
 

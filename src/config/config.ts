@@ -15,6 +15,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
+import type { SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import type { TlsMode } from './tls-keys.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
@@ -55,6 +56,10 @@ export interface Config {
   };
   /** The scheduler's store of files. */
   readonly files: { readonly quotaBytes: number; readonly keepMs: number };
+  /** What the node lets itself be ordered, and by whom. */
+  readonly orders: { readonly signatures: SignatureMode; readonly submitters: string | null };
+  /** Oldest version of the protocol that is spoken. */
+  readonly protocol: { readonly least: number };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
@@ -159,6 +164,8 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       kernelLog: take('devices.kernelLog'),
     },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
+    orders: { signatures: take('orders.signatures'), submitters: take('orders.submitters') },
+    protocol: { least: take('protocol.least') },
     jobs: {
       sandbox: take('jobs.sandbox'),
       limits: take('jobs.limits'),

@@ -5,6 +5,7 @@ import { auditKeys } from './audit-keys.ts';
 import { dialKeys } from './dial-keys.ts';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
+import { orderKeys } from './order-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import { runnerKeys } from './runner-keys.ts';
@@ -257,6 +258,7 @@ export const configKeys = {
   ...jobKeys,
   ...fileKeys,
   ...auditKeys,
+  ...orderKeys,
   ...runnerKeys,
   ...tlsKeys(parsePath),
   'output.keepMs': key<number>({

@@ -2,6 +2,7 @@
 import type { HeldJob, JobReport, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { OrderProof } from './book.ts';
 import type { Execs } from './exec.ts';
 
 export type OrderAnswer = Pick<OrderAck, 'outcome' | 'code' | 'message'>;
@@ -24,8 +25,9 @@ export interface JobEvents {
 
 export interface Jobs {
   /** Idempotent by (jobId, epoch). Resolves when the intent is on disk, before the process runs. */
-  start(order: StartOrder): Promise<OrderAnswer>;
-  stop(order: StopOrder): Promise<OrderAnswer>;
+  start(order: StartOrder, proof?: OrderProof | null): Promise<OrderAnswer>;
+  /** `untilMs` (wall clock): until when start orders that came before it may be good. */
+  stop(order: StopOrder, untilMs?: number): Promise<OrderAnswer>;
   /** Jobs that are accepted, running, or ended with a result that nobody has acknowledged. */
   held(): readonly HeldJob[];
   /** What of the last agent's state could not be taken up, in sentences. */

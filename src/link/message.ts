@@ -7,7 +7,7 @@ import { MAX_FRAME_BYTES, type SchedulerMessage, schedulerMessageSchema } from '
 import { isNestedDeeper } from '../protocol/nesting.ts';
 import { type Issue, isOptional, parseTolerant } from '../protocol/tolerant.ts';
 
-/** The deepest message of flopd.v1 has five levels. */
+/** The deepest message has five levels. */
 const MAX_NESTING = 12;
 /** Longest part of a peer's own words that we keep or show. */
 const MAX_QUOTE = 200;

@@ -299,6 +299,8 @@ export interface EnrolAnswer {
   readonly nodeId: string;
   readonly schedulerId: string;
   readonly credential: Credential;
+  /** By which the node knows orders of this scheduler (keys.ts); oldest first. */
+  readonly keys: readonly Signed[];
   /** With the place of the node (credential.ts). */
   readonly signedCredential: Signed;
 }

@@ -300,7 +300,11 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
           questions.delete(message.request);
           return;
         }
+        case 'keys':
+          to.learnKeys(message.statements);
+          return;
         case 'exec':
+        case 'signedExec':
           exec(message, to);
           return;
         case 'execResize':
@@ -319,7 +323,7 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
       }
     }
 
-    function exec(order: Extract<AgentToRunner, { type: 'exec' }>, to: JobRoom): void {
+    function exec(order: Extract<AgentToRunner, { type: 'exec' | 'signedExec' }>, to: JobRoom): void {
       const { execId } = order;
       if (execs.has(execId)) throw new Fault('RUNNER_EXEC_TWICE', 'an exec that runs already');
       const tell = (message: RunnerToAgent): void => channel.send(message);

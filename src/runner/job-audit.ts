@@ -18,13 +18,16 @@ export interface AuditedOrder {
   readonly epoch: number;
 }
 
+/** Who asked stands in the unsigned form alone; the other's is inside what is signed. */
+export type AuditedExec = Pick<ExecOrder, 'execId' | 'jobId' | 'epoch'> & { readonly by?: string };
+
 export interface JobAudit {
   /** The first answer to an order. */
   answered(order: AuditedOrder, answer: OrderAnswer, by?: string): void;
   began(jobId: string, epoch: number, pid: number): void;
   ended(result: JobResult): void;
   /** The same events, with a record of whether the command was run. */
-  exec(order: ExecOrder, events: ExecEvents): ExecEvents;
+  exec(order: AuditedExec, events: ExecEvents): ExecEvents;
   /** Compares what is held with the tail of the run before; call it once, before orders come. */
   takeUp(jobs: Pick<Jobs, 'held' | 'unsettled'>): void;
 }
@@ -78,7 +81,7 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
     ended: (result) => ended(result),
     exec({ execId, jobId, epoch, by }, events) {
       let isAnswered = false;
-      const facts = { order: 'exec', orderId: execId, jobId, epoch, by };
+      const facts = { order: 'exec', orderId: execId, jobId, epoch, ...(by === undefined ? {} : { by }) };
       return {
         ...events,
         started(pid) {

@@ -1,7 +1,7 @@
 // The job room as the agent sees it, and how it is made of its parts: walls, executors, the watch over what cannot be
 // killed, jobs. It lives in the agent's process, or in one of its own (runner.ts) to which remote-jobs.ts speaks; the
 // agent cannot tell.
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Audit } from '../audit/audit.ts';
 import { limitAudit } from '../audit/limit.ts';
 import type { Clock } from '../base/clock.ts';
@@ -11,13 +11,15 @@ import type { Finding } from '../device/accelerator.ts';
 import type { JobDevices } from '../job/device-admission.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { JobFilesOptions } from '../job/files.ts';
-import type { JobEvents, Jobs, OrderAnswer } from '../job/job.ts';
+import type { JobEvents, Jobs } from '../job/job.ts';
+import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
+import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
+import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import type { AuditHead } from '../protocol/audit.ts';
-import type { JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
-import type { Exec, ExecEvents, ExecOrder } from '../protocol/exec.ts';
+import { type AuditHead, noAudit } from '../protocol/audit.ts';
+import type { JobReport } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
@@ -63,12 +65,13 @@ export interface JobRoom
     | 'deviceFailed'
     | 'close'
   > {
-  /** Idempotent; see `Jobs.start` and `Jobs.stop`. */
-  order(order: StartOrder | StopOrder): Promise<OrderAnswer>;
+  /** Idempotent; see `Jobs.start` and `Jobs.stop`. What is not signed as it must be is refused. */
+  order: OrderDoor['order'];
   /** All that is known of an attempt; null for one that is not held. */
   report(jobId: string, epoch: number): JobReport | null | Promise<JobReport | null>;
   /** Runs a command beside a running job. */
-  exec(order: ExecOrder, events: ExecEvents): Exec;
+  exec: OrderDoor['exec'];
+  learnKeys: OrderDoor['learnKeys'];
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
@@ -80,7 +83,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -92,6 +95,10 @@ export interface JobHost {
 
 export interface JobRoomParts {
   readonly nodeId: string;
+  /** The scheduler by the enrolment. */
+  readonly schedulerId: () => string;
+  /** The keys that the scheduler tells first are believed, where enrolment knew none. */
+  readonly trustsFirst: boolean;
   readonly bootId: string;
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly devices: JobDevices;
@@ -123,7 +130,8 @@ async function openJobRoom(
   const { folder, config, native, paths, procRoot, environment, clock, log } = host;
   const { nodeId, bootId, capacity, events, safeMode } = parts;
   const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
-  const jobAudit = createJobAudit(audit, limitAudit(audit.record, clock));
+  const nodeRecord = limitAudit(audit.record, clock);
+  const jobAudit = createJobAudit(audit, nodeRecord);
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -185,26 +193,46 @@ async function openJobRoom(
   started = jobs;
   jobAudit.takeUp(jobs);
 
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: nodeRecord,
+  });
+  const { signatures, submitters } = config.orders;
+  const door = createOrderDoor({
+    jobs,
+    nodeId,
+    trust,
+    signatures,
+    submitters: submitters === null ? null : createSubmitters(submitters),
+    granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
+    clock,
+    log,
+    audit: noAudit,
+  });
+
   return {
     ...jobs,
-    async order(order) {
-      if (order.type === 'stop') {
-        const answer = await jobs.stop(order);
-        jobAudit.answered(order, answer, order.by);
-        return answer;
-      }
-      const answer = await jobs.start(order);
-      jobAudit.answered(order, answer);
-      if (answer.outcome === 'accepted')
-        events.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
+    async order(message) {
+      const answer = await door.order(message);
+      jobAudit.answered(message, answer);
       return answer;
     },
-    exec: (order, told) => jobs.execs.start(order, jobAudit.exec(order, told)),
+    exec: (message, told) => door.exec(message, jobAudit.exec(message, told)),
+    learnKeys: door.learnKeys,
     offered() {
       const { executors: names, limitations } = offers.offered();
+      const trustProblem = trust.problem();
       return {
         executors: names,
-        problems: [...survivors.problems(), ...jobs.problems()],
+        problems: [
+          ...survivors.problems(),
+          ...jobs.problems(),
+          ...(trustProblem === null ? [] : [trustProblem]),
+        ],
         limitations: [...limitations, ...walls.limitations()],
         audit: audit.head(),
       };

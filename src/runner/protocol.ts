@@ -6,6 +6,7 @@
 //   devices {…}                           ->        what there is, so that grants can be decided; whenever it changes
 //   order {request, order}                ->        an order as it came over the link, signatures and all
 //                                         <-  answer {request, outcome}
+//   keys {statements}                     ->        what the scheduler tells of its keys, each signed by one before it
 //   contact {sinceMs, heartbeatMs}        ->        a round trip with the scheduler is complete: leases count from there
 //   report {request}, read {request}      ->
 //                                         <-  reported {request}, an answer of output (binary)
@@ -32,6 +33,7 @@ import {
   heldJobSchema,
   jobReportSchema,
   jobStartedSchema,
+  keysSchema,
   orderAckSchema,
   startOrderSchema,
   stopOrderSchema,
@@ -46,6 +48,7 @@ import {
   execStartedSchema,
   execStopSchema,
 } from '../protocol/exec.ts';
+import { signedExecSchema, signedStartSchema, signedStopSchema } from '../protocol/order.ts';
 import { flopMethods, jobResultSchema } from '../protocol/result.ts';
 
 /** Both sides must speak the same: they are of one package, installed together. */
@@ -118,7 +121,12 @@ export const agentToRunnerSchema = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('order'),
     request,
-    order: z.discriminatedUnion('type', [startOrderSchema, stopOrderSchema]),
+    order: z.discriminatedUnion('type', [
+      startOrderSchema,
+      stopOrderSchema,
+      signedStartSchema,
+      signedStopSchema,
+    ]),
   }),
   /** `sinceMs`: of CLOCK_MONOTONIC, which both processes share. */
   z.strictObject({ type: z.literal('contact'), sinceMs: amount, heartbeatMs: amount.max(600_000) }),
@@ -141,7 +149,10 @@ export const agentToRunnerSchema = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('energy'), request, answer: energyAnswerSchema }),
   z.strictObject({ type: z.literal('ping') }),
+  /** As the scheduler told them, each signed by a key before it. */
+  keysSchema,
   execOrderSchema,
+  signedExecSchema,
   execResizeSchema,
   execSignalSchema,
   execStopSchema,

@@ -1,19 +1,13 @@
 // Commands beside jobs that run elsewhere: handles here, messages to the runner. They end with the connection.
 import type { Fault } from '../base/fault.ts';
-import {
-  type Exec,
-  type ExecEvents,
-  type ExecFrame,
-  type ExecOrder,
-  encodeExecFrame,
-  execPieces,
-} from '../protocol/exec.ts';
+import type { ExecMessage } from '../job/order-check.ts';
+import { type Exec, type ExecEvents, type ExecFrame, encodeExecFrame, execPieces } from '../protocol/exec.ts';
 import type { Channel } from './channel.ts';
 import { encodeFrame } from './framing.ts';
 import type { AgentToRunner, RunnerToAgent } from './protocol.ts';
 
 export interface RemoteExecs {
-  start(order: ExecOrder, events: ExecEvents): Exec;
+  start(order: ExecMessage, events: ExecEvents): Exec;
   /** What the runner says of one; of any other it is ignored. */
   message(message: RunnerToAgent): void;
   frame(frame: ExecFrame): void;

@@ -12,9 +12,11 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { describeError, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { OrderAnswer } from '../job/job.ts';
+import type { OrderMessage } from '../job/order-check.ts';
 import type { AuditHead } from '../protocol/audit.ts';
-import type { HeldJob, JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { HeldJob, JobReport } from '../protocol/control.ts';
 import { decodeExecFrame } from '../protocol/exec.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { type Channel, createChannel } from './channel.ts';
 import type { Incoming } from './framing.ts';
 import type { JobRoom, JobRoomParts, Offered } from './job-room.ts';
@@ -38,7 +40,8 @@ export const RUNNER_GRACE_MS = 5000;
 const SETTLE_MS = 2500;
 
 /** What the agent gives to a job room that may be elsewhere. */
-export interface RemoteParts extends Omit<JobRoomParts, 'devices' | 'access' | 'safeMode' | 'capacity'> {
+export interface RemoteParts
+  extends Omit<JobRoomParts, 'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst'> {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;
   /** A connection over which the runner asks for files, as HTTP. */
@@ -61,7 +64,7 @@ export interface RemoteJobRoom extends JobRoom {
 }
 
 interface Pending {
-  readonly order: StartOrder | StopOrder;
+  readonly order: OrderMessage;
   readonly answer: (answer: OrderAnswer) => void;
   /** It may have reached the runner. */
   wasSent: boolean;
@@ -69,6 +72,8 @@ interface Pending {
 
 export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): RemoteJobRoom {
   const { clock, log } = options;
+  /** What the scheduler told last of the keys that it signs with: a runner that was away is told again. */
+  let keys: readonly Signed[] = [];
   const { events } = parts;
   const held = new Map<string, HeldJob>();
   const pending = new Map<number, Pending>();
@@ -179,6 +184,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     grace = null;
     backoff.reset();
     log.info({ jobs: held.size }, 'the job runner is here');
+    if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
     devicesChanged();
     say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
@@ -347,6 +353,10 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
       });
     },
     exec: execs.start,
+    learnKeys(statements) {
+      keys = statements;
+      if (isReady && keys.length > 0) say({ type: 'keys', statements: [...keys] });
+    },
     deviceFailed(ids, { code, text }) {
       if (isReady)
         say({ type: 'deviceFailed', ids: [...ids], code: code.slice(0, 64), text: text.slice(0, 512) });
@@ -354,12 +364,12 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     held() {
       const list = [...held.values()];
       for (const { order } of pending.values())
-        if (order.type === 'start' && !held.has(keyOf(order.jobId, order.epoch)))
+        if (isStart(order) && !held.has(keyOf(order.jobId, order.epoch)))
           list.push({
             jobId: order.jobId,
             epoch: order.epoch,
             phase: 'accepted',
-            devices: [...order.devices],
+            devices: order.type === 'start' ? [...order.devices] : null,
           });
       return list;
     },
@@ -414,4 +424,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
       channel?.close('the agent stops');
     },
   };
+}
+
+function isStart(order: OrderMessage): order is Extract<OrderMessage, { type: 'start' | 'signedStart' }> {
+  return order.type === 'start' || order.type === 'signedStart';
 }

@@ -25,7 +25,7 @@ export interface RunnerOptions {
   readonly root: string;
   /** The runner's own: no agent can write there. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'tokenFile' | 'runner'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile' | 'runner'>;
   /** What jobs may use together. */
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly grants: GrantRules;
@@ -104,6 +104,8 @@ async function build(
   });
   const jobs = await prepared.open({
     nodeId,
+    schedulerId: () => schedulerId,
+    trustsFirst: false,
     bootId,
     capacity: options.capacity,
     devices,

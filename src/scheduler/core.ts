@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
@@ -18,6 +19,7 @@ import { createNodeCredentials, type NodeCredentials } from './node-credentials.
 import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createNodeStandings, type NodeStandings } from './node-standing.ts';
+import { createOrders } from './orders.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import type { OwnNames } from './own-names.ts';
@@ -48,6 +50,8 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Agents that speak nothing newer than what is before this version are refused. */
+  readonly leastVersion?: number;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
   /** Private authorities of the scheduler, PEM; without it, none. */
@@ -78,6 +82,8 @@ export function createCore(options: CoreOptions): Core {
   const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const audit = options.audit ?? noAudit;
+  const orders = createOrders(schedulerId, key, clock);
+  const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
@@ -104,7 +110,7 @@ export function createCore(options: CoreOptions): Core {
     clock,
     log,
     refusals,
-    readSeal: key.readSeal,
+    readOrder: orders.read,
     random,
     changed: watchers.changed,
     hit,
@@ -117,7 +123,17 @@ export function createCore(options: CoreOptions): Core {
   const clones = createCloneWatch({ queue, fleet, clock, log, audit });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
   const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
-  const admission = createNodeAdmission({ key, credentials, revocations, clones, queue, fleet, log, audit });
+  const admission = createNodeAdmission({
+    key,
+    versions,
+    credentials,
+    revocations,
+    clones,
+    queue,
+    fleet,
+    log,
+    audit,
+  });
   const leases = createLeases({
     queue,
     fleet,
@@ -128,6 +144,8 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
+    orders,
+    versions,
     admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,

@@ -11,7 +11,7 @@ import type { Log } from '../base/log.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
-import type { ReadSeal } from './adoption.ts';
+import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
 import { demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -79,7 +79,7 @@ export interface DispatcherOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** By what an order of this scheduler is known again. */
-  readonly readSeal: ReadSeal;
+  readonly readOrder: ReadOrder;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** A job's record has changed, on disk. */
@@ -134,7 +134,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     refusals,
     isAssigning,
-    readSeal: options.readSeal,
+    readOrder: options.readOrder,
     output,
     adopted: gates.active,
     change(jobId, fields) {

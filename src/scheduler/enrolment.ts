@@ -221,6 +221,7 @@ function answer(record: NodeRecord, { schedulerId, key, credentials }: EnrolPart
     schedulerId,
     credential: key.credential(nodeId, publicKey, enrolledAtMs),
     signedCredential: credentials.issue(record),
+    keys: key.ring.statements(),
   };
 }
 

@@ -26,7 +26,7 @@ import {
 } from '../protocol/exec.ts';
 import type { Caller } from '../protocol/role.ts';
 import type { Admission } from './access/access.ts';
-import { isOwn, requireOwn } from './access/ownership.ts';
+import { isOwn, requireOwn, requireRole } from './access/ownership.ts';
 import { callerProblem } from './caller.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
@@ -38,7 +38,7 @@ import type { RefusalLog } from './refusal-log.ts';
 
 /** Commands at the same time, of all jobs. */
 export const MAX_EXECS = 256;
-const EXEC_PATH = /^\/v1\/jobs\/([^/?]+)\/exec$/;
+export const EXEC_PATH = /^\/v1\/jobs\/([^/?]+)\/exec$/;
 /** Longest message of a client; a command may be six times as long in JSON. */
 const MAX_MESSAGE_BYTES = 512 * 1024;
 /** A client is asked for a sign this often; one that gave none since the last time is cut off. */
@@ -108,6 +108,7 @@ export function createExecs(options: ExecsOptions): Execs {
     const problem = callerProblem(request, options.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const caller = options.access.authenticate(request);
+    requireRole(caller, 'submitter');
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
     if (!offered.some((one) => one.trim() === EXEC_SUBPROTOCOL))
       throw new Fault('API_INVALID', `the subprotocol must be ${EXEC_SUBPROTOCOL}`);

@@ -15,6 +15,7 @@ import {
   SUBPROTOCOL,
   type Welcome,
 } from '../protocol/control.ts';
+import type { VersionRange } from '../protocol/version.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
@@ -22,6 +23,7 @@ import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import type { Fleet } from './fleet.ts';
 import type { NodeAdmission } from './node-admission.ts';
+import type { Orders } from './orders.ts';
 import type { OutputStore } from './output.ts';
 import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
@@ -51,6 +53,8 @@ export interface Gateway {
   accept(connection: ServerSocket, known: () => void, binding: string): void;
   /** Tells all connected agents whom to trust from now on. */
   authoritiesChanged(): void;
+  /** The keys have changed: tells every session. */
+  tellKeys(): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -58,6 +62,9 @@ export interface Gateway {
 export interface GatewayOptions {
   readonly schedulerId: string;
   readonly key: SchedulerKey;
+  readonly orders: Orders;
+  /** That it speaks. */
+  readonly versions: VersionRange;
   readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Fleet;
@@ -163,7 +170,8 @@ export function createGateway(options: GatewayOptions): Gateway {
       dispatcher: options.dispatcher,
       execs: options.execs,
       admit: (hello, challenge) => options.admission.admit(hello, challenge, binding),
-      seal: options.key.seal,
+      orders: options.orders,
+      versions: options.versions,
       outputsOf,
       remember: options.admission.remember,
       progress,
@@ -207,6 +215,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     upgrade,
     accept,
+    tellKeys() {
+      for (const session of sessions) session.tellKeys();
+    },
     authoritiesChanged() {
       for (const session of sessions) session.authoritiesChanged();
     },

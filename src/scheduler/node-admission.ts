@@ -5,7 +5,7 @@ import type { Log } from '../base/log.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import { type Challenge, closeCode, type Hello, helloProofText } from '../protocol/control.ts';
 import type { Signed } from '../protocol/signed.ts';
-import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
+import { chooseVersion, describeVersions, type VersionRange } from '../protocol/version.ts';
 import type { CloneWatch } from './clone-watch.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
 import { type NodeCredentials, serialOf } from './node-credentials.ts';
@@ -34,6 +34,8 @@ export interface NodeAdmission {
 
 export interface NodeAdmissionParts {
   readonly key: SchedulerKey;
+  /** That this scheduler speaks. */
+  readonly versions: VersionRange;
   readonly credentials: NodeCredentials;
   readonly revocations: Revocations;
   readonly clones: CloneWatch;
@@ -88,13 +90,13 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
 
   return {
     async admit(hello, challenge, binding) {
-      const version = chooseVersion(ownVersions, hello.versions);
+      const version = chooseVersion(parts.versions, hello.versions);
       if (version === null) {
         const theirs = describeVersions(hello.versions);
         throw new Refusal(
           closeCode.version,
           'LINK_VERSION',
-          `this scheduler speaks ${describeVersions(ownVersions)}, the agent ${theirs}`,
+          `this scheduler speaks ${describeVersions(parts.versions)}, the agent ${theirs}`,
         );
       }
       const known = queue.node(hello.nodeId);

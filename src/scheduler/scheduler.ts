@@ -30,6 +30,7 @@ import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createJoinTokens } from './join-tokens.ts';
+import { openKeyFolder } from './key-folder.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
@@ -37,7 +38,7 @@ import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openRevocations } from './revocations.ts';
-import { openSchedulerKey } from './scheduler-key.ts';
+import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
@@ -63,6 +64,8 @@ export interface SchedulerOptions {
   readonly place?: Place;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Oldest protocol version that agents may speak; without it, all that this build knows. */
+  readonly leastVersion?: number;
   /** Uniform in [0, 1); spreads retries. */
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
@@ -140,6 +143,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     tickets,
     audit: record,
     authorities: () => tls?.authorities() ?? [],
+    leastVersion: options.leastVersion ?? 1,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
@@ -276,7 +280,7 @@ function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
       tokenFile,
       joinTokenFile,
       schedulerId,
-      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
+      key: schedulerKeyOf(openKeyFolder(folder, schedulerId, clock), schedulerId),
       token: openSecret(tokenFile, log),
       localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),

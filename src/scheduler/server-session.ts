@@ -21,5 +21,7 @@ export interface ServerSession {
   sweep(): void;
   /** Tells the agent whom to trust from now on. */
   authoritiesChanged(): void;
+  /** The scheduler's keys have changed. */
+  tellKeys(): void;
   close(code: number, reason: string): void;
 }

@@ -6,37 +6,29 @@
 // effect. Silence is counted in sweeps, not in elapsed time, so that a scheduler that was stopped for a minute
 // reads what waits in its sockets before it gives up on anybody.
 import { randomBytes } from 'node:crypto';
-import type { Clock, Timer } from '../base/clock.ts';
+import type { Timer } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
-import type { Log } from '../base/log.ts';
 import {
   type AgentMessage,
   type Challenge,
   closeCode,
   HELLO_DEADLINE_MS,
   type Hello,
-  type JobProgress,
   type OrderAck,
   type SchedulerMessage,
-  type Welcome,
 } from '../protocol/control.ts';
 import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import { nextFields } from '../protocol/next.ts';
-import { ownVersions } from '../protocol/version.ts';
+import type { Signed } from '../protocol/signed.ts';
+import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
-import type { Dispatcher } from './dispatcher.ts';
-import type { Execs } from './exec.ts';
-import type { SchedulerHit } from './fault-points.ts';
-import type { AgentSession, Fleet, Order } from './fleet.ts';
+import type { AgentSession, Order } from './fleet.ts';
 import { createLiveness } from './liveness.ts';
-import type { Admitted } from './node-admission.ts';
-import type { OutputStore } from './output.ts';
 import { createOutputIntake } from './output-intake.ts';
-import type { JobRecord } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
+import type { SessionParts } from './session-parts.ts';
 import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
@@ -50,39 +42,6 @@ const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
 /** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
 
-export interface SessionParts {
-  readonly schedulerId: string;
-  readonly heartbeatMs: number;
-  readonly telemetryMs: number;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly refusals: RefusalLog;
-  readonly fleet: Fleet;
-  readonly output: OutputStore;
-  readonly dispatcher: Dispatcher;
-  readonly execs: Pick<Execs, 'message' | 'frame' | 'detached'>;
-  /** Checks version, identity and proof; rejects with a Refusal. */
-  admit(hello: Hello, challenge: Challenge): Promise<Admitted>;
-  /** The mark of this scheduler on the order of a job. */
-  seal(job: JobRecord): string;
-  /** Outputs that the scheduler has on disk, of the jobs that the agent holds. */
-  outputsOf(hello: Hello): Promise<Welcome['outputs']>;
-  /** Writes down what the hello tells of the node. */
-  remember(hello: Hello): Promise<void>;
-  /** What a node tells of an attempt before its program runs. */
-  progress(nodeId: string, message: JobProgress): void;
-  /** Lets a node fetch and bring files until `gone` is called; null for a scheduler without a store of files. */
-  fileTicket(nodeId: string): { readonly text: string; revoke(): void } | null;
-  /** Whom nodes may trust to sign the scheduler's certificate; empty without a private authority. */
-  authorities(): readonly string[];
-  /** The peer has proven who it is. */
-  authenticated(): void;
-  received(type: string): void;
-  readonly hit: SchedulerHit;
-  /** Called once. */
-  ended(session: ServerSession): void;
-}
-
 interface SentOrder {
   readonly kind: Order['kind'];
   readonly jobId: string;
@@ -94,6 +53,8 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   const { clock, fleet, dispatcher, output, refusals, hit } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
+  /** That both speak. */
+  let version = 0;
   let log = parts.log;
   let ticket: ReturnType<SessionParts['fileTicket']> = null;
   let heard = true;
@@ -116,7 +77,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: parts.schedulerId,
-    versions: ownVersions,
+    versions: { ...parts.versions },
     nonce: randomBytes(32).toString('base64'),
   };
   let deadline: Timer = clock.after(HELLO_DEADLINE_MS, () => {
@@ -217,7 +178,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     hit('hello.received');
     state = 'greeting';
     deadline.cancel();
-    const { rebooted, version, credential } = await parts.admit(message, challenge);
+    const admitted = await parts.admit(message, challenge);
+    const { rebooted, credential } = admitted;
+    version = admitted.version;
     if (isEnded()) return;
     parts.authenticated();
     const session: AgentSession = {
@@ -234,7 +197,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
       tell(message) {
-        if (state === 'live') send(message);
+        if (state === 'live' && message.type === 'exec')
+          send(parts.orders.exec({ nodeId: session.nodeId, version }, message));
+        else if (state === 'live') send(message);
         return state === 'live';
       },
       send(frame) {
@@ -257,6 +222,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       heartbeatMs: parts.heartbeatMs,
       telemetryMs: parts.telemetryMs,
       outputs,
+      keys: statements(),
       fileTicket: ticket?.text ?? null,
       credential,
       authorities: [...parts.authorities()],
@@ -279,20 +245,13 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
 
   function order(order: Order): void {
     const orderId = createId('order');
-    const { id: jobId, epoch, spec, array, devices } = order.job;
+    const { id: jobId, epoch } = order.job;
     orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
-    if (order.kind === 'start')
-      send({
-        type: 'start',
-        orderId,
-        jobId,
-        epoch,
-        spec,
-        array,
-        devices: [...devices],
-        seal: parts.seal(order.job),
-      });
-    else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
+    send(parts.orders.message({ nodeId: agent?.nodeId ?? '', version }, orderId, order));
+  }
+
+  function statements(): Signed[] {
+    return version >= SIGNED_SINCE_VERSION ? [...parts.orders.statements()] : [];
   }
 
   function acknowledged(session: AgentSession, message: OrderAck): void {
@@ -412,6 +371,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         send({ type: 'heartbeat', echo: null });
       }
       sent = false;
+    },
+    tellKeys() {
+      if (state === 'live' && version >= SIGNED_SINCE_VERSION)
+        send({ type: 'keys', statements: statements() });
     },
     authoritiesChanged() {
       if (state === 'live')

@@ -5,7 +5,8 @@ import { createId } from '../base/id.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { SchedulerHit } from './fault-points.ts';
-import type { JobRecord, Queue } from './queue/queue.ts';
+import { requireFit } from './orders.ts';
+import type { JobRecord, JobSubmission, Queue } from './queue/queue.ts';
 
 /** Jobs that may wait at the same time. */
 export const MAX_WAITING_JOBS = 100_000;
@@ -36,6 +37,7 @@ export function createRecords(
   const record = (id: string, array: JobRecord['array']): JobRecord => ({
     id,
     spec,
+    submission: by.submission ?? null,
     array,
     state: 'PENDING',
     submittedAtMs,
@@ -69,6 +71,8 @@ export function createRecords(
 /** Who submits. */
 export interface SubmittedBy {
   readonly owner: string | null;
+  /** What they signed; without it, nothing. */
+  readonly submission?: JobSubmission | null;
 }
 
 export interface SubmissionParts {
@@ -98,6 +102,7 @@ export function createSubmissions({ queue, clock, hit, taken, refused }: Submiss
         });
       }
       checkDependencies(spec, queue);
+      requireFit({ spec, submission: by.submission ?? null });
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);

@@ -56,6 +56,8 @@ export interface StartOptions {
   /** Package root that holds dist/ and native/; default: this checkout. */
   readonly program?: string;
   readonly cwd?: string;
+  /** Runs as this user; only root may ask for it. */
+  readonly user?: { readonly uid: number; readonly gid: number };
 }
 
 export interface Bed {
@@ -108,6 +110,7 @@ export function createBed(): Bed {
         cwd: options.cwd ?? folder,
         env: environment(options.environment),
         stdio: ['ignore', 'pipe', 'pipe'],
+        ...options.user,
       }),
     );
     started.push(running);
@@ -118,6 +121,7 @@ export function createBed(): Bed {
     const [verb] = args;
     const given = new Set(args.map((argument) => argument.split('=')[0]));
     const add: string[] = [];
+    if (verb === 'runner') return [...args];
     if (verb !== 'agent' && !given.has('--listen')) add.push('--listen', '127.0.0.1:0');
     if (verb !== 'scheduler' && !given.has('--metrics-listen')) add.push('--metrics-listen', '127.0.0.1:0');
     return [...args, ...add];

@@ -8,6 +8,7 @@
 // are written when there is space. Until then new jobs and nodes reject at once with QUEUE_STORE_FULL.
 import type { Fault } from '../../base/fault.ts';
 import type { Cordon } from '../../protocol/device.ts';
+import type { Submission } from '../../protocol/order.ts';
 import type { Labels, Place } from '../../protocol/place.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
@@ -28,9 +29,16 @@ export type PastAttempt = Pick<
   | 'stderrBytes'
 >;
 
+/** What its submitter signed: the exact text of the specification, and the signature (`submissionText`). */
+export interface JobSubmission extends Submission {
+  readonly text: string;
+}
+
 export interface JobRecord {
   readonly id: string;
   readonly spec: JobSpec;
+  /** Null for a job whose submitter signed nothing. The jobs of an array share one. */
+  readonly submission: JobSubmission | null;
   /** Which of its array it is; null for a job of its own. */
   readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   readonly state: JobState;
@@ -57,7 +65,9 @@ export interface JobRecord {
   readonly reason: string;
 }
 
-export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'array' | 'submittedAtMs' | 'owner'>>;
+export type JobChange = Partial<
+  Omit<JobRecord, 'id' | 'spec' | 'submission' | 'array' | 'submittedAtMs' | 'owner'>
+>;
 
 export interface NodeRecord {
   readonly id: string;

@@ -67,6 +67,8 @@ export function createAgentBed(): AgentBed {
             outputQuotaBytes: 1024 ** 3,
             cacheBytes: 1024 ** 3,
           },
+          orders: { signatures: 'optional', submitters: null },
+          protocol: { least: 1 },
           runner: { socket: null, user: null },
           tokenFile: null,
           caFile: null,
