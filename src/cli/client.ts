@@ -14,6 +14,7 @@ import type {
   NodeView,
   OutputsView,
   RemovedNode,
+  SchedulerKeysView,
 } from '../protocol/api.ts';
 import { namesArray } from '../protocol/array.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
@@ -48,6 +49,8 @@ export interface Client {
   resume(node: string, device: string | null): Promise<NodeView>;
   removeNode(node: string): Promise<RemovedNode>;
   authority(): Promise<AuthorityView>;
+  schedulerKeys(): Promise<SchedulerKeysView>;
+  rotateKey(overlapMs: number): Promise<SchedulerKeysView>;
   /** `now`: does not wait for the overlap. */
   rotateAuthority(now: boolean): Promise<AuthorityView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
@@ -96,6 +99,8 @@ export function createClient(access: Access): Client {
     resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
     removeNode: async (node) => readJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
     authority: () => get('/v1/authorities/succession'),
+    schedulerKeys: () => get('/v1/keys'),
+    rotateKey: (overlapMs) => readJson(access, 'POST', '/v1/keys/rotate', { overlapMs }),
     rotateAuthority: (now) => readJson(access, 'POST', '/v1/authorities/rotate', { now }),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
