@@ -15,6 +15,7 @@ import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
 import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
+import { createKeyRoutes, type KeyRoutesParts } from './key-routes.ts';
 import { createMembershipRoutes, type MembershipRoutesParts } from './membership-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
@@ -28,6 +29,7 @@ export interface ApiParts
     NodeRoutesParts,
     MembershipRoutesParts,
     EnrolParts,
+    KeyRoutesParts,
     AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
@@ -75,6 +77,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
     ...createNodeRoutes(parts),
     ...createUserRoutes({ ...parts, users: parts.access.users }),
     ...createMembershipRoutes(parts),
+    ...createKeyRoutes(parts),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
