@@ -101,6 +101,12 @@ describe('flopd up beyond loopback', () => {
       expect((await bed.run(args)).code).toBe(0);
       await until(`the node trusts ${count}`, learned(count));
     }
+    await until('three records', async () => {
+      const { stdout } = await bed.run(['audit', 'list', '--kind', 'authority.rotated', '-o', 'json']);
+      const { records } = JSON.parse(stdout) as { records: { facts: { by: string; phase: string } }[] };
+      const told = records.map(({ facts }) => `${facts.by} ${facts.phase}`);
+      return told.join(', ') === 'local announced, local succeeded, local steady';
+    });
     await expect(shown(first)).rejects.toThrow(/self-signed/);
     const { subject } = new X509Certificate(bundle());
     expect((await shown(bundle())).issuer.CN).toBe(subject.replace('CN=', ''));
