@@ -6,6 +6,8 @@ import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import type { Environment } from '../config/keys.ts';
 import type { Address } from '../config/value.ts';
+import type { Corridor } from '../protocol/corridor.ts';
+import type { Place } from '../protocol/place.ts';
 
 /** A standard stream; the last three only where it is a terminal. */
 export type OutputStream = Writable & {
@@ -79,6 +81,7 @@ export interface Daemons {
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
     readonly retention: Config['output'];
+    readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

@@ -3,6 +3,8 @@
 // and the remedy; bin/ turns those codes into exit code 2.
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
+import type { DataClass } from '../protocol/data-policy.ts';
+import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
 import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
@@ -16,6 +18,7 @@ import {
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
 import type { PeakFlops } from './peak-flops.ts';
+import type { OwnCorridors } from './policy-keys.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
 
 /** Where a value came from: `flag --listen`, `environment FLOPD_LISTEN`, `file /etc/flopd/flopd.yaml:3:9`, `default`. */
@@ -68,6 +71,10 @@ export interface Config {
     readonly pull: PullPolicy;
     readonly pullTimeoutMs: number;
   };
+  /** Where the scheduler stands. */
+  readonly place: Place;
+  /** What data the node takes, and the operator's corridors. */
+  readonly policy: { readonly classes: readonly DataClass[]; readonly corridors: OwnCorridors };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   readonly log: { readonly level: LogLevel };
@@ -156,6 +163,13 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       pull: take('jobs.pull'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
+    place: {
+      jurisdiction: take('place.jurisdiction'),
+      hub: take('place.hub'),
+      cluster: take('place.cluster'),
+      city: take('place.city'),
+    },
+    policy: { classes: take('policy.classes'), corridors: take('policy.corridors') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },
     file: path,

@@ -5,6 +5,8 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
+import { placeKeys } from './place-keys.ts';
+import { policyKeys } from './policy-keys.ts';
 import {
   type Address,
   type DeviceBackend,
@@ -252,6 +254,8 @@ export const configKeys = {
   }),
   ...jobKeys,
   ...fileKeys,
+  ...placeKeys,
+  ...policyKeys,
   'output.keepMs': key<number>({
     flag: '--output-keep',
     argument: 'DURATION',

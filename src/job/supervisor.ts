@@ -18,6 +18,7 @@ import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import { isNextBuild, nextFields } from '../protocol/next.ts';
@@ -34,6 +35,7 @@ import {
   stopRecord,
 } from './book.ts';
 import type { Walls } from './containment/walls.ts';
+import { type NodeDataRules, refuseData, refuseEgress } from './data-admission.ts';
 import {
   type DeviceState,
   grantFor,
@@ -74,6 +76,9 @@ export interface JobsOptions {
   readonly devices?: JobDevices;
   /** How jobs are walled in and limited; without it they are not. */
   readonly walls?: Walls;
+  /** What data it may compute on; without it, jobs that state what their data is are refused. */
+  readonly data?: () => NodeDataRules;
+  readonly audit?: AuditSink;
   /** Null or none: folders are removed by Node. */
   readonly native?: Native | null;
   readonly clock: Clock;
@@ -143,6 +148,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   }
 
   function nodeState(order: StartOrder): NodeState {
+    const walls = options.walls?.refuse(order);
     return {
       executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
       cpuHundredths: hundredthsOf(options.capacity.cpus),
@@ -150,7 +156,9 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       heldCpuHundredths: life.heldCpuHundredths(),
       heldMemoryBytes: life.heldMemoryBytes(),
       devices: deviceState(order),
-      walls: options.walls?.refuse(order) ?? null,
+      walls: walls ?? null,
+      data:
+        refuseData(order.spec, options.data?.() ?? null, clock.wallMs()) ?? refuseEgress(order.spec, walls),
       held: book.size(),
       draining: options.draining?.() ?? null,
       diskProblem: journal.problem() ?? folders.problem(),
@@ -159,6 +167,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
   /** Refuses for good: the name and the answer are kept. */
   function refuse(jobId: string, epoch: number, code: string, message: string): OrderAnswer {
+    if (code.startsWith('DATA_')) options.audit?.('policy.refused', { by: 'node', jobId, epoch, code });
     book.close(jobId, epoch, { code, message });
     journal.appendLazily({ kind: 'closed', list: [[jobId, epoch, code, message]] });
     return refused(code, message);

@@ -62,7 +62,7 @@ export interface DataRefusal {
 }
 
 export type Judgement =
-  | { readonly allowed: true; /** A clause. */ readonly rule: string }
+  | { readonly allowed: true /** A clause. */; readonly rule: string }
   | { readonly allowed: false; readonly refusal: DataRefusal };
 
 /** Subdivisions of `CN` in ISO 3166-2 that are jurisdictions of their own here, today's codes and those before 2017. */
@@ -133,7 +133,10 @@ export function judgePlacement(data: Data, place: Place, facts: PolicyFacts, now
         ? allow(`${within}: crosses no border of data`)
         : judgeCrossing(data, data.class, place, jurisdiction, facts, nowMs);
     default:
-      return deny('DATA_CLASS_UNKNOWN', `data.class: this build knows no class ${JSON.stringify(data.class)}`);
+      return deny(
+        'DATA_CLASS_UNKNOWN',
+        `data.class: this build knows no class ${JSON.stringify(data.class)}`,
+      );
   }
 }
 
@@ -148,7 +151,11 @@ function judgeCrossing(
   const leading = corridors.filter(
     (corridor) =>
       corridor.classes.includes(dataClass) &&
-      connects(corridor, { jurisdiction: data.origin, city: data.originCity }, { jurisdiction, city: place.city }),
+      connects(
+        corridor,
+        { jurisdiction: data.origin, city: data.originCity },
+        { jurisdiction, city: place.city },
+      ),
   );
   const crossing = `from ${describePlace(data.origin, data.originCity)} to ${describePlace(jurisdiction, place.city)}`;
   if (leading.length === 0)

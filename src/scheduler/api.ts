@@ -22,6 +22,7 @@ import { jobSpecSchema } from '../protocol/spec.ts';
 import { arrayView, groupedRows, memberViews } from './array-view.ts';
 import type { Authenticate } from './authentication.ts';
 import { callerProblem, isLoopbackAddress } from './caller.ts';
+import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Drains } from './drain.ts';
 import { enrolNode } from './enrolment.ts';
@@ -64,6 +65,7 @@ export interface ApiParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly data: DataRules;
   readonly progress: ProgressBoard;
   readonly files: FileRoutes;
   readonly drains: Drains;

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Authenticate } from './authentication.ts';
+import { createDataRules, type DataRules, type DataRulesOptions } from './data-rules.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -40,11 +41,14 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Where this scheduler stands, and corridors of its operator. */
+  readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   readonly hit?: SchedulerHit;
 }
 
 export interface Core {
   readonly placement: Placement;
+  readonly data: DataRules;
   readonly fleet: Fleet;
   readonly watchers: Watchers;
   readonly output: OutputStore;
@@ -63,6 +67,7 @@ export function createCore(options: CoreOptions): Core {
   const { key, random, received, refusals, authenticate, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const placement = createPlacement();
+  const data = createDataRules({ ...options.policy, clock });
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
   const output = createOutputStore({
@@ -91,6 +96,7 @@ export function createCore(options: CoreOptions): Core {
     readSeal: key.readSeal,
     random,
     changed: watchers.changed,
+    data,
     hit,
   });
   const place = dispatcher.place;
@@ -123,6 +129,7 @@ export function createCore(options: CoreOptions): Core {
   });
   return {
     placement,
+    data,
     fleet,
     watchers,
     output,

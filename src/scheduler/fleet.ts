@@ -21,6 +21,7 @@ import {
   nodeDeviceViews,
   placementDevices,
 } from './node-devices.ts';
+import { placeOfNode } from './node-place.ts';
 import type { OutputLengths } from './output.ts';
 import type { Placement } from './placement.ts';
 import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
@@ -385,6 +386,8 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     drained: cordons.node === null ? null : describeCordon(cordons.node),
     paused: node.ready && node.paused,
     unseen: inventory === null,
+    place: placeOfNode(record),
+    dataClasses: inventory?.dataClasses ?? [],
   };
 }
 

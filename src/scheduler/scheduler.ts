@@ -17,6 +17,7 @@ import { createApi, MAX_FOLLOWERS } from './api.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
+import type { DataRulesOptions } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
@@ -47,6 +48,8 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** Where it stands, and between which places personal data may cross a border (data-rules.ts). */
+  readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Uniform in [0, 1); spreads retries. */
@@ -103,6 +106,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     received: metrics.received,
     progress,
     tickets,
+    ...(options.policy === undefined ? {} : { policy: options.policy }),
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
@@ -137,6 +141,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    data: core.data,
     progress,
     files: fileRoutes,
     drains,

@@ -4,6 +4,7 @@ import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
+import type { DataRules } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 
@@ -67,6 +68,7 @@ export function createRecords(
 export interface SubmissionParts {
   readonly queue: Queue;
   readonly clock: Clock;
+  readonly data: Pick<DataRules, 'requireKept'>;
   readonly hit: SchedulerHit;
   /** Jobs wait from now on. They are not on disk yet. */
   taken(jobs: readonly JobRecord[]): void;
@@ -79,7 +81,7 @@ export interface Submissions {
   submit(spec: JobSpec): Promise<JobRecord>;
 }
 
-export function createSubmissions({ queue, clock, hit, taken, refused }: SubmissionParts): Submissions {
+export function createSubmissions({ queue, clock, data, hit, taken, refused }: SubmissionParts): Submissions {
   return {
     async submit(spec) {
       hit('submit.received');
@@ -91,6 +93,7 @@ export function createSubmissions({ queue, clock, hit, taken, refused }: Submiss
         });
       }
       checkDependencies(spec, queue);
+      data.requireKept(spec);
       const jobs = createRecords(spec, queue, clock.wallMs());
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);

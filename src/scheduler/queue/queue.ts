@@ -8,6 +8,7 @@
 // are written when there is space. Until then new jobs and nodes reject at once with QUEUE_STORE_FULL.
 import type { Fault } from '../../base/fault.ts';
 import type { Cordon } from '../../protocol/device.ts';
+import type { Place } from '../../protocol/place.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
@@ -67,6 +68,8 @@ export interface NodeRecord {
   readonly bootId: string | null;
   /** When an operator removed it; absent for a member. */
   readonly removedAtMs?: number;
+  /** As it stands in its credential; absent for a node that was enrolled without one. */
+  readonly place?: Place;
   /** Where operators keep new jobs away; those that have run out may still stand in it. */
   readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
 }
