@@ -1,8 +1,7 @@
 // What a job's data is and where it may be, as flags.
 import type { Command } from 'commander';
 import { parseChoice, ValueProblem } from '../config/value.ts';
-import { dataClasses } from '../protocol/data-policy.ts';
-import { jurisdictionSchema, placeSchema } from '../protocol/place.ts';
+import { dataClasses, jurisdictionProblem, PLACE_WORD } from '../protocol/jurisdiction.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import { readGivenFlag, usageFault } from './usage.ts';
 
@@ -81,7 +80,7 @@ export function readDataFlags(flags: DataFlags): Pick<JobSpecInput, 'data' | 'ne
 }
 
 function parseJurisdiction(text: string): string {
-  if (jurisdictionSchema.safeParse(text).success) return text;
+  if (jurisdictionProblem(text) === null) return text;
   throw new ValueProblem(
     'not a jurisdiction',
     'write ISO 3166 codes in capitals, for example CN, CN-GD or HK',
@@ -91,9 +90,9 @@ function parseJurisdiction(text: string): string {
 function parseOrigin(text: string): Pick<DataInput, 'origin' | 'originCity'> {
   const at = text.indexOf('/');
   if (at < 0) return { origin: parseJurisdiction(text) };
-  const city = placeSchema.shape.city.safeParse(text.slice(at + 1));
-  if (!city.success) throw new ValueProblem('not a place', 'write for example CN-GD/Shenzhen');
-  return { origin: parseJurisdiction(text.slice(0, at)), originCity: city.data };
+  const originCity = text.slice(at + 1);
+  if (!PLACE_WORD.test(originCity)) throw new ValueProblem('not a place', 'write for example CN-GD/Shenzhen');
+  return { origin: parseJurisdiction(text.slice(0, at)), originCity };
 }
 
 function parseFiling(text: string): NonNullable<DataInput['filing']> {

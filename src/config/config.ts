@@ -3,7 +3,7 @@
 // and the remedy; bin/ turns those codes into exit code 2.
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
-import type { DataClass } from '../protocol/data-policy.ts';
+import type { DataClass } from '../protocol/jurisdiction.ts';
 import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
 import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';

@@ -6,7 +6,7 @@ import {
   formatCorridor,
   parseCorridor,
 } from '../protocol/corridor.ts';
-import { type DataClass, dataClasses } from '../protocol/data-policy.ts';
+import { type DataClass, dataClasses } from '../protocol/jurisdiction.ts';
 import type { ConfigKey } from './keys.ts';
 import { parseText, ValueProblem } from './value.ts';
 

@@ -2,7 +2,8 @@
 // credential and with what its own operator says: whatever the scheduler insists on, a node that may not, does not.
 // Pure, but for the wall clock that is handed in; asked at admission and again whenever a program is about to start.
 import type { Corridor } from '../protocol/corridor.ts';
-import { type DataClass, decidePlacement, describeData } from '../protocol/data-policy.ts';
+import { decidePlacement, describeData } from '../protocol/data-policy.ts';
+import type { DataClass } from '../protocol/jurisdiction.ts';
 import type { Place } from '../protocol/place.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { Refusal } from './admission.ts';

@@ -1,7 +1,7 @@
 // Corridors: between which places data of which class may cross a border of data, and what that needs. Data, not code:
 // the list here holds what a published rule allows, operators add their own (`policy.corridors`), on the scheduler and
 // on each node for itself. What no corridor names does not cross.
-import { jurisdictionSchema } from './place.ts';
+import { jurisdictionProblem, PLACE_WORD } from './jurisdiction.ts';
 
 /** Classes that corridors exist for: the others need none, or never cross. */
 export type CorridorClass = 'personal';
@@ -61,7 +61,6 @@ export class CorridorProblem extends Error {
 }
 
 const NAME = /^[a-z][a-z0-9-]{0,63}$/;
-const CITY = /^[\p{L}\p{N}][\p{L}\p{N} ._-]{0,63}$/u;
 const ENDS_MAX = 64;
 export const CORRIDORS_MAX = 64;
 
@@ -100,7 +99,7 @@ function parseEnd(name: string, text: string): CorridorEnd {
   const at = text.indexOf('/');
   const jurisdiction = at < 0 ? text : text.slice(0, at);
   const city = at < 0 ? null : text.slice(at + 1);
-  if (!jurisdictionSchema.safeParse(jurisdiction).success || (city !== null && !CITY.test(city)))
+  if (jurisdictionProblem(jurisdiction) !== null || (city !== null && !PLACE_WORD.test(city)))
     throw new CorridorProblem(
       `corridor ${name}: ${JSON.stringify(text.slice(0, 64))} is no place such as HK, CN-GD or CN-GD/Shenzhen`,
     );

@@ -12,14 +12,8 @@
 // first two letters: the mainland (`CN`), Hong Kong (`HK`) and Macao (`MO`) are three. Letters count as they stand.
 import * as z from 'zod';
 import type { Corridor, CorridorClass, CorridorEnd } from './corridor.ts';
+import { borderOf, dataClasses, isInside, jurisdictionProblem } from './jurisdiction.ts';
 import { jurisdictionSchema, type Place, placeSchema } from './place.ts';
-
-/**
- * public: anybody may have it · internal: its owner's business, no people in it · personal: about people · important:
- * declared so by a regulator; never crosses a border.
- */
-export const dataClasses = ['public', 'internal', 'personal', 'important'] as const;
-export type DataClass = (typeof dataClasses)[number];
 
 /** What the number of a filing looks like differs by place; it is shown in tables and logs as it stands. */
 const filingNumber = z
@@ -35,6 +29,10 @@ const filingSchema = z.strictObject({
 });
 
 export const dataSchema = z.strictObject({
+  /**
+   * public: anybody may have it · internal: its owner's business, no people in it · personal: about people · important:
+   * declared so by a regulator; never crosses a border.
+   */
   class: z.enum(dataClasses),
   /** Where it comes from, or where those it is about are. */
   origin: jurisdictionSchema,
@@ -65,23 +63,8 @@ export type Judgement =
   | { readonly allowed: true /** A clause. */; readonly rule: string }
   | { readonly allowed: false; readonly refusal: DataRefusal };
 
-/** Subdivisions of `CN` in ISO 3166-2 that are jurisdictions of their own here, today's codes and those before 2017. */
-const ownJurisdictions: Readonly<Record<string, string>> = {
-  'CN-HK': 'HK',
-  'CN-91': 'HK',
-  'CN-MO': 'MO',
-  'CN-92': 'MO',
-  'CN-TW': 'TW',
-  'CN-71': 'TW',
-};
-
 /** How a day without an hour is read: the end of the day in China and Hong Kong. */
 const DAY_OFFSET = 'T23:59:59.999+08:00';
-
-/** Whether `inner` is `outer` or one of its subdivisions. */
-export function isInside(inner: string, outer: string): boolean {
-  return inner === outer || inner.startsWith(`${outer}-`);
-}
 
 /** Null allows it. */
 export function decidePlacement(
@@ -225,21 +208,9 @@ export function decideKeeping(
   return isHome ? null : decidePlacement(data, place, facts, nowMs);
 }
 
-/** What is wrong with it as a place of data, a clause with the remedy; null for one that can be judged by. */
-export function jurisdictionProblem(text: string): string | null {
-  if (!jurisdictionSchema.safeParse(text).success)
-    return 'is no jurisdiction; write one in capitals, such as CN, CN-GD or HK';
-  const own = Object.hasOwn(ownJurisdictions, text) ? ownJurisdictions[text] : undefined;
-  return own === undefined ? null : `is a jurisdiction of its own for data; write ${own}`;
-}
-
 function* statedPlaces({ origin, allowed }: Data): Generator<[string, string]> {
   yield ['origin', origin];
   for (const [at, one] of (allowed ?? []).entries()) yield [`allowed.${at}`, one];
-}
-
-function borderOf(jurisdiction: string): string {
-  return jurisdiction.slice(0, 2);
 }
 
 function describePlace(jurisdiction: string, city: string | null): string {

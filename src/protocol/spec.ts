@@ -2,7 +2,8 @@
 // published JSON Schema all come. Only fields that this build honours are in it: an unknown field is refused
 // with its path, so that nobody believes in a limit that nobody keeps.
 import * as z from 'zod';
-import { dataSchema, jurisdictionProblem } from './data-policy.ts';
+import { dataSchema } from './data-policy.ts';
+import { jurisdictionProblem } from './jurisdiction.ts';
 
 /** Longest command line (arguments and environment together) that is accepted; Linux allows 2 MiB in all. */
 export const MAX_COMMAND_BYTES = 128 * 1024;
