@@ -63,6 +63,8 @@ export type Judgement =
   | { readonly allowed: true /** A clause. */; readonly rule: string }
   | { readonly allowed: false; readonly refusal: DataRefusal };
 
+/** Corridors that a refusal names. */
+const NAMES_SHOWN = 8;
 /** How a day without an hour is read: the end of the day in China and Hong Kong. */
 const DAY_OFFSET = 'T23:59:59.999+08:00';
 
@@ -88,16 +90,15 @@ export function judgePlacement(data: Data, place: Place, facts: PolicyFacts, now
   const unfit = jurisdictionProblem(jurisdiction);
   if (unfit !== null)
     return deny('DATA_PLACE_INVALID', `its jurisdiction ${JSON.stringify(clip(jurisdiction))} ${unfit}`);
-  for (const [field, text] of statedPlaces(data)) {
-    const problem = jurisdictionProblem(text);
-    if (problem !== null)
-      return deny('DATA_PLACE_INVALID', `data.${field}: ${JSON.stringify(clip(text))} ${problem}`);
-  }
+  // A word in `allowed` that is none holds no place; only the origin is measured by.
+  const unfitOrigin = jurisdictionProblem(data.origin);
+  if (unfitOrigin !== null)
+    return deny('DATA_PLACE_INVALID', `data.origin: ${JSON.stringify(clip(data.origin))} ${unfitOrigin}`);
   const allowed = data.allowed ?? [data.origin];
   if (!allowed.some((outer) => isInside(jurisdiction, outer)))
     return deny(
       'DATA_PLACE_NOT_ALLOWED',
-      `data.allowed lets ${describeData(data)} be computed in ${list(allowed)}, not in ${jurisdiction}${data.allowed === null ? '; name other places there if the data may go to them' : ''}`,
+      `data.allowed lets ${describeData(data)} be computed in ${list(allowed.slice(0, NAMES_SHOWN))}, not in ${jurisdiction}${data.allowed === null ? '; name other places there if the data may go to them' : ''}`,
     );
   const within = `${data.class} data of ${data.origin} in ${jurisdiction}`;
   switch (data.class) {
@@ -144,7 +145,7 @@ function judgeCrossing(
   if (leading.length === 0)
     return deny(
       'DATA_CORRIDOR_MISSING',
-      `no corridor takes ${dataClass} data ${crossing}; those known are ${list(corridors.map(({ name }) => name)) || 'none'}, an operator may add one (policy.corridors)${data.originCity === null ? '; some need data.originCity' : ''}`,
+      `no corridor takes ${dataClass} data ${crossing}; those known are ${list(corridors.slice(0, NAMES_SHOWN).map(({ name }) => name)) || 'none'}, an operator may add one (policy.corridors)${data.originCity === null ? '; some need data.originCity' : ''}`,
     );
   const open = leading.find(({ filing }) => filing === 'none');
   if (open !== undefined) return allow(`${dataClass} data ${crossing} through the corridor ${open.name}`);
@@ -206,11 +207,6 @@ export function decideKeeping(
     jurisdictionProblem(data.origin) === null &&
     isInside(jurisdiction, data.origin);
   return isHome ? null : decidePlacement(data, place, facts, nowMs);
-}
-
-function* statedPlaces({ origin, allowed }: Data): Generator<[string, string]> {
-  yield ['origin', origin];
-  for (const [at, one] of (allowed ?? []).entries()) yield [`allowed.${at}`, one];
 }
 
 function describePlace(jurisdiction: string, city: string | null): string {
