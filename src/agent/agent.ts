@@ -2,41 +2,38 @@
 // stops them in reverse. Boot order is a promise: jobs that outlived the last agent are taken up again before
 // anything touches the network.
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
+import { readBootId } from '../daemon/boot-id.ts';
+import { createLifecycle, type Lifecycle } from '../daemon/lifecycle.ts';
+import { createNotifier } from '../daemon/notify.ts';
+import { countStarts, type Starts } from '../daemon/starts.ts';
+import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { openAccelerators } from '../device/accelerators.ts';
+import { decideCapacity } from '../device/capacity.ts';
 import { createSlowDevices } from '../device/catalogue.ts';
 import { createFigures } from '../device/figures.ts';
 import { readInventory } from '../device/inventory.ts';
 import { createAgentMetrics } from '../exporter/agent-metrics.ts';
 import { startExporter } from '../exporter/exporter.ts';
-import { createExecutors } from '../job/executor/catalogue.ts';
-import type { Jobs } from '../job/job.ts';
-import { createJobs } from '../job/supervisor.ts';
 import { createLink } from '../link/link.ts';
 import { loadNative, nativePaths } from '../native.ts';
-import type { HeldJob, Inventory } from '../protocol/control.ts';
-import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
+import { nowhere } from '../protocol/place.ts';
+import { type JobRoom, prepareJobRoom } from '../runner/job-room.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
 import { createJobEnergy } from './energy.ts';
-import { type Enrolment, enrol, readEnrolment, requireSafeUrl } from './enrolment.ts';
-import { cheapInventory, decideCapacity, gatherFacts } from './facts.ts';
+import { requireSafeUrl } from './enrolment.ts';
+import { cheapInventory, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
-import { readBootId, takeIdentity } from './identity.ts';
-import { jobEnvironment } from './job-environment.ts';
-import { openWalls } from './job-walls.ts';
-import { createLifecycle, type Lifecycle } from './lifecycle.ts';
-import { createNotifier } from './notify.ts';
-import { createOffers } from './offers.ts';
+import { fileHeaders, holdersOf } from './holders.ts';
+import { type Host, presentHost } from './host.ts';
+import { takeIdentity } from './identity.ts';
+import { takeEnrolment } from './membership.ts';
 import { createRejoin } from './rejoin.ts';
-import { countStarts, type Starts } from './starts.ts';
-import { lockStateFolder, prepareStateFolder } from './state-folder.ts';
-import { createSurvivorWatch } from './survivors.ts';
+import { toldInventory } from './told-inventory.ts';
 import { createVitals } from './vitals.ts';
 
 export interface AgentOptions {
@@ -48,21 +45,15 @@ export interface AgentOptions {
   readonly scheduler: string | null;
   /** Enrols this host first when it is not enrolled. */
   readonly joinToken: string | null;
-  readonly config: Pick<Config, 'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'tokenFile'>;
+  readonly config: Pick<
+    Config,
+    'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'policy' | 'tokenFile'
+  >;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
   /** Where the host is read from and what surrounds the process; tests pass their own. */
   readonly host?: Host;
-}
-
-export interface Host {
-  readonly procRoot: string;
-  readonly sysRoot: string;
-  readonly environment: Readonly<Record<string, string | undefined>>;
-  readonly random: () => number;
-  /** Calls `fn` before the process ends over an error that nobody caught; returns how to stop that. */
-  readonly onCrash?: (fn: (error: unknown) => void) => () => void;
 }
 
 export interface Agent {
@@ -112,11 +103,12 @@ async function build(
   const starts = count(folder);
   lifecycle.onStop('count of starts', () => starts.close());
   lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
-  const wallsOpening = openWalls({
+  const prepared = prepareJobRoom({
     folder,
     stateDir,
     config,
-    build: dirname(paths.shim),
+    native,
+    paths,
     procRoot,
     sysRoot,
     environment,
@@ -134,37 +126,6 @@ async function build(
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
 
   const capacity = decideCapacity(config.node, procRoot, sysRoot);
-  let onOffersChange = (): void => {};
-  // All of them go to the job room: one that cannot start jobs now may still take up those that run.
-  const executors = createExecutors({
-    shimPath: paths.shim,
-    native,
-    containers: {
-      containedPath: paths.contained,
-      nodeId: identity.nodeId,
-      bootId,
-      runtime: config.jobs.containerRuntime,
-      pull: config.jobs.pull,
-      pullTimeoutMs: config.jobs.pullTimeoutMs,
-      processes: config.jobs.processes,
-      environment,
-      onChange: () => onOffersChange(),
-    },
-    clock,
-    log: log.child({ room: 'job' }),
-  });
-  const survivors = createSurvivorWatch({
-    clock,
-    log: log.child({ room: 'job' }),
-    folder,
-    bootId,
-    procRoot,
-    heldBy: (jobId) => started?.held().find((job) => job.jobId === jobId)?.devices ?? [],
-    unfit: (ids, finding) => bank.unfit(ids, finding),
-    onChange: () => link.renew('processes of ended jobs are left, or gone'),
-  });
-  lifecycle.onStop('survivors', () => survivors.close());
-  const offers = createOffers(executors, clock, log);
   const limitations = problem === null ? [] : [problem];
   const facts = gatherFacts({
     cheap: cheapInventory(capacity, [], limitations),
@@ -175,7 +136,7 @@ async function build(
         stateDir,
         config: { jobCpus: config.node.cpus, jobMemoryBytes: config.node.memoryBytes, name },
         executors: [],
-        limitations: [...limitations, ...(await wallsOpening).limitations()],
+        limitations,
         procRoot,
         sysRoot,
       }),
@@ -188,38 +149,33 @@ async function build(
   const link = createLink({
     url,
     unknownNode: () => rejoin.unknownNode(),
-    hello: async (challenge) => {
+    hello: async (challenge, binding) => {
       await rejoin.meet(challenge);
       const [inventory] = await Promise.all([
         facts.settled(),
         bank.settled(DEVICES_PATIENCE_MS),
-        offers.settled(),
+        jobs.settled(),
       ]);
-      onOffersChange = () => link.renew('the executors of this node have changed');
-      const told = toldInventory(offers.told(inventory), starts.safeMode(), [
-        ...survivors.problems(),
-        ...jobs.problems(),
-      ]);
+      const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
       return buildHello(
         { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
         challenge,
+        binding,
       );
     },
+    credential(told) {
+      if (!identity.adopt(told))
+        log.warn({}, 'a credential was not kept: it is not a later one of this node');
+    },
     handlers: {
-      async order(order) {
-        if (order.type === 'stop') return jobs.stop(order);
-        const answer = await jobs.start(order);
-        if (answer.outcome === 'accepted')
-          energy.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
-        return answer;
-      },
+      order: (order) => jobs.order(order),
       contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
       report: (jobId, epoch) => jobs.report(jobId, epoch),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
-      exec: (order, events) => jobs.execs.start(order, events),
+      exec: (order, events) => jobs.exec(order, events),
     },
     clock,
     log: log.child({ room: 'link' }),
@@ -235,7 +191,7 @@ async function build(
     windowMs: config.telemetry.windowMs,
   });
   // The bank is there before the jobs that hold its devices.
-  let started: Jobs | null = null;
+  let started: JobRoom | null = null;
   const { bank, ladder } = openAccelerators({
     ...config.devices,
     native,
@@ -267,26 +223,19 @@ async function build(
 
   const metrics = createAgentMetrics({ version });
   lifecycle.onStop('metrics', () => metrics.close());
-  const jobs = await createJobs({
-    folder,
+  const jobs = await prepared.open({
     nodeId: identity.nodeId,
     bootId,
-    executors: executors.map(survivors.watch),
     capacity,
-    environment: jobEnvironment(environment),
     devices: bank,
-    walls: await wallsOpening,
-    native,
-    draining: starts.safeMode,
-    isCareful: starts.safeMode() !== null,
-    clock,
-    log: log.child({ room: 'job' }),
-    files: {
-      cacheBytes: config.jobs.cacheBytes,
-      access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
-    },
+    safeMode: starts.safeMode,
+    place: () => identity.credentialBody()?.place ?? nowhere,
+    access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
+      granted: (jobId, epoch, cpus, devices) => energy.granted(jobId, epoch, cpus, devices),
+      changed: (why) => link.renew(why),
+      unfit: (ids, finding) => bank.unfit(ids, finding),
       started(jobId, epoch, pid, startedAtMs) {
         energy.started(jobId, epoch);
         link.started(jobId, epoch, pid, startedAtMs);
@@ -383,65 +332,4 @@ async function build(
     connected: (timeoutMs) => link.connected(timeoutMs),
     close: () => lifecycle.stop(),
   };
-}
-
-/** What opens the scheduler's store of files for an attempt; null without a session. */
-function fileHeaders(ticket: string | null, jobId: string, epoch: number): Record<string, string> | null {
-  return ticket === null
-    ? null
-    : { authorization: `Bearer ${ticket}`, [ATTEMPT_HEADER]: `${jobId}.${epoch}` };
-}
-
-/** Jobs by the device that they hold: looked up once per device of a page. */
-function holdersOf(held: readonly HeldJob[]): (id: string) => readonly string[] {
-  const holders = new Map<string, string[]>();
-  for (const { jobId, devices } of held)
-    for (const id of devices ?? []) holders.set(id, [...(holders.get(id) ?? []), jobId]);
-  return (id) => holders.get(id) ?? [];
-}
-
-function presentHost(): Host {
-  return {
-    procRoot: '/proc',
-    sysRoot: '/sys',
-    environment: process.env,
-    random: Math.random,
-    onCrash(fn) {
-      process.on('uncaughtExceptionMonitor', fn);
-      return () => void process.off('uncaughtExceptionMonitor', fn);
-    },
-  };
-}
-
-/** As it is told: in safe mode nothing may be ordered, and what could not be taken up is said. */
-function toldInventory(
-  inventory: Inventory,
-  safeMode: string | null,
-  problems: readonly string[],
-): Inventory {
-  if (safeMode === null && problems.length === 0) return inventory;
-  const said = [...(safeMode === null ? [] : [safeMode]), ...problems, ...inventory.limitations];
-  return {
-    ...inventory,
-    executors: safeMode === null ? inventory.executors : [],
-    limitations: said.map((sentence) => sentence.slice(0, 1024)).slice(0, 32),
-  };
-}
-
-async function takeEnrolment(
-  { stateDir, scheduler, joinToken }: AgentOptions,
-  name: string,
-): Promise<Enrolment> {
-  const known = await readEnrolment(stateDir);
-  if (known !== null) return known;
-  if (scheduler !== null && joinToken !== null)
-    return enrol({ url: scheduler, token: joinToken, stateDir, name });
-  throw new Fault(
-    'AGENT_NOT_ENROLLED',
-    `this host has not joined a scheduler (no ${join(stateDir, 'agent', 'node.json')})`,
-    {
-      field: 'scheduler',
-      remedy: 'run "flopd join URL --token-file FILE" first',
-    },
-  );
 }

@@ -1,17 +1,19 @@
 // How a host becomes a node: it makes a key, sends the public half with a join token, and remembers the name that
 // the scheduler gave it. node.json is written only after the scheduler's acknowledgement, and atomically: a host is
 // enrolled or it is not.
+import { renameSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
+import { prepareStateFolder } from '../daemon/state-folder.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { credentialSchema } from '../protocol/control.ts';
+import { signedSchema } from '../protocol/signed.ts';
 import { postJson } from './http-post.ts';
-import { prepareStateFolder } from './state-folder.ts';
 
 /** From connecting to the last byte of the answer. */
 export const ENROL_DEADLINE_MS = 10_000;
@@ -19,7 +21,9 @@ export const ENROL_DEADLINE_MS = 10_000;
 const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
 /** Of a scheduler from before there were credentials there is none. */
 const credential = credentialSchema.nullable().default(null);
-const answerSchema = z.object({ nodeId: id, schedulerId: id, credential });
+/** With the place of the node; of a scheduler that speaks version 1 alone there is none. */
+const signedCredential = signedSchema.nullable().default(null);
+const answerSchema = z.object({ nodeId: id, schedulerId: id, credential, signedCredential });
 const refusalSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), remedy: z.string().nullable().optional() }),
 });
@@ -30,6 +34,7 @@ const enrolmentSchema = z.object({
   schedulerUrl: z.string().max(2048),
   name: z.string().max(253),
   credential,
+  signedCredential,
   /** File that the join token was read from; null where it was given in another way. */
   tokenFile: z.string().max(4096).nullable().default(null),
 });
@@ -47,6 +52,8 @@ export interface EnrolOptions {
   readonly tokenFile?: string | null;
   /** Enrols a host again that is enrolled already: with the same key, and if possible under the same id. */
   readonly again?: boolean;
+  /** With a key made anew, for a host whose key was revoked. */
+  readonly newKey?: boolean;
 }
 
 export const nodeKey: KeyOwner = {
@@ -72,7 +79,9 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
       },
     );
   }
-  const publicKey = publicKeyText(takeKey(join(folder, 'key.pem'), nodeKey));
+  // A new key lies beside the present one until the scheduler has it: asked for again, it is the same.
+  const keyFile = join(folder, options.newKey === true ? 'key.next.pem' : 'key.pem');
+  const publicKey = publicKeyText(takeKey(keyFile, nodeKey));
   const request = enrolRequestSchema.safeParse({
     version: 1,
     token: token.trim(),
@@ -82,10 +91,16 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   } satisfies EnrolRequest);
   if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
   const answer = await ask(url, request.data);
+  if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
   const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };
-  writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
+  writeEnrolment(folder, enrolment);
   return enrolment;
+}
+
+/** `folder`: `agent` of the state directory. */
+export function writeEnrolment(folder: string, enrolment: Enrolment): void {
+  writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
 }
 
 /** The enrolment in a state directory, or null. Throws AGENT_ENROLMENT_DAMAGED. */

@@ -4,41 +4,11 @@ import { availableParallelism, cpus, hostname, totalmem } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import type { Config } from '../config/config.ts';
-import { readLimits } from '../device/limits.ts';
+import type { Capacity } from '../device/capacity.ts';
 import type { Inventory } from '../protocol/control.ts';
 
 /** How long the first hello waits for the complete inventory; well under the scheduler's patience. */
 export const INVENTORY_DEADLINE_MS = 2500;
-
-export interface Capacity {
-  readonly cpus: number;
-  readonly memoryBytes: number;
-}
-
-/**
- * What jobs may use together: what machine and this process's limits grant, or what the operator says. Memory never
- * more than there is; CPUs may be, for jobs that mostly wait: each is still held to its own.
- */
-export function decideCapacity(
-  config: Omit<Config['node'], 'peakFlops'>,
-  procRoot: string,
-  sysRoot: string,
-): Capacity {
-  const limits = readLimits(procRoot, sysRoot);
-  const least = (...values: (number | null)[]): number =>
-    Math.min(...values.filter((value) => value !== null));
-  const threads = least(
-    cpus().length || availableParallelism(),
-    limits.affinityCpus ?? availableParallelism(),
-  );
-  const cores = config.cpus ?? least(threads, limits.cgroupCpus);
-  return {
-    // In the steps of a job's request, never none.
-    cpus: Math.max(0.01, Math.floor(cores * 100 + 1e-6) / 100),
-    memoryBytes: Math.floor(least(totalmem(), limits.cgroupMemoryBytes, config.memoryBytes)),
-  };
-}
 
 /** The inventory as far as it is known without reading anything slow. */
 export function cheapInventory(

@@ -9,7 +9,10 @@ export const MAX_HELLO_JOBS = 8000;
 const importance: Readonly<Record<HeldJob['phase'], number>> = { running: 0, accepted: 1, ended: 2 };
 
 export interface HelloParts {
-  readonly identity: Identity;
+  readonly identity: Pick<
+    Identity,
+    'nodeId' | 'bootId' | 'generation' | 'instance' | 'prove' | 'credential' | 'signedCredential'
+  >;
   readonly name: string;
   readonly version: string;
   readonly inventory: Inventory;
@@ -20,6 +23,7 @@ export interface HelloParts {
 export function buildHello(
   { identity, name, version, inventory, devices, jobs }: HelloParts,
   challenge: Challenge,
+  binding: string,
 ): Hello {
   // What has ended comes as a result anyway; what runs must be named, or the scheduler takes it for lost.
   const held =
@@ -34,8 +38,10 @@ export function buildHello(
     agentVersion: version,
     bootId: identity.bootId,
     generation: identity.generation,
-    proof: identity.prove(challenge),
+    instance: identity.instance,
+    proof: identity.prove(challenge, binding),
     credential: identity.credential(),
+    signedCredential: identity.signedCredential(),
     inventory,
     devices: [...devices],
     jobs: held,

@@ -1,46 +1,81 @@
 // Who this agent is on the wire: its node id, the boot of its host, and how often it has been started on this
 // state directory. It signs the hello with the node's key.
-import { sign } from 'node:crypto';
+import { type KeyObject, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import type { Clock } from '../base/clock.ts';
-import { describeError, errnoOf, Fault } from '../base/fault.ts';
-import { readKey } from '../base/key-file.ts';
+import { errnoOf, Fault } from '../base/fault.ts';
+import { createId } from '../base/id.ts';
+import { publicKeyText, readKey } from '../base/key-file.ts';
 import { type Challenge, type Credential, helloProofText } from '../protocol/control.ts';
-import { type Enrolment, nodeKey } from './enrolment.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
+import type { Signed } from '../protocol/signed.ts';
+import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
+import { type Enrolment, nodeKey, writeEnrolment } from './enrolment.ts';
 
 export interface Identity {
   readonly nodeId: string;
   readonly bootId: string;
   readonly generation: number;
+  /** Made up for this very run. */
+  readonly instance: string;
   /** The id of the scheduler that this node belongs to. */
   schedulerId(): string;
   /** What that scheduler signed; null for an enrolment from before there was any. */
   credential(): Credential | null;
+  /** The same with the place of the node; null where its scheduler speaks version 1 alone. */
+  signedCredential(): Signed | null;
+  /** What the signed credential says. */
+  credentialBody(): CredentialBody | null;
+  /**
+   * Keeps a later credential, on disk at once. False for one that is not of this node, not later than the present one, or
+   * that cannot be written.
+   */
+  adopt(credential: Signed): boolean;
   /** The node has been enrolled again, under the same id. Throws AGENT_OTHER_NODE for another. */
   renew(enrolment: Enrolment): void;
-  /** Base64 signature for this challenge. Throws AGENT_OTHER_SCHEDULER when it is not our scheduler's. */
-  prove(challenge: Challenge): string;
+  /**
+   * Base64 signature for this challenge, over this connection (`binding`; empty without TLS). Throws AGENT_OTHER_SCHEDULER
+   * when it is not our scheduler's, AGENT_DOWNGRADE when it offers less than it has spoken before.
+   */
+  prove(challenge: Challenge, binding: string): string;
 }
 
 /** Takes up the identity of an enrolled host and counts this start. */
 export function takeIdentity(folder: string, enrolment: Enrolment, bootId: string, clock: Clock): Identity {
-  const key = readKey(join(folder, 'key.pem'), nodeKey);
-  if (key === null) {
-    throw new Fault('AGENT_KEY_DAMAGED', `the node key ${join(folder, 'key.pem')} is missing`, {
-      remedy: `restore it, or remove ${folder} and join the scheduler anew`,
-    });
-  }
+  let key = readNodeKey(folder);
   const { nodeId } = enrolment;
   let present = enrolment;
   const generation = countStart(join(folder, 'generation'), clock);
+  const instance = createId('instance');
+
+  function body(): CredentialBody | null {
+    return present.signedCredential === null ? null : readCredential(present.signedCredential);
+  }
+
   return {
     nodeId,
     bootId,
     generation,
+    instance,
     schedulerId: () => present.schedulerId,
     credential: () => present.credential,
+    signedCredential: () => present.signedCredential,
+    credentialBody: body,
+    adopt(credential) {
+      const told = readCredential(credential);
+      if (told === null || told.nodeId !== nodeId || told.schedulerId !== present.schedulerId) return false;
+      if (told.publicKey !== publicKeyText(key) || told.serial < (body()?.serial ?? 0)) return false;
+      const changed = { ...present, signedCredential: credential };
+      try {
+        writeEnrolment(folder, changed);
+      } catch {
+        return false;
+      }
+      present = changed;
+      return true;
+    },
     renew(again) {
       if (again.nodeId !== nodeId) {
         throw new Fault(
@@ -52,8 +87,10 @@ export function takeIdentity(folder: string, enrolment: Enrolment, bootId: strin
         );
       }
       present = again;
+      // It may have been enrolled with a new one.
+      key = readNodeKey(folder);
     },
-    prove(challenge) {
+    prove(challenge, binding) {
       const { schedulerId } = present;
       if (challenge.schedulerId !== schedulerId) {
         throw new Fault(
@@ -65,11 +102,31 @@ export function takeIdentity(folder: string, enrolment: Enrolment, bootId: strin
           },
         );
       }
-      return sign(null, Buffer.from(helloProofText({ nodeId, bootId, generation }, challenge)), key).toString(
-        'base64',
-      );
+      const version = chooseVersion(ownVersions, challenge.versions) ?? 0;
+      // A proof of version 1 names no connection: whoever made the scheduler look older could pass it on.
+      if (version < 2 && present.signedCredential !== null) {
+        throw new Fault(
+          'AGENT_DOWNGRADE',
+          `the scheduler offers ${describeVersions(challenge.versions)} of the protocol, and has spoken version 2 before`,
+          {
+            remedy:
+              'somebody may stand in between; if an older flopd runs there again on purpose, run "flopd join" again',
+          },
+        );
+      }
+      const text = helloProofText({ nodeId, bootId, generation, instance }, challenge, version, binding);
+      return sign(null, Buffer.from(text), key).toString('base64');
     },
   };
+}
+
+function readNodeKey(folder: string): KeyObject {
+  const path = join(folder, 'key.pem');
+  const key = readKey(path, nodeKey);
+  if (key !== null) return key;
+  throw new Fault('AGENT_KEY_DAMAGED', `the node key ${path} is missing`, {
+    remedy: `restore it, or remove ${folder} and join the scheduler anew`,
+  });
 }
 
 /** Raises the number in `path` by one, atomically, and returns it. */
@@ -89,19 +146,4 @@ function readGeneration(path: string, clock: Clock): number {
   }
   // Damaged. The count must not go back, and seconds since 1970 are more than any number of starts.
   return Math.floor(clock.wallMs() / 1000);
-}
-
-/** The kernel's id of the present boot. */
-export function readBootId(procRoot: string): string {
-  const path = join(procRoot, 'sys/kernel/random/boot_id');
-  try {
-    const text = readFileSync(path, 'utf8').trim();
-    if (/^[0-9a-f-]{1,64}$/i.test(text)) return text;
-    throw new Error('it holds no id');
-  } catch (error) {
-    throw new Fault('AGENT_BOOT_ID', `cannot read the boot id from ${path}: ${describeError(error)}`, {
-      remedy: 'mount /proc, without which jobs cannot be told from strangers after a reboot',
-      cause: error,
-    });
-  }
 }

@@ -35,7 +35,8 @@ export function createRejoin({ identity, url, stateDir, name, joinToken, log }: 
     if (written === null) return null;
     const isNews =
       written.schedulerId !== identity.schedulerId() ||
-      written.credential?.signature !== identity.credential()?.signature;
+      written.credential?.signature !== identity.credential()?.signature ||
+      written.signedCredential?.signature !== identity.signedCredential()?.signature;
     if (isNews) {
       identity.renew(written);
       log.info({ schedulerId: written.schedulerId }, 'this node has been enrolled again');

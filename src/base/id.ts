@@ -5,7 +5,9 @@ import { randomUUID } from 'node:crypto';
 
 const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 
-export function createId(kind: 'arr' | 'job' | 'node' | 'order' | 'session' | 'scheduler' | 'exec'): string {
+export function createId(
+  kind: 'arr' | 'job' | 'node' | 'order' | 'session' | 'scheduler' | 'exec' | 'token' | 'instance',
+): string {
   // Node draws the bytes of many UUIDs at once. The first four and the last six bytes of one are all random.
   const uuid = randomUUID();
   let text = '';

@@ -1,5 +1,6 @@
 // Every command once: its name, its line in `flopd --help`, and where its code is. Code is loaded only when the
-// command is called, so that the agent carries none of the user's verbs. To add one: a file here, a line below.
+// command is called, so that the agent carries none of the user's verbs. To add one: a file here, a line below; of a
+// command below another the file is called `scheduler-token-create.ts`.
 import type { Command } from 'commander';
 import type { Context } from './context.ts';
 
@@ -9,10 +10,13 @@ export interface CommandModule {
 }
 
 export interface CatalogueEntry {
+  /** Its words after `flopd`; of more than one word, a command below another: `scheduler token create`. */
   readonly name: string;
-  readonly group: string;
+  /** Heading of its line in `flopd --help`; null below another command. */
+  readonly group: string | null;
   readonly summary: string;
-  load(): Promise<CommandModule>;
+  /** Null for words that only hold others. */
+  readonly load: (() => Promise<CommandModule>) | null;
 }
 
 const NETWORK = 'Run a network:';
@@ -130,3 +134,16 @@ export const catalogue: readonly CatalogueEntry[] = [
     load: () => import('./completion.ts'),
   },
 ];
+
+/** Commands right below this one (`scheduler`, `scheduler token`), with the last word of each. */
+export function childrenOf(name: string): readonly (CatalogueEntry & { readonly word: string })[] {
+  return catalogue.flatMap((entry) => {
+    const word = entry.name.startsWith(`${name} `) ? entry.name.slice(name.length + 1) : '';
+    return word === '' || word.includes(' ') ? [] : [{ ...entry, word }];
+  });
+}
+
+/** Commands that are called by one word. */
+export function firstWords(): readonly CatalogueEntry[] {
+  return catalogue.filter(({ name }) => !name.includes(' '));
+}

@@ -1,7 +1,7 @@
 // `flopd completion SHELL`: a small script for the shell; words come from the catalogue and the key table.
 import { Argument, type Command } from 'commander';
 import { configKeyNames, configKeys } from '../config/keys.ts';
-import { catalogue } from './catalogue.ts';
+import { catalogue, childrenOf, firstWords } from './catalogue.ts';
 import type { Context } from './context.ts';
 import { exitCode } from './exit-code.ts';
 import { writeOut } from './output.ts';
@@ -23,16 +23,19 @@ fish:  flopd completion fish | source`,
 }
 
 export function completionScript(shell: (typeof shells)[number]): string {
-  const names = catalogue.map(({ name }) => name).join(' ');
+  const first = firstWords();
+  const names = first.map(({ name }) => name).join(' ');
+  const parents = catalogue.map(({ name }) => name).filter((name) => childrenOf(name).length > 0);
   const flags = [...configKeyNames.map((name) => configKeys[name].flag), '--config', '--help'].join(' ');
   const jobVerbs = 'job|logs|cancel|wait';
   if (shell === 'fish') {
     return [
       'complete -c flopd -f',
-      ...catalogue.map(
+      ...first.map(
         ({ name, summary }) =>
-          `complete -c flopd -n __fish_use_subcommand -a ${name} -d '${summary.replaceAll("'", "\\'")}'`,
+          `complete -c flopd -n __fish_use_subcommand -a ${name} -d ${fishQuote(summary)}`,
       ),
+      ...parents.flatMap((parent) => fishChildren(parent)),
       ...flags.split(' ').map((flag) => `complete -c flopd -l ${flag.slice(2)}`),
       `complete -c flopd -n '__fish_seen_subcommand_from ${jobVerbs.replaceAll('|', ' ')}' -a '(flopd jobs 2>/dev/null | string match -r "^(?:job|arr)-[0-9a-z]+")'`,
       '',
@@ -41,6 +44,10 @@ export function completionScript(shell: (typeof shells)[number]): string {
   const body = `_flopd() {
   local word="\${COMP_WORDS[COMP_CWORD]}" verb="\${COMP_WORDS[1]}"
   if [ "$COMP_CWORD" -eq 1 ]; then COMPREPLY=($(compgen -W "${names}" -- "$word")); return; fi
+  local path="\${COMP_WORDS[*]:1:COMP_CWORD-1}"
+  case "$path" in
+${parents.map((parent) => `    "${parent}") COMPREPLY=($(compgen -W "${wordsBelow(parent)} ${flags}" -- "$word")); return ;;`).join('\n')}
+  esac
   case "$word" in -*) COMPREPLY=($(compgen -W "${flags}" -- "$word")); return ;; esac
   case "$verb" in
     ${jobVerbs}) COMPREPLY=($(compgen -W "$(flopd jobs 2>/dev/null | awk '/^(job|arr)-/ {sub(/\\[.*/, "", $1); print $1}')" -- "$word")) ;;
@@ -50,4 +57,23 @@ export function completionScript(shell: (typeof shells)[number]): string {
 complete -o filenames -F _flopd flopd
 `;
   return shell === 'zsh' ? `autoload -Uz bashcompinit && bashcompinit\n${body}` : body;
+}
+
+function wordsBelow(parent: string): string {
+  return childrenOf(parent)
+    .map(({ word }) => word)
+    .join(' ');
+}
+
+/** Offered where all words of the parent stand, and none of its children yet. */
+function fishChildren(parent: string): readonly string[] {
+  const seen = parent.split(' ').map((word) => `__fish_seen_subcommand_from ${word}`);
+  const condition = [...seen, `not __fish_seen_subcommand_from ${wordsBelow(parent)}`].join('; and ');
+  return childrenOf(parent).map(
+    ({ word, summary }) => `complete -c flopd -n '${condition}' -a ${word} -d ${fishQuote(summary)}`,
+  );
+}
+
+function fishQuote(text: string): string {
+  return `'${text.replaceAll("'", "\\'")}'`;
 }

@@ -3,7 +3,7 @@
 import { Command, CommanderError } from 'commander';
 import { describeError, Fault } from '../base/fault.ts';
 import { nearestWord } from '../config/nearest.ts';
-import { catalogue } from './catalogue.ts';
+import { catalogue, childrenOf, firstWords } from './catalogue.ts';
 import type { Context } from './context.ts';
 import { errorExitCode, exitCode } from './exit-code.ts';
 import { addConfigFlags, clientKeys } from './flags.ts';
@@ -29,20 +29,29 @@ export function createProgram(context: Context, finish: (code: number) => void):
     .addHelpText('after', EXAMPLES);
   addConfigFlags(program, clientKeys);
   settle(program, context);
-  for (const { name, summary, group } of catalogue) {
+  for (const { name, summary, group } of firstWords()) {
     // The description is set here so that `flopd --help` needs no command's code.
-    const command = program
-      .command(name)
-      .description(summary)
-      .helpGroup(group)
-      .helpOption('-h, --help', 'print help');
+    const command = addCommand(program, name, summary);
+    if (group !== null) command.helpGroup(group);
     settle(command, context);
   }
-  program.hook('preSubcommand', async (_, command) => {
-    const entry = catalogue.find(({ name }) => name === command.name());
-    if (entry !== undefined) (await entry.load()).define(command, context, finish);
-  });
+  program.hook('preSubcommand', (_, command) => prepare(command, command.name()));
+
+  /** Gives a command its own code and the commands below it, when it is called. */
+  async function prepare(command: Command, name: string): Promise<void> {
+    const entry = catalogue.find((one) => one.name === name);
+    if (entry?.load != null) (await entry.load()).define(command, context, finish);
+    const children = childrenOf(name);
+    if (children.length === 0) return;
+    command.enablePositionalOptions().helpCommand(false);
+    for (const { word, summary } of children) settle(addCommand(command, word, summary), context);
+    command.hook('preSubcommand', (_, child) => prepare(child, `${name} ${child.name()}`));
+  }
   return program;
+}
+
+function addCommand(parent: Command, word: string, summary: string): Command {
+  return parent.command(word).description(summary).helpOption('-h, --help', 'print help');
 }
 
 /** Runs one command line (without node and script) to its exit code. Never rejects for a user's mistake. */
@@ -57,12 +66,32 @@ export async function runCommandLine(context: Context, argv: readonly string[]):
   }
   try {
     // `flopd help run` is `flopd run --help`.
-    const words = argv[0] === 'help' ? [...argv.slice(1, 2), '--help'] : [...argv];
+    const words = argv[0] === 'help' ? [...helpWords(argv), '--help'] : [...argv];
     await program.parseAsync(words, { from: 'user' });
     return code;
   } catch (error) {
     return report(context, error, argv);
   }
+}
+
+/** As many words behind `help` as name a command. */
+function helpWords(argv: readonly string[]): readonly string[] {
+  const name = calledName(argv.slice(1));
+  return name === null ? argv.slice(1, 2) : name.split(' ');
+}
+
+/** The command of this command line: the longest one whose words stand in it in their order. */
+function calledName(argv: readonly string[]): string | null {
+  let called: string | null = null;
+  for (const { name } of catalogue) {
+    let at = 0;
+    const isThere = name.split(' ').every((word) => {
+      at = argv.indexOf(word, at) + 1;
+      return at > 0;
+    });
+    if (isThere && (called === null || name.startsWith(`${called} `))) called = name;
+  }
+  return called;
 }
 
 function report(context: Context, error: unknown, argv: readonly string[]): number {
@@ -90,16 +119,16 @@ function usageMessage(error: CommanderError, argv: readonly string[]): string {
     .replace(/^error: /, '')
     .replace(/\s*\n\s*/g, ' ')
     .replace(/\.$/, '');
+  const name = calledName(argv);
   if (error.code === 'commander.unknownCommand') {
     const word = /'(.*)'/s.exec(message)?.[1] ?? '';
-    const near = nearestWord(
-      word,
-      catalogue.map(({ name }) => name),
-    );
-    return `unknown command ${JSON.stringify(word)}; ${near === null ? '' : `did you mean "${near}"? `}see "flopd --help"`;
+    const here =
+      name === null ? firstWords().map((entry) => entry.name) : childrenOf(name).map((entry) => entry.word);
+    const near = nearestWord(word, here);
+    const where = name === null ? '' : `${name} `;
+    return `unknown command ${JSON.stringify(word)}; ${near === null ? '' : `did you mean "${where}${near}"? `}see "flopd ${where}--help"`;
   }
-  const name = catalogue.find((entry) => argv.includes(entry.name))?.name;
-  return `${message}; see "flopd ${name === undefined ? '' : `${name} `}--help"`;
+  return `${message}; see "flopd ${name === null ? '' : `${name} `}--help"`;
 }
 
 function settle(command: Command, context: Context): void {

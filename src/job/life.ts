@@ -153,7 +153,9 @@ export function createLife(options: LifeOptions): Life {
     if (outputs === null) return;
     const meter = end.kind === 'failedToStart' ? null : await folders.readMeter(folderOf(attempt));
     hit('settle.read');
-    const energy = options.energy?.(attempt.jobId, attempt.epoch) ?? { absent: 'nobody measures power here' };
+    const energy = (await options.energy?.(attempt.jobId, attempt.epoch)) ?? {
+      absent: 'nobody measures power here',
+    };
     const { jobId, epoch, order, stop, granted, walled } = attempt;
     const outputQuotaBytes = order === null ? null : walling.outputQuotaBytes(order.spec.outputQuotaBytes);
     const settled = settleJob({

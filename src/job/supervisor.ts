@@ -87,7 +87,7 @@ export interface JobsOptions {
   /** How files reach this node and leave it; without it, jobs with inputs fail to start and outputs are not kept. */
   readonly files?: JobFilesOptions;
   /** Energy attributed to a job that has just ended, in joules; or why it is not known. */
-  readonly energy?: (jobId: string, epoch: number) => EnergyAnswer;
+  readonly energy?: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   /** Supervises what runs even where the journal cannot be read at all. */
   readonly isCareful?: boolean;
   /** Why the node takes no new jobs, or null. */

@@ -13,7 +13,7 @@ export interface LinkHandlers {
    */
   contact(sinceMs: number, heartbeatMs: number): void;
   /** All that is known of an attempt, for a scheduler that has lost it; null for one that is not held. */
-  report(jobId: string, epoch: number): JobReport | null;
+  report(jobId: string, epoch: number): JobReport | null | Promise<JobReport | null>;
   /** The scheduler has this result on disk. */
   acknowledged(jobId: string, epoch: number): void;
   /** The scheduler has this much output on disk. */

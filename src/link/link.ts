@@ -14,12 +14,14 @@ import {
   type Challenge,
   closeCode,
   type Hello,
+  type JobReport,
   MAX_FRAME_BYTES,
   type Welcome,
 } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
@@ -44,7 +46,9 @@ export interface LinkOptions {
   /** The scheduler's base URL, http(s): or ws(s):. */
   readonly url: string;
   /** Builds the signed hello for a challenge, but for the devices, which the link knows; rejects with a fault to refuse the scheduler. */
-  readonly hello: (challenge: Challenge) => Promise<Hello>;
+  readonly hello: (challenge: Challenge, binding: string) => Promise<Hello>;
+  /** The scheduler has signed anew what this node is. */
+  readonly credential?: (credential: Signed) => void;
   readonly handlers: LinkHandlers;
   /** The scheduler does not know this node any more; resolves to true when it does again. */
   readonly unknownNode?: () => Promise<boolean>;
@@ -151,8 +155,8 @@ export function createLink(options: LinkOptions): Link {
       url,
       connect: options.connect ?? connectSocket,
       clock,
-      hello: async (challenge) => {
-        const hello = await options.hello(challenge);
+      hello: async (challenge, binding) => {
+        const hello = await options.hello(challenge, binding);
         return { ...hello, devices: [...devices.tell()] };
       },
       live: onLive,
@@ -175,6 +179,7 @@ export function createLink(options: LinkOptions): Link {
   function onLive(welcome: Welcome): void {
     const again = state.sessions > 0;
     fileTicket = welcome.fileTicket;
+    if (welcome.credential !== null) keepCredential(welcome.credential);
     state = {
       connected: true,
       sinceMs: clock.monotonicMs(),
@@ -196,6 +201,10 @@ export function createLink(options: LinkOptions): Link {
       own('output delivered', () => handlers.delivered(jobId, epoch, stdoutBytes, stderrBytes));
     pump();
     for (const waiter of [...waiters]) waiter();
+  }
+
+  function keepCredential(credential: Signed): void {
+    own('credential', () => options.credential?.(credential));
   }
 
   function onEnded(end: SessionEnd): void {
@@ -267,11 +276,17 @@ export function createLink(options: LinkOptions): Link {
     send(JSON.stringify(ack));
   }
 
+  /** Answers at once where the job room lives in this process. */
   function report(jobId: string, epoch: number): void {
+    const asked = session;
+    const tell = (told: JobReport | null): void => {
+      if (told === null || session !== asked) return;
+      const whole = JSON.stringify(told);
+      send(Buffer.byteLength(whole) <= MAX_FRAME_BYTES ? whole : JSON.stringify({ ...told, result: null }));
+    };
     const told = handlers.report(jobId, epoch);
-    if (told === null) return;
-    const whole = JSON.stringify(told);
-    send(Buffer.byteLength(whole) <= MAX_FRAME_BYTES ? whole : JSON.stringify({ ...told, result: null }));
+    if (!(told instanceof Promise)) tell(told);
+    else told.then(tell).catch((error: unknown) => log.error({}, `report of a job: ${describeError(error)}`));
   }
 
   function onMessage(message: LiveMessage): void {
@@ -282,6 +297,9 @@ export function createLink(options: LinkOptions): Link {
         return;
       case 'unfit':
         refuse(message);
+        return;
+      case 'credential':
+        keepCredential(message.credential);
         return;
       case 'report':
         own('report of a job', () => report(message.jobId, message.epoch));

@@ -60,8 +60,8 @@ export interface SessionParts {
   readonly connect: SocketFactory;
   readonly clock: Clock;
   readonly helloDeadlineMs?: number;
-  /** Builds the signed hello for this challenge. A fault ends the session with its words. */
-  hello(challenge: Challenge): Promise<Hello>;
+  /** Builds the signed hello for this challenge and connection. A fault ends the session with its words. */
+  hello(challenge: Challenge, binding: string): Promise<Hello>;
   live(welcome: Welcome): void;
   /** A round trip is complete that began at this monotonic time: the scheduler has heard us since. */
   contact(sinceMs: number): void;
@@ -200,7 +200,7 @@ export function startSession(parts: SessionParts): Session {
       return;
     }
     deadline(helloDeadlineMs, 'the agent could not make its hello in time');
-    const hello = await parts.hello(challenge);
+    const hello = await parts.hello(challenge, socket.binding());
     if (state !== 'proving') return;
     state = 'greeting';
     helloSentMs = clock.monotonicMs();

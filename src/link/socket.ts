@@ -26,6 +26,8 @@ export interface SocketEvents {
 }
 
 export interface LinkSocket {
+  /** What ties a proof to this one TLS connection (RFC 9266); empty without TLS. */
+  binding(): string;
   send(data: string | Uint8Array): void;
   bufferedBytes(): number;
   /** Stops and continues reading; the peer feels it as a full window. */
@@ -76,6 +78,7 @@ export const connectSocket: SocketFactory = (url, events) => {
     if (error === undefined || error === null) events.drained();
   };
   return {
+    binding: () => '',
     send(data) {
       if (socket.readyState === WebSocket.OPEN) socket.send(data, sent);
     },

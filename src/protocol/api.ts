@@ -47,6 +47,8 @@ export interface JobView {
   /** One sentence: why it waits, where it runs, or why it ended, with evidence. */
   readonly reason: string;
   readonly spec: JobSpec;
+  /** Name of the user who submitted it; null where that is not known. */
+  readonly owner: string | null;
   readonly node: { readonly id: string; readonly name: string } | null;
   /** Which attempt this is; 0 while it has never been ordered to a node. */
   readonly epoch: number;
@@ -107,6 +109,7 @@ export interface ArrayView {
   /** One sentence: how many of its jobs stand how, and why those that wait do. */
   readonly reason: string;
   readonly spec: JobSpec;
+  readonly owner: string | null;
   readonly size: number;
   readonly counts: Readonly<Record<JobState, number>>;
   /** Indices (`0-9,12`) of the jobs in each state; states without any are left out. */

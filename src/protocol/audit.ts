@@ -7,12 +7,23 @@ export const auditKinds = [
   // both
   'opened',
   'closed',
+  /** An unfinished last line, the trace of a crash, was cut off at open. */
   'tail.cut',
+  /** So many records could not be kept while the disk took none. */
+  'gap',
+  /** Damage was found at open; the chain goes on from here. */
+  'chain.broken',
+  /** The oldest records were removed by the configuration of this log. */
+  'segments.removed',
   // the scheduler
   'node.enrolled',
   'node.removed',
   'node.revoked',
   'node.cloned',
+  /** How far the node's own log had come when it connected. */
+  'node.head',
+  /** The node's own log does not hold any more what it told before. */
+  'node.rewound',
   'token.created',
   'token.used',
   'token.revoked',

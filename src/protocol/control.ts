@@ -15,6 +15,7 @@
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
 //                                <-   heartbeat {sequence}   every heartbeat interval
 //   heartbeat {echo}             ->                      at once; a round trip is what prolongs leases (lease.ts)
+//   credential                   ->                      where the node stands, when that has changed
 //   report {jobId, epoch}        ->                      the store has lost this job
 //                                <-   jobReport {order, phase, result}
 //   exec, execResize, execSignal, execStop, execCredit   ->      a command beside a running job: exec.ts
@@ -38,6 +39,7 @@ import {
   execStopSchema,
 } from './exec.ts';
 import { jobResultSchema } from './result.ts';
+import { signedSchema } from './signed.ts';
 import { jobSpecSchema } from './spec.ts';
 
 export const SUBPROTOCOL = 'flopd.v1';
@@ -139,10 +141,14 @@ export const helloSchema = z.strictObject({
   bootId: z.string().max(64),
   /** Counts the starts of this agent on this state directory; a copy of the directory shows as a fork. */
   generation: z.number().int().positive(),
-  /** Ed25519 signature (base64) over `flopd.v1 hello\n<schedulerId>\n<nonce>\n<nodeId>\n<bootId>\n<generation>`. */
+  /** This very run of the agent, made up at its start: two that tell one generation are two agents with one key. */
+  instance: id.nullable().default(null),
+  /** Ed25519 signature (base64) over `helloProofText` of the version that both speak. */
   proof: z.string().max(128),
   /** Null where the node was enrolled before there were any. */
   credential: credentialSchema.nullable().default(null),
+  /** The same from version 2 on, with the place of the node (credential.ts). */
+  signedCredential: signedSchema.nullable().default(null),
   inventory: inventorySchema,
   devices: deviceRecords,
   jobs: z.array(heldJobSchema).max(100_000),
@@ -159,6 +165,14 @@ export const welcomeSchema = z.strictObject({
   outputs: z.array(z.strictObject({ jobId: id, epoch, stdoutBytes: count, stderrBytes: count })).max(100_000),
   /** Lets the node fetch inputs and bring outputs over HTTP (protocol/file-api.ts) while this session lasts. */
   fileTicket: z.string().max(128).nullable().default(null),
+  /** A credential that is later than the one that the node has shown. */
+  credential: signedSchema.nullable().default(null),
+});
+
+/** A new credential during a session, to peers that speak version 2. */
+export const credentialMessageSchema = z.strictObject({
+  type: z.literal('credential'),
+  credential: signedSchema,
 });
 
 export const dictionarySchema = z.strictObject({
@@ -291,6 +305,7 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   ackSchema,
   outputAckSchema,
   schedulerHeartbeatSchema,
+  credentialMessageSchema,
   execOrderSchema,
   execResizeSchema,
   execSignalSchema,
@@ -316,22 +331,25 @@ export type OutputAck = z.output<typeof outputAckSchema>;
 export type AgentMessage = z.output<typeof agentMessageSchema>;
 export type SchedulerMessage = z.output<typeof schedulerMessageSchema>;
 
-/** The exact bytes that a node signs to prove who it is on this one connection. */
+/**
+ * The exact bytes that a node signs to prove who it is on this one connection. From version 2 on they name the run of the
+ * agent and the TLS connection itself (`binding`; empty without TLS): a proof that somebody in between passes on is good
+ * for the connection to him alone.
+ */
 export function helloProofText(
-  hello: Pick<Hello, 'nodeId' | 'bootId' | 'generation'>,
+  hello: Pick<Hello, 'nodeId' | 'bootId' | 'generation'> & Partial<Pick<Hello, 'instance'>>,
   challenge: Pick<Challenge, 'schedulerId' | 'nonce'>,
+  version = 1,
+  binding = '',
 ): string {
-  return [
-    'flopd.v1 hello',
-    challenge.schedulerId,
-    challenge.nonce,
-    hello.nodeId,
-    hello.bootId,
-    String(hello.generation),
-  ].join('\n');
+  const { nodeId, bootId, generation, instance } = hello;
+  const fields = [challenge.schedulerId, challenge.nonce, nodeId, bootId, String(generation)];
+  return version === 1
+    ? ['flopd.v1 hello', ...fields].join('\n')
+    : ['flopd.v2 hello', ...fields, instance ?? '', binding].join('\n');
 }
 
-/** The exact bytes that a scheduler signs when it enrols a node. */
+/** The exact bytes that a scheduler signs when it enrols a node: of version 1, without its place. */
 export function credentialText(
   schedulerId: string,
   nodeId: string,

@@ -6,7 +6,12 @@ import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:
 import * as z from 'zod';
 
 /** What signatures are made for. */
-export type SignedPurpose = 'flopd.v2 order' | 'flopd.v2 job' | 'flopd.v2 node' | 'flopd.v2 keys';
+export type SignedPurpose =
+  | 'flopd.v2 order'
+  | 'flopd.v2 job'
+  | 'flopd.v2 node'
+  | 'flopd.v2 keys'
+  | 'flopd.v2 audit';
 
 export const keyIdSchema = z.string().regex(/^[0-9a-f]{16}$/, 'must be a key id: 16 hexadecimal digits');
 /** An Ed25519 public key, DER (SPKI), base64. */

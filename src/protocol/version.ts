@@ -7,7 +7,7 @@ export interface VersionRange {
   readonly max: number;
 }
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** All that this build speaks. */
 export const ownVersions: VersionRange = {
   min: 1,

@@ -29,6 +29,7 @@ export function adoptedJob(nodeId: string, report: JobReport, readSeal: ReadSeal
     // Never STARTING: a refusal of the order would send it to another node.
     state: result?.state ?? 'RUNNING',
     submittedAtMs: sealedAtMs ?? startedAtMs ?? result?.endedAtMs ?? 0,
+    owner: null,
     epoch,
     nodeId,
     devices: order.devices,

@@ -26,7 +26,7 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { createSubmissions } from './submission.ts';
+import { createSubmissions, type SubmittedBy } from './submission.ts';
 import {
   concernsNode,
   decideOutputLimits,
@@ -42,7 +42,7 @@ export interface Dispatcher {
    * Resolves when the job is on disk; it may have been ordered to a node by then. Of an array it is the first one.
    * Throws Fault QUEUE_FULL, JOB_DEPENDENCY_UNKNOWN or DATA_*.
    */
-  submit(spec: JobSpec): Promise<JobRecord>;
+  submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
   /**
    * Sends the stop order at once, where there is somebody to send it to: it needs no record. Resolves when the wish
    * is on disk, or after CANCEL_STORE_MS while a full disk takes nothing. A job that has ended stays as it is.

@@ -23,6 +23,9 @@ import {
   execClientMessageSchema,
   execPieces,
 } from '../protocol/exec.ts';
+import type { Caller } from '../protocol/role.ts';
+import { requireOwn } from './access/ownership.ts';
+import type { Authenticate } from './authentication.ts';
 import { callerProblem } from './caller.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
@@ -60,10 +63,17 @@ export interface ExecsOptions {
   readonly queue: Queue;
   readonly fleet: Pick<Fleet, 'session' | 'name'>;
   /** Throws a Fault for a request without a valid token. */
-  readonly authenticate: (request: IncomingMessage) => void;
+  readonly authenticate: Authenticate;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+}
+
+/** What a request may enter, and who asks. */
+interface Admitted {
+  readonly caller: Caller;
+  readonly job: JobRecord;
+  readonly session: AgentSession;
 }
 
 interface Running {
@@ -92,19 +102,20 @@ export function createExecs(options: ExecsOptions): Execs {
   );
 
   /** The job that the request may enter. Throws a Fault. */
-  function admit(request: IncomingMessage, name: string): { job: JobRecord; session: AgentSession } {
+  function admit(request: IncomingMessage, name: string): Admitted {
     const problem = callerProblem(request, options.listenHost);
     if (problem !== null) throw new Fault('API_CALLER', problem);
-    options.authenticate(request);
+    const caller = options.authenticate(request);
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
     if (!offered.some((one) => one.trim() === EXEC_SUBPROTOCOL))
       throw new Fault('API_INVALID', `the subprotocol must be ${EXEC_SUBPROTOCOL}`);
     const job = findJob(name, queue);
+    requireOwn(caller, job);
     if (clients.size >= MAX_EXECS)
       throw new Fault('API_BUSY', `${MAX_EXECS} commands run beside jobs already`, {
         remedy: 'try again later',
       });
-    return { job, session: sessionOf(job) };
+    return { caller, job, session: sessionOf(job) };
   }
 
   /** The session of the node that the job runs on. Throws a Fault. */
@@ -125,7 +136,7 @@ export function createExecs(options: ExecsOptions): Execs {
     );
   }
 
-  function attend(socket: WebSocket, job: JobRecord, session: AgentSession): void {
+  function attend(socket: WebSocket, { caller, job, session }: Admitted): void {
     const execId = createId('exec');
     let isOver = false;
     let isAlive = true;
@@ -178,7 +189,7 @@ export function createExecs(options: ExecsOptions): Execs {
         isAlive = false;
         socket.ping();
       });
-      const facts = { audit: 'exec', jobId: job.id, epoch: job.epoch, execId, by: 'user' };
+      const facts = { audit: 'exec', jobId: job.id, epoch: job.epoch, execId, by: caller.user };
       log.info(
         { ...facts, program: request.command[0], nodeId: session.nodeId },
         'a command beside a job is ordered',
@@ -190,7 +201,7 @@ export function createExecs(options: ExecsOptions): Execs {
         jobId: job.id,
         epoch: job.epoch,
         ...request,
-        by: 'user',
+        by: caller.user,
       });
       if (!isTold) end(failed('EXEC_NODE_UNREACHABLE', 'its node has just come back; try again'));
       else
@@ -285,8 +296,8 @@ export function createExecs(options: ExecsOptions): Execs {
       if (name === undefined) return false;
       socket.on('error', () => socket.destroy());
       try {
-        const { job, session } = admit(request, name);
-        sockets.handleUpgrade(request, socket, head, (connection) => attend(connection, job, session));
+        const admitted = admit(request, name);
+        sockets.handleUpgrade(request, socket, head, (connection) => attend(connection, admitted));
       } catch (error) {
         if (!isFault(error)) throw error;
         answerUpgrade(socket, error);

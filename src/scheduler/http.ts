@@ -30,6 +30,8 @@ const statusOf: Readonly<Record<string, number>> = {
   API_UNAUTHENTICATED: 401,
   ENROL_TOKEN_WRONG: 401,
   API_CALLER: 403,
+  API_ROLE: 403,
+  API_NOT_OWNER: 403,
   API_NOT_FOUND: 404,
   QUEUE_JOB_UNKNOWN: 404,
   API_METHOD: 405,

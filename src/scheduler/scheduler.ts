@@ -13,7 +13,7 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
-import { createApi, MAX_FOLLOWERS } from './api.ts';
+import { createApi } from './api.ts';
 import { createAuthentication } from './authentication.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
@@ -23,6 +23,7 @@ import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts'
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
+import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
 import { createProgressBoard } from './progress.ts';

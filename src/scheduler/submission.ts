@@ -32,6 +32,7 @@ export function createRecords(
   spec: JobSpec,
   queue: Pick<Queue, 'job' | 'array'>,
   submittedAtMs: number,
+  by: SubmittedBy,
 ): readonly [JobRecord, ...JobRecord[]] {
   const record = (id: string, array: JobRecord['array']): JobRecord => ({
     id,
@@ -39,6 +40,7 @@ export function createRecords(
     array,
     state: 'PENDING',
     submittedAtMs,
+    owner: by.owner,
     epoch: 0,
     nodeId: null,
     devices: [],
@@ -65,6 +67,11 @@ export function createRecords(
   return [member(array.first), ...rest];
 }
 
+/** Who submits. */
+export interface SubmittedBy {
+  readonly owner: string | null;
+}
+
 export interface SubmissionParts {
   readonly queue: Queue;
   readonly clock: Clock;
@@ -78,12 +85,12 @@ export interface SubmissionParts {
 
 export interface Submissions {
   /** Resolves when the job, or every job of the array, is on disk; to the first of them. */
-  submit(spec: JobSpec): Promise<JobRecord>;
+  submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
 }
 
 export function createSubmissions({ queue, clock, data, hit, taken, refused }: SubmissionParts): Submissions {
   return {
-    async submit(spec) {
+    async submit(spec, by) {
       hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
@@ -94,7 +101,7 @@ export function createSubmissions({ queue, clock, data, hit, taken, refused }: S
       }
       checkDependencies(spec, queue);
       data.requireKept(spec);
-      const jobs = createRecords(spec, queue, clock.wallMs());
+      const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
       taken(jobs);

@@ -25,7 +25,8 @@ export function findCatalogueFaults(
     ...entries.flatMap(({ name, file }) => {
       const text = files.get(file);
       if (text === undefined) return [`${name}: src/cli/${file} does not exist`];
-      if (file !== `${name}.ts`) return [`${name}: its file is called ${file}, not ${name}.ts`];
+      const due = `${name.replaceAll(' ', '-')}.ts`;
+      if (file !== due) return [`${name}: its file is called ${file}, not ${due}`];
       return isCommand(text) ? [] : [`${name}: src/cli/${file} does not export define`];
     }),
     ...[...files]

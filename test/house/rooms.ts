@@ -39,9 +39,11 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   dial: { uses: ['base'], types: [], packages: ['https-proxy-agent', 'proxy-from-env'] },
   // The chain of records that scheduler and node write and `flopd audit` reads.
   audit: { uses: ['base', 'protocol'], types: [], packages: ['zod'] },
+  // What every daemon is that holds a state folder: one of its kind, ordered in start and stop, told to systemd.
+  daemon: { uses: ['base', 'native'], types: [], packages: ['zod'] },
   // The job room in a process of its own, with the rights that starting jobs needs and no network.
   runner: {
-    uses: ['base', 'protocol', 'native', 'config', 'job', 'files', 'audit'],
+    uses: ['base', 'protocol', 'native', 'config', 'daemon', 'job', 'files', 'audit'],
     types: ['device'],
     packages: ['zod'],
   },
@@ -64,6 +66,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
       'protocol',
       'native',
       'config',
+      'daemon',
       'device',
       'telemetry',
       'job',

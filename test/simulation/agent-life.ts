@@ -7,11 +7,12 @@ import type { Hit } from '../../src/job/fault-points.ts';
 import type { Jobs } from '../../src/job/job.ts';
 import { createJobs } from '../../src/job/supervisor.ts';
 import { createLink, type Link } from '../../src/link/link.ts';
-import { helloProofText } from '../../src/protocol/control.ts';
+import { type Challenge, helloProofText } from '../../src/protocol/control.ts';
 import type { DeviceRecord } from '../../src/protocol/device.ts';
+import { chooseVersion, ownVersions } from '../../src/protocol/version.ts';
 import type { History } from '../campaign/history.ts';
 import type { JournalStore } from './disks.ts';
-import { type NodeKey, SCHEDULER_ID } from './keys.ts';
+import type { NodeKey } from './keys.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Dice } from './seed.ts';
@@ -47,6 +48,13 @@ export function startAgentLife(parts: AgentParts): AgentLife {
   const { clock } = life;
   const log = parts.log ?? createSilentLog();
   const bootId = machine.bootId();
+  const instance = `instance-${parts.generation}`;
+  const proofText = (challenge: Challenge): Buffer => {
+    const version = chooseVersion(ownVersions, challenge.versions) ?? 1;
+    return Buffer.from(
+      helloProofText({ nodeId, bootId, generation: parts.generation, instance }, challenge, version),
+    );
+  };
   let started: Jobs | null = null;
   const room = (): Jobs => {
     if (started === null) throw new Error('the link was opened before the job room');
@@ -59,18 +67,17 @@ export function startAgentLife(parts: AgentParts): AgentLife {
         nodeId,
         bootId,
         generation: parts.generation,
-        schedulerId: () => SCHEDULER_ID,
+        instance,
         credential: () => key.credential,
-        renew() {},
-        prove: () =>
-          sign(
-            null,
-            Buffer.from(helloProofText({ nodeId, bootId, generation: parts.generation }, challenge)),
-            key.privateKey,
-          ).toString('base64'),
+        signedCredential: () => null,
+        prove: () => sign(null, proofText(challenge), key.privateKey).toString('base64'),
       };
       const jobs = room().held();
-      return buildHello({ identity, name, version: 'simulation', inventory, devices: [], jobs }, challenge);
+      return buildHello(
+        { identity, name, version: 'simulation', inventory, devices: [], jobs },
+        challenge,
+        '',
+      );
     },
     handlers: {
       async order(order) {

@@ -6,7 +6,8 @@ import { memberPrefix } from '../../src/protocol/array.ts';
 import type { OutputDisk, OutputFile } from '../../src/scheduler/output-disk.ts';
 import type { QueueDisk } from '../../src/scheduler/queue/embedded.ts';
 import { createRowParser, type JobRow } from '../../src/scheduler/queue/job-row.ts';
-import type { NodeRecord } from '../../src/scheduler/queue/queue.ts';
+import type { DocumentKind, NodeRecord } from '../../src/scheduler/queue/queue.ts';
+import type { StoredDocument } from '../../src/scheduler/queue/store.ts';
 import { type Batch, fullFault } from '../../src/scheduler/queue/store-writer.ts';
 import type { Dice } from './seed.ts';
 import type { Life } from './time.ts';
@@ -177,13 +178,19 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
   const rows = new Map<number, JobRow>();
   const nodes = new Map<string, string>();
 
-  function write({ inserted, updated, nodes: changed }: Batch): void {
+  const documents = new Map<string, StoredDocument>();
+
+  function write({ inserted, updated, nodes: changed, documents: put }: Batch): void {
     for (const [sequence, id, , record, spec] of inserted) rows.set(sequence, { sequence, id, record, spec });
     for (const [, record, sequence] of updated) {
       const row = rows.get(sequence);
       if (row !== undefined) rows.set(sequence, { ...row, record });
     }
     for (const [id, record] of changed) nodes.set(id, record);
+    for (const [kind, id, value] of put) {
+      if (value === null) documents.delete(`${kind} ${id}`);
+      else documents.set(`${kind} ${id}`, { kind: kind as DocumentKind, id, value });
+    }
   }
 
   const parse = createRowParser((sequence) => rows.get(sequence)?.spec ?? null);
@@ -194,6 +201,7 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
     wipe() {
       rows.clear();
       nodes.clear();
+      documents.clear();
     },
     open(life) {
       let coming: Batch | null = null;
@@ -230,6 +238,7 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
             );
           },
           arraysByPrefix: () => [],
+          documents: () => [...documents.values()],
           load(index, known) {
             for (const entry of read()) index.put(entry);
             for (const record of nodes.values()) {

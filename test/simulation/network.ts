@@ -174,6 +174,7 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
 
     time.at(delayMs, opened);
     return {
+      binding: () => '',
       send(data) {
         if (!life.isAlive() || !up.open || up.other === up) return;
         tap.fromAgent(node, id, typeof data === 'string' ? data : null);

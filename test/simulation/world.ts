@@ -170,7 +170,7 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
     submitted += 1;
     const spec = jobSpecSchema.parse(specOf(submitted, dice.fork('spec', submitted)));
     ask(({ core, life }) =>
-      core.dispatcher.submit(spec).then(
+      core.dispatcher.submit(spec, { owner: 'local' }).then(
         (job) => {
           if (life.isAlive()) history.add('user', { kind: 'submitted', jobId: job.id });
         },

@@ -5,7 +5,7 @@
 import type { Fault } from '../../base/fault.ts';
 import type { Indexed } from './job-index.ts';
 import { recordText } from './job-row.ts';
-import type { NodeRecord } from './queue.ts';
+import type { DocumentKind, NodeRecord } from './queue.ts';
 import type { Batch } from './store-writer.ts';
 
 /** A batch that has grown to this takes no further record, so that the writer never holds more. */
@@ -22,13 +22,22 @@ export interface ChangedJob {
   readonly spec: string | null;
 }
 
+export interface DocumentChange {
+  readonly kind: DocumentKind;
+  readonly id: string;
+  /** The value now and before; undefined where there is none. */
+  readonly now: unknown;
+  readonly before: unknown;
+}
+
 export interface ChangeBatch {
   readonly jobs: Map<string, ChangedJob>;
   /** The record now and before (null for a new node). */
   readonly nodes: Map<string, { readonly now: NodeRecord; readonly before: NodeRecord | null }>;
+  readonly documents: Map<string, DocumentChange>;
   /** Settles when the batch is on disk, or is not: for changes to what is on disk already. */
   readonly stored: Promise<void>;
-  /** The same for jobs and nodes that are in the line only. */
+  /** The same for jobs, nodes and documents that are in the line only. */
   readonly created: Promise<void>;
   resolve(): void;
   reject(error: Fault): void;
@@ -41,6 +50,7 @@ export interface ChangeLine {
   /** New jobs, all in one batch however long it gets. */
   putNewJobs(entries: readonly Indexed[]): Promise<void>;
   putNode(now: NodeRecord, before: NodeRecord | null): Promise<void>;
+  putDocument(change: DocumentChange): Promise<void>;
   /** The latest record of a job that is in the line. */
   job(id: string): Indexed | null;
   /** All jobs in the line, each with its latest record. */
@@ -50,10 +60,16 @@ export interface ChangeLine {
   remove(batch: ChangeBatch): void;
   /** Batches in it. */
   readonly length: number;
-  /** Takes out every job and node that is not on disk yet; returns their ids. Not while a batch is with the writer. */
-  refuseNew(error: Fault): { readonly jobIds: readonly string[]; readonly nodeIds: readonly string[] };
+  /** Takes out everything that is not on disk yet, and tells what. Not while a batch is with the writer. */
+  refuseNew(error: Fault): Refused;
   /** Takes all out, the youngest first: the order in which to undo them. */
   clear(): readonly ChangeBatch[];
+}
+
+export interface Refused {
+  readonly jobIds: readonly string[];
+  readonly nodeIds: readonly string[];
+  readonly documents: readonly DocumentChange[];
 }
 
 export function createChangeLine(): ChangeLine {
@@ -61,9 +77,10 @@ export function createChangeLine(): ChangeLine {
   const batches: ChangeBatch[] = [];
   let open: ChangeBatch | null = null;
   let openBytes = 0;
-  /** Jobs and nodes of which the first record is in the line. */
+  /** Jobs, nodes and documents of which the first record is in the line. */
   const newJobs = new Set<string>();
   const newNodes = new Set<string>();
+  const newDocuments = new Map<string, DocumentChange>();
 
   function take(bytes: number): ChangeBatch {
     if (open === null || openBytes + bytes > MAX_BATCH_BYTES) {
@@ -101,6 +118,16 @@ export function createChangeLine(): ChangeLine {
       if (before === null) newNodes.add(now.id);
       return newNodes.has(now.id) ? batch.created : batch.stored;
     },
+    putDocument(change) {
+      const key = `${change.kind} ${change.id}`;
+      // One that was removed a moment ago is on disk still: putting it back must not take that removal along.
+      const isInLine = batches.some(({ documents }) => documents.has(key));
+      if (change.before === undefined && !isInLine) newDocuments.set(key, change);
+      const batch = take(documentBytes(change));
+      const earlier = batch.documents.get(key);
+      batch.documents.set(key, earlier === undefined ? change : { ...change, before: earlier.before });
+      return newDocuments.has(key) ? batch.created : batch.stored;
+    },
     job(id) {
       for (let at = batches.length - 1; at >= 0; at -= 1) {
         const found = batches[at]?.jobs.get(id);
@@ -123,16 +150,23 @@ export function createChangeLine(): ChangeLine {
       if (at >= 0) batches.splice(at, 1);
       for (const [id, { before }] of batch.jobs) if (before === null) newJobs.delete(id);
       for (const [id, { before }] of batch.nodes) if (before === null) newNodes.delete(id);
+      for (const [key, { before }] of batch.documents) if (before === undefined) newDocuments.delete(key);
     },
     refuseNew(error) {
-      const refused = { jobIds: [...newJobs], nodeIds: [...newNodes] };
+      const refused = {
+        jobIds: [...newJobs],
+        nodeIds: [...newNodes],
+        documents: [...newDocuments.values()],
+      };
       for (const batch of batches) {
         for (const id of newJobs) batch.jobs.delete(id);
         for (const id of newNodes) batch.nodes.delete(id);
+        for (const key of newDocuments.keys()) batch.documents.delete(key);
         batch.rejectCreated(error);
       }
       newJobs.clear();
       newNodes.clear();
+      newDocuments.clear();
       return refused;
     },
     get length() {
@@ -145,6 +179,15 @@ export function createChangeLine(): ChangeLine {
       return batches.splice(0).reverse();
     },
   };
+}
+
+function documentBytes({ id, now }: DocumentChange): number {
+  return id.length + (now === undefined ? 0 : JSON.stringify(now).length);
+}
+
+/** Changes of all kinds in it. */
+export function sizeOf({ jobs, nodes, documents }: ChangeBatch): number {
+  return jobs.size + nodes.size + documents.size;
 }
 
 interface Promised {
@@ -171,6 +214,7 @@ function createBatch(): ChangeBatch {
   return {
     jobs: new Map(),
     nodes: new Map(),
+    documents: new Map(),
     stored: stored.promise,
     get created() {
       return created.promise;
@@ -201,5 +245,8 @@ export function rowsOf(batch: ChangeBatch): Batch {
     else updated.push([state, record, now.sequence]);
   }
   const nodes = [...batch.nodes].map(([id, { now }]) => [id, JSON.stringify(now)] as const);
-  return { inserted, updated, nodes };
+  const documents = [...batch.documents.values()].map(
+    ({ kind, id, now }) => [kind, id, now === undefined ? null : JSON.stringify(now)] as const,
+  );
+  return { inserted, updated, nodes, documents };
 }

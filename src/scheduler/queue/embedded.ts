@@ -6,10 +6,11 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import { describeError, Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { createArrayIndex } from './array-index.ts';
-import { type ChangeBatch, createChangeLine, rowsOf } from './change-line.ts';
+import { type ChangeBatch, createChangeLine, rowsOf, sizeOf } from './change-line.ts';
+import { asStored, createDocuments } from './documents.ts';
 import { createJobIndex, type Indexed } from './job-index.ts';
 import { createJobSearch } from './job-search.ts';
-import type { NodeRecord, Queue } from './queue.ts';
+import type { DocumentKind, NodeRecord, Queue } from './queue.ts';
 import { createReader, openStore, type StoreReader, takeLock, unusable } from './store.ts';
 import { createLocalWriter, type Database, type DatabaseClass, type StoreWriter } from './store-writer.ts';
 import { startThreadWriter } from './thread-writer.ts';
@@ -87,6 +88,7 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
   const search = createJobSearch(reader, index, line, arrays);
   const nodes = new Map<string, NodeRecord>();
   let nextSequence = reader.load(index, nodes, finishedInMemory);
+  const documents = createDocuments(reader.documents());
   /** The commit of the batch that is with the writer. */
   let committing: Promise<void> | null = null;
   /** Somebody waits for what is in the line. */
@@ -126,8 +128,7 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     let seconds: number;
     try {
       // A batch of which all was new is empty when that has been refused.
-      const isEmpty = batch.jobs.size + batch.nodes.size === 0;
-      seconds = await (isEmpty ? Promise.resolve(0) : writer.commit(rowsOf(batch)));
+      seconds = await (sizeOf(batch) === 0 ? Promise.resolve(0) : writer.commit(rowsOf(batch)));
     } catch (error) {
       committing = null;
       if (isFault(error, 'QUEUE_STORE_FULL') && closing === null) stall(error);
@@ -139,7 +140,7 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     if (failed !== null) return;
     line.remove(batch);
     batch.resolve();
-    options.committed?.(seconds, batch.jobs.size + batch.nodes.size);
+    options.committed?.(seconds, sizeOf(batch));
     // More may have come meanwhile; what this answer sets off in this turn joins it.
     if (urgent || stalled !== null) schedule('now');
   }
@@ -154,9 +155,10 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
         'the disk of the job store is full: no new jobs are taken until there is space',
       );
     }
-    const { jobIds, nodeIds } = line.refuseNew(fault);
-    for (const id of jobIds) index.forget(id);
-    for (const id of nodeIds) nodes.delete(id);
+    const refused = line.refuseNew(fault);
+    for (const id of refused.jobIds) index.forget(id);
+    for (const id of refused.nodeIds) nodes.delete(id);
+    for (const { kind, id } of refused.documents) documents.set(kind, id, undefined);
     retry = clock.after(FULL_RETRY_MS, flush);
   }
 
@@ -209,6 +211,7 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
       if (before === null) nodes.delete(id);
       else nodes.set(id, before);
     }
+    for (const { kind, id, before } of batch.documents.values()) documents.set(kind, id, before);
   }
 
   function refuseWhenOver(): void {
@@ -228,6 +231,16 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     const stored = line.putJob(entry, before);
     schedule(when);
     return stored;
+  }
+
+  async function putDocument(kind: DocumentKind, id: string, value: unknown): Promise<void> {
+    refuseWhenOver();
+    const before = documents.of(kind).get(id);
+    refuseWhenFull(before === undefined);
+    documents.set(kind, id, value);
+    const stored = line.putDocument({ kind, id, now: value, before });
+    schedule('now');
+    await stored;
   }
 
   async function close(): Promise<void> {
@@ -290,6 +303,13 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     },
     node: (id) => nodes.get(id) ?? null,
     nodes: () => [...nodes.values()],
+    async putDocument(kind, id, value) {
+      await putDocument(kind, id, asStored(value));
+    },
+    async removeDocument(kind, id) {
+      if (documents.of(kind).has(id)) await putDocument(kind, id, undefined);
+    },
+    documents: documents.of,
     failure: () => failed ?? stalled?.fault ?? null,
     close() {
       closing ??= close();

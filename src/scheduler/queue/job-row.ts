@@ -19,7 +19,7 @@ export interface JobRow {
 /** Specifications of arrays that are kept parsed, so that their jobs share one object. */
 const SHARED_SPECS = 256;
 
-type Later = 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
+type Later = 'owner' | 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
 type StoredJob = Omit<JobRecord, 'id' | 'spec' | Later> &
   Partial<Pick<JobRecord, Later>> & { readonly specOf?: number };
 
@@ -43,6 +43,7 @@ export function recordText(entry: Indexed): string {
     cancelBy: job.cancelBy,
     result: job.result,
     reason: job.reason,
+    owner: job.owner ?? undefined,
     array: job.array ?? undefined,
     retries: job.retries === 0 ? undefined : job.retries,
     attempts: job.attempts.length === 0 ? undefined : job.attempts,
@@ -88,6 +89,7 @@ export function createRowParser(specText: (sequence: number) => string | null): 
     const stored = JSON.parse(record) as StoredJob;
     const {
       devices = [],
+      owner = null,
       array = null,
       retries = 0,
       attempts = [],
@@ -101,6 +103,7 @@ export function createRowParser(specText: (sequence: number) => string | null): 
       job: {
         id,
         spec: own,
+        owner,
         devices,
         array,
         retries,

@@ -35,6 +35,8 @@ export interface JobRecord {
   readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   readonly state: JobState;
   readonly submittedAtMs: number;
+  /** Name of the user who submitted it; null for one from before there were users, or whose owner was lost with a store. */
+  readonly owner: string | null;
   /** Attempt that is (or was last) ordered; 0 before the first. */
   readonly epoch: number;
   readonly nodeId: string | null;
@@ -55,7 +57,7 @@ export interface JobRecord {
   readonly reason: string;
 }
 
-export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'array' | 'submittedAtMs'>>;
+export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'array' | 'submittedAtMs' | 'owner'>>;
 
 export interface NodeRecord {
   readonly id: string;
@@ -68,7 +70,7 @@ export interface NodeRecord {
   readonly bootId: string | null;
   /** When an operator removed it; absent for a member. */
   readonly removedAtMs?: number;
-  /** As it stands in its credential; absent for a node that was enrolled without one. */
+  /** Where it stands, as its credential says; absent for nowhere. */
   readonly place?: Place;
   /** Where operators keep new jobs away; those that have run out may still stand in it. */
   readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
@@ -94,6 +96,11 @@ export interface JobFilter {
   readonly grouped?: boolean;
   readonly limit: number;
 }
+
+/** What else the scheduler keeps: few, small, each a JSON value with an id of its kind. */
+export type DocumentKind = 'user' | 'joinToken';
+/** Longest JSON of one document. */
+export const MAX_DOCUMENT_BYTES = 16 * 1024;
 
 export interface Queue {
   insertJob(job: JobRecord): Promise<void>;
@@ -121,6 +128,12 @@ export interface Queue {
   putNode(node: NodeRecord): Promise<void>;
   node(id: string): NodeRecord | null;
   nodes(): readonly NodeRecord[];
+  /** Makes or replaces one. Throws Fault QUEUE_DOCUMENT_TOO_LONG above MAX_DOCUMENT_BYTES. */
+  putDocument(kind: DocumentKind, id: string, value: unknown): Promise<void>;
+  /** Also of one that is not there. */
+  removeDocument(kind: DocumentKind, id: string): Promise<void>;
+  /** All of a kind by id, as they are now: the map follows every change. */
+  documents(kind: DocumentKind): ReadonlyMap<string, unknown>;
   /** Why it takes no more changes (QUEUE_STORE_FAILED) or no new jobs (QUEUE_STORE_FULL), or null while it is well. */
   failure(): Fault | null;
   /** Waits for everything asked so far, then closes. */

@@ -16,6 +16,8 @@ export interface Batch {
   readonly updated: readonly (readonly [string, string, number])[];
   /** id, record */
   readonly nodes: readonly (readonly [string, string])[];
+  /** kind, id, value; null to remove it */
+  readonly documents: readonly (readonly [string, string, string | null])[];
 }
 
 export interface StoreWriter {
@@ -118,8 +120,12 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
   const putNode = store.prepare(
     'INSERT INTO node (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record',
   );
+  const putDocument = store.prepare(
+    'INSERT INTO document (kind, id, value) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value',
+  );
+  const removeDocument = store.prepare('DELETE FROM document WHERE kind = ? AND id = ?');
   return {
-    write({ inserted, updated, nodes }) {
+    write({ inserted, updated, nodes, documents }) {
       const startedMs = performance.now();
       try {
         begin.run();
@@ -129,6 +135,10 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
         }
         for (const row of updated) updateJob.run(...row);
         for (const row of nodes) putNode.run(...row);
+        for (const [kind, id, value] of documents) {
+          if (value === null) removeDocument.run(kind, id);
+          else putDocument.run(kind, id, value);
+        }
         commit.run();
       } catch (error) {
         try {

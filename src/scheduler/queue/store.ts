@@ -3,6 +3,7 @@
 //   job   sequence (order of submission), id, state, record = JSON of the fields that change
 //   spec  sequence, spec = JSON, written once, so that a change of state does not rewrite 128 KiB (job-row.ts)
 //   node  id, record
+//   document  kind, id, value = JSON; came later: an older flopd leaves it alone, so that the version stays
 //
 // A second file, `<path>.lock`, is held by an open exclusive transaction for as long as the queue is open: the
 // kernel drops it with the process, so no stale lock can be left.
@@ -12,7 +13,7 @@ import type { JobState } from '../../protocol/result.ts';
 import type { ArrayRow } from './array-index.ts';
 import type { Indexed, JobIndex } from './job-index.ts';
 import { createRowParser, type JobRow } from './job-row.ts';
-import type { NodeRecord } from './queue.ts';
+import type { DocumentKind, NodeRecord } from './queue.ts';
 import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writer.ts';
 
 export const SCHEMA_VERSION = 1;
@@ -24,6 +25,16 @@ CREATE TABLE spec (sequence INTEGER PRIMARY KEY, spec TEXT NOT NULL);
 CREATE TABLE node (id TEXT PRIMARY KEY, record TEXT NOT NULL);
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
+
+const DOCUMENT_TABLE =
+  'CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, id))';
+
+export interface StoredDocument {
+  readonly kind: DocumentKind;
+  readonly id: string;
+  /** JSON. */
+  readonly value: string;
+}
 
 export interface Lock {
   release(): void;
@@ -80,6 +91,7 @@ export function openStore(Libsql: DatabaseClass, path: string): Database {
       );
     }
     if (row.user_version === 0) store.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
+    store.exec(DOCUMENT_TABLE);
     return store;
   } catch (error) {
     store.close();
@@ -132,6 +144,7 @@ export function createReader(store: Database) {
       const rows = arrays.all(start, `${start}~`, limit) as { name: string }[];
       return rows.map(({ name }) => `arr-${name}`);
     },
+    documents: () => store.prepare('SELECT kind, id, value FROM document').all() as StoredDocument[],
     /** Fills memory from disk; returns the next sequence. */
     load(index: JobIndex, nodes: Map<string, NodeRecord>, finishedInMemory: number): number {
       const finished = store

@@ -100,10 +100,10 @@ describe('arrays, dependencies and retries', () => {
     expect(answer.status).toBe(200);
     expect((answer.body as ArrayView).counts).toMatchObject({ CANCELLED: 98, STARTING: 2 });
     const stop = await agent.next('stop', (one) => one.jobId === first.jobId);
-    expect(stop).toMatchObject({ by: 'user', reason: 'a mistake' });
+    expect(stop).toMatchObject({ by: 'local', reason: 'a mistake' });
     const survivor = await start(bed.crashImage());
     expect(await array(survivor, id)).toMatchObject({ counts: { CANCELLED: 98, PENDING: 0 } });
-    expect((await survivor.job(`${id}.50`)).reason).toBe('cancelled by user while it waited: a mistake');
+    expect((await survivor.job(`${id}.50`)).reason).toBe('cancelled by local while it waited: a mistake');
   });
 
   it('of ten thousand is taken at once, costs one specification, and is back after a restart', async () => {

@@ -216,13 +216,13 @@ describe('devices', () => {
     expect(drained.status).toBe(200);
     expect(drained.node.devices.find(({ id }) => id === 'NPU-2')).toMatchObject({
       takesJobs: false,
-      cordon: { by: 'user', reason: 'fan is loud', untilMs: null },
+      cordon: { by: 'local', reason: 'fan is loud', untilMs: null },
     });
     const survivor = await begin(bed.crashImage());
     const agent = await connect(survivor, identity);
     const { id } = await survivor.submit(accelerators({ count: 2, match: 'ascend' }));
     expect((await survivor.job(id)).reason).toMatch(
-      /1 of 2 accelerators of node-a take no jobs: 1 is cordoned \(user: fan is loud\); bring it back with "flopd resume node-a\/NPU-2"/,
+      /1 of 2 accelerators of node-a take no jobs: 1 is cordoned \(local: fan is loud\); bring it back with "flopd resume node-a\/NPU-2"/,
     );
     expect((await post(survivor, '/v1/nodes/node-a/resume', { device: 'NPU-2' })).status).toBe(200);
     expect(await agent.next('start')).toMatchObject({ devices: ['NPU-2', 'NPU-3'] });
@@ -252,10 +252,10 @@ describe('devices', () => {
       cordon: { reason: 'new driver' },
       jobs: [running.id],
     });
-    expect(node.reason).toBe('connected; takes no new jobs; drained by user: new driver');
+    expect(node.reason).toBe('connected; takes no new jobs; drained by local: new driver');
     const plain = await bed.submit();
     expect(plain.reason).toBe(
-      'waiting: node-a could take it but is drained (user: new driver); bring it back with "flopd resume node-a"',
+      'waiting: node-a could take it but is drained (local: new driver); bring it back with "flopd resume node-a"',
     );
     await agent.next('start', (one) => one.jobId === plain.id);
     expect(await bed.node('node-a')).toMatchObject({ takesJobs: true, cordon: null });

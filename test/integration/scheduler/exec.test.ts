@@ -104,7 +104,7 @@ describe('a command beside a job', () => {
       epoch: 1,
       command: ['cat', '-'],
       terminal: null,
-      by: 'user',
+      by: 'local',
     });
     client.socket.send(Buffer.from('in'));
     client.say({ type: 'signal', signal: 2 });
@@ -129,7 +129,7 @@ describe('a command beside a job', () => {
       { type: 'end', exitCode: 7, signal: null, code: null, message: null },
     ]);
     const lines = bed.logged.filter(({ fields }) => 'audit' in fields);
-    expect(lines).toMatchObject([{ fields: { audit: 'exec', jobId, by: 'user', program: 'cat' } }]);
+    expect(lines).toMatchObject([{ fields: { audit: 'exec', jobId, by: 'local', program: 'cat' } }]);
   });
 
   it('is stopped on the node when its client goes, and ended for the client when the link goes', async () => {

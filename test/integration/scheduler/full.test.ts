@@ -118,7 +118,7 @@ describe('a full disk below the job store', () => {
     const { status, body } = await bed.call('POST', `/v1/jobs/${id}/cancel`, { reason: 'enough' });
     expect(status).toBe(202);
     expect(body).toMatchObject({ id, cancelRequested: true });
-    expect(await agent.next('stop')).toMatchObject({ jobId: id, epoch: 1, by: 'user', reason: 'enough' });
+    expect(await agent.next('stop')).toMatchObject({ jobId: id, epoch: 1, by: 'local', reason: 'enough' });
     const sequence = agent.resend(
       agent.ended(id, { state: 'CANCELLED', endKind: 'stopped', stoppedBy: 'user' }),
     );

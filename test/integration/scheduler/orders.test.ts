@@ -147,14 +147,14 @@ describe('orders', () => {
     const cancelled = await bed.call('POST', `/v1/jobs/${waiting.id}/cancel`, { reason: 'not needed' });
     expect(cancelled.body).toMatchObject({
       state: 'CANCELLED',
-      reason: 'cancelled by user while it waited: not needed',
+      reason: 'cancelled by local while it waited: not needed',
     });
     for (const id of [starting.id, running.id]) {
       const { body } = await bed.call('POST', `/v1/jobs/${id}/cancel`, { reason: 'stop' });
       expect(body).toMatchObject({ cancelRequested: true });
       expect(await agent.next('stop', (stop) => stop.jobId === id)).toMatchObject({
         epoch: 1,
-        by: 'user',
+        by: 'local',
         reason: 'stop',
       });
       agent.ended(id, {
@@ -162,7 +162,7 @@ describe('orders', () => {
         endKind: 'stopped',
         exitCode: null,
         signal: 15,
-        stoppedBy: 'user',
+        stoppedBy: 'local',
       });
       await bed.until(id, (job) => job.state === 'CANCELLED');
     }
@@ -181,7 +181,7 @@ describe('orders', () => {
     const again = await connect({ held: [{ jobId: held.id, epoch: 1, phase: 'running' }] });
     await again.next('stop', (stop) => stop.jobId === held.id);
     expect(await bed.until(missed.id, (job) => job.state === 'CANCELLED')).toMatchObject({
-      result: { endKind: 'stopped', stoppedBy: 'user', startedAtMs: null },
+      result: { endKind: 'stopped', stoppedBy: 'local', startedAtMs: null },
     });
     expect(again.messages.filter((message) => message.type === 'start')).toEqual([]);
   });

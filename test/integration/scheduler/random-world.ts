@@ -215,7 +215,7 @@ export async function createWorld(): Promise<World> {
     async submit(spec) {
       const mine = life;
       const given = jobSpecSchema.parse({ version: 1, command: ['true'], ...spec });
-      await parts.dispatcher.submit(given).then(
+      await parts.dispatcher.submit(given, { owner: 'local' }).then(
         (job) => {
           if (mine === life) submitted.push(job.array?.id ?? job.id);
         },

@@ -215,7 +215,7 @@ describe('a node that an operator removes', () => {
     expect(job.spec.retry.times).toBe(3);
     expect([job.state, job.reason]).toEqual([
       'PENDING',
-      expect.stringContaining('its node node-a was removed by user'),
+      expect.stringContaining('its node node-a was removed by local'),
     ]);
     expect((await bed.call('GET', '/v1/nodes')).body).toMatchObject({ nodes: [] });
 

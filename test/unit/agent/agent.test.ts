@@ -1,19 +1,15 @@
 import { describe, expect, test } from 'vitest';
-import {
-  cheapInventory,
-  decideCapacity,
-  gatherFacts,
-  INVENTORY_DEADLINE_MS,
-} from '../../../src/agent/facts.ts';
+import { cheapInventory, gatherFacts, INVENTORY_DEADLINE_MS } from '../../../src/agent/facts.ts';
 import { buildHello, MAX_HELLO_JOBS } from '../../../src/agent/hello.ts';
-import { jobEnvironment } from '../../../src/agent/job-environment.ts';
-import { createLifecycle, STOP_DEADLINE_MS } from '../../../src/agent/lifecycle.ts';
-import { createNotifier, watchdogTimeMs } from '../../../src/agent/notify.ts';
 import { createVitals } from '../../../src/agent/vitals.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
+import { createLifecycle, STOP_DEADLINE_MS } from '../../../src/daemon/lifecycle.ts';
+import { createNotifier, watchdogTimeMs } from '../../../src/daemon/notify.ts';
+import { decideCapacity } from '../../../src/device/capacity.ts';
 import type { LinkState } from '../../../src/link/link-state.ts';
 import type { Native } from '../../../src/native.ts';
 import { helloSchema, inventorySchema, MAX_FRAME_BYTES } from '../../../src/protocol/control.ts';
+import { jobEnvironment } from '../../../src/runner/job-environment.ts';
 import { challenge, createHandClock, createKeptLog, helloOf } from '../link/parts.ts';
 
 describe('lifecycle', () => {
@@ -265,11 +261,11 @@ describe('facts', () => {
   });
 
   test('about capacity are those of the machine, or less by configuration; CPUs may be more', () => {
-    const free = decideCapacity({ name: null, cpus: null, memoryBytes: null }, '/proc', '/sys');
+    const free = decideCapacity({ cpus: null, memoryBytes: null }, '/proc', '/sys');
     expect(free.cpus).toBeGreaterThan(0);
-    const held = decideCapacity({ name: null, cpus: 0.5, memoryBytes: 4096 }, '/proc', '/sys');
+    const held = decideCapacity({ cpus: 0.5, memoryBytes: 4096 }, '/proc', '/sys');
     expect(held).toEqual({ cpus: 0.5, memoryBytes: 4096 });
-    const more = decideCapacity({ name: null, cpus: 4096, memoryBytes: 1e18 }, '/nowhere', '/nowhere');
+    const more = decideCapacity({ cpus: 4096, memoryBytes: 1e18 }, '/nowhere', '/nowhere');
     expect(more.cpus).toBe(4096);
     expect(more.memoryBytes).toBeLessThan(1e18);
   });

@@ -19,9 +19,10 @@ import {
   readEnrolment,
   requireSafeUrl,
 } from '../../../src/agent/enrolment.ts';
-import { countStart, readBootId, takeIdentity } from '../../../src/agent/identity.ts';
-import { lockStateFolder, prepareStateFolder } from '../../../src/agent/state-folder.ts';
+import { countStart, takeIdentity } from '../../../src/agent/identity.ts';
 import { publicKeyText, readKey, takeKey } from '../../../src/base/key-file.ts';
+import { readBootId } from '../../../src/daemon/boot-id.ts';
+import { lockStateFolder, prepareStateFolder } from '../../../src/daemon/state-folder.ts';
 import type { Native } from '../../../src/native.ts';
 import { helloProofText } from '../../../src/protocol/control.ts';
 import { challenge, createHandClock } from '../link/parts.ts';

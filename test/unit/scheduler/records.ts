@@ -9,6 +9,7 @@ export function jobRecord(change: Partial<JobRecord> = {}, spec: object = {}): J
     array: null,
     state: 'PENDING',
     submittedAtMs: 0,
+    owner: null,
     epoch: 0,
     nodeId: null,
     devices: [],

@@ -3,7 +3,13 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { memberId } from '../../../../src/protocol/array.ts';
 import { jobStates } from '../../../../src/protocol/result.ts';
-import type { JobRecord, NodeRecord, PastAttempt, Queue } from '../../../../src/scheduler/queue/queue.ts';
+import {
+  type JobRecord,
+  MAX_DOCUMENT_BYTES,
+  type NodeRecord,
+  type PastAttempt,
+  type Queue,
+} from '../../../../src/scheduler/queue/queue.ts';
 import { fakeResult } from '../../../fakes/agent.ts';
 import { jobRecord } from '../../../unit/scheduler/records.ts';
 
@@ -81,6 +87,34 @@ export function queueContract(name: string, newBed: () => EngineBed): void {
       await reopen();
       expect(queue.job(job.id)).toEqual({ ...job, state: 'STARTING', epoch: 1, nodeId: 'node-a' });
       expect(queue.node('node-a')).toEqual(newNode('node-a'));
+    });
+
+    it('keeps documents by kind and id, and what is removed stays away', async () => {
+      const value = { name: 'mei \u2028\u0000é', list: [1, null, { deep: true }] };
+      const stored = queue.putDocument('user', 'mei', value);
+      value.name = 'changed by whoever gave it';
+      expect(queue.documents('user').get('mei')).toMatchObject({ name: 'mei \u2028\u0000é' });
+      await Promise.all([
+        stored,
+        queue.putDocument('user', 'lin', 1),
+        queue.putDocument('joinToken', 'mei', 2),
+      ]);
+      await queue.putDocument('user', 'lin', { role: 'viewer' });
+      await queue.putDocument('user', 'gone', 3);
+      const removed = queue.removeDocument('user', 'gone');
+      expect(queue.documents('user').has('gone')).toBe(false);
+      await removed;
+      await queue.removeDocument('user', 'never-there');
+      await reopen();
+      expect([...queue.documents('user')].sort()).toEqual([
+        ['lin', { role: 'viewer' }],
+        ['mei', { ...value, name: 'mei \u2028\u0000é' }],
+      ]);
+      expect([...queue.documents('joinToken')]).toEqual([['mei', 2]]);
+      await expect(queue.putDocument('user', 'long', 'x'.repeat(MAX_DOCUMENT_BYTES))).rejects.toMatchObject({
+        code: 'QUEUE_DOCUMENT_TOO_LONG',
+      });
+      expect(queue.documents('user').has('long')).toBe(false);
     });
 
     it('keeps a result to the last digit', async () => {

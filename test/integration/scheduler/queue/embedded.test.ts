@@ -152,6 +152,23 @@ describe.each(writers)('the embedded queue with its writer in $where', ({ writer
     rmSync(other, { recursive: true });
   });
 
+  it('reads a store from before there were documents, and leaves its version as it is', async () => {
+    const job = newJob();
+    const first = await openHere(folder);
+    await first.insertJob(job);
+    await first.close();
+    const store = new Libsql(join(folder, 'store.db'));
+    store.exec('DROP TABLE document');
+    store.close();
+    const queue = await openHere(folder);
+    expect(queue.job(job.id)).toEqual(job);
+    await queue.putDocument('user', 'mei', { role: 'viewer' });
+    await queue.close();
+    const after = new Libsql(join(folder, 'store.db'));
+    expect(after.prepare('PRAGMA user_version').all()).toMatchObject([{ user_version: 1 }]);
+    after.close();
+  });
+
   it('takes no more changes after a failed commit and forgets what was not stored', async () => {
     const queue = await openHere(folder);
     const kept = newJob();
@@ -162,10 +179,15 @@ describe.each(writers)('the embedded queue with its writer in $where', ({ writer
     const lost = newJob();
     const refused = queue.insertJob(lost);
     const changed = queue.updateJob(kept.id, { state: 'STARTING', epoch: 1, nodeId: 'node-a' });
+    const unkept = expect(queue.putDocument('user', 'mei', 1)).rejects.toMatchObject({
+      code: 'QUEUE_STORE_FAILED',
+    });
     await expect(refused).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
     await expect(changed).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
     thief.exec('ROLLBACK');
     thief.close();
+    expect(queue.documents('user').size).toBe(0);
+    await unkept;
     expect(queue.job(lost.id)).toBeNull();
     expect(queue.job(kept.id)).toEqual(kept);
     expect(queue.failure()?.remedy).toContain('restart');

@@ -34,12 +34,36 @@ describe('the line of changes', () => {
       inserted: [[7, 'job-a', 'STARTING', expect.any(String), JSON.stringify(first.job.spec)]],
       updated: [],
       nodes: [['node-a', JSON.stringify(node(2))]],
+      documents: [],
     });
     const record = JSON.parse(batch === null ? '' : (rowsOf(batch).inserted[0]?.[3] ?? ''));
     expect(record).toMatchObject({ state: 'STARTING', epoch: 1 });
     expect(record).not.toHaveProperty('spec');
     expect(batch?.jobs.get('job-a')?.before).toBeNull();
     expect(batch?.nodes.get('node-a')?.before).toBeNull();
+  });
+
+  it('writes a document once per batch, and refuses alone what is new, also after a removal', async () => {
+    const line = createChangeLine();
+    const change = { kind: 'user', id: 'mei' } as const;
+    const removed = line.putDocument({ ...change, now: undefined, before: { a: 1 } });
+    line.first();
+    const again = line.putDocument({ ...change, now: { a: 2 }, before: undefined });
+    const fresh = line.putDocument({ kind: 'user', id: 'lin', now: { a: 3 }, before: undefined });
+    const full = new Fault('QUEUE_STORE_FULL', 'full');
+    expect(line.refuseNew(full).documents.map(({ id }) => id)).toEqual(['lin']);
+    await expect(fresh).rejects.toBe(full);
+    const rows: unknown[] = [];
+    for (let batch = line.first(); batch !== null; batch = line.first()) {
+      rows.push(...rowsOf(batch).documents);
+      line.remove(batch);
+      batch.resolve();
+    }
+    await Promise.all([removed, again]);
+    expect(rows).toEqual([
+      ['user', 'mei', null],
+      ['user', 'mei', '{"a":2}'],
+    ]);
   });
 
   it('takes nothing more into a batch that has been given out', () => {
@@ -95,7 +119,7 @@ describe('the line of changes', () => {
     const first = line.first();
     refused.push(line.putJob(entry('job-b', { state: 'CANCELLED' }), fresh));
     const error = new Fault('QUEUE_STORE_FULL', 'no');
-    expect(line.refuseNew(error)).toEqual({ jobIds: ['job-b'], nodeIds: ['node-a'] });
+    expect(line.refuseNew(error)).toEqual({ jobIds: ['job-b'], nodeIds: ['node-a'], documents: [] });
     for (const one of refused) await expect(one).rejects.toBe(error);
     expect([...line.jobs().keys()]).toEqual(['job-a']);
     // The batch that was open takes new ones as before.

@@ -2,16 +2,14 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Executor } from '../job/executor/executor.ts';
-import type { Inventory } from '../protocol/control.ts';
 
-const LIMITATIONS_MAX = 32;
 const TEXT_MAX = 1024;
 /** How long the first hello waits for executors that are still being looked at. */
 export const OFFERS_DEADLINE_MS = 2000;
 
 export interface Offers {
-  /** The inventory with the executors that work now, and a sentence for each that does not. */
-  told(inventory: Inventory): Inventory;
+  /** The executors that work now, and a sentence for each that does not. */
+  offered(): { readonly executors: readonly string[]; readonly limitations: readonly string[] };
   /** Resolves when all are looked at, or after the deadline. Never rejects. */
   settled(): Promise<void>;
 }
@@ -26,7 +24,7 @@ export function createOffers(executors: readonly Executor[], clock: Clock, log: 
   }
 
   return {
-    told(inventory) {
+    offered() {
       const names: string[] = [];
       const limitations: string[] = [];
       for (const executor of executors) {
@@ -35,11 +33,7 @@ export function createOffers(executors: readonly Executor[], clock: Clock, log: 
         if (problem === null) names.push(executor.name);
         else limitations.push(`executor ${executor.name}: ${problem}`.slice(0, TEXT_MAX));
       }
-      return {
-        ...inventory,
-        executors: names,
-        limitations: [...limitations, ...inventory.limitations].slice(0, LIMITATIONS_MAX),
-      };
+      return { executors: names, limitations };
     },
 
     async settled() {

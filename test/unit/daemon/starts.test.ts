@@ -2,8 +2,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { countStarts, SAFE_MODE_MS, type Starts, WELL_AFTER_MS } from '../../../src/agent/starts.ts';
 import { Fault } from '../../../src/base/fault.ts';
+import { countStarts, SAFE_MODE_MS, type Starts, WELL_AFTER_MS } from '../../../src/daemon/starts.ts';
 import { createHandClock, createKeptLog, type HandClock } from '../link/parts.ts';
 
 let folder = '';

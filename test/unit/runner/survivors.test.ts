@@ -2,9 +2,9 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { createSurvivorWatch } from '../../../src/agent/survivors.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import type { ExecutionEvents, Executor, StartRequest } from '../../../src/job/executor/executor.ts';
+import { createSurvivorWatch } from '../../../src/runner/survivors.ts';
 import { createFakeClock } from '../job/fake-clock.ts';
 import { processEnd } from '../job/samples.ts';
 
