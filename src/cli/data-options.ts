@@ -96,7 +96,7 @@ function parseOrigin(text: string): Pick<DataInput, 'origin' | 'originCity'> {
 }
 
 function parseFiling(text: string): NonNullable<DataInput['filing']> {
-  const at = text.search(/:\d{4}-/);
+  const at = text.search(/:\d{4}-\d{2}-\d{2}(T|$)/);
   if (at < 1) throw new ValueProblem('not NUMBER:DATE', 'write for example 2026-0417:2027-03-31');
   return { number: text.slice(0, at), expiresAt: text.slice(at + 1) };
 }

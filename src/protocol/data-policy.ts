@@ -18,7 +18,7 @@ import { jurisdictionSchema, type Place, placeSchema } from './place.ts';
 /** What the number of a filing looks like differs by place; it is shown in tables and logs as it stands. */
 const filingNumber = z
   .string()
-  .regex(/^[\p{L}\p{N}][\p{L}\p{N} ./_()-]{0,63}$/u, 'must be letters, digits, spaces and . / _ ( ) -');
+  .regex(/^[\p{L}\p{N}][\p{L}\p{N} .:/_()-]{0,63}$/u, 'must be letters, digits, spaces and . : / _ ( ) -');
 
 const filingSchema = z.strictObject({
   number: filingNumber,
