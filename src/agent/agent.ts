@@ -18,14 +18,16 @@ import { readInventory } from '../device/inventory.ts';
 import { createAgentMetrics } from '../exporter/agent-metrics.ts';
 import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
+import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { nowhere } from '../protocol/place.ts';
 import { type JobRoom, prepareJobRoom } from '../runner/job-room.ts';
 import { createSampler } from '../telemetry/sampler.ts';
+import { createAgentDialer, openAuthorities } from './authorities.ts';
 import { createDeviceEnergy } from './device-energy.ts';
 import { createLadderKeeper, readLadderState } from './device-health.ts';
 import { createJobEnergy } from './energy.ts';
-import { requireSafeUrl } from './enrolment.ts';
+import { isTlsUrl, requireSafeUrl } from './enrolment.ts';
 import { cheapInventory, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
 import { fileHeaders, holdersOf } from './holders.ts';
@@ -45,9 +47,11 @@ export interface AgentOptions {
   readonly scheduler: string | null;
   /** Enrols this host first when it is not enrolled. */
   readonly joinToken: string | null;
+  /** File with the authorities of the scheduler that runs in this process; without it, as the configuration has it. */
+  readonly caFile?: string | null;
   readonly config: Pick<
     Config,
-    'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'policy' | 'tokenFile'
+    'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'policy' | 'tokenFile' | 'caFile'
   >;
   readonly clock: Clock;
   readonly log: Log;
@@ -120,10 +124,14 @@ async function build(
   const enrolment = await takeEnrolment(options, name);
   const url = options.scheduler ?? enrolment.schedulerUrl;
   requireSafeUrl(url);
+  const authorities = openAuthorities({ folder, caFile: options.caFile ?? config.caFile, log });
+  // The token of an `up` comes with an address of this very process.
+  const tlsOnly = isTlsUrl(enrolment.schedulerUrl) && options.joinToken === null;
+  const dialer = createAgentDialer(authorities, tlsOnly, { clock, log: log.child({ room: 'dial' }) });
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
 
-  const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, log });
+  const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, dialer, log });
 
   const capacity = decideCapacity(config.node, procRoot, sysRoot);
   const limitations = problem === null ? [] : [problem];
@@ -148,6 +156,7 @@ async function build(
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const link = createLink({
     url,
+    connect: createSocketFactory(dialer),
     unknownNode: () => rejoin.unknownNode(),
     hello: async (challenge, binding) => {
       await rejoin.meet(challenge);
@@ -230,7 +239,7 @@ async function build(
     devices: bank,
     safeMode: starts.safeMode,
     place: () => identity.credentialBody()?.place ?? nowhere,
-    access: (jobId, epoch) => ({ url, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
+    access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
       granted: (jobId, epoch, cpus, devices) => energy.granted(jobId, epoch, cpus, devices),

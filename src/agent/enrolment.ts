@@ -6,13 +6,21 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
+import { type Clock, createClock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
+import { createSilentLog } from '../base/log.ts';
+import { splitPin } from '../base/token-text.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
+import { createDialer, type Dialer } from '../dial/dialer.ts';
+import { isTrustFault } from '../dial/failure.ts';
+import { fetchPinned } from '../dial/pinned.ts';
+import { readAuthorities } from '../dial/trust.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { credentialSchema } from '../protocol/control.ts';
 import { signedSchema } from '../protocol/signed.ts';
+import { keepAuthorities, openAuthorities } from './authorities.ts';
 import { postJson } from './http-post.ts';
 
 /** From connecting to the last byte of the answer. */
@@ -44,6 +52,7 @@ export type Enrolment = z.output<typeof enrolmentSchema>;
 export interface EnrolOptions {
   /** The scheduler's base URL. */
   readonly url: string;
+  /** With or without the pin of a private authority, which is never sent. */
   readonly token: string;
   readonly stateDir: string;
   /** What people call this host. */
@@ -54,6 +63,10 @@ export interface EnrolOptions {
   readonly again?: boolean;
   /** With a key made anew, for a host whose key was revoked. */
   readonly newKey?: boolean;
+  /** File with the scheduler's authorities (PEM); null: those that its pin names, that are known already, or the system's. */
+  readonly caFile?: string | null;
+  /** The way to a scheduler that is known already, whatever pin the token carries; without it, one is made for `caFile` or the pin. */
+  readonly dialer?: Dialer;
 }
 
 export const nodeKey: KeyOwner = {
@@ -65,7 +78,8 @@ export const nodeKey: KeyOwner = {
 
 /** Enrols this host. Safe to repeat after a failure; an enrolled host is refused (AGENT_ENROLLED) unless `again`. */
 export async function enrol(options: EnrolOptions): Promise<Enrolment> {
-  const { url, token, stateDir, name } = options;
+  const { url, stateDir, name } = options;
+  const { token, pin } = splitPin(options.token.trim());
   requireSafeUrl(url);
   const folder = prepareStateFolder(stateDir);
   const known = await readEnrolment(stateDir);
@@ -84,16 +98,18 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   const publicKey = publicKeyText(takeKey(keyFile, nodeKey));
   const request = enrolRequestSchema.safeParse({
     version: 1,
-    token: token.trim(),
+    token,
     publicKey,
     name,
     ...(known === null ? {} : { nodeId: known.nodeId }),
   } satisfies EnrolRequest);
   if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
-  const answer = await ask(url, request.data);
+  const { dialer, authorities } = await findWay(options, folder, pin);
+  const answer = await ask(url, request.data, dialer);
   if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
   const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };
+  if (authorities !== null) keepAuthorities(folder, authorities);
   writeEnrolment(folder, enrolment);
   return enrolment;
 }
@@ -101,6 +117,29 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
 /** `folder`: `agent` of the state directory. */
 export function writeEnrolment(folder: string, enrolment: Enrolment): void {
   writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
+}
+
+/** The way to the scheduler, and the authorities to believe from now on; null: what is kept stays. */
+async function findWay(
+  { url, caFile = null, dialer }: EnrolOptions,
+  folder: string,
+  pin: string | null,
+): Promise<{ readonly dialer: Dialer; readonly authorities: readonly string[] | null }> {
+  if (dialer !== undefined) return { dialer, authorities: null };
+  const log = createSilentLog();
+  const clock: Clock = createClock();
+  const believing = (authorities: readonly string[] | null): Dialer =>
+    createDialer({ clock, log, authorities: () => authorities });
+  if (caFile !== null) {
+    const authorities = readAuthorities(caFile);
+    return { dialer: believing(authorities), authorities };
+  }
+  if (pin !== null) {
+    const authorities = [await fetchPinned(believing(null), url, pin)];
+    return { dialer: believing(authorities), authorities };
+  }
+  const kept = openAuthorities({ folder, caFile: null, log }).present();
+  return { dialer: believing(kept), authorities: null };
 }
 
 /** The enrolment in a state directory, or null. Throws AGENT_ENROLMENT_DAMAGED. */
@@ -150,12 +189,23 @@ export function requireSafeUrl(url: string): void {
   });
 }
 
-async function ask(url: string, request: EnrolRequest): Promise<z.output<typeof answerSchema>> {
+/** Whether a host that has joined there keeps to TLS for good. */
+export function isTlsUrl(url: string): boolean {
+  return url.startsWith('https:') || url.startsWith('wss:');
+}
+
+async function ask(
+  url: string,
+  request: EnrolRequest,
+  dialer: Dialer,
+): Promise<z.output<typeof answerSchema>> {
   const { status, body } = await postJson(
     `${url.replace(/\/+$/, '')}/v1/enrol`,
     request,
     ENROL_DEADLINE_MS,
+    dialer,
   ).catch((error: unknown) => {
+    if (isTrustFault(error)) throw error;
     throw new Fault(
       'ENROL_UNREACHABLE',
       `cannot enrol with the scheduler at ${url}: ${describeError(error)}`,

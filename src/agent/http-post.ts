@@ -2,6 +2,7 @@
 // ten megabytes for the one request of its life.
 import { request as requestPlain } from 'node:http';
 import { request as requestTls } from 'node:https';
+import type { Dialer } from '../dial/dialer.ts';
 
 const MAX_ANSWER_BYTES = 64 * 1024;
 
@@ -12,7 +13,12 @@ export interface HttpAnswer {
 }
 
 /** Posts `value`; follows no redirect. Rejects when there is no answer in time. */
-export function postJson(url: string, value: object, deadlineMs: number): Promise<HttpAnswer> {
+export function postJson(
+  url: string,
+  value: object,
+  deadlineMs: number,
+  dialer: Dialer,
+): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
     const text = JSON.stringify(value);
     const request = (url.startsWith('https:') ? requestTls : requestPlain)(
@@ -20,6 +26,7 @@ export function postJson(url: string, value: object, deadlineMs: number): Promis
       {
         method: 'POST',
         agent: false,
+        ...dialer.options(url),
         signal: AbortSignal.timeout(deadlineMs),
         headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
       },
@@ -37,16 +44,15 @@ export function postJson(url: string, value: object, deadlineMs: number): Promis
         );
       },
     );
-    request.on('error', (error) => reject(describe(error, deadlineMs)));
+    request.on('error', (error) => reject(describe(dialer, url, error, deadlineMs)));
     request.end(text);
   });
 }
 
-function describe(error: Error, deadlineMs: number): Error {
+function describe(dialer: Dialer, url: string, error: Error, deadlineMs: number): Error {
   if (error.name === 'AbortError' || error.name === 'TimeoutError')
     return new Error(`no answer within ${deadlineMs / 1000} s`);
-  if (error instanceof AggregateError) return error.errors[0] instanceof Error ? error.errors[0] : error;
-  return error;
+  return dialer.explain(url, error);
 }
 
 function parse(text: string): unknown {

@@ -7,13 +7,18 @@ import { type Enrolment, enrol, readEnrolment } from './enrolment.ts';
 
 /** Throws AGENT_NOT_ENROLLED where there is neither. */
 export async function takeEnrolment(
-  { stateDir, scheduler, joinToken }: Pick<AgentOptions, 'stateDir' | 'scheduler' | 'joinToken'>,
+  {
+    stateDir,
+    scheduler,
+    joinToken,
+    caFile,
+  }: Pick<AgentOptions, 'stateDir' | 'scheduler' | 'joinToken' | 'caFile'>,
   name: string,
 ): Promise<Enrolment> {
   const known = await readEnrolment(stateDir);
   if (known !== null) return known;
   if (scheduler !== null && joinToken !== null)
-    return enrol({ url: scheduler, token: joinToken, stateDir, name });
+    return enrol({ url: scheduler, token: joinToken, stateDir, name, caFile: caFile ?? null });
   throw new Fault(
     'AGENT_NOT_ENROLLED',
     `this host has not joined a scheduler (no ${join(stateDir, 'agent', 'node.json')})`,

@@ -7,6 +7,7 @@
 import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { readText } from '../base/text-file.ts';
+import type { Dialer } from '../dial/dialer.ts';
 import type { Challenge } from '../protocol/control.ts';
 import { type Enrolment, enrol, readEnrolment } from './enrolment.ts';
 import type { Identity } from './identity.ts';
@@ -25,10 +26,13 @@ export interface RejoinParts {
   readonly name: string;
   /** The token that this process was given, which its scheduler made; null where there is none. */
   readonly joinToken: string | null;
+  readonly dialer: Dialer;
   readonly log: Log;
 }
 
-export function createRejoin({ identity, url, stateDir, name, joinToken, log }: RejoinParts): Rejoin {
+export function createRejoin(parts: RejoinParts): Rejoin {
+  const { identity, url, stateDir, name, joinToken, dialer, log } = parts;
+
   /** What somebody has written since; true when it is news. */
   async function readAgain(): Promise<Enrolment | null> {
     const written = await readEnrolment(stateDir);
@@ -46,7 +50,7 @@ export function createRejoin({ identity, url, stateDir, name, joinToken, log }: 
 
   async function enrolAgain(token: string): Promise<boolean> {
     try {
-      const enrolment = await enrol({ url, token, stateDir, name, again: true });
+      const enrolment = await enrol({ url, token, stateDir, name, again: true, dialer });
       identity.renew(enrolment);
       log.warn(
         { schedulerId: enrolment.schedulerId },

@@ -1,14 +1,11 @@
 // The audit log of a scheduler or a node: every decision one record, in a chain that shows what was changed, removed or
 // moved afterwards (chain.ts has the format, head.ts the signature, verify.ts the check). It never stops its daemon:
 // where the disk takes nothing, records wait in memory and are counted.
-import type { KeyObject } from 'node:crypto';
 import type { Clock, Timer } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
-import { publicKeyText } from '../base/key-file.ts';
 import type { Log } from '../base/log.ts';
 import type { AuditFacts, AuditKind, AuditRecord, AuditSink } from '../protocol/audit.ts';
-import { signText } from '../protocol/signed.ts';
 import { type AuditDisk, createAuditDisk } from './disk.ts';
 import type { AuditSigner } from './head.ts';
 import { recoverChain } from './recovery.ts';
@@ -52,11 +49,6 @@ export interface AuditOptions {
   readonly keep?: RetentionLimits;
   readonly segmentBytes?: number;
   readonly disk?: AuditDisk;
-}
-
-/** Signs heads with this key. */
-export function createAuditSigner(key: KeyObject): AuditSigner {
-  return { publicKey: publicKeyText(key), sign: (purpose, text) => signText(key, purpose, text) };
 }
 
 /** Opens the log, or goes on trying to while it is used. Never throws. */

@@ -4,8 +4,16 @@
 import type { KeyObject } from 'node:crypto';
 import { join } from 'node:path';
 import * as z from 'zod';
+import { publicKeyText } from '../base/key-file.ts';
 import { readText } from '../base/text-file.ts';
-import { isSignedBy, keyIdOf, publicKeySchema, readPublicKey, signatureSchema } from '../protocol/signed.ts';
+import {
+  isSignedBy,
+  keyIdOf,
+  publicKeySchema,
+  readPublicKey,
+  signatureSchema,
+  signText,
+} from '../protocol/signed.ts';
 
 export const HEAD_FILE = 'audit-head.json';
 const PURPOSE = 'flopd.v2 audit';
@@ -38,6 +46,11 @@ export interface AuditSigner {
   /** DER (SPKI), base64. */
   readonly publicKey: string;
   sign(purpose: 'flopd.v2 audit', text: string): string;
+}
+
+/** Signs heads with this key. */
+export function createAuditSigner(key: KeyObject): AuditSigner {
+  return { publicKey: publicKeyText(key), sign: (purpose, text) => signText(key, purpose, text) };
 }
 
 export function encodeHead(body: HeadBody, signer: AuditSigner): string {

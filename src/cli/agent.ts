@@ -22,6 +22,7 @@ const keys = [
   'stateDir',
   'metricsListen',
   'scheduler',
+  'caFile',
   'readyFile',
   'node.name',
   'node.cpus',

@@ -98,6 +98,24 @@ export const catalogue: readonly CatalogueEntry[] = [
     load: () => import('./resume.ts'),
   },
   {
+    name: 'audit',
+    group: NODES,
+    summary: 'the chained log of decisions of a scheduler or node',
+    load: null,
+  },
+  {
+    name: 'audit verify',
+    group: null,
+    summary: 'check that no record was changed, removed or moved',
+    load: () => import('./audit-verify.ts'),
+  },
+  {
+    name: 'audit list',
+    group: null,
+    summary: 'print records',
+    load: () => import('./audit-list.ts'),
+  },
+  {
     name: 'devices',
     group: HOST,
     summary: 'what the accelerators and the CPU of this host say now',

@@ -3,6 +3,7 @@
 // SCHEDULER_TOKEN_REFUSED, or the code that the scheduler itself gave.
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
+import { isTrustFault } from '../dial/failure.ts';
 import type {
   ArrayView,
   DrainRequest,
@@ -147,6 +148,7 @@ async function open(access: Access, method: string, target: string, body: unknow
     const outgoing = request(new URL(target, access.url), {
       method,
       agent: false,
+      ...access.dialer.options(access.url),
       headers: {
         authorization: `Bearer ${access.token}`,
         accept: 'application/json',
@@ -276,7 +278,6 @@ const connectProblems: Readonly<Record<string, string>> = {
   EHOSTUNREACH: 'no route to the host',
   ENETUNREACH: 'no route to the network',
   ECONNRESET: 'connection reset',
-  EPROTO: 'it does not speak TLS',
 };
 
 /** No connection came about. */
@@ -284,10 +285,21 @@ export function unreachable(access: Access, error: Error): Fault {
   const errno = errnoOf(error);
   if (errno?.startsWith('HPE_')) return strange(access, 'not HTTP');
   const words = connectProblems[errno ?? ''];
-  const why = errno === null ? error.message : words === undefined ? errno : `${words} (${errno})`;
+  const known = words === undefined ? access.dialer.explain(access.url, error) : error;
+  // What is not trusted stays so until somebody acts: it says so itself, and is never tried again.
+  if (isTrustFault(known)) return known;
+  const why =
+    words !== undefined
+      ? `${words} (${errno})`
+      : known instanceof Fault || errno === null
+        ? known.message
+        : errno;
   return new Fault('SCHEDULER_UNREACHABLE', `scheduler ${access.url} is unreachable: ${why}`, {
     field: 'scheduler',
-    remedy: 'start one with "flopd up", or name another with --scheduler URL',
+    remedy:
+      known instanceof Fault && known.remedy !== null
+        ? known.remedy
+        : 'start one with "flopd up", or name another with --scheduler URL',
     cause: error,
   });
 }

@@ -57,6 +57,8 @@ export interface RunningScheduler {
   readonly schedulerId: string;
   readonly tokenFile: string;
   readonly joinTokenFile: string;
+  /** Suffix of tokens that are used on other hosts, or null. */
+  authorityPin(): string | null;
   close(): Promise<void>;
 }
 
@@ -89,6 +91,8 @@ export interface Daemons {
     readonly metricsListen: Address;
     readonly scheduler: string | null;
     readonly joinToken: string | null;
+    /** Authorities of the scheduler that runs in this process; null: as the configuration has it. */
+    readonly caFile?: string | null;
     readonly config: Config;
     readonly clock: Clock;
     readonly log: Log;
@@ -101,6 +105,7 @@ export interface Daemons {
     readonly name: string;
     readonly tokenFile: string | null;
     readonly again: boolean;
+    readonly caFile: string | null;
   }): Promise<{ readonly nodeId: string; readonly schedulerId: string }>;
   /** What this host knows of its membership, or null. */
   readEnrolment(stateDir: string): Promise<{

@@ -12,11 +12,13 @@ import { formatAddress } from '../config/value.ts';
 import type { Native } from '../native.ts';
 import type { Endpoint } from '../protocol/api.ts';
 import type { Context, StopSignal } from './context.ts';
+import { dialerFor } from './dialling.ts';
 import { endpointFile, readEndpoint } from './endpoint.ts';
 import { pause } from './output.ts';
 
 /** From the first signal to the end of the process. */
 export const STOP_DEADLINE_MS = 5000;
+const ANSWER_DEADLINE_MS = 1000;
 
 /** Makes the state directory, 0700, or says which key named one that cannot be used. */
 export function prepareStateDir(config: Config): void {
@@ -73,7 +75,10 @@ export async function claimScheduler(config: Config, native: Native | null): Pro
     });
   }
   const endpoint = readEndpoint(config.stateDir);
-  if (native === null && (endpoint === null || !isAlive(endpoint.pid) || !(await answers(endpoint.url))))
+  if (
+    native === null &&
+    (endpoint === null || !isAlive(endpoint.pid) || !(await answers(endpoint.url, config)))
+  )
     return;
   const who = endpoint === null ? '' : ` (pid ${endpoint.pid}, ${endpoint.url})`;
   throw new Fault('STATE_DIR_BUSY', `${config.stateDir} is in use by another flopd${who}`, {
@@ -91,14 +96,23 @@ function isAlive(pid: number): boolean {
 }
 
 /** True when something answers at /healthz there within a second. */
-export async function answers(url: string): Promise<boolean> {
+export async function answers(url: string, config: Pick<Config, 'stateDir' | 'caFile'>): Promise<boolean> {
+  const { request } = url.startsWith('https:') ? await import('node:https') : await import('node:http');
   try {
-    const response = await fetch(new URL('/healthz', url), {
-      signal: AbortSignal.timeout(1000),
-      redirect: 'error',
+    const dialer = await dialerFor(config, { url, stateDir: config.stateDir, pin: null });
+    return await new Promise<boolean>((resolve) => {
+      const asked = request(new URL('/healthz', url), {
+        agent: false,
+        ...dialer.options(url),
+        signal: AbortSignal.timeout(ANSWER_DEADLINE_MS),
+      });
+      asked.on('error', () => resolve(false));
+      asked.on('response', (response) => {
+        response.resume();
+        resolve(response.statusCode === 200);
+      });
+      asked.end();
     });
-    await response.body?.cancel();
-    return response.ok;
   } catch {
     return false;
   }

@@ -125,7 +125,7 @@ async function showNode(
   name: string,
   periodMs: number | null,
 ): Promise<number> {
-  const client = createClient(findAccess(await readConfig(command, context)));
+  const client = createClient(await findAccess(await readConfig(command, context)));
   await printRepeatedly(
     context,
     output,

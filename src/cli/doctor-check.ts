@@ -155,7 +155,7 @@ async function checkPort(config: Config, key: 'listen' | 'metricsListen'): Promi
   if (errno !== 'EADDRINUSE') return warning(`${where} cannot be used (${errno})`, remedy);
   const endpoint = readEndpoint(config.stateDir);
   const own = key === 'listen' ? endpoint?.url : endpoint?.metricsUrl;
-  if (own?.includes(`:${address.port}`) === true && (await answers(own)))
+  if (own?.includes(`:${address.port}`) === true && (await answers(own, config)))
     return ok(`${where}: flopd itself listens there`);
   return warning(`${where} is occupied by another program`, `${remedy}, or stop that program`);
 }
@@ -170,7 +170,7 @@ function tryListen({ host, port }: Address): Promise<string | null> {
 
 async function checkScheduler(_: Context, config: Config): Promise<Outcome> {
   try {
-    const access = findAccess(config);
+    const access = await findAccess(config);
     const { nodes } = await createClient(access).nodes();
     const ready = nodes.filter(({ state }) => state === 'ready').length;
     const finding = `${access.url} answers; ${ready} of ${nodes.length} nodes ready`;

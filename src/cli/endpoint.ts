@@ -2,10 +2,13 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, Fault } from '../base/fault.ts';
+import { splitPin } from '../base/token-text.ts';
 import type { Config } from '../config/config.ts';
 import { SERVICE_STATE_DIRS } from '../config/keys.ts';
 import { parseSchedulerUrl } from '../config/value.ts';
+import type { Dialer } from '../dial/dialer.ts';
 import type { Endpoint } from '../protocol/api.ts';
+import { dialerFor } from './dialling.ts';
 
 const MAX_SMALL_FILE_BYTES = 64 * 1024;
 
@@ -15,6 +18,8 @@ export interface Access {
   readonly token: string;
   /** File that the token was read from, for messages. */
   readonly tokenFile: string;
+  /** The way there. */
+  readonly dialer: Dialer;
 }
 
 /** Reads `endpoint.json` of a state directory; null where there is none or it is not one. */
@@ -50,11 +55,12 @@ function candidateStateDirs(config: Config): string[] {
   return [...new Set([config.stateDir, ...SERVICE_STATE_DIRS])];
 }
 
-/** Throws Fault SCHEDULER_UNKNOWN, TOKEN_UNKNOWN or TOKEN_UNREADABLE. */
-export function findAccess(config: Config): Access {
+/** Rejects with SCHEDULER_UNKNOWN, TOKEN_UNKNOWN or TOKEN_UNREADABLE, and as `dialerFor` does. */
+export async function findAccess(config: Config): Promise<Access> {
   const { url, stateDir } = findScheduler(config);
   const tokenFile = config.tokenFile ?? localTokenFile(config, url, stateDir);
-  return { url, token: readToken(tokenFile), tokenFile };
+  const { token, pin } = splitPin(readToken(tokenFile));
+  return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }) };
 }
 
 /** URL of the scheduler, and the state directory that named it, if one did. */

@@ -53,6 +53,7 @@ export function runExec(options: ExecSessionOptions): Promise<ExecEnd> {
     maxPayload: MAX_FRAME_BYTES,
     handshakeTimeout: HANDSHAKE_DEADLINE_MS,
     followRedirects: false,
+    ...access.dialer.options(access.url),
   });
   return new Promise<ExecEnd>((resolve, reject) => {
     let end: ExecEnd | null = null;

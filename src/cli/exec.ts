@@ -4,7 +4,7 @@ import type { Command } from 'commander';
 import { describeError } from '../base/fault.ts';
 import type { ExecEnd, ExecRequest } from '../protocol/exec.ts';
 import type { Context, StopSignal } from './context.ts';
-import { findAccess } from './endpoint.ts';
+import { type Access, findAccess } from './endpoint.ts';
 import { type ExecControls, runExec } from './exec-session.ts';
 import { errorExitCode, exitCode, signalExitCode } from './exit-code.ts';
 import { addConfigFlags, clientKeys, readConfig } from './flags.ts';
@@ -36,7 +36,7 @@ export function define(command: Command, context: Context, finish: (code: number
     // Options pass through behind the id, and with them the dashes that end them.
     if (words[0] === '--') words.shift();
     if (words.length === 0) throw usageFault('command: there is none', 'name a program after the id');
-    const access = findAccess(await readConfig(command, context));
+    const access = await findAccess(await readConfig(command, context));
     finish(await exec(context, access, id, words, flags));
   });
 }
@@ -55,7 +55,7 @@ Examples:
 
 async function exec(
   context: Context,
-  access: ReturnType<typeof findAccess>,
+  access: Access,
   id: string,
   words: readonly string[],
   flags: ExecFlags,

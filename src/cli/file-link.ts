@@ -46,7 +46,7 @@ export interface FileLinkOptions {
 export function openFileLink({ context, access, signal, speak, quiet }: FileLinkOptions): FileLink {
   const { clock, random, stderr } = context;
   const headers = { authorization: `Bearer ${access.token}` };
-  const transfer = createTransfer({ url: access.url, headers: () => headers }, signal);
+  const transfer = createTransfer({ url: access.url, dialer: access.dialer, headers: () => headers }, signal);
 
   let hasMoved = false;
 

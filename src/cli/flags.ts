@@ -5,7 +5,12 @@ import { type ConfigKeyName, configKeyNames, configKeys } from '../config/keys.t
 import type { Context } from './context.ts';
 
 /** Keys that client verbs take. */
-export const clientKeys = ['scheduler', 'tokenFile', 'stateDir'] as const satisfies readonly ConfigKeyName[];
+export const clientKeys = [
+  'scheduler',
+  'tokenFile',
+  'caFile',
+  'stateDir',
+] as const satisfies readonly ConfigKeyName[];
 
 /** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
 export const jobKeys = configKeyNames.filter(

@@ -19,7 +19,7 @@ export function define(command: Command, context: Context, finish: (code: number
     .argument('<url>', 'base URL of the scheduler')
     .option('--token <TOKEN>', 'join token (other users of this host can see it: prefer --token-file)')
     .option('--token-file <PATH>', 'file with the join token: scheduler/join-token of the scheduler');
-  addConfigFlags(command, ['stateDir', 'node.name']).addHelpText(
+  addConfigFlags(command, ['stateDir', 'caFile', 'node.name']).addHelpText(
     'after',
     `
 Makes a key that never leaves this host, and shows its public half to the scheduler. On a host that is enrolled
@@ -46,6 +46,7 @@ Example:
       name: config.node.name ?? hostname(),
       tokenFile: tokenFile === undefined ? null : resolve(context.folder, config.tokenFile ?? tokenFile),
       again: enrolled !== null,
+      caFile: config.caFile,
     });
     const isSame = enrolled !== null && enrolled.schedulerId === answer.schedulerId;
     const how = enrolled === null ? 'enrolled' : isSame ? 'already enrolled' : 'enrolled again';

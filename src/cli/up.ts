@@ -1,6 +1,6 @@
 // `flopd up`: a network of one node in this process: scheduler, agent, and for a first look an example job that
 // goes the same way as every other: HTTP API, queue, link, supervisor, shim.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -22,6 +22,7 @@ import {
   withdraw,
 } from './daemon.ts';
 import { createTextLog } from './daemon-log.ts';
+import { dialerFor, localAuthorityFile } from './dialling.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
@@ -105,6 +106,7 @@ async function runUp(command: Command, context: Context): Promise<number> {
       url: scheduler.url,
       token: readToken(scheduler.tokenFile),
       tokenFile: scheduler.tokenFile,
+      dialer: await dialerFor(config, { url: scheduler.url, stateDir: config.stateDir, pin: null }),
     });
     await writeLines(
       context.stdout,
@@ -154,11 +156,18 @@ function startAgent(
     metricsListen: config.metricsListen,
     scheduler: scheduler.url,
     joinToken: readToken(scheduler.joinTokenFile),
+    caFile: ownAuthority(config, scheduler),
     config,
     clock: context.clock,
     log: log.child({ part: 'agent' }),
     version: context.version,
   });
+}
+
+/** The private authority of the scheduler in this process, where it has one. */
+function ownAuthority(config: Config, { url }: RunningScheduler): string | null {
+  const file = localAuthorityFile(config.stateDir);
+  return url.startsWith('https:') && existsSync(file) ? file : null;
 }
 
 function describeStart(

@@ -19,6 +19,7 @@ import {
 import { nearestWord } from './nearest.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import type { OwnCorridors } from './policy-keys.ts';
+import type { TlsMode } from './tls-keys.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
 
 /** Where a value came from: `flag --listen`, `environment FLOPD_LISTEN`, `file /etc/flopd/flopd.yaml:3:9`, `default`. */
@@ -35,6 +36,8 @@ export interface Config {
   /** Base URL, or null where none is named. */
   readonly scheduler: string | null;
   readonly tokenFile: string | null;
+  /** Authorities of the scheduler (PEM), or null. */
+  readonly caFile: string | null;
   readonly readyFile: string | null;
   readonly node: {
     readonly name: string | null;
@@ -75,6 +78,15 @@ export interface Config {
   readonly place: Place;
   /** What data the node takes, and the operator's corridors. */
   readonly policy: { readonly classes: readonly DataClass[]; readonly corridors: OwnCorridors };
+  /** The scheduler's TLS (scheduler/tls/). */
+  readonly tls: {
+    readonly mode: TlsMode;
+    readonly certFile: string | null;
+    readonly keyFile: string | null;
+    readonly names: readonly string[];
+    readonly lifetimeMs: number;
+    readonly overlapMs: number;
+  };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   readonly log: { readonly level: LogLevel };
@@ -133,6 +145,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     metricsListen: take('metricsListen'),
     scheduler: take('scheduler'),
     tokenFile: take('tokenFile'),
+    caFile: take('caFile'),
     readyFile: take('readyFile'),
     node: {
       name: take('node.name'),
@@ -170,6 +183,14 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       city: take('place.city'),
     },
     policy: { classes: take('policy.classes'), corridors: take('policy.corridors') },
+    tls: {
+      mode: take('tls.mode'),
+      certFile: take('tls.certFile'),
+      keyFile: take('tls.keyFile'),
+      names: take('tls.names'),
+      lifetimeMs: take('tls.lifetimeMs'),
+      overlapMs: take('tls.overlapMs'),
+    },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     log: { level: take('log.level') },
     file: path,

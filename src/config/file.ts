@@ -3,7 +3,8 @@ import { lstatSync, readFileSync, statSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import type * as Yaml from 'yaml';
 import { errnoOf, Fault } from '../base/fault.ts';
-import { type Environment, homeFolder } from './keys.ts';
+import type { Environment } from './keys.ts';
+import { homeFolder } from './path.ts';
 
 /** Far above any real file; a log or a disk image named by mistake is refused before it is parsed. */
 const MAX_FILE_BYTES = 1024 * 1024;

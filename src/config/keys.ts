@@ -1,12 +1,14 @@
 // Every configuration key once: its flag, its environment variable, how it is read, what it is for. Loading,
 // `--help`, `flopd config init` and the README's table all come from here.
-import { homedir } from 'node:os';
-import { isAbsolute, join, resolve } from 'node:path';
+import { isAbsolute, join } from 'node:path';
+import { dialKeys } from './dial-keys.ts';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
+import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import { placeKeys } from './place-keys.ts';
 import { policyKeys } from './policy-keys.ts';
+import { tlsKeys } from './tls-keys.ts';
 import {
   type Address,
   type DeviceBackend,
@@ -22,7 +24,6 @@ import {
   parseNumber,
   parseSchedulerUrl,
   parseText,
-  ValueProblem,
 } from './value.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -252,10 +253,12 @@ export const configKeys = {
     parse: (value, context) => (value === 'none' ? null : parsePath(value, context)),
     format: (value) => value ?? 'none',
   }),
+  ...dialKeys,
   ...jobKeys,
   ...fileKeys,
   ...placeKeys,
   ...policyKeys,
+  ...tlsKeys(parsePath),
   'output.keepMs': key<number>({
     flag: '--output-keep',
     argument: 'DURATION',
@@ -310,24 +313,6 @@ function defaultStateDir(environment: Environment): string {
   // The XDG base directory specification tells to ignore relative paths.
   if (state !== undefined && isAbsolute(state)) return join(state, 'flopd');
   return join(homeFolder(environment), '.local', 'state', 'flopd');
-}
-
-/** The user's home; `/` for the rare process that has none, where the later write fails with a clear line. */
-export function homeFolder(environment: Environment): string {
-  const home = environment.HOME;
-  if (home !== undefined && isAbsolute(home)) return home;
-  try {
-    return homedir();
-  } catch {
-    return '/';
-  }
-}
-
-function parsePath(value: unknown, { folder, environment }: ParseContext): string {
-  const path = parseText(value, 'a path', 4096);
-  if (typeof value !== 'string') throw new ValueProblem('a number where a path is expected', 'write a path');
-  if (path === '~' || path.startsWith('~/')) return join(homeFolder(environment), path.slice(1));
-  return resolve(folder, path);
 }
 
 function formatUrl(address: Address): string {

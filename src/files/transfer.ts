@@ -11,6 +11,7 @@ import {
 import { request as requestTls, Agent as TlsAgent } from 'node:https';
 import * as z from 'zod';
 import { describeError, Fault } from '../base/fault.ts';
+import type { Dialer } from '../dial/dialer.ts';
 import {
   type MissingAnswer,
   missingAnswerSchema,
@@ -34,6 +35,8 @@ const errorSchema = z.object({
 /** Where the store is, and what lets one in; null headers: not at present. */
 export interface TransferAccess {
   readonly url: string;
+  /** The way there; without it directly, by Node's own means. */
+  readonly dialer?: Dialer;
   headers(): Readonly<Record<string, string>> | null;
 }
 
@@ -53,13 +56,21 @@ export interface Transfer {
 
 export function createTransfer(access: TransferAccess, signal: AbortSignal): Transfer {
   const isTls = access.url.startsWith('https:');
+  const { dialer } = access;
   const options = { keepAlive: true, maxSockets: SOCKETS_MAX, timeout: IDLE_MS };
-  const agent: Agent = isTls ? new TlsAgent(options) : new PlainAgent(options);
+  let agent: Agent | null = null;
+
+  function openPool(): Agent {
+    if (dialer !== undefined) return dialer.pool(access.url, { maxSockets: SOCKETS_MAX, idleMs: IDLE_MS });
+    return isTls ? new TlsAgent(options) : new PlainAgent(options);
+  }
 
   function open(method: string, target: string): ClientRequest {
     const headers = access.headers();
     if (headers === null) throw away('there is no session with it');
+    agent ??= openPool();
     const outgoing = (isTls ? requestTls : request)(new URL(target, access.url), {
+      ...dialer?.options(access.url),
       method,
       agent,
       signal,
@@ -78,7 +89,8 @@ export function createTransfer(access: TransferAccess, signal: AbortSignal): Tra
 
   function asFault(error: unknown): unknown {
     if (signal.aborted) return signal.reason;
-    return error instanceof Fault ? error : away(describeError(error), error);
+    if (error instanceof Fault && !error.code.startsWith('DIAL_')) return error;
+    return away(describeError(dialer?.explain(access.url, error) ?? error), error);
   }
 
   async function ask(
@@ -205,7 +217,7 @@ export function createTransfer(access: TransferAccess, signal: AbortSignal): Tra
         treePutAnswerSchema,
         forAWhile(pieces),
       ),
-    close: () => agent.destroy(),
+    close: () => agent?.destroy(),
   };
 }
 

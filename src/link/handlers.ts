@@ -25,6 +25,8 @@ export interface LinkHandlers {
     offset: number,
     limit: number,
   ): Promise<Uint8Array | null>;
+  /** Whom the scheduler's certificate may come from, now and soon: PEM, in the place of those before. */
+  authorities?(authorities: readonly string[]): void;
   /** Runs a command beside a running job. */
   readonly exec: ExecHandler;
 }

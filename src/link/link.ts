@@ -199,6 +199,7 @@ export function createLink(options: LinkOptions): Link {
     // What is there already is never sent again, so that no acknowledgement will come for it.
     for (const { jobId, epoch, stdoutBytes, stderrBytes } of welcome.outputs)
       own('output delivered', () => handlers.delivered(jobId, epoch, stdoutBytes, stderrBytes));
+    if (welcome.authorities.length > 0) own('authorities', () => handlers.authorities?.(welcome.authorities));
     pump();
     for (const waiter of [...waiters]) waiter();
   }
@@ -303,6 +304,9 @@ export function createLink(options: LinkOptions): Link {
         return;
       case 'report':
         own('report of a job', () => report(message.jobId, message.epoch));
+        return;
+      case 'authorities':
+        own('authorities', () => handlers.authorities?.(message.authorities));
         return;
       case 'ack':
         if (outbox.acknowledge(message.sequence)) armResend();

@@ -60,7 +60,7 @@ export interface SessionParts {
   readonly connect: SocketFactory;
   readonly clock: Clock;
   readonly helloDeadlineMs?: number;
-  /** Builds the signed hello for this challenge and connection. A fault ends the session with its words. */
+  /** Builds the signed hello for this challenge, bound to the TLS channel ('' without). A fault ends the session with its words. */
   hello(challenge: Challenge, binding: string): Promise<Hello>;
   live(welcome: Welcome): void;
   /** A round trip is complete that began at this monotonic time: the scheduler has heard us since. */

@@ -1,7 +1,10 @@
 // The one file that knows the `ws` package: an outbound WebSocket as events and four verbs. Limits are set here,
 // explicitly: frame size, fragments, no compression, no redirects. Every socket has its error listener from the
 // start, because a WebSocket without one turns a malformed frame into the end of the process.
+import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
+import { channelBinding } from '../base/channel-binding.ts';
+import type { Dialer } from '../dial/dialer.ts';
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from '../protocol/control.ts';
 
 /** TCP, TLS and upgrade together; the session has a deadline of its own above this one. */
@@ -40,21 +43,40 @@ export interface LinkSocket {
 
 export type SocketFactory = (url: string, events: SocketEvents) => LinkSocket;
 
-/** Opens a WebSocket to `url` (ws: or wss:). Never throws; a failure comes as `failed` and `closed`. */
-export const connectSocket: SocketFactory = (url, events) => {
-  const socket = new WebSocket(url, SUBPROTOCOL, {
-    perMessageDeflate: false,
-    maxPayload: MAX_FRAME_BYTES,
-    maxFragments: MAX_FRAGMENTS,
-    maxBufferedChunks: MAX_BUFFERED_CHUNKS,
-    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
-    followRedirects: false,
-    autoPong: false,
+/** Opens a WebSocket to `url` (ws: or wss:) without proxies, and over TLS by Node's own list of authorities. */
+export const connectSocket: SocketFactory = (url, events) => open(url, events, null);
+
+/** The same by the way that a dialler knows. Never throws; a failure comes as `failed` and `closed`. */
+export function createSocketFactory(dialer: Dialer): SocketFactory {
+  return (url, events) => open(url, events, dialer);
+}
+
+function open(url: string, events: SocketEvents, dialer: Dialer | null): LinkSocket {
+  let socket: WebSocket;
+  try {
+    socket = new WebSocket(url, SUBPROTOCOL, {
+      perMessageDeflate: false,
+      maxPayload: MAX_FRAME_BYTES,
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_BUFFERED_CHUNKS,
+      handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+      followRedirects: false,
+      autoPong: false,
+      ...dialer?.options(url),
+    });
+  } catch (error) {
+    return notOpened(events, error);
+  }
+  let channel: Duplex | null = null;
+  socket.on('error', (error) => events.failed(asError(dialer?.explain(url, error) ?? error), null));
+  socket.on('upgrade', (response) => {
+    channel = response.socket;
   });
-  socket.on('error', (error) => events.failed(error, null));
   socket.on('unexpected-response', (request, response) => {
-    const status = `the server answered ${response.statusCode} instead of a WebSocket`;
-    events.failed(new Error(status), retryAfterSeconds(response.headers['retry-after']));
+    const status = response.statusCode ?? 0;
+    const what = status >= 300 && status < 400 ? ' (a redirect, which is never followed)' : '';
+    const text = `the server answered ${status}${what} instead of a WebSocket`;
+    events.failed(new Error(text), retryAfterSeconds(response.headers['retry-after']));
     response.resume();
     request.destroy();
     socket.terminate();
@@ -78,7 +100,6 @@ export const connectSocket: SocketFactory = (url, events) => {
     if (error === undefined || error === null) events.drained();
   };
   return {
-    binding: () => '',
     send(data) {
       if (socket.readyState === WebSocket.OPEN) socket.send(data, sent);
     },
@@ -86,9 +107,31 @@ export const connectSocket: SocketFactory = (url, events) => {
     pause: () => socket.pause(),
     resume: () => socket.resume(),
     close: (code, reason) => socket.close(code, reason),
+    binding: () => (channel === null || channel.destroyed ? '' : channelBinding(channel)),
     terminate: () => socket.terminate(),
   };
-};
+}
+
+/** The way there was refused before anything was sent. */
+function notOpened(events: SocketEvents, error: unknown): LinkSocket {
+  queueMicrotask(() => {
+    events.failed(asError(error), null);
+    events.closed(1006, '');
+  });
+  return {
+    send() {},
+    bufferedBytes: () => 0,
+    pause() {},
+    resume() {},
+    close() {},
+    binding: () => '',
+    terminate() {},
+  };
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error));
+}
 
 /** Seconds of a Retry-After header or of a close reason such as `retry-after 20`, or null. */
 export function retryAfterSeconds(text: string | undefined): number | null {

@@ -251,6 +251,28 @@ export interface OverviewView {
   readonly fleet: FleetTotals;
 }
 
+/** Answer of GET /v1/authorities: who may sign the scheduler's certificate, PEM; empty where that is not its own. */
+export interface AuthoritiesView {
+  readonly authorities: readonly string[];
+}
+
+/** Where the succession of the scheduler's private authority stands. Pins as in base/authority-pin.ts. */
+export interface AuthorityView {
+  /** `announced`: the next is made known, the present one signs; `succeeded`: the next signs, the last is still trusted. */
+  readonly phase: 'steady' | 'announced' | 'succeeded';
+  readonly signs: string;
+  readonly next: string | null;
+  readonly previous: string | null;
+  /** Wall clock; null while steady. */
+  readonly nextPhaseAtMs: number | null;
+  readonly certificateExpiresAtMs: number;
+}
+
+export const rotateAuthorityRequestSchema = z.strictObject({
+  /** Does not wait for the overlap: the next step at once. */
+  now: z.boolean().default(false),
+});
+
 export const enrolRequestSchema = z.strictObject({
   version: z.literal(1),
   token: z.string().min(1).max(256),

@@ -10,6 +10,7 @@
 //                                <-   orderAck {orderId, outcome}
 //                                <-   jobProgress {text}          what an attempt does before its program runs
 //                                <-   jobStarted | jobResult {sequence}   resent until acknowledged
+//   authorities {pem}            ->      whenever the scheduler's private authorities have changed
 //   ack {sequence}               ->
 //                                <-   binary output chunks
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
@@ -154,6 +155,8 @@ export const helloSchema = z.strictObject({
   jobs: z.array(heldJobSchema).max(100_000),
 });
 
+const authoritiesList = z.array(z.string().max(4096)).max(8);
+
 export const welcomeSchema = z.strictObject({
   type: z.literal('welcome'),
   version: z.number().int(),
@@ -167,6 +170,16 @@ export const welcomeSchema = z.strictObject({
   fileTicket: z.string().max(128).nullable().default(null),
   /** A credential that is later than the one that the node has shown. */
   credential: signedSchema.nullable().default(null),
+  /** Whom the scheduler's certificate may come from, now and soon: PEM, one each. Empty: no private authority. */
+  authorities: authoritiesList.default([]),
+});
+
+/** As in the welcome, when they have changed since. */
+export const authoritiesSchema = z.strictObject({
+  type: z.literal('authorities'),
+  authorities: authoritiesList,
+  /** Older peers may ignore it: the next welcome tells them. */
+  optional: z.literal(true).default(true),
 });
 
 /** A new credential during a session, to peers that speak version 2. */
@@ -304,6 +317,7 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   reportSchema,
   ackSchema,
   outputAckSchema,
+  authoritiesSchema,
   schedulerHeartbeatSchema,
   credentialMessageSchema,
   execOrderSchema,

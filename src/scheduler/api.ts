@@ -15,15 +15,17 @@ import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
+import type { OwnNames } from './own-names.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
+import { type AuthorityRoutesParts, createAuthorityRoutes } from './tls/authority-routes.ts';
 
-export interface ApiParts extends JobRoutesParts, NodeRoutesParts {
+export interface ApiParts extends JobRoutesParts, NodeRoutesParts, AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly key: SchedulerKey;
   readonly metrics: SchedulerMetrics;
   readonly authenticate: Authenticate;
@@ -67,6 +69,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   return [
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
+    ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
     {
@@ -99,7 +102,7 @@ export function createApi(
   }
 
   return async (request, response) => {
-    const problem = callerProblem(request, parts.listenHost);
+    const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
     if (parts.files.owns(path)) return parts.files.handle(request, response, path, query);

@@ -1,13 +1,12 @@
 // Who may speak to the scheduler's port at all: against pages of other origins in a browser on this machine, and
 // against names that are made to point here (DNS rebinding).
 import type { IncomingMessage } from 'node:http';
+import type { OwnNames } from './own-names.ts';
 
-const LOOPBACK_NAMES = new Set(['localhost', '127.0.0.1', '[::1]']);
-
-/** Why the request is not for us, or null. `listenHost` is the host that the server was told to listen on. */
-export function callerProblem(request: IncomingMessage, listenHost: string): string | null {
+/** Why the request is not for us, or null. */
+export function callerProblem(request: IncomingMessage, ownNames: OwnNames): string | null {
   const { host, origin } = request.headers;
-  if (host === undefined || !isOurs(host, listenHost)) return 'the Host header does not name this scheduler';
+  if (host === undefined || !isOurs(host, ownNames)) return 'the Host header does not name this scheduler';
   if (origin === undefined) return null;
   return origin === `http://${host}` || origin === `https://${host}`
     ? null
@@ -15,13 +14,9 @@ export function callerProblem(request: IncomingMessage, listenHost: string): str
 }
 
 /** Name and any port: behind a tunnel the port is another one. */
-function isOurs(host: string, listenHost: string): boolean {
+function isOurs(host: string, ownNames: OwnNames): boolean {
   const match = /^(\[[0-9a-fA-F:.]+\]|[^:]+)(?::\d{1,5})?$/.exec(host);
-  const name = match?.[1]?.toLowerCase();
-  if (name === undefined) return false;
-  return (
-    LOOPBACK_NAMES.has(name) || name === listenHost.toLowerCase() || name === `[${listenHost.toLowerCase()}]`
-  );
+  return match?.[1] !== undefined && ownNames.has(match[1]);
 }
 
 /** True for addresses of this machine itself. */

@@ -15,6 +15,7 @@ import { createLeases, type Leases } from './leases.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
+import type { OwnNames } from './own-names.ts';
 import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
@@ -24,7 +25,7 @@ import { createWatchers, type Watchers } from './watchers.ts';
 
 export interface CoreOptions {
   readonly schedulerId: string;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly queue: Queue;
   /** Folder of the output of jobs; exists. */
   readonly outputFolder: string;
@@ -43,6 +44,8 @@ export interface CoreOptions {
   readonly tickets: FileTickets;
   /** Where this scheduler stands, and corridors of its operator. */
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
+  /** Private authorities of the scheduler, PEM; without it, none. */
+  readonly authorities?: () => readonly string[];
   readonly hit?: SchedulerHit;
 }
 
@@ -63,7 +66,7 @@ export interface Core {
 
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
-  const { schedulerId, listenHost, queue, clock, log } = options;
+  const { schedulerId, ownNames, queue, clock, log } = options;
   const { key, random, received, refusals, authenticate, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
   const placement = createPlacement();
@@ -101,7 +104,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const place = dispatcher.place;
   const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ listenHost, queue, fleet, authenticate, clock, log, refusals });
+  const execs = createExecs({ ownNames, queue, fleet, authenticate, clock, log, refusals });
   const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
   const leases = createLeases({
     queue,
@@ -113,7 +116,7 @@ export function createCore(options: CoreOptions): Core {
   const gateway = createGateway({
     schedulerId,
     key,
-    listenHost,
+    ownNames,
     queue,
     fleet,
     output,
@@ -126,6 +129,7 @@ export function createCore(options: CoreOptions): Core {
     progress,
     tickets,
     hit,
+    ...(options.authorities === undefined ? {} : { authorities: options.authorities }),
   });
   return {
     placement,

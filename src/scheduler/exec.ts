@@ -31,6 +31,7 @@ import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
 import { findJob } from './job-names.ts';
 import { parseJson } from './json.ts';
+import type { OwnNames } from './own-names.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 
@@ -59,7 +60,7 @@ export interface Execs {
 }
 
 export interface ExecsOptions {
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Pick<Fleet, 'session' | 'name'>;
   /** Throws a Fault for a request without a valid token. */
@@ -103,7 +104,7 @@ export function createExecs(options: ExecsOptions): Execs {
 
   /** The job that the request may enter. Throws a Fault. */
   function admit(request: IncomingMessage, name: string): Admitted {
-    const problem = callerProblem(request, options.listenHost);
+    const problem = callerProblem(request, options.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const caller = options.authenticate(request);
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');

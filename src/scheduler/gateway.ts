@@ -4,6 +4,7 @@ import { createPublicKey, verify } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import {
@@ -25,12 +26,14 @@ import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
 import type { OutputStore } from './output.ts';
+import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
-import { type ServerSession, type ServerSocket, startServerSession } from './session.ts';
+import type { ServerSession, ServerSocket } from './server-session.ts';
+import { startServerSession } from './session.ts';
 import { Refusal } from './session-refusal.ts';
 
 export const HEARTBEAT_MS = 2000;
@@ -45,8 +48,13 @@ const LENGTHS_AT_ONCE = 32;
 
 export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
-  /** Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. */
-  accept(connection: ServerSocket, known: () => void): void;
+  /**
+   * Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. `binding` is
+   * that of its TLS channel (base/channel-binding.ts), the empty text without TLS.
+   */
+  accept(connection: ServerSocket, known: () => void, binding: string): void;
+  /** Tells all connected agents whom to trust from now on. */
+  authoritiesChanged(): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -54,7 +62,7 @@ export interface Gateway {
 export interface GatewayOptions {
   readonly schedulerId: string;
   readonly key: SchedulerKey;
-  readonly listenHost: string;
+  readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Fleet;
   readonly output: OutputStore;
@@ -67,10 +75,13 @@ export interface GatewayOptions {
   readonly hit?: SchedulerHit;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Private authorities of the scheduler, PEM; without it, none. */
+  readonly authorities?: () => readonly string[];
 }
 
 export function createGateway(options: GatewayOptions): Gateway {
   const { queue, fleet, output, clock, log, refusals } = options;
+  const authorities = options.authorities ?? (() => []);
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -116,7 +127,7 @@ export function createGateway(options: GatewayOptions): Gateway {
 
   /** Status and text to refuse an upgrade with, or null. */
   function upgradeProblem(request: IncomingMessage): readonly [number, string] | null {
-    if (callerProblem(request, options.listenHost) !== null) return [403, 'Forbidden'];
+    if (callerProblem(request, options.ownNames) !== null) return [403, 'Forbidden'];
     if ((request.url ?? '').split('?', 1)[0] !== LINK_PATH) return [404, 'Not Found'];
     if (closing) return [503, 'Service Unavailable'];
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
@@ -139,10 +150,12 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    sockets.handleUpgrade(request, socket, head, (connection) => accept(connection, known));
+    sockets.handleUpgrade(request, socket, head, (connection) =>
+      accept(connection, known, channelBinding(request.socket)),
+    );
   }
 
-  function accept(connection: ServerSocket, known: () => void): void {
+  function accept(connection: ServerSocket, known: () => void, binding: string): void {
     const session = startServerSession(connection, {
       schedulerId: options.schedulerId,
       heartbeatMs: HEARTBEAT_MS,
@@ -154,12 +167,13 @@ export function createGateway(options: GatewayOptions): Gateway {
       output,
       dispatcher: options.dispatcher,
       execs: options.execs,
-      admit,
+      admit: (hello, challenge) => admit(hello, challenge, binding),
       seal: options.key.seal,
       outputsOf,
       remember,
       progress,
       fileTicket: options.tickets.issue,
+      authorities,
       authenticated: known,
       received: options.received,
       hit: options.hit ?? (() => {}),
@@ -170,7 +184,11 @@ export function createGateway(options: GatewayOptions): Gateway {
     sessions.add(session);
   }
 
-  function admit(hello: Hello, challenge: Challenge): { rebooted: boolean; version: number } {
+  function admit(
+    hello: Hello,
+    challenge: Challenge,
+    binding: string,
+  ): { rebooted: boolean; version: number } {
     const version = chooseVersion(ownVersions, hello.versions);
     if (version === null) {
       const theirs = describeVersions(hello.versions);
@@ -191,7 +209,7 @@ export function createGateway(options: GatewayOptions): Gateway {
           : 'an operator removed the node; join it again',
       );
     }
-    if (!isProven(node, hello, challenge)) {
+    if (!isProven(node, hello, challenge, binding)) {
       throw new Refusal(
         closeCode.unauthenticated,
         'LINK_PROOF',
@@ -261,6 +279,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     upgrade,
     accept,
+    authoritiesChanged() {
+      for (const session of sessions) session.authoritiesChanged();
+    },
     async close() {
       closing = true;
       sweeper.cancel();
@@ -272,7 +293,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   };
 }
 
-function isProven(node: NodeRecord, hello: Hello, challenge: Challenge): boolean {
+function isProven(node: NodeRecord, hello: Hello, challenge: Challenge, _binding: string): boolean {
   try {
     const key = createPublicKey({ key: Buffer.from(node.publicKey, 'base64'), format: 'der', type: 'spki' });
     const signature = Buffer.from(hello.proof, 'base64');

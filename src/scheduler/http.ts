@@ -1,23 +1,29 @@
 // HTTP without a framework: limits, errors as ErrorView, bodies, files. Knows no jobs.
 import { readFile } from 'node:fs/promises';
 import {
-  createServer,
+  createServer as createPlainServer,
   type IncomingMessage,
   type Server,
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { ZodType } from 'zod';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { ErrorView } from '../protocol/api.ts';
+import { keepDoor } from './front-door.ts';
 import { parseJson } from './json.ts';
+import type { RefusalLog } from './refusal-log.ts';
+import type { Tls } from './tls/tls.ts';
 
 export const MAX_BODY_BYTES = 1024 * 1024;
 const MAX_HEADERS = 100;
-const HEADERS_TIMEOUT_MS = 10_000;
+/** A connection that does not say what it wants, or does not finish its handshake, is closed. */
+const HEADERS_TIMEOUT_MS = 5000;
+const HANDSHAKE_TIMEOUT_MS = 5000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 5000;
 
@@ -39,6 +45,9 @@ const statusOf: Readonly<Record<string, number>> = {
   FLEET_NODE_CONNECTED: 409,
   API_BODY_TOO_LONG: 413,
   API_HEADERS: 431,
+  TLS_ROTATING: 409,
+  TLS_FILES: 409,
+  TLS_OFF: 409,
   ENROL_KEY_INVALID: 400,
   ENROL_NAME_INVALID: 400,
   ENROL_TOO_MANY: 503,
@@ -79,16 +88,16 @@ export interface HttpParts {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   answered(status: number): void;
   readonly log: Log;
+  readonly refusals: RefusalLog;
+  /** Null: without TLS. */
+  readonly tls: Pick<Tls, 'secureContext' | 'serve'> | null;
 }
 
 /** A server that no input and no vanished client can bring down. */
-export function createHttpServer({ handle, upgrade, answered, log }: HttpParts): Server {
-  const server = createServer({
-    headersTimeout: HEADERS_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
-    connectionsCheckingInterval: 2000,
-  });
+export function createHttpServer(parts: HttpParts): Server {
+  const { handle, upgrade, answered, log, refusals } = parts;
+  const server = createServer(parts.tls);
+  keepDoor(server, refusals);
   // One more than allowed, so that too many can be told from just enough.
   server.maxHeadersCount = MAX_HEADERS + 1;
   server.on('request', (request, response) => {
@@ -96,21 +105,42 @@ export function createHttpServer({ handle, upgrade, answered, log }: HttpParts):
     response.on('error', () => {});
     response.on('finish', () => answered(response.statusCode));
     const handled = tooManyHeaders(request) ? Promise.reject(headersFault()) : handle(request, response);
-    handled.catch((error: unknown) => answerError(response, error, log));
+    handled.catch((error: unknown) => {
+      if (isFault(error) && STRANGERS.has(error.code))
+        refusals.refused({ address: request.socket.remoteAddress, code: error.code }, 'request refused');
+      answerError(response, error, log);
+    });
   });
   server.on('upgrade', (request, socket, head) => {
-    if (tooManyHeaders(request)) socket.destroy();
-    else upgrade(request, socket, head);
-  });
-  server.on('clientError', (error, socket) => {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ECONNRESET' || !socket.writable) {
-      socket.destroy();
+    if (!tooManyHeaders(request)) {
+      upgrade(request, socket, head);
       return;
     }
-    const status = code === 'HPE_HEADER_OVERFLOW' ? '431 Request Header Fields Too Large' : '400 Bad Request';
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+    socket.on('error', () => socket.destroy());
+    refusals.refused({ address: request.socket.remoteAddress, code: 'API_HEADERS' }, 'request refused');
+    answerUpgrade(socket, headersFault());
   });
+  return server;
+}
+
+/** What no client of ours ever meets: worth a line. */
+const STRANGERS = new Set(['API_CALLER', 'API_HEADERS']);
+
+function createServer(tls: HttpParts['tls']): Server {
+  const limits = {
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: 1000,
+  };
+  if (tls === null) return createPlainServer(limits);
+  const server = createTlsServer({
+    ...limits,
+    ...tls.secureContext(),
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    ALPNProtocols: ['http/1.1'],
+  });
+  tls.serve(server);
   return server;
 }
 

@@ -11,6 +11,8 @@ export interface SchedulerMetrics {
   answered(status: number): void;
   /** Gauges are read from these when the page is asked for. */
   watch(queue: Queue, fleet: Fleet): void;
+  /** When the certificate of the port expires, wall clock ms; null without TLS. */
+  certificate(expiresAtMs: () => number | null): void;
   page(): Promise<string>;
   readonly contentType: string;
 }
@@ -70,6 +72,17 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
       this.set(sources?.queue.failure() === null ? 1 : 0);
     },
   });
+  let expiresAtMs: () => number | null = () => null;
+  new Gauge({
+    name: 'flopd_scheduler_certificate_expiry_timestamp_seconds',
+    help: 'When the certificate that the scheduler shows expires, seconds since 1970; absent without TLS.',
+    registers,
+    collect() {
+      const atMs = expiresAtMs();
+      if (atMs === null) this.remove();
+      else this.set(atMs / 1000);
+    },
+  });
   const messages = new Counter({
     name: 'flopd_scheduler_link_messages_total',
     help: 'Messages received from agents, by type.',
@@ -104,6 +117,9 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
     answered: (status) => responses.inc({ status: String(status) }),
     watch(queue, fleet) {
       sources = { queue, fleet };
+    },
+    certificate(fn) {
+      expiresAtMs = fn;
     },
     page() {
       if (sources !== null) showFleet(totalsOfNodes(sources.fleet.views()));

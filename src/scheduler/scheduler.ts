@@ -15,7 +15,6 @@ import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
 import { createApi } from './api.ts';
 import { createAuthentication } from './authentication.ts';
-import { isLoopbackAddress } from './caller.ts';
 import { createCore } from './core.ts';
 import type { DataRulesOptions } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -26,11 +25,13 @@ import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
+import { createOwnNames } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
 import { openSchedulerKey } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
+import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
 const CLOSE_DEADLINE_MS = 500;
@@ -38,8 +39,9 @@ const FILE_SWEEP_MS = 3600_000;
 
 export interface SchedulerOptions {
   readonly stateDir: string;
-  /** Loopback only in this build. Port 0 picks a free one. */
+  /** Beyond loopback only with TLS. Port 0 picks a free one. */
   readonly listen: { readonly host: string; readonly port: number };
+  readonly tls?: TlsOptions;
   readonly clock: Clock;
   readonly log: Log;
   readonly version: string;
@@ -67,15 +69,21 @@ export interface Scheduler {
   readonly tokenFile: string;
   /** File with the token that a new node needs. */
   readonly joinTokenFile: string;
+  /** Pin of the private authority (base/authority-pin.ts), for tokens that are used elsewhere; null without one. */
+  authorityPin(): string | null;
   close(): Promise<void>;
 }
 
 /** Starts it; resolves when it answers. Throws a Fault with the field to change for what a user can mend. */
 export async function startScheduler(options: SchedulerOptions): Promise<Scheduler> {
   const { listen, clock, log, version } = options;
-  refuseOpenDoor(listen.host);
+  const tlsOptions = options.tls ?? defaultTls;
+  requireTls(tlsOptions, listen.host);
   const folder = join(options.stateDir, 'scheduler');
   const files = openState(options.stateDir, folder, log);
+  const { schedulerId, key, token, joinToken } = files;
+  const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
+  const tls = openTls(tlsOptions, { listenHost: listen.host, folder, schedulerId, ownNames, clock, log });
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
@@ -88,14 +96,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const { schedulerId, key, token, joinToken } = files;
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
   const authenticate = createAuthentication(token, refusals);
   const core = createCore({
     schedulerId,
-    listenHost: listen.host,
+    ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
@@ -108,11 +115,14 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     progress,
     tickets,
     ...(options.policy === undefined ? {} : { policy: options.policy }),
+    authorities: () => tls?.authorities() ?? [],
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
   place = dispatcher.place;
   metrics.watch(queue, fleet);
+  metrics.certificate(() => tls?.expiresAtMs() ?? null);
+  tls?.onAuthorities(gateway.authoritiesChanged);
   const retention =
     options.retention === undefined
       ? null
@@ -137,7 +147,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const handle = createApi({
     schedulerId,
     version,
-    listenHost: listen.host,
+    ownNames,
     queue,
     fleet,
     output,
@@ -152,6 +162,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     metrics,
     authenticate,
     joinToken,
+    tls,
     dashboardFolder: options.dashboardFolder,
     clock,
     log,
@@ -165,10 +176,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     },
     answered: metrics.answered,
     log,
+    refusals,
+    tls,
   });
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    tls?.close();
     leases.close();
     await gateway.close();
     await retention?.close();
@@ -178,7 +192,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   let url: string;
   try {
-    url = await listenOn(server, listen);
+    url = await listenOn(server, listen, tls);
   } catch (error) {
     await closeParts();
     throw error;
@@ -204,25 +218,12 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
+    authorityPin: () => tls?.authorityPin() ?? null,
     close() {
       closing ??= close();
       return closing;
     },
   };
-}
-
-/** Without TLS and roles, nothing but this machine may reach the port. */
-function refuseOpenDoor(host: string): void {
-  if (host === 'localhost' || isLoopbackAddress(host)) return;
-  throw new Fault(
-    'SCHEDULER_LISTEN_OPEN',
-    `refusing to listen on ${host}: this build has no TLS and no roles yet`,
-    {
-      field: 'listen',
-      remedy:
-        'listen on 127.0.0.1 and reach it from other hosts through an SSH tunnel (ssh -L 7070:127.0.0.1:7070 HOST)',
-    },
-  );
 }
 
 /** Makes or opens the state directory, the scheduler's name and its secrets. */
@@ -271,16 +272,24 @@ function openId(path: string): string {
   return id;
 }
 
-function listenOn(server: Server, { host, port }: SchedulerOptions['listen']): Promise<string> {
+/** Resolves with the URL by which programs of this machine reach it. */
+function listenOn(
+  server: Server,
+  { host, port }: SchedulerOptions['listen'],
+  tls: Tls | null,
+): Promise<string> {
   return new Promise((resolve, reject) => {
     server.once('error', (error) => reject(listenFault(error, host, port)));
     server.listen({ host, port }, () => {
       server.removeAllListeners('error');
-      const address = server.address() as AddressInfo;
-      const name = address.family === 'IPv6' ? `[${address.address}]` : address.address;
-      resolve(`http://${name}:${address.port}`);
+      const { port: open, address } = server.address() as AddressInfo;
+      resolve(tls === null ? urlOf('http', address, open) : urlOf('https', tls.hostHere(host), open));
     });
   });
+}
+
+function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 function listenFault(cause: unknown, host: string, port: number): Fault {

@@ -6,7 +6,6 @@
 // effect. Silence is counted in sweeps, not in elapsed time, so that a scheduler that was stopped for a minute
 // reads what waits in its sockets before it gives up on anybody.
 import { randomBytes } from 'node:crypto';
-import type { WebSocket } from 'ws';
 import type { Clock, Timer } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
@@ -34,6 +33,7 @@ import type { AgentSession, Fleet, Order } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { ServerSession, ServerSocket } from './server-session.ts';
 import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
@@ -53,12 +53,6 @@ const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
 
 /** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
-
-/** What a session uses of a WebSocket. */
-export type ServerSocket = Pick<
-  WebSocket,
-  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
->;
 
 export interface SessionParts {
   readonly schedulerId: string;
@@ -83,18 +77,14 @@ export interface SessionParts {
   progress(nodeId: string, message: JobProgress): void;
   /** Lets a node fetch and bring files until `gone` is called; null for a scheduler without a store of files. */
   fileTicket(nodeId: string): { readonly text: string; revoke(): void } | null;
+  /** Whom nodes may trust to sign the scheduler's certificate; empty without a private authority. */
+  authorities(): readonly string[];
   /** The peer has proven who it is. */
   authenticated(): void;
   received(type: string): void;
   readonly hit: SchedulerHit;
   /** Called once. */
   ended(session: ServerSession): void;
-}
-
-export interface ServerSession {
-  /** Once per heartbeat: sends one where nothing else was sent, and ends a session that is silent. */
-  sweep(): void;
-  close(code: number, reason: string): void;
 }
 
 interface SentOrder {
@@ -259,6 +249,8 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       telemetryMs: parts.telemetryMs,
       outputs,
       fileTicket: ticket?.text ?? null,
+      credential: null,
+      authorities: [...parts.authorities()],
     });
     hit('welcome.sent');
     fleet.welcomed(session);
@@ -438,6 +430,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         send({ type: 'heartbeat', echo: null });
       }
       sent = false;
+    },
+    authoritiesChanged() {
+      if (state === 'live')
+        send({ type: 'authorities', authorities: [...parts.authorities()], optional: true });
     },
     close: end,
   };

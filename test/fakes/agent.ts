@@ -303,6 +303,8 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     devices: [...(options.devices ?? [])],
     proof,
     credential: identity.credential,
+    instance: null,
+    signedCredential: null,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
     jobs: (options.held ?? []).map((held) => ({ devices: [], ...held })),
   };

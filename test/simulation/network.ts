@@ -3,7 +3,7 @@
 // through and nobody is told, until it heals. A connection may be reset, and what was on the way may be lost.
 import { EventEmitter } from 'node:events';
 import type { LinkSocket, SocketEvents, SocketFactory } from '../../src/link/socket.ts';
-import type { ServerSocket } from '../../src/scheduler/session.ts';
+import type { ServerSocket } from '../../src/scheduler/server-session.ts';
 import type { Dice } from './seed.ts';
 import type { Life, Time } from './time.ts';
 

@@ -51,7 +51,7 @@ export function startSchedulerLife({
   });
   const core = createCore({
     schedulerId: SCHEDULER_ID,
-    listenHost: '127.0.0.1',
+    ownNames: { has: () => true, list: () => ['127.0.0.1'] },
     queue,
     outputFolder: OUTPUT_FOLDER,
     outputDisk: files.open(life),
@@ -69,6 +69,6 @@ export function startSchedulerLife({
     hit,
   });
   place = core.dispatcher.place;
-  network.listener = { life, accept: (socket) => core.gateway.accept(socket, () => {}) };
+  network.listener = { life, accept: (socket) => core.gateway.accept(socket, () => {}, '') };
   return { life, queue, core };
 }

@@ -69,6 +69,7 @@ export function createAgentBed(): AgentBed {
             cacheBytes: 1024 ** 3,
           },
           tokenFile: null,
+          caFile: null,
         },
         clock: createClock(),
         log,

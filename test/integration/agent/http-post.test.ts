@@ -2,6 +2,12 @@ import type { AddressInfo } from 'node:net';
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { postJson } from '../../../src/agent/http-post.ts';
+import { createClock } from '../../../src/base/clock.ts';
+import { createSilentLog } from '../../../src/base/log.ts';
+import { createDialer } from '../../../src/dial/dialer.ts';
+
+const dialer = createDialer({ authorities: () => null, clock: createClock(), log: createSilentLog() });
+const post = (url: string, value: object, deadlineMs: number) => postJson(url, value, deadlineMs, dialer);
 
 const servers: { server: Server; sockets: Socket[] }[] = [];
 afterEach(async () => {
@@ -27,29 +33,29 @@ async function answering(bytes: string | null): Promise<{ url: string; asked: So
 describe('a JSON request', () => {
   test('gives status and body, and null for a body that is not JSON', async () => {
     const json = await answering('HTTP/1.1 401 No\r\nContent-Length: 7\r\n\r\n{"a":1}');
-    expect(await postJson(json.url, {}, 2000)).toEqual({ status: 401, body: { a: 1 } });
+    expect(await post(json.url, {}, 2000)).toEqual({ status: 401, body: { a: 1 } });
     const page = await answering('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>');
-    expect(await postJson(page.url, {}, 2000)).toEqual({ status: 200, body: null });
+    expect(await post(page.url, {}, 2000)).toEqual({ status: 200, body: null });
   });
 
   test('ends at its deadline, before the answer and in the middle of it', async () => {
     const mute = await answering(null);
-    await expect(postJson(mute.url, {}, 100)).rejects.toThrow('no answer within 0.1 s');
+    await expect(post(mute.url, {}, 100)).rejects.toThrow('no answer within 0.1 s');
     const half = await answering('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"a"');
-    await expect(postJson(half.url, {}, 100)).rejects.toThrow();
+    await expect(post(half.url, {}, 100)).rejects.toThrow();
   });
 
   test('does not take in an answer without end, nor follow a redirect', async () => {
     const long = await answering(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(200_000)}`);
-    await expect(postJson(long.url, {}, 2000)).rejects.toThrow('too long');
+    await expect(post(long.url, {}, 2000)).rejects.toThrow('too long');
     const away = await answering(
       'HTTP/1.1 307 Away\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n',
     );
-    expect((await postJson(away.url, { token: 't' }, 2000)).status).toBe(307);
+    expect((await post(away.url, { token: 't' }, 2000)).status).toBe(307);
     expect(away.asked).toHaveLength(1);
   });
 
   test('to nobody says so', async () => {
-    await expect(postJson('http://127.0.0.1:1/', {}, 2000)).rejects.toThrow('ECONNREFUSED');
+    await expect(post('http://127.0.0.1:1/', {}, 2000)).rejects.toThrow('ECONNREFUSED');
   });
 });

@@ -59,6 +59,8 @@ export async function startStoreServer(): Promise<StoreServer> {
     upgrade() {},
     answered() {},
     log,
+    refusals: { refused() {} },
+    tls: null,
   };
   const server: Server = createHttpServer(handlers);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));

@@ -165,7 +165,7 @@ async function startAgent(url: string, token: string) {
   const { native } = loadNative(addonPath);
   const link: Link = createLink({
     url,
-    hello: async (challenge) =>
+    hello: async (challenge, binding) =>
       buildHello(
         {
           identity,
@@ -176,6 +176,7 @@ async function startAgent(url: string, token: string) {
           jobs: jobs.held(),
         },
         challenge,
+        binding,
       ),
     handlers: {
       order: (order) => (order.type === 'start' ? jobs.start(order) : jobs.stop(order)),

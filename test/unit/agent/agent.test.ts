@@ -285,11 +285,17 @@ describe('hello', () => {
       generation: 1,
       schedulerId: () => 'scheduler-1',
       credential: () => null,
+      instance: 'instance-1',
+      signedCredential: () => null,
       renew() {},
       prove: () => 'proof',
     };
     const { inventory } = helloOf();
-    const hello = buildHello({ identity, name: 'n', version: '1', inventory, devices: [], jobs }, challenge);
+    const hello = buildHello(
+      { identity, name: 'n', version: '1', inventory, devices: [], jobs },
+      challenge,
+      '',
+    );
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);
     expect(hello.jobs.filter((job) => job.phase === 'running')).toHaveLength(5000);
     expect(helloSchema.safeParse(hello).success).toBe(true);

@@ -43,6 +43,7 @@ const enrolment: Enrolment = {
   schedulerUrl: 'http://127.0.0.1:7070',
   name: 'host',
   credential: null,
+  signedCredential: null,
   tokenFile: null,
 };
 
@@ -110,7 +111,7 @@ describe('the identity', () => {
           helloProofText({ nodeId: 'node-1', bootId: 'boot-1', generation: 1 }, { ...challenge, nonce }),
         ),
         publicKey,
-        Buffer.from(identity.prove(challenge), 'base64'),
+        Buffer.from(identity.prove(challenge, ''), 'base64'),
       );
     expect(check(challenge.nonce)).toBe(true);
     expect(check('another nonce')).toBe(false);
@@ -119,7 +120,7 @@ describe('the identity', () => {
   test('is not shown to another scheduler', () => {
     takeKey(join(folder, 'key.pem'), nodeKey);
     const identity = takeIdentity(folder, enrolment, 'boot-1', createHandClock());
-    expect(() => identity.prove({ ...challenge, schedulerId: 'scheduler-evil' })).toThrow(
+    expect(() => identity.prove({ ...challenge, schedulerId: 'scheduler-evil' }, '')).toThrow(
       expect.objectContaining({ code: 'AGENT_OTHER_SCHEDULER' }),
     );
   });

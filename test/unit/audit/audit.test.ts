@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { parseLine } from '../../../src/audit/chain.ts';
 import { WAITING_MAX } from '../../../src/audit/writer.ts';
+import type { AuditFacts } from '../../../src/protocol/audit.ts';
 import { createChainBed } from './chain-bed.ts';
 
 const until = (what: () => void): Promise<void> => vi.waitFor(what, { timeout: 20_000, interval: 5 });
@@ -48,7 +49,7 @@ describe('the audit log', () => {
     });
     await audit.close();
     bed.whole(3);
-    const { facts } = bed.records()[1] ?? { facts: {} };
+    const facts: AuditFacts = bed.records()[1]?.facts ?? {};
     expect(facts.name).toMatch(/^x\ufffd\{"forged":1\}\ufffd\[31m\ufffd\ufffdy+…$/);
     expect(String(facts.name)).toHaveLength(256);
     expect(facts).toMatchObject({ ratio: null, none: null });

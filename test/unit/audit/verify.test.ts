@@ -2,8 +2,8 @@ import { generateKeyPairSync } from 'node:crypto';
 import { copyFileSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { createAuditSigner } from '../../../src/audit/audit.ts';
 import { encodeRecord, hashOf, parseLine } from '../../../src/audit/chain.ts';
+import { createAuditSigner } from '../../../src/audit/head.ts';
 import { verifyChain } from '../../../src/audit/verify.ts';
 import { createChainBed } from './chain-bed.ts';
 

@@ -96,6 +96,7 @@ export function createHandSockets(): { connect: SocketFactory; sockets: HandSock
         close(code, reason) {
           socket.closedWith = { code, reason };
         },
+        binding: () => '',
         terminate() {
           if (socket.terminated) return;
           socket.terminated = true;
@@ -167,6 +168,8 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     type: 'hello',
     versions: { min: 1, max: 1 },
     nodeId: 'node-1',
+    instance: null,
+    signedCredential: null,
     name: 'host',
     agentVersion: '0.1.0',
     devices: [],

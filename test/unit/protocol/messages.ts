@@ -143,6 +143,11 @@ export const messages = {
   },
   'scheduler.start': { type: 'start', orderId: 'order-abc', ...job, spec },
   'scheduler.stop': { type: 'stop', orderId: 'order-def', ...job, by: 'alice', reason: 'cancelled' },
+  'scheduler.authorities': {
+    type: 'authorities',
+    authorities: ['-----BEGIN CERTIFICATE-----'],
+    optional: true,
+  },
   'scheduler.ack': { type: 'ack', sequence: 2 },
   'scheduler.outputAck': { type: 'outputAck', ...job, stdoutBytes: 120, stderrBytes: 0 },
   'scheduler.exec': {

@@ -1,9 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { callerProblem, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
 import { MAX_JSON_DEPTH, parseJson } from '../../../src/scheduler/json.ts';
+import { createOwnNames } from '../../../src/scheduler/own-names.ts';
 import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
@@ -47,6 +49,7 @@ describe('the caller', () => {
     ({
       headers: { ...(host === undefined ? {} : { host }), ...(origin === undefined ? {} : { origin }) },
     }) as IncomingMessage;
+  const ownNames = createOwnNames({ listenHost: '127.0.0.1', names: [], clock: createClock() });
   it.each([
     ['127.0.0.1:7070', undefined, true],
     ['localhost', undefined, true],
@@ -62,7 +65,7 @@ describe('the caller', () => {
     ['', undefined, false],
     [undefined, undefined, false],
   ])('Host %s with Origin %s: %s', (host, origin, welcome) => {
-    expect(callerProblem(request(host, origin), '127.0.0.1') === null).toBe(welcome);
+    expect(callerProblem(request(host, origin), ownNames) === null).toBe(welcome);
   });
 
   it.each([

@@ -1,0 +1,79 @@
+// Whom this agent believes to be its scheduler. `--ca-file`: the operator's file alone, as it is at each connection. Else
+// `authorities.pem` in the state directory: written when the host joined with a pinned token or a file, and again when
+// the scheduler, over a session that both have proven, names other authorities. With neither: those of the system.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeFileAtomic } from '../base/atomic-file.ts';
+import type { Clock } from '../base/clock.ts';
+import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import type { Log } from '../base/log.ts';
+import { createDialer, type Dialer } from '../dial/dialer.ts';
+import { parseAuthorities, watchAuthorities } from '../dial/trust.ts';
+
+export interface Authorities {
+  /** PEM, one each; null: those of the system. */
+  present(): readonly string[] | null;
+  /** What the scheduler named over an authenticated session. Ignored where the operator or the system decides. */
+  learn(authorities: readonly string[]): void;
+}
+
+export interface AuthoritiesParts {
+  /** The agent's folder in the state directory. */
+  readonly folder: string;
+  readonly caFile: string | null;
+  readonly log: Log;
+}
+
+const fileOf = (folder: string): string => join(folder, 'authorities.pem');
+
+/** Throws DIAL_AUTHORITIES_UNREADABLE or DIAL_AUTHORITIES_UNFIT. */
+export function openAuthorities({ folder, caFile, log }: AuthoritiesParts): Authorities {
+  if (caFile !== null) return { present: watchAuthorities(caFile), learn() {} };
+  let present = readKept(folder);
+  return {
+    present: () => present,
+    learn(authorities) {
+      if (present === null || authorities.join('') === present.join('')) return;
+      try {
+        const next = parseAuthorities(authorities.join('\n'), 'what the scheduler names');
+        if (next.join('') === present.join('')) return;
+        keepAuthorities(folder, next);
+        present = next;
+        log.info({ authorities: next.length }, 'the authorities of the scheduler have changed');
+      } catch (error) {
+        log.warn({}, `the authorities that the scheduler names are not kept: ${describeError(error)}`);
+      }
+    },
+  };
+}
+
+/** Writes them down for the agents to come. Throws the system's error. */
+export function keepAuthorities(folder: string, authorities: readonly string[]): void {
+  const text = authorities.map((one) => `${one.trimEnd()}\n`).join('');
+  writeFileAtomic(fileOf(folder), text, 0o600);
+}
+
+/** How this agent reaches its scheduler. `tlsOnly`: it has joined over TLS. */
+export function createAgentDialer(
+  authorities: Pick<Authorities, 'present'>,
+  tlsOnly: boolean,
+  parts: { readonly clock: Clock; readonly log: Log },
+): Dialer {
+  return createDialer({ ...parts, authorities: authorities.present, tlsOnly });
+}
+
+function readKept(folder: string): readonly string[] | null {
+  const path = fileOf(folder);
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    // Without it the system's authorities would be believed: more than this host was told to.
+    throw new Fault('AGENT_AUTHORITIES', `cannot read ${path}: ${describeError(error)}`, {
+      remedy: 'make it readable for this user, or join again with a token that carries the pin',
+      cause: error,
+    });
+  }
+  return parseAuthorities(text, path);
+}

@@ -1,0 +1,87 @@
+// The scheduler's port before anything is said: how many connections may stand there in silence, and what becomes of
+// those that speak neither TLS nor HTTP. A connection counts from its first packet until its first whole request; its
+// time for that is limited by the server itself (handshakeTimeout, headersTimeout).
+import type { Server } from 'node:http';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import { errnoOf } from '../base/fault.ts';
+import type { RefusalLog } from './refusal-log.ts';
+
+/** Connections that have not asked for anything yet; above it new ones are dropped. */
+export const MAX_SILENT = 4096;
+/** The same of one address. Ten thousand agents behind one address come back within a minute with far fewer. */
+export const MAX_SILENT_PER_ADDRESS = 1024;
+
+/** Answers by the code of Node's parser; anything else is 400. */
+const answers: Readonly<Record<string, string>> = {
+  HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+  ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+};
+
+/** Puts the limits in front of a server, with or without TLS. */
+export function keepDoor(server: Server, refusals: RefusalLog): void {
+  /** By address and port of the peer, which are the same below and above TLS. */
+  const silent = new Map<string, Socket>();
+  const byAddress = new Map<string, number>();
+
+  function leave(key: string, address: string): void {
+    if (!silent.delete(key)) return;
+    const rest = (byAddress.get(address) ?? 1) - 1;
+    if (rest === 0) byAddress.delete(address);
+    else byAddress.set(address, rest);
+  }
+
+  function spoke({ remoteAddress = '', remotePort = 0 }: Socket): void {
+    leave(`${remoteAddress} ${remotePort}`, remoteAddress);
+  }
+
+  server.on('connection', (socket: Socket) => {
+    // https.Server raises this once more for the TLS socket above the one that was counted.
+    if (socket instanceof TLSSocket) return;
+    const { remoteAddress: address = '', remotePort = 0 } = socket;
+    const ofAddress = byAddress.get(address) ?? 0;
+    if (silent.size >= MAX_SILENT || ofAddress >= MAX_SILENT_PER_ADDRESS) {
+      refusals.refused({ address }, 'too many connections say nothing');
+      socket.destroy();
+      return;
+    }
+    const key = `${address} ${remotePort}`;
+    silent.set(key, socket);
+    byAddress.set(address, ofAddress + 1);
+    socket.once('close', () => leave(key, address));
+  });
+  // The server knows nothing of connections that are still at their handshake, and would wait for them at its end.
+  const closeKnown = server.closeAllConnections.bind(server);
+  server.closeAllConnections = () => {
+    closeKnown();
+    for (const socket of silent.values()) socket.destroy();
+  };
+  // Before the listeners that answer.
+  server.prependListener('request', (request) => spoke(request.socket));
+  server.prependListener('upgrade', (request) => spoke(request.socket));
+  server.on('clientError', (error, socket) => {
+    const code = errnoOf(error) ?? 'unknown';
+    const plain = socket as Socket;
+    if (code === 'ECONNRESET' || !plain.writable) {
+      plain.destroy();
+      return;
+    }
+    refusals.refused(
+      { address: plain.remoteAddress, code },
+      'a connection speaks no HTTP that is taken here',
+    );
+    plain.end(
+      `HTTP/1.1 ${answers[code] ?? '400 Bad Request'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
+      () => plain.destroy(),
+    );
+  });
+  // The one that Node puts there would make a clientError of it.
+  server.removeAllListeners('tlsClientError');
+  server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
+    // Its handshake did not come to an end: there is nothing that could be answered.
+    const code = errnoOf(error) ?? 'unknown';
+    if (code !== 'ECONNRESET')
+      refusals.refused({ address: socket.remoteAddress, code }, 'TLS handshake refused');
+    socket.destroy();
+  });
+}

@@ -1,0 +1,268 @@
+// The scheduler's own certificate authority, made at its first start, and its succession:
+//
+//   steady ----rotate----> announced ----after the overlap----> succeeded ----after another----> steady
+//
+//   steady      A signs the scheduler's certificate; nodes trust A
+//   announced   A signs; nodes are told of A and B
+//   succeeded   B signs; nodes are told of B and A; A has signed B too, and that goes along in the handshake, so that
+//               a node that knows A alone still gets in and learns of B
+//
+// All of it is one file, written atomically: a crash leaves a state of this table. The certificate of the server itself
+// is made anew at each start, and before half of its life is over; its key never touches the disk.
+//
+// INVARIANT: whoever was connected once during an overlap trusts the authority that signs after it.
+import { randomBytes, X509Certificate } from 'node:crypto';
+import { chmodSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import * as z from 'zod';
+import { writeFileAtomic } from '../../base/atomic-file.ts';
+import { authorityPin } from '../../base/authority-pin.ts';
+import type { Clock } from '../../base/clock.ts';
+import { errnoOf, Fault } from '../../base/fault.ts';
+import type { Log } from '../../base/log.ts';
+import { crossSign, makeAuthority, makeLeaf, type Pair } from './certificate.ts';
+import type { CertificateSource, ServerCertificate } from './certificate-source.ts';
+
+const AUTHORITY_LIFE_MS = 20 * 366 * 86_400_000;
+/** Clocks of nodes may be this much behind. */
+const SKEW_MS = 3600_000;
+/** A certificate is renewed when this share of its life is over. */
+const RENEW_AT = 0.4;
+/** An authority gives way to the next when this share of its life is over. */
+const SUCCEED_AT = 0.5;
+
+const pairSchema = z.strictObject({ certificate: z.string(), key: z.string() });
+const stateSchema = z.strictObject({
+  version: z.literal(1),
+  current: pairSchema,
+  next: z.strictObject({ pair: pairSchema, signsAtMs: z.number() }).nullable(),
+  previous: z
+    .strictObject({
+      certificate: z.string(),
+      /** The current one, signed by the previous. */
+      cross: z.string(),
+      endsAtMs: z.number(),
+    })
+    .nullable(),
+});
+type State = z.output<typeof stateSchema>;
+
+/** Where the succession stands, for operators. Pins as in base/authority-pin.ts, times by wall clock. */
+export interface Succession {
+  readonly phase: 'steady' | 'announced' | 'succeeded';
+  readonly signs: string;
+  readonly next: string | null;
+  readonly previous: string | null;
+  /** When the next phase begins; null while steady. */
+  readonly nextPhaseAtMs: number | null;
+  readonly certificateExpiresAtMs: number;
+}
+
+export interface PrivateAuthority extends CertificateSource {
+  /** Pin of the authority that signs. */
+  pin(): string;
+  succession(): Succession;
+  /** Makes a next authority. `now`: does not wait for an overlap but takes the next step at once. Throws TLS_ROTATING. */
+  rotate(now: boolean): void;
+}
+
+export interface PrivateAuthorityParts {
+  /** Folder of the scheduler's state. */
+  readonly folder: string;
+  readonly schedulerId: string;
+  /** Names that the certificate has to be good for; asked at each look. */
+  readonly names: () => readonly string[];
+  readonly lifetimeMs: number;
+  readonly overlapMs: number;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Opens the authority in the folder or makes one. Throws TLS_AUTHORITY_DAMAGED, or the system's error. */
+export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAuthority {
+  const { folder, schedulerId, clock, log } = parts;
+  const path = join(folder, 'authorities.json');
+  const bundle = join(folder, 'ca.pem');
+  let state = readState(path, log) ?? first();
+  keep(state);
+  let leaf = issue();
+
+  function first(): State {
+    log.info({ path: bundle }, 'a private certificate authority is made');
+    return { version: 1, current: newAuthority(), next: null, previous: null };
+  }
+
+  function newAuthority(): Pair {
+    const nowMs = clock.wallMs();
+    return makeAuthority(`flopd ${schedulerId} ${randomBytes(4).toString('hex')}`, {
+      fromMs: nowMs - SKEW_MS,
+      untilMs: nowMs + AUTHORITY_LIFE_MS,
+    });
+  }
+
+  function keep(value: State): void {
+    writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, 0o600);
+    state = value;
+    // For people and for clients on this machine: whoever trusts this file trusts this scheduler.
+    writeFileAtomic(bundle, authorities().join(''), 0o644);
+  }
+
+  function authorities(): readonly string[] {
+    const { current, next, previous } = state;
+    return [
+      current.certificate,
+      ...(next === null ? [] : [next.pair.certificate]),
+      ...(previous === null ? [] : [previous.certificate]),
+    ];
+  }
+
+  function issue(): ServerCertificate & { readonly issuedAtMs: number; readonly names: string } {
+    const names = parts.names();
+    const nowMs = clock.wallMs();
+    const untilMs = nowMs + parts.lifetimeMs;
+    const made = makeLeaf(names, state.current, { fromMs: nowMs - SKEW_MS, untilMs });
+    // What was signed by the previous one stands before the authority itself: a peer takes the first that fits.
+    const { previous, current } = state;
+    const chain = [
+      made.certificate,
+      ...(previous === null ? [] : [previous.cross, previous.certificate]),
+      current.certificate,
+    ];
+    log.info(
+      { expiresAt: new Date(untilMs).toISOString(), names: names.length },
+      "the scheduler's certificate is made",
+    );
+    return {
+      cert: chain.join(''),
+      key: made.key,
+      expiresAtMs: untilMs,
+      issuedAtMs: nowMs,
+      names: names.join(' '),
+    };
+  }
+
+  /** Takes the step of the succession that is due, or the next one whatever is due. Returns whether one was taken. */
+  function step(isForced: boolean): boolean {
+    const nowMs = clock.wallMs();
+    const { current, next, previous } = state;
+    if (next !== null && (isForced || nowMs >= next.signsAtMs)) {
+      const endsAtMs = nowMs + parts.overlapMs;
+      const cross = crossSign(next.pair, current);
+      keep({
+        version: 1,
+        current: next.pair,
+        next: null,
+        previous: { certificate: current.certificate, cross, endsAtMs },
+      });
+      log.warn({ pin: pin(), endsAtMs }, 'the next certificate authority signs from now on');
+      return true;
+    }
+    if (previous !== null && (isForced || nowMs >= previous.endsAtMs)) {
+      keep({ ...state, previous: null });
+      log.warn(
+        { pin: authorityPin(previous.certificate) },
+        'the last certificate authority is trusted no more',
+      );
+      return true;
+    }
+    return false;
+  }
+
+  function pin(): string {
+    return authorityPin(state.current.certificate);
+  }
+
+  function isDue(): boolean {
+    const nowMs = clock.wallMs();
+    const ageMs = nowMs - leaf.issuedAtMs;
+    // A clock that was set back makes certificates of the future.
+    return (
+      ageMs >= RENEW_AT * parts.lifetimeMs || ageMs < -SKEW_MS / 2 || parts.names().join(' ') !== leaf.names
+    );
+  }
+
+  function isOld(): boolean {
+    const { validFrom, validTo } = new X509Certificate(state.current.certificate);
+    const fromMs = Date.parse(validFrom);
+    return clock.wallMs() >= fromMs + SUCCEED_AT * (Date.parse(validTo) - fromMs);
+  }
+
+  function announceNext(): void {
+    const signsAtMs = clock.wallMs() + parts.overlapMs;
+    keep({ ...state, next: { pair: newAuthority(), signsAtMs } });
+    log.warn(
+      { pin: authorityPin(authorities()[1] ?? ''), signsAt: new Date(signsAtMs).toISOString() },
+      'a next certificate authority is announced to the nodes',
+    );
+  }
+
+  return {
+    certificate: () => leaf,
+    authorities,
+    pin,
+    look() {
+      const before = authorities().join('');
+      const old = leaf;
+      try {
+        if (state.next === null && state.previous === null && isOld()) announceNext();
+        if (step(false) || isDue()) leaf = issue();
+      } catch (error) {
+        log.error({ errno: errnoOf(error) }, 'the certificate authority could not be kept; tried again');
+      }
+      return { certificate: leaf !== old, authorities: authorities().join('') !== before };
+    },
+    succession() {
+      const { next, previous } = state;
+      return {
+        phase: next !== null ? 'announced' : previous !== null ? 'succeeded' : 'steady',
+        signs: pin(),
+        next: next === null ? null : authorityPin(next.pair.certificate),
+        previous: previous === null ? null : authorityPin(previous.certificate),
+        nextPhaseAtMs: next?.signsAtMs ?? previous?.endsAtMs ?? null,
+        certificateExpiresAtMs: leaf.expiresAtMs,
+      };
+    },
+    rotate(now) {
+      const isSteady = state.next === null && state.previous === null;
+      if (!isSteady && !now)
+        throw new Fault('TLS_ROTATING', 'the certificate authority is being replaced already', {
+          remedy:
+            'wait for the next step, which "flopd scheduler ca show" tells, or take it at once with --now',
+        });
+      if (isSteady) announceNext();
+      if (now) step(true);
+      leaf = issue();
+    },
+  };
+}
+
+function readState(path: string, log: Log): State | null {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+    if ((statSync(path).mode & 0o077) !== 0) {
+      log.warn({ path }, "others could read the certificate authority's key; made it private");
+      chmodSync(path, 0o600);
+    }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return null;
+    throw error;
+  }
+  try {
+    const state = stateSchema.parse(JSON.parse(text));
+    for (const { certificate } of [state.current, ...(state.next === null ? [] : [state.next.pair])])
+      new X509Certificate(certificate);
+    return state;
+  } catch {
+    // Neither the parser's words nor the text: there are keys in it.
+    throw new Fault('TLS_AUTHORITY_DAMAGED', `${path} is not a certificate authority of this scheduler`, {
+      field: 'stateDir',
+      remedy: 'restore it, or remove it for a new one: then every node and user has to join and log in again',
+    });
+  }
+}
+
+/** Takes back what is told to clients of this machine, where no private authority signs. */
+export function forgetBundle(folder: string): void {
+  rmSync(join(folder, 'ca.pem'), { force: true });
+}
