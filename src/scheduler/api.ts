@@ -9,7 +9,7 @@ import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
 import { requireRole } from './access/ownership.ts';
 import { createUserRoutes } from './access/user-routes.ts';
-import { callerProblem, isLoopbackAddress } from './caller.ts';
+import { callerProblem, isLoopbackAddress, peerAddress } from './caller.ts';
 import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
@@ -59,7 +59,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
 
   async function enrol({ request, response }: Call): Promise<void> {
     const asked = await readBody(request, enrolRequestSchema);
-    answerJson(response, 200, await enrolNode(asked, request.socket.remoteAddress, parts));
+    answerJson(response, 200, await enrolNode(asked, peerAddress(request), parts));
   }
 
   function ready({ response }: Call): void {
@@ -100,7 +100,7 @@ export function createApi(
   /** Throws the Fault of whoever may not. */
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
-    if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
+    if (least === 'neighbour' && isLoopbackAddress(peerAddress(request))) return stranger;
     const caller = parts.access.authenticate(request);
     requireRole(caller, least === 'neighbour' ? 'viewer' : least);
     return caller;

@@ -23,7 +23,16 @@ function isOurs(host: string, ownNames: OwnNames): boolean {
   return match?.[1] !== undefined && ownNames.has(match[1]);
 }
 
-/** True for addresses of this machine itself. */
+/**
+ * Where the request comes from. A program of this machine that dials one of its own addresses comes from that very
+ * address, which nobody outside can: it is told as loopback.
+ */
+export function peerAddress({ socket }: Pick<IncomingMessage, 'socket'>): string | undefined {
+  const { remoteAddress, localAddress } = socket;
+  return remoteAddress !== undefined && remoteAddress === localAddress ? '127.0.0.1' : remoteAddress;
+}
+
+/** True for loopback addresses. */
 export function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false;
   const plain = address.startsWith('::ffff:') ? address.slice(7) : address;

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
-import { callerProblem, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
+import { callerProblem, isLoopbackAddress, peerAddress } from '../../../src/scheduler/caller.ts';
 import { MAX_JSON_DEPTH, parseJson } from '../../../src/scheduler/json.ts';
 import { createOwnNames } from '../../../src/scheduler/own-names.ts';
 import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
@@ -67,6 +67,17 @@ describe('the caller', () => {
     [undefined, undefined, false],
   ])('Host %s with Origin %s: %s', (host, origin, welcome) => {
     expect(callerProblem(request(host, origin), ownNames) === null).toBe(welcome);
+  });
+
+  it.each([
+    ['10.0.0.1', '10.0.0.1', '127.0.0.1'],
+    ['10.0.0.2', '10.0.0.1', '10.0.0.2'],
+    ['::1', '::1', '127.0.0.1'],
+    [undefined, undefined, undefined],
+    [undefined, '10.0.0.1', undefined],
+  ])('%s at %s comes from %s', (remoteAddress, localAddress, from) => {
+    const socket = { remoteAddress, localAddress } as IncomingMessage['socket'];
+    expect(peerAddress({ socket })).toBe(from);
   });
 
   it('takes no page that came without TLS over TLS', () => {
