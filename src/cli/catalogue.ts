@@ -55,6 +55,25 @@ export const catalogue: readonly CatalogueEntry[] = [
     summary: 'a new authority in place of the present one, with an overlap',
     load: () => import('./scheduler-ca-rotate.ts'),
   },
+  { name: 'scheduler token', group: null, summary: 'tokens that hosts join with', load: null },
+  {
+    name: 'scheduler token create',
+    group: null,
+    summary: 'make a join token',
+    load: () => import('./scheduler-token-create.ts'),
+  },
+  {
+    name: 'scheduler token list',
+    group: null,
+    summary: 'list join tokens',
+    load: () => import('./scheduler-token-list.ts'),
+  },
+  {
+    name: 'scheduler token revoke',
+    group: null,
+    summary: 'make a join token good for nothing',
+    load: () => import('./scheduler-token-revoke.ts'),
+  },
   { name: 'agent', group: NETWORK, summary: 'the node agent daemon', load: () => import('./agent.ts') },
   {
     name: 'runner',
@@ -148,6 +167,25 @@ export const catalogue: readonly CatalogueEntry[] = [
   },
   { name: 'nodes', group: NODES, summary: 'list nodes', load: () => import('./nodes.ts') },
   { name: 'node', group: NODES, summary: 'all about one node', load: () => import('./node.ts') },
+  {
+    name: 'node revoke',
+    group: null,
+    summary: 'its key is good for nothing any more',
+    load: () => import('./node-revoke.ts'),
+  },
+  {
+    name: 'node place',
+    group: null,
+    summary: 'say where it stands',
+    load: () => import('./node-place.ts'),
+  },
+  { name: 'node label', group: null, summary: 'set its labels', load: () => import('./node-label.ts') },
+  {
+    name: 'node trust',
+    group: null,
+    summary: 'of several agents with its key one is left',
+    load: () => import('./node-trust.ts'),
+  },
   {
     name: 'drain',
     group: NODES,

@@ -48,6 +48,8 @@ export interface Client {
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;
   removeNode(node: string): Promise<RemovedNode>;
+  /** Any other route, for the verbs of admins. */
+  call<T>(method: 'GET' | 'POST', target: string, body: object | null): Promise<T>;
   authority(): Promise<AuthorityView>;
   /** `now`: does not wait for the overlap. */
   rotateAuthority(now: boolean): Promise<AuthorityView>;
@@ -98,6 +100,7 @@ export function createClient(access: Access): Client {
     removeNode: async (node) => askJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
     authority: () => get('/v1/authorities/succession'),
     rotateAuthority: (now) => askJson(access, 'POST', '/v1/authorities/rotate', { now }),
+    call: (method, target, body) => askJson(access, method, target, body),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     outputs(id, attempt, sinceMs) {

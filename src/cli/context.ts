@@ -124,6 +124,7 @@ export interface Daemons {
     readonly name: string;
     readonly tokenFile: string | null;
     readonly again: boolean;
+    readonly newKey: boolean;
     readonly caFile: string | null;
     /** The runner that learns of it, too; null for an agent that starts its jobs itself. */
     readonly runner: { readonly stateDir: string; readonly agentUser: string | null } | null;

@@ -34,8 +34,6 @@ export interface ApiParts
   readonly ownNames: OwnNames;
   readonly metrics: SchedulerMetrics;
   readonly access: Access;
-  /** Pin of the scheduler's private authority; null where it has none. */
-  readonly authorityPin: () => string | null;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
   readonly log: Log;

@@ -120,7 +120,7 @@ export function createCore(options: CoreOptions): Core {
   const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
   const { revocations } = options;
   const credentials = createNodeCredentials(schedulerId, key.signer);
-  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
   const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
   const admission = createNodeAdmission({

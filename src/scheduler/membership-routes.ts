@@ -29,6 +29,8 @@ export interface MembershipRoutesParts {
   readonly clones: CloneWatch;
   /** Pin of the scheduler's own authority, for tokens that are used from other hosts; null where it has none. */
   readonly authorityPin: () => string | null;
+  /** Base URL that other hosts reach the scheduler by; null where it listens on its own machine only. */
+  readonly joinUrl: () => string | null;
 }
 
 export function createMembershipRoutes(parts: MembershipRoutesParts): readonly Route[] {
@@ -37,7 +39,11 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
   async function createToken({ request, response, caller }: Call): Promise<void> {
     const asked = await readBody(request, joinTokenRequestSchema);
     const { text, view } = await joinTokens.create(asked, caller.user);
-    const answer: NewJoinToken = { ...view, token: withPin(text, parts.authorityPin()) };
+    const answer: NewJoinToken = {
+      ...view,
+      token: withPin(text, parts.authorityPin()),
+      url: parts.joinUrl(),
+    };
     answerJson(response, 201, answer);
   }
 

@@ -17,12 +17,11 @@ import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
 import { nowhere, type Place } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
-import { createAttemptLimit } from './attempt-limit.ts';
 import { openSchedulerAudit } from './audit-log.ts';
 import { createCore } from './core.ts';
-import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
@@ -172,6 +171,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
+  /** Set when it listens. */
+  let url = '';
+  const elsewhere = () => (url === '' ? null : urlElsewhere(url, listen.host, tlsOptions.names));
   const handle = createApi({
     schedulerId,
     version,
@@ -189,8 +191,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     credentials: core.credentials,
     revocations,
     joinTokens: createJoinTokens({ queue, clock, audit: record }),
-    enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
+    enrolAttempts: createAttempts(clock),
     ownPlace: options.place ?? nowhere,
+    joinUrl: elsewhere,
     authorityPin: () => tls?.authorityPin() ?? null,
     audit: record,
     key,
@@ -228,7 +231,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await audit.close();
   }
 
-  let url: string;
   try {
     url = await listenOn(server, listen, tls);
   } catch (error) {
@@ -253,7 +255,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
-    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
+    urlElsewhere: elsewhere(),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,

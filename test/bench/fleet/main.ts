@@ -186,6 +186,7 @@ function openAgent(
       audit: null,
       inventory: { ...inventory, hostname: name },
       devices: [],
+      audit: null,
       jobs: [],
     };
   };
