@@ -8,7 +8,7 @@ import { Fault } from '../../base/fault.ts';
 import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
-import { TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
+import { MAX_TOKEN_LIFE_MS, TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
 import { isLoopbackAddress, peerAddress } from '../caller.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { RefusalLog } from '../refusal-log.ts';
@@ -90,6 +90,8 @@ export function openAccess(parts: AccessParts): Access {
     if (token === null || revokedAtMs !== null) return 'is revoked';
     const nowMs = clock.wallMs();
     if (nowMs >= token.expiresAtMs) return `ran out at ${new Date(token.expiresAtMs).toISOString()}`;
+    if (token.expiresAtMs - token.createdAtMs > MAX_TOKEN_LIFE_MS)
+      return 'is made for longer than any may be good';
     if (nowMs < token.createdAtMs - TOKEN_SKEW_MS)
       return `begins at ${new Date(token.createdAtMs).toISOString()}, which has not come yet`;
     return null;
