@@ -23,18 +23,24 @@ function isOurs(host: string, ownNames: OwnNames): boolean {
   return match?.[1] !== undefined && ownNames.has(match[1]);
 }
 
-/**
- * Where the request comes from. A program of this machine that dials one of its own addresses comes from that very
- * address, which nobody outside can: it is told as loopback.
- */
-export function peerAddress({ socket }: Pick<IncomingMessage, 'socket'>): string | undefined {
-  const { remoteAddress, localAddress } = socket;
-  return remoteAddress !== undefined && remoteAddress === localAddress ? '127.0.0.1' : remoteAddress;
-}
-
 /** True for loopback addresses. */
 export function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false;
   const plain = address.startsWith('::ffff:') ? address.slice(7) : address;
   return plain === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(plain);
+}
+
+interface Ends {
+  readonly remoteAddress?: string | undefined;
+  readonly localAddress?: string | undefined;
+}
+
+/** Whether a connection comes from this machine itself: over loopback, or to one of its addresses from the same one. */
+export function isFromHere({ remoteAddress, localAddress }: Ends): boolean {
+  return isLoopbackAddress(remoteAddress) || (remoteAddress !== undefined && remoteAddress === localAddress);
+}
+
+/** The address of the peer; that of loopback for this machine itself, whichever of its addresses it came by. */
+export function addressOf(ends: Ends): string | undefined {
+  return isFromHere(ends) ? '127.0.0.1' : ends.remoteAddress;
 }

@@ -104,6 +104,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const dispatcher: Dispatcher = createDispatcher({
     queue,
+    audit,
     placement,
     fleet,
     output,
@@ -143,6 +144,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const gateway = createGateway({
     schedulerId,
+    audit,
     key,
     orders,
     versions,

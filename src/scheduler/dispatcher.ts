@@ -8,6 +8,7 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
@@ -78,6 +79,7 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  readonly audit?: AuditSink;
   /** By what an order of this scheduler is known again. */
   readonly readOrder: ReadOrder;
   /** Uniform in [0, 1). */
@@ -309,11 +311,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   /** Logs what is not believed; true when the agent may settle it all the same. */
-  function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
+  function refuse(verdict: Verdict, session: AgentSession, facts: AuditFacts): boolean {
     refusals.refused(
       { nodeId: session.nodeId, verdict, ...facts },
       `what a node told about a job was refused: ${verdict}`,
     );
+    if (verdict === 'foreign')
+      options.audit?.('access.denied', { what: 'report', nodeId: session.nodeId, verdict, ...facts });
     return verdict === 'stale' || verdict === 'contradiction';
   }
 
@@ -363,7 +367,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           jobId: result.jobId,
           epoch: result.epoch,
           told: result.state,
-          has: job?.state,
+          has: job?.state ?? null,
         });
       }
       pauses.worked(session.nodeId);

@@ -39,6 +39,7 @@ import { createRefusalLog } from './refusal-log.ts';
 import { openRevocations } from './revocations.ts';
 import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
+import { createSubmissionCheck } from './submission-check.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
@@ -149,7 +150,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   place = dispatcher.place;
   metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
-  tls?.onAuthorities(gateway.authoritiesChanged);
+  tls?.onAuthorities(() => {
+    record('authority.rotated', { authorities: tls.authorities().length, pin: tls.authorityPin() });
+    gateway.authoritiesChanged();
+  });
   const retention =
     options.retention === undefined
       ? null
@@ -162,7 +166,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store: fileStore, tickets, access, queue });
+  const fileRoutes = createFileRoutes({ audit: record, store: fileStore, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
     fileStore
       .sweep()
@@ -197,6 +201,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     authorityPin: () => tls?.authorityPin() ?? null,
     audit: record,
     key,
+    gateway,
+    submissions: createSubmissionCheck({ schedulerId, queue, hasKey: access.users.hasKey, clock }),
     watchers,
     metrics,
     access,

@@ -9,7 +9,7 @@ import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
 import { MAX_TOKEN_LIFE_MS, TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
-import { isLoopbackAddress, peerAddress } from '../caller.ts';
+import { addressOf, isFromHere } from '../caller.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { RefusalLog } from '../refusal-log.ts';
 import type { Secret } from '../secrets.ts';
@@ -99,7 +99,7 @@ export function openAccess(parts: AccessParts): Access {
 
   /** `given`: the text that was shown; a request without any is no attempt at one. */
   function refuse(request: IncomingMessage, given: string, why: string, fault: Fault): never {
-    const address = peerAddress(request);
+    const address = addressOf(request.socket);
     const isFew = given === '' || attempts.failed(address);
     refusals.refused({ address, why }, 'request without a good token');
     if (!isFew)
@@ -121,8 +121,7 @@ export function openAccess(parts: AccessParts): Access {
       const user = users.byToken(parseToken(given)?.id ?? '');
       const isTheirs = isTokenOf(user?.token?.hash ?? nobody, given);
       if (isLocal) {
-        if (isLoopbackAddress(peerAddress(request)))
-          return { user: LOCAL_USER, role: 'admin', tokenId: null };
+        if (isFromHere(request.socket)) return { user: LOCAL_USER, role: 'admin', tokenId: null };
         return refuse(
           request,
           given,
