@@ -18,7 +18,7 @@ import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import { type AuditHead, noAudit } from '../protocol/audit.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { createJobAudit } from './job-audit.ts';
@@ -211,17 +211,13 @@ async function openJobRoom(
     granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
     clock,
     log,
-    audit: noAudit,
+    audit: jobAudit.noted,
   });
 
   return {
     ...jobs,
-    async order(message) {
-      const answer = await door.order(message);
-      jobAudit.answered(message, answer);
-      return answer;
-    },
-    exec: (message, told) => door.exec(message, jobAudit.exec(message, told)),
+    order: door.order,
+    exec: door.exec,
     learnKeys: door.learnKeys,
     offered() {
       const { executors: names, limitations } = offers.offered();

@@ -17,8 +17,8 @@ import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
 import { findUser, listenOnSocket } from './listener.ts';
+import { readMembership } from './membership.ts';
 import { createToldDevices, type GrantRules } from './told-devices.ts';
-import { readTrust } from './trust.ts';
 
 export interface RunnerOptions {
   /** Folder of package.json; the addon and the shim lie below it. */
@@ -71,7 +71,7 @@ async function build(
   const { native, problem } = loadNative(paths.addon);
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
-  const { nodeId, schedulerId } = readTrust(folder);
+  const { nodeId, schedulerId } = readMembership(folder);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);

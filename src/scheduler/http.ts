@@ -313,10 +313,9 @@ export function queryInteger(query: URLSearchParams, name: string, absent: numbe
 export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   ...Object.fromEntries(
-    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js'].map((file) => [
-      `/${file}`,
-      { file, type: 'text/javascript; charset=utf-8' },
-    ]),
+    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js', 'session.js'].map(
+      (file) => [`/${file}`, { file, type: 'text/javascript; charset=utf-8' }],
+    ),
   ),
   '/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
 };

@@ -149,7 +149,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   place = dispatcher.place;
   metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
-  tls?.onAuthorities(gateway.authoritiesChanged);
+  tls?.onAuthorities(() => {
+    record('authority.rotated', { authorities: tls.authorities().length, pin: tls.authorityPin() });
+    gateway.authoritiesChanged();
+  });
   const retention =
     options.retention === undefined
       ? null
