@@ -282,6 +282,27 @@ export const rotateAuthorityRequestSchema = z.strictObject({
   now: z.boolean().default(false),
 });
 
+/** The keys that the scheduler signs orders with, oldest first. Times: wall clock. */
+export interface SchedulerKeysView {
+  readonly keys: readonly {
+    readonly keyId: string;
+    /** Ed25519, DER (SPKI), base64. */
+    readonly publicKey: string;
+    readonly signsFromMs: number;
+    /** Orders that it signed are good until then; null while nothing replaces it. */
+    readonly notAfterMs: number | null;
+  }[];
+}
+
+export const rotateKeyRequestSchema = z.strictObject({
+  /** How long the present key goes on signing. */
+  overlapMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(90 * 86_400_000),
+});
+
 export const enrolRequestSchema = z.strictObject({
   version: z.literal(1),
   token: z.string().min(1).max(256),

@@ -266,6 +266,21 @@ function isClientGone(error: unknown): boolean {
 
 /** The body as a checked value. An empty body counts as `{}`. */
 export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
+  const bytes = await readBytes(request);
+  return check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
+}
+
+/** The same with the text that it was read from. */
+export async function readBodyText<T>(
+  request: IncomingMessage,
+  schema: ZodType<T>,
+): Promise<{ readonly text: string; readonly value: T }> {
+  const bytes = await readBytes(request);
+  const value = check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
+  return { text: bytes.toString('utf8'), value };
+}
+
+async function readBytes(request: IncomingMessage): Promise<Buffer> {
   const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${MAX_BODY_BYTES} bytes`);
   if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLong;
   const chunks: Buffer[] = [];
@@ -275,7 +290,7 @@ export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>):
     if (length > MAX_BODY_BYTES) throw tooLong;
     chunks.push(chunk);
   }
-  return check(length === 0 ? {} : parseJson(Buffer.concat(chunks), 'API'), schema);
+  return Buffer.concat(chunks);
 }
 
 /** The value as the schema says; throws Fault API_INVALID with the path of the first wrong field. */

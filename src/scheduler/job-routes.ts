@@ -15,13 +15,14 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { FileRoutes } from './file-routes.ts';
 import type { Fleet } from './fleet.ts';
 import { follow } from './follow.ts';
-import { answerJson, queryInteger, readBody, writeHead } from './http.ts';
+import { answerJson, queryInteger, readBody, readBodyText, writeHead } from './http.ts';
 import { findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 import { type Call, drained, type Route } from './route.ts';
+import type { SubmissionCheck } from './submission-check.ts';
 import type { Watchers } from './watchers.ts';
 
 /** Clients that may follow jobs at the same time. */
@@ -45,6 +46,7 @@ export interface JobRoutesParts {
   readonly dispatcher: Dispatcher;
   readonly progress: ProgressBoard;
   readonly files: FileRoutes;
+  readonly submissions: SubmissionCheck;
   readonly watchers: Watchers;
   readonly clock: Clock;
   /** Aborted when the scheduler stops; ends the followers. */
@@ -76,9 +78,10 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
   }
 
   async function submit({ request, response, caller }: Call): Promise<void> {
-    const spec = await readBody(request, jobSpecSchema);
+    const { text, value: spec } = await readBodyText(request, jobSpecSchema);
+    const submission = parts.submissions.check(request.headers, text, caller.user);
     await parts.files.requireInputs(spec);
-    const job = await dispatcher.submit(spec, { owner: caller.user });
+    const job = await dispatcher.submit(spec, { owner: caller.user, submission });
     answerJson(
       response,
       201,

@@ -39,6 +39,7 @@ import { createRefusalLog } from './refusal-log.ts';
 import { openRevocations } from './revocations.ts';
 import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
+import { createSubmissionCheck } from './submission-check.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
@@ -200,6 +201,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     authorityPin: () => tls?.authorityPin() ?? null,
     audit: record,
     key,
+    gateway,
+    submissions: createSubmissionCheck({ schedulerId, queue, hasKey: access.users.hasKey, clock }),
     watchers,
     metrics,
     access,
