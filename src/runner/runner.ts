@@ -13,6 +13,7 @@ import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
+import { nowhere } from '../protocol/place.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
@@ -25,7 +26,7 @@ export interface RunnerOptions {
   readonly root: string;
   /** The runner's own: no agent can write there. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile' | 'runner'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile' | 'runner'>;
   /** What jobs may use together. */
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly grants: GrantRules;
@@ -106,6 +107,8 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
+    // TODO(runner): the place of the credential that `flopd join` left with the trust of this runner.
+    place: () => nowhere,
     bootId,
     capacity: options.capacity,
     devices,
