@@ -31,7 +31,7 @@ describe('devices that an agent tells', () => {
   test('hide every vendor from jobs until there is an agent that says which are here', () => {
     const { environment } = createToldDevices(createGrantRules(), () => 'device').grant([]);
     expect(environment).toMatchObject({
-      CUDA_VISIBLE_DEVICES: 'NoDevFiles',
+      HIP_VISIBLE_DEVICES: '-1',
       ASCEND_RT_VISIBLE_DEVICES: '-1',
     });
   });
