@@ -14,6 +14,7 @@ import type {
   NodeView,
   OutputsView,
   RemovedNode,
+  SchedulerKeysView,
 } from '../protocol/api.ts';
 import { namesArray } from '../protocol/array.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
@@ -48,7 +49,11 @@ export interface Client {
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;
   removeNode(node: string): Promise<RemovedNode>;
+  /** Any other route, for the verbs of admins. */
+  call<T>(method: 'GET' | 'POST', target: string, body: object | null): Promise<T>;
   authority(): Promise<AuthorityView>;
+  schedulerKeys(): Promise<SchedulerKeysView>;
+  rotateKey(overlapMs: number): Promise<SchedulerKeysView>;
   /** `now`: does not wait for the overlap. */
   rotateAuthority(now: boolean): Promise<AuthorityView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
@@ -97,7 +102,10 @@ export function createClient(access: Access): Client {
     resume: async (node, device) => askJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
     removeNode: async (node) => askJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
     authority: () => get('/v1/authorities/succession'),
+    schedulerKeys: () => get('/v1/keys'),
+    rotateKey: (overlapMs) => askJson(access, 'POST', '/v1/keys/rotate', { overlapMs }),
     rotateAuthority: (now) => askJson(access, 'POST', '/v1/authorities/rotate', { now }),
+    call: (method, target, body) => askJson(access, method, target, body),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     outputs(id, attempt, sinceMs) {

@@ -18,9 +18,13 @@ import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import { type AuditHead, noAudit } from '../protocol/audit.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
+import type { Place } from '../protocol/place.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { isSignedBy, type Signed } from '../protocol/signed.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -37,6 +41,8 @@ export interface Offered {
   readonly limitations: readonly string[];
   /** How far the audit log of the job room is on disk. */
   readonly audit: AuditHead | null;
+  /** Classes of data that jobs may have here. */
+  readonly dataClasses: readonly string[];
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -72,6 +78,8 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec: OrderDoor['exec'];
   learnKeys: OrderDoor['learnKeys'];
+  /** What the scheduler signed anew of this node, its place among it. */
+  learnCredential(credential: Signed): void;
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
@@ -83,7 +91,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -104,6 +112,10 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
+  /** Where this node stands, by its signed credential. */
+  readonly place: () => Place;
+  /** A credential of this node, signed by its scheduler; absent where somebody else keeps it. */
+  readonly keepCredential?: (credential: Signed, body: CredentialBody) => void;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
@@ -132,6 +144,8 @@ async function openJobRoom(
   const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
   const nodeRecord = limitAudit(audit.record, clock);
   const jobAudit = createJobAudit(audit, nodeRecord);
+  const { classes } = config.policy;
+  const corridors = joinCorridors(config.policy.corridors);
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -171,6 +185,7 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
+    data: () => ({ place: parts.place(), classes, corridors }),
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -211,18 +226,24 @@ async function openJobRoom(
     granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
     clock,
     log,
-    audit: noAudit,
+    audit: jobAudit.noted,
   });
 
   return {
     ...jobs,
-    async order(message) {
-      const answer = await door.order(message);
-      jobAudit.answered(message, answer);
-      return answer;
-    },
-    exec: (message, told) => door.exec(message, jobAudit.exec(message, told)),
+    order: door.order,
+    exec: door.exec,
     learnKeys: door.learnKeys,
+    learnCredential(credential) {
+      if (parts.keepCredential === undefined) return;
+      const body = readCredential(credential);
+      const key = trust.key(credential.keyId);
+      const { body: text, signature } = credential;
+      const isSigned = key !== null && isSignedBy(key, 'flopd.v2 node', text, signature);
+      if (isSigned && body?.nodeId === nodeId && body.schedulerId === trust.schedulerId())
+        parts.keepCredential(credential, body);
+      else log.warn({}, 'a credential was not kept: its scheduler has not signed it for this node');
+    },
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();
@@ -235,6 +256,7 @@ async function openJobRoom(
         ],
         limitations: [...limitations, ...walls.limitations()],
         audit: audit.head(),
+        dataClasses: classes,
       };
     },
     settled: () => offers.settled(),

@@ -12,12 +12,14 @@ import { createNotifier } from '../daemon/notify.ts';
 import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
+import { nowhere } from '../protocol/place.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
 import { findUser, listenOnSocket } from './listener.ts';
-import { readMembership } from './membership.ts';
+import { readMembership, writeMembership } from './membership.ts';
 import { createToldDevices, type GrantRules } from './told-devices.ts';
 
 export interface RunnerOptions {
@@ -25,7 +27,7 @@ export interface RunnerOptions {
   readonly root: string;
   /** The runner's own: no agent can write there. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile' | 'runner'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile' | 'runner'>;
   /** What jobs may use together. */
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly grants: GrantRules;
@@ -71,7 +73,10 @@ async function build(
   const { native, problem } = loadNative(paths.addon);
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
-  const { nodeId, schedulerId } = readMembership(folder);
+  let membership = readMembership(folder);
+  const { nodeId, schedulerId } = membership;
+  const credential = (): CredentialBody | null =>
+    membership.signedCredential === null ? null : readCredential(membership.signedCredential);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);
@@ -106,6 +111,15 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
+    place: () => credential()?.place ?? nowhere,
+    keepCredential(signedCredential, told) {
+      const known = credential();
+      if (told.serial <= (known?.serial ?? 0)) return;
+      if (known !== null && known.publicKey !== told.publicKey) return;
+      membership = { ...membership, signedCredential };
+      writeMembership(folder, membership);
+      log.info({ serial: told.serial }, 'the scheduler has signed anew what this node is');
+    },
     bootId,
     capacity: options.capacity,
     devices,

@@ -28,9 +28,11 @@ export interface CloneWatchParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly audit: AuditSink;
+  /** Looks for work: the node may take some again. */
+  readonly place: () => void;
 }
 
-export function createCloneWatch({ queue, fleet, clock, log, audit }: CloneWatchParts): CloneWatch {
+export function createCloneWatch({ queue, fleet, clock, log, audit, place }: CloneWatchParts): CloneWatch {
   /** Runs that were admitted and are not in the record of their node yet. */
   const admitted = new Map<string, SeenRun>();
 
@@ -86,6 +88,7 @@ export function createCloneWatch({ queue, fleet, clock, log, audit }: CloneWatch
       );
       fleet.refresh(nodeId);
       await stored;
+      place();
       log.warn({ nodeId, by, was: cloned?.reason ?? null }, 'a node is trusted again');
     },
   };

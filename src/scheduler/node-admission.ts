@@ -64,7 +64,8 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
     const shown = signed ?? (credential !== null && parts.key.isOurs(nodeId, credential) ? credential : null);
     if (shown === null) return null;
     const { publicKey, enrolledAtMs } = shown;
-    const serial = Math.max(1, revocations.leastSerial(nodeId));
+    // Below the one that says it, should that still come.
+    const serial = Math.max(1, revocations.leastSerial(nodeId) - 1);
     return { ...fresh, publicKey, enrolledAtMs, serial };
   }
 

@@ -180,6 +180,7 @@ export function createRunnerBed(): RunnerBed {
       cacheBytes: 1024 ** 3,
     },
     orders: { signatures: 'require', submitters: null },
+    policy: { classes: ['public', 'internal'], corridors: new Map() },
     runner: { socket, user: null },
     tokenFile: null,
   };

@@ -46,7 +46,13 @@ function serve(socket: Socket): void {
       const message = parseAgentMessage(incoming.text);
       said.push(message);
       if (message.type === 'hello') {
-        const offered = { executors: ['process'], problems: [], limitations: [], safeMode: null };
+        const offered = {
+          executors: ['process'],
+          problems: [],
+          limitations: [],
+          dataClasses: [],
+          safeMode: null,
+        };
         const who = { version: 1, nodeId: 'node-1', schedulerId: 'scheduler-1', bootId: 'boot' };
         say(channel, { type: 'welcome', ...who, ...offered });
         say(channel, {
@@ -181,7 +187,7 @@ test('a runner of another node is none of ours', async () => {
     if (message.type === 'hello')
       say(channel, {
         ...{ type: 'welcome', version: 1, nodeId: 'node-2', schedulerId: 'scheduler-1', bootId: 'boot' },
-        ...{ executors: ['process'], problems: [], limitations: [], safeMode: null },
+        ...{ executors: ['process'], problems: [], limitations: [], dataClasses: [], safeMode: null },
       });
   };
   open();
