@@ -111,9 +111,10 @@ describe.skipIf(!canNetwork())('an agent whose host takes no connections from ou
       expect((await client('wait', long)).code).toBe(143);
 
       await good('drain', 'behind', '--reason', 'test');
-      await untilNode('draining').catch(() => untilNode('drained'));
+      const waits = (await good('run', '--detach', '--', 'true')).trim();
+      expect(await good('job', waits, '-o', 'json')).toContain('"PENDING"');
       await good('resume', 'behind');
-      await untilNode('ready');
+      expect((await client('wait', waits)).code).toBe(0);
 
       const targets = proxied.trim().split('\n').slice(1);
       expect(new Set(targets)).toEqual(new Set([target]));

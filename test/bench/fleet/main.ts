@@ -183,7 +183,6 @@ function openAgent(
       agentVersion: '0.1.0',
       proof: sign(null, Buffer.from(text), key).toString('base64'),
       ...rest,
-      audit: null,
       inventory: { ...inventory, hostname: name },
       devices: [],
       audit: null,
