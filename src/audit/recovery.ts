@@ -1,8 +1,9 @@
 // What a chain's folder is found to be when it is opened, and where it goes on. Three cases:
 //   whole            the last segment fits and holds what the signed head names: go on behind its last line
 //   torn tail        something unfinished stands behind that, the trace of a crash: cut off, kept aside, noted (`tail.cut`)
-//   damage           what the head names is missing or changed, or there is no head: nothing is mended. The old segments
-//                    stay as they are, and the chain goes on in a new one that begins with `chain.broken`
+//   damage           what the head names is missing or changed, there is no head, or a whole record does not fit, which no
+//                    crash does: nothing is mended. The old segments stay as they are, and the chain goes on in a new one
+//                    that begins with `chain.broken`
 // Only the last segment is read in full; the others are for `flopd audit verify`.
 import { closeSync, constants, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -84,6 +85,8 @@ function goOn(folder: string, segments: readonly number[], last: number, head: H
       `${segmentName(before)} has no whole end, and another was begun behind it`,
     );
   const end = base.records.at(-1);
+  if (found.hasStrangers)
+    return broken(folder, segments, head, `a record behind ${end?.sequence ?? head.sequence} does not fit`);
   const notes: ChainStart['notes'][number][] = [];
   if (found.cut.length > 0) {
     cutOff(folder, last, found.goodBytes, found.cut, (end?.sequence ?? head.sequence) + 1);
@@ -125,6 +128,8 @@ interface Whole {
   readonly goodBytes: number;
   /** Everything behind them. */
   readonly cut: Uint8Array;
+  /** A whole record stands behind them: no crash leaves one that does not fit. */
+  readonly hasStrangers: boolean;
   /** What is wrong with the first line behind them; null where it only has no end. */
   readonly problem: string | null;
 }
@@ -150,9 +155,11 @@ function readWhole(folder: string, number: number): Whole {
     hashes.push(hashOf(line));
     goodBytes += line.length + 1;
   }
-  const behind = lines.slice(records.length).flatMap((line) => [line, NEWLINE]);
+  const misfits = lines.slice(records.length);
+  const behind = misfits.flatMap((line) => [line, NEWLINE]);
+  const hasStrangers = misfits.some((line) => parseLine(line).record !== null);
   const cut = Buffer.concat([...behind, rest]);
-  return { records, hashes, hash: hashes.at(-1) ?? NOTHING_HASH, goodBytes, cut, problem };
+  return { records, hashes, hash: hashes.at(-1) ?? NOTHING_HASH, goodBytes, cut, hasStrangers, problem };
 }
 
 const NEWLINE = Buffer.from('\n');

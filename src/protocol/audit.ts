@@ -20,6 +20,8 @@ export const auditKinds = [
   'node.removed',
   'node.revoked',
   'node.cloned',
+  /** Its place, its labels, or that its copy is believed. */
+  'node.changed',
   /** How far the node's own log had come when it connected. */
   'node.head',
   /** The node's own log does not hold any more what it told before. */

@@ -2,32 +2,18 @@
 // each attempt as it began and ended. An order that is sent again gets its answer again and no record; after a crash, what
 // is held and stands nowhere in the tail of the log is recorded as `late`.
 import type { Audit } from '../audit/audit.ts';
-import type { Jobs, OrderAnswer } from '../job/job.ts';
-import type { AuditFacts, AuditKind, AuditSink } from '../protocol/audit.ts';
-import type { ExecEvents, ExecOrder } from '../protocol/exec.ts';
+import type { Jobs } from '../job/job.ts';
+import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { JobResult } from '../protocol/result.ts';
 
 /** Answers that are remembered, so that their copies are told apart. */
 const ANSWERS_MAX = 4096;
 
-/** What of an order is written down; the same for those that are signed and those that are not. */
-export interface AuditedOrder {
-  readonly type: string;
-  readonly orderId: string;
-  readonly jobId: string;
-  readonly epoch: number;
-}
-
-/** Who asked stands in the unsigned form alone; the other's is inside what is signed. */
-export type AuditedExec = Pick<ExecOrder, 'execId' | 'jobId' | 'epoch'> & { readonly by?: string };
-
 export interface JobAudit {
-  /** The first answer to an order. */
-  answered(order: AuditedOrder, answer: OrderAnswer, by?: string): void;
+  /** What the door of the job room (job/order-check.ts) made of an order: written down the first time. */
+  readonly noted: AuditSink;
   began(jobId: string, epoch: number, pid: number): void;
   ended(result: JobResult): void;
-  /** The same events, with a record of whether the command was run. */
-  exec(order: AuditedExec, events: ExecEvents): ExecEvents;
   /** Compares what is held with the tail of the run before; call it once, before orders come. */
   takeUp(jobs: Pick<Jobs, 'held' | 'unsettled'>): void;
 }
@@ -64,38 +50,19 @@ export function createJobAudit(audit: Pick<Audit, 'takeTail' | 'isClean'>, recor
   }
 
   return {
-    answered({ type, orderId, jobId, epoch }, { outcome, code }, by) {
-      if (outcome === 'duplicate') return;
-      const isStop = type.toLowerCase().endsWith('stop');
-      const what = isStop ? 'stop' : 'start';
-      if (!isFirst(`${what} ${jobId}.${epoch} ${outcome} ${code ?? ''}`)) return;
-      const kind: AuditKind =
-        outcome === 'refused' ? 'order.refused' : isStop ? 'order.stopped' : 'order.accepted';
-      const facts = { order: what, orderId, jobId, epoch, ...(by === undefined ? {} : { by }) };
-      record(kind, outcome === 'refused' ? { ...facts, code } : facts);
+    noted(kind, facts) {
+      const { repeated, ...rest } = facts;
+      const { order, jobId, epoch, code } = rest;
+      if (repeated === true) return;
+      // Each command beside a job is one of its own.
+      if (order !== 'exec' && !isFirst(`${kind} ${order} ${jobId}.${epoch} ${code}`)) return;
+      record(kind, rest);
     },
     began(jobId, epoch, pid) {
       if (begun.has(`${jobId}.${epoch}`)) return;
       record('attempt.started', { jobId, epoch, pid });
     },
     ended: (result) => ended(result),
-    exec({ execId, jobId, epoch, by }, events) {
-      let isAnswered = false;
-      const facts = { order: 'exec', orderId: execId, jobId, epoch, ...(by === undefined ? {} : { by }) };
-      return {
-        ...events,
-        started(pid) {
-          isAnswered = true;
-          record('order.accepted', facts);
-          events.started(pid);
-        },
-        ended(end) {
-          if (!isAnswered) record('order.refused', { ...facts, code: end.code });
-          isAnswered = true;
-          events.ended(end);
-        },
-      };
-    },
     takeUp(jobs) {
       // Of a log that is new, or damaged, nothing is known to be missing.
       const isComparable = !audit.isClean && tail.length > 0;

@@ -18,8 +18,10 @@ import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import { type AuditHead, noAudit } from '../protocol/audit.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
+import type { Place } from '../protocol/place.ts';
 import type { JobResult } from '../protocol/result.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
@@ -37,6 +39,8 @@ export interface Offered {
   readonly limitations: readonly string[];
   /** How far the audit log of the job room is on disk. */
   readonly audit: AuditHead | null;
+  /** Classes of data that jobs may have here. */
+  readonly dataClasses: readonly string[];
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -83,7 +87,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -104,6 +108,8 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
+  /** Where this node stands, by its signed credential. */
+  readonly place: () => Place;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
@@ -132,6 +138,8 @@ async function openJobRoom(
   const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
   const nodeRecord = limitAudit(audit.record, clock);
   const jobAudit = createJobAudit(audit, nodeRecord);
+  const { classes } = config.policy;
+  const corridors = joinCorridors(config.policy.corridors);
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -171,6 +179,7 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
+    data: () => ({ place: parts.place(), classes, corridors }),
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -211,17 +220,13 @@ async function openJobRoom(
     granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
     clock,
     log,
-    audit: noAudit,
+    audit: jobAudit.noted,
   });
 
   return {
     ...jobs,
-    async order(message) {
-      const answer = await door.order(message);
-      jobAudit.answered(message, answer);
-      return answer;
-    },
-    exec: (message, told) => door.exec(message, jobAudit.exec(message, told)),
+    order: door.order,
+    exec: door.exec,
     learnKeys: door.learnKeys,
     offered() {
       const { executors: names, limitations } = offers.offered();
@@ -235,6 +240,7 @@ async function openJobRoom(
         ],
         limitations: [...limitations, ...walls.limitations()],
         audit: audit.head(),
+        dataClasses: classes,
       };
     },
     settled: () => offers.settled(),

@@ -164,6 +164,7 @@ const offeredFields = {
   executors: z.array(z.string().max(32)).max(16),
   problems: sentences,
   limitations: sentences,
+  dataClasses: z.array(z.string().max(32)).max(16),
   /** Why no orders are taken, or null. */
   safeMode: sentence.nullable(),
 } as const;

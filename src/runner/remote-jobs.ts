@@ -41,7 +41,10 @@ const SETTLE_MS = 2500;
 
 /** What the agent gives to a job room that may be elsewhere. */
 export interface RemoteParts
-  extends Omit<JobRoomParts, 'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst'> {
+  extends Omit<
+    JobRoomParts,
+    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'place'
+  > {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;
   /** A connection over which the runner asks for files, as HTTP. */
@@ -92,6 +95,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     executors: [],
     problems: [],
     limitations: [],
+    dataClasses: [],
     safeMode: null,
   };
   let channel: Channel | null = null;
@@ -394,12 +398,14 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
           executors: [],
           problems: [careful ?? '', ...offered.problems],
           limitations: offered.limitations,
+          dataClasses: offered.dataClasses,
           audit,
         };
       return {
         executors: [],
         problems: [away().message, ...offered.problems],
         limitations: offered.limitations,
+        dataClasses: offered.dataClasses,
         audit,
       };
     },

@@ -4,6 +4,7 @@ import { Fault } from '../base/fault.ts';
 import type { FileStore } from '../files/store.ts';
 import { piecesOf } from '../files/stream.ts';
 import { contentsOf, missing, missingOf, takeContents } from '../files/trees.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import { ATTEMPT_HEADER, RECEIVED_HEADER } from '../protocol/file-api.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
@@ -22,6 +23,7 @@ const TREE_MISSING = /^\/v1\/trees\/([0-9a-f]{64})\/missing$/;
 const BINARY = 'application/octet-stream';
 
 export interface FileRoutesParts {
+  readonly audit?: AuditSink;
   readonly store: FileStore;
   readonly tickets: FileTickets;
   readonly access: Pick<Admission, 'authenticate'>;
@@ -51,7 +53,9 @@ interface Call {
 }
 
 /** Who asks: a user, or a node for one of its attempts. */
-type Asker = { readonly kind: 'user' } | { readonly kind: 'node'; readonly job: JobRecord | null };
+type Asker =
+  | { readonly kind: 'user' }
+  | { readonly kind: 'node'; readonly nodeId: string; readonly job: JobRecord | null };
 
 export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
   const { store, tickets, access, queue } = parts;
@@ -59,7 +63,7 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
   function askerOf(request: IncomingMessage): Asker {
     const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
     const nodeId = given === undefined ? null : tickets.nodeOf(given);
-    if (nodeId !== null) return { kind: 'node', job: attemptOf(request, nodeId) };
+    if (nodeId !== null) return { kind: 'node', nodeId, job: attemptOf(request, nodeId) };
     requireRole(access.authenticate(request), least);
     return { kind: 'user' };
   }
@@ -81,6 +85,7 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
       !isFinalState(job.state) &&
       job.spec.inputs.some((input) => input.digest === digest);
     if (isOutput || isInput) return;
+    parts.audit?.('access.denied', { what: `files.${to}`, nodeId: asker.nodeId, digest });
     throw new Fault('FILES_NOT_NAMED', 'no job that this node holds names that file');
   }
 

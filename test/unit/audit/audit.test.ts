@@ -212,3 +212,29 @@ describe('the audit log', () => {
     await next.close();
   });
 });
+
+test('a whole record that does not fit is damage, also behind the signed head; garbage there is a torn tail', async () => {
+  for (const [change, kind] of [
+    [(line: string) => line.replace('job-1', 'job-7'), 'chain.broken'],
+    [(line: string) => line.replace('{', 'x'), 'tail.cut'],
+  ] as const) {
+    const bed = createChainBed();
+    const killed = bed.open();
+    await until(() => expect(bed.verify().head?.sequence).toBe(1));
+    bed.failing.head = 'EIO';
+    killed.record('job.ordered', { jobId: 'job-1', epoch: 1 });
+    killed.record('job.ordered', { jobId: 'job-2', epoch: 1 });
+    await until(() => expect(bed.verify().records).toBe(3));
+    const copy = createChainBed();
+    cpSync(bed.folder, copy.folder, { recursive: true });
+    await killed.close();
+    expect(copy.verify([bed.signer.publicKey]).head?.sequence).toBe(1);
+    const lines = copy.bytes().toString().split('\n');
+    lines[kind === 'tail.cut' ? 2 : 1] = change(lines[kind === 'tail.cut' ? 2 : 1] as string);
+    copy.write(lines.join('\n'));
+    const audit = copy.open({ signer: bed.signer });
+    await audit.close();
+    const kinds = copy.records().map((record) => record.kind);
+    expect(kinds).toContain(kind);
+  }
+});

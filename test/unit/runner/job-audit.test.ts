@@ -1,14 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { AuditFacts, AuditRecord } from '../../../src/protocol/audit.ts';
 import type { HeldJob } from '../../../src/protocol/control.ts';
-import type { ExecOrder } from '../../../src/protocol/exec.ts';
 import type { JobResult } from '../../../src/protocol/result.ts';
 import { createJobAudit } from '../../../src/runner/job-audit.ts';
 
-const accepted = { outcome: 'accepted', code: null, message: null } as const;
-const refused = { outcome: 'refused', code: 'JOB_X', message: 'its words' } as const;
-const start = { type: 'start', orderId: 'order-1', jobId: 'job-1', epoch: 1 };
-const stop = { ...start, type: 'stop', orderId: 'order-2' };
+const at = { jobId: 'job-1', epoch: 1 };
 const result = {
   jobId: 'job-1',
   epoch: 1,
@@ -38,48 +34,26 @@ const record = (kind: string, facts: AuditFacts): AuditRecord => ({
 describe('the audit of a job room', () => {
   test('one record for an order, whatever is sent again, and for the beginning and end of its attempt', () => {
     const { audit, written, kinds } = createBed();
-    audit.answered(start, accepted);
-    audit.answered(start, { ...accepted, outcome: 'duplicate' });
+    audit.noted('order.accepted', { order: 'start', orderId: 'order-1', ...at, repeated: false });
+    audit.noted('order.accepted', { order: 'start', orderId: 'order-2', ...at, repeated: true });
     audit.began('job-1', 1, 77);
-    audit.answered({ ...stop, type: 'signedStop' }, accepted, 'ann');
+    audit.noted('order.stopped', { order: 'stop', orderId: 'order-3', ...at, repeated: false });
     audit.ended(result);
-    for (let n = 0; n < 3; n += 1) audit.answered({ ...start, orderId: `order-${n}`, epoch: 2 }, refused);
+    for (let n = 0; n < 3; n += 1)
+      audit.noted('order.refused', { order: 'start', orderId: `order-${n}`, ...at, epoch: 2, code: 'JOB_X' });
+    for (let n = 0; n < 2; n += 1)
+      audit.noted('order.accepted', { order: 'exec', execId: `exec-${n}`, ...at });
     expect(kinds()).toEqual([
       'order.accepted',
       'attempt.started',
       'order.stopped',
       'attempt.ended',
       'order.refused',
+      'order.accepted',
+      'order.accepted',
     ]);
-    expect(written[2]?.facts).toEqual({
-      order: 'stop',
-      orderId: 'order-2',
-      jobId: 'job-1',
-      epoch: 1,
-      by: 'ann',
-    });
-    expect(written[4]?.facts).toEqual({
-      order: 'start',
-      orderId: 'order-0',
-      jobId: 'job-1',
-      epoch: 2,
-      code: 'JOB_X',
-    });
-  });
-
-  test('a command beside a job: run, or refused', () => {
-    const { audit, written } = createBed();
-    const order = { execId: 'exec-1', jobId: 'job-1', epoch: 1, by: 'ann' } as ExecOrder;
-    const end = { exitCode: 0, signal: null, code: null, message: null };
-    const silent = { started() {}, output() {}, inputTaken() {}, ended() {} };
-    const first = audit.exec(order, silent);
-    first.started(5);
-    first.ended(end);
-    audit.exec({ ...order, execId: 'exec-2' }, silent).ended({ ...end, exitCode: null, code: 'EXEC_X' });
-    expect(written.map(({ kind, facts }) => [kind, facts.orderId, facts.code])).toEqual([
-      ['order.accepted', 'exec-1', undefined],
-      ['order.refused', 'exec-2', 'EXEC_X'],
-    ]);
+    expect(written[0]?.facts).toEqual({ order: 'start', orderId: 'order-1', ...at });
+    expect(written[4]?.facts).toEqual({ order: 'start', orderId: 'order-0', ...at, epoch: 2, code: 'JOB_X' });
   });
 
   test('after a crash, what is held and stands nowhere is recorded as late, and nothing twice', () => {
