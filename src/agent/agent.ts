@@ -21,8 +21,10 @@ import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { nowhere } from '../protocol/place.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
+import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createAgentDialer, openAuthorities } from './authorities.ts';
 import { createDeviceEnergy } from './device-energy.ts';
@@ -58,6 +60,7 @@ export interface AgentOptions {
     | 'simulate'
     | 'jobs'
     | 'orders'
+    | 'policy'
     | 'protocol'
     | 'tokenFile'
     | 'caFile'
@@ -144,6 +147,8 @@ async function build(
   const dialer = createAgentDialer(authorities, tlsOnly, { clock, log: log.child({ room: 'dial' }) });
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
+  const audit = openNodeAudit({ folder, nodeId: identity.nodeId, clock, log });
+  lifecycle.onStop('audit', () => audit.close());
 
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, dialer, log });
 
@@ -183,7 +188,16 @@ async function build(
       ]);
       const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
       return buildHello(
-        { identity, name, version, inventory: told, devices: [], jobs: jobs.held(), versions },
+        {
+          identity,
+          name,
+          version,
+          audit: jobs.offered().audit,
+          inventory: told,
+          devices: [],
+          jobs: jobs.held(),
+          versions,
+        },
         challenge,
         binding,
       );
@@ -278,8 +292,10 @@ async function build(
       ...common,
       schedulerId: identity.schedulerId,
       trustsFirst: true,
+      place: () => identity.credentialBody()?.place ?? nowhere,
       capacity,
       devices: bank,
+      audit,
       safeMode: starts.safeMode,
       access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(ticket(), jobId, epoch) }),
     });

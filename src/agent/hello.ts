@@ -1,4 +1,5 @@
 // Builds the hello: who this node is, what it can do, which jobs it holds.
+import type { AuditHead } from '../protocol/audit.ts';
 import type { Challenge, HeldJob, Hello, Inventory } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
 import { ownVersions, type VersionRange } from '../protocol/version.ts';
@@ -15,6 +16,7 @@ export interface HelloParts {
   >;
   readonly name: string;
   readonly version: string;
+  readonly audit: AuditHead | null;
   readonly inventory: Inventory;
   readonly devices: readonly DeviceRecord[];
   readonly jobs: readonly HeldJob[];
@@ -23,7 +25,7 @@ export interface HelloParts {
 }
 
 export function buildHello(
-  { identity, name, version, inventory, devices, jobs, versions = ownVersions }: HelloParts,
+  { identity, name, version, audit, inventory, devices, jobs, versions = ownVersions }: HelloParts,
   challenge: Challenge,
   binding: string,
 ): Hello {
@@ -44,6 +46,7 @@ export function buildHello(
     proof: identity.prove(challenge, binding),
     credential: identity.credential(),
     signedCredential: identity.signedCredential(),
+    audit,
     inventory,
     devices: [...devices],
     jobs: held,

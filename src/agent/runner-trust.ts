@@ -9,7 +9,7 @@ import { prepareStateFolder } from '../daemon/state-folder.ts';
 import { KEYS_FILE, writeSchedulerKeys } from '../job/trust.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { findUser, type SocketUser } from '../runner/listener.ts';
-import { writeTrust } from '../runner/trust.ts';
+import { writeMembership } from '../runner/membership.ts';
 import { type Enrolment, type EnrolOptions, enrol } from './enrolment.ts';
 
 export interface RunnerMembership {
@@ -30,7 +30,7 @@ export async function enrolWithRunner(options: EnrolOptions, runner: RunnerMembe
   };
   const enrolment = await asUser(user, options.stateDir, () => enrol({ ...options, learned }));
   writeSchedulerKeys(join(folder, KEYS_FILE), enrolment.schedulerId, keys);
-  writeTrust(folder, enrolment);
+  writeMembership(folder, enrolment);
   return enrolment;
 }
 

@@ -7,6 +7,8 @@ import type { Config } from '../config/config.ts';
 import type { Environment } from '../config/keys.ts';
 import type { Address } from '../config/value.ts';
 import type { createGrantRules } from '../device/told-grant.ts';
+import type { Corridor } from '../protocol/corridor.ts';
+import type { Place } from '../protocol/place.ts';
 
 /** A standard stream; the last three only where it is a terminal. */
 export type OutputStream = Writable & {
@@ -91,8 +93,10 @@ export interface Daemons {
     readonly version: string;
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
+    readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
     readonly leastVersion: number;
+    readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;
@@ -123,6 +127,7 @@ export interface Daemons {
     readonly name: string;
     readonly tokenFile: string | null;
     readonly again: boolean;
+    readonly newKey: boolean;
     readonly caFile: string | null;
     /** The runner that learns of it, too; null for an agent that starts its jobs itself. */
     readonly runner: { readonly stateDir: string; readonly agentUser: string | null } | null;

@@ -1,6 +1,7 @@
 // Jobs as rows and as fields.
 import type { ArrayView, AttemptView, JobView } from '../protocol/api.ts';
 import { memberName } from '../protocol/array.ts';
+import { describeData } from '../protocol/data-policy.ts';
 import { describeGap, storedGaps } from '../protocol/output-gap.ts';
 import { type JobResult, type JobState, jobStates, type KeptOutput, type Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
@@ -36,11 +37,14 @@ export function jobSeconds(job: JobView, nowMs: number): number | null {
   return Math.max(0, (endMs - Date.parse(job.startedAt)) / 1000);
 }
 
-export function jobColumns(nowMs: number): TableColumn<JobView>[] {
+/** The owner has a column where there are several of them. */
+export function jobColumns(nowMs: number, jobs: readonly JobView[]): TableColumn<JobView>[] {
+  const isOne = new Set(jobs.map(({ owner }) => owner)).size <= 1;
   return [
     { title: 'ID', cell: (job) => jobName({ ...job, members: clipIndices(job.members) }) },
     { title: 'STATE', cell: (job) => job.state, colour: (job) => stateColours[job.state] ?? null },
     { title: 'NAME', cell: (job) => job.name ?? ABSENT },
+    { title: 'OWNER', wide: isOne, cell: (job) => job.owner ?? ABSENT },
     { title: 'NODE', cell: (job) => (job.members === null ? job.node?.name : null) ?? ABSENT },
     {
       title: 'TIME',
@@ -79,6 +83,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
     [job.state, job.reason],
     ['id', job.array === null ? job.id : `${job.id} (${jobName(job)}, one of ${job.array.size})`],
     ['name', job.name ?? ABSENT],
+    ['owner', job.owner ?? ABSENT],
     ['command', commandLine(job)],
     ['node', job.node === null ? ABSENT : `${job.node.name} (${job.node.id})`],
     ['devices', job.devices.join(', ') || ABSENT],
@@ -97,6 +102,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
             spec.inputs.map(({ path, sizeBytes }) => `${path} (${formatBytes(sizeBytes)})`).join(', '),
           ] as const,
         ]),
+    ...dataFields(job),
     ['directory', spec.workingDirectory ?? "the job's own workspace"],
     ['environment', Object.keys(spec.environment).join(' ') || ABSENT],
     ['output', describeStored(job)],
@@ -122,6 +128,18 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
   ];
 }
 
+/** `personal data of CN-GD (Shenzhen), may be in CN-GD, HK, filing 17 until 2027-03-31`, and by which rule it is there. */
+function dataFields({ spec: { data }, dataRule }: JobView): (readonly [string, string])[] {
+  if (data === null || data === undefined) return [];
+  const parts = [
+    `${describeData(data)}${data.originCity === null ? '' : ` (${data.originCity})`}`,
+    `may be in ${(data.allowed ?? [data.origin]).join(', ')}`,
+    ...(data.filing === null ? [] : [`filing ${data.filing.number} until ${data.filing.expiresAt}`]),
+    ...(data.egress === 'none' ? ['no egress'] : []),
+  ];
+  return [['data', parts.join(', ')], ...(dataRule === null ? [] : [['data rule', dataRule] as const])];
+}
+
 /** `1.00 MiB stdout, 0 B stderr; 3.20 GB of stdout left out by its quota`, or why it is not kept any more. */
 function describeStored({ stdoutBytes, stderrBytes, outputRemoved, result }: JobView): string {
   if (outputRemoved !== null) return outputRemoved;
@@ -138,6 +156,7 @@ export function arrayFields(array: ArrayView): (readonly [string, string])[] {
     [array.ended ? 'ENDED' : 'ARRAY', array.reason],
     ['id', array.id],
     ['name', array.name ?? ABSENT],
+    ['owner', array.owner ?? ABSENT],
     ['command', commandLine(array)],
     ['jobs', `${array.size}, ${memberName(array.id, `${spec.array?.first}-${spec.array?.last}`)}`],
     ...jobStates.flatMap((state) => {
@@ -218,7 +237,8 @@ function describeAccelerators({ count, match, memoryBytes, partition, shared }: 
   return parts.join(', ');
 }
 
-function commandLine(job: { readonly spec: JobSpec }): string {
+function commandLine(job: Pick<JobView, 'spec' | 'hidden' | 'owner'>): string {
+  if (job.hidden) return `not shown: it is ${job.owner === null ? 'not yours' : `${job.owner}'s`}`;
   return job.spec.command.map(shellQuote).join(' ');
 }
 

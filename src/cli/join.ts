@@ -18,7 +18,8 @@ export function define(command: Command, context: Context, finish: (code: number
   command
     .argument('<url>', 'base URL of the scheduler')
     .option('--token <TOKEN>', 'join token (other users of this host can see it: prefer --token-file)')
-    .option('--token-file <PATH>', 'file with the join token: scheduler/join-token of the scheduler');
+    .option('--token-file <PATH>', 'file with the join token')
+    .option('--new-key', 'with a key made anew: for a host whose key was revoked');
   command.option(
     '--runner-state-dir <DIR>',
     'state directory of the job runner of this host, which learns whose orders to carry out',
@@ -28,6 +29,8 @@ export function define(command: Command, context: Context, finish: (code: number
     `
 Makes a key that never leaves this host, and shows its public half to the scheduler. On a host that is enrolled
 already it asks again: after the scheduler has lost its state this brings the host back, with the jobs that run on it.
+Tokens are made with "flopd scheduler token create"; on the machine of the scheduler, scheduler/join-token of its state
+directory is one.
 
 Example:
   flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent
@@ -38,9 +41,10 @@ With a job runner apart from the agent (systemd/README.md), as root:
   command.action(async (text: string) => {
     const url = readUrl(text);
     const config = await readConfig(command, context);
-    const { token, tokenFile, runnerStateDir } = command.opts() as {
+    const { token, tokenFile, newKey, runnerStateDir } = command.opts() as {
       token?: string;
       tokenFile?: string;
+      newKey?: true;
       runnerStateDir?: string;
     };
     const joinToken = chooseToken(
@@ -57,6 +61,7 @@ With a job runner apart from the agent (systemd/README.md), as root:
       name: config.node.name ?? hostname(),
       tokenFile: tokenFile === undefined ? null : resolve(context.folder, config.tokenFile ?? tokenFile),
       again: enrolled !== null,
+      newKey: newKey === true,
       caFile: config.caFile,
       runner:
         runnerStateDir === undefined
@@ -94,10 +99,10 @@ function chooseToken(token: string | undefined, tokenFile: string | undefined): 
   if (token === undefined)
     throw usageFault(
       'a join token is needed',
-      'give --token-file PATH (scheduler/join-token of the scheduler) or --token TOKEN',
+      'give --token TOKEN or --token-file PATH; an admin makes one with "flopd scheduler token create"',
     );
   if (!/^[\x21-\x7e]{1,256}$/.test(token))
-    throw usageFault('--token: not a token', 'copy it from scheduler/join-token of the scheduler');
+    throw usageFault('--token: not a token', 'copy it as "flopd scheduler token create" printed it');
   return token;
 }
 

@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import type { ConfigKeyName } from '../config/keys.ts';
 import { parseSimulated } from '../device/simulated.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
 import { type Client, createClient } from './client.ts';
 import type { Context, RunningAgent, RunningScheduler } from './context.ts';
 import {
@@ -25,13 +26,14 @@ import { dialerFor, localAuthorityFile } from './dialling.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, jobKeys, readConfig, tlsKeys } from './flags.ts';
+import { addConfigFlags, jobKeys, placeKeys, readConfig, tlsKeys } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
 import { pause, writeLines } from './output.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { dashboardFolder } from './scheduler.ts';
+import { localSigner } from './submitter-key.ts';
 import { escapeText, shellQuote } from './text.ts';
 
 const keys = [
@@ -56,6 +58,8 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
   'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
@@ -66,7 +70,7 @@ const FAREWELL_DEADLINE_MS = 500;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command.option('--example', 'also run an example job: a matrix product of known size');
-  addConfigFlags(command, [...keys, ...jobKeys]).addHelpText(
+  addConfigFlags(command, [...keys, ...jobKeys, ...placeKeys]).addHelpText(
     'after',
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
@@ -108,6 +112,7 @@ async function runUp(command: Command, context: Context): Promise<number> {
       token: readToken(scheduler.tokenFile),
       tokenFile: scheduler.tokenFile,
       dialer: await dialerFor(config, { url: scheduler.url, stateDir: config.stateDir, pin: null }),
+      signer: localSigner(config.stateDir),
     });
     await writeLines(
       context.stdout,
@@ -141,8 +146,10 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
     files: config.files,
+    auditLimits: config.audit,
     retention: config.output,
     leastVersion: config.protocol.least,
+    policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
   });
 }
 

@@ -11,6 +11,8 @@ export type OutputStream = 'stdout' | 'stderr';
 /** What the job room tells. `started` and `ended` are told again after a restart until settled; receivers are idempotent. */
 export interface JobEvents {
   started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
+  /** It was seen to run for the first time, by this agent or the one before: told once but for a crash. */
+  began?(jobId: string, epoch: number, pid: number): void;
   /** What an attempt does before its program runs, a clause; told now and then, lost without harm. */
   progress(jobId: string, epoch: number, text: string): void;
   /** The output files have grown to these sizes. */

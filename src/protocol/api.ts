@@ -69,6 +69,8 @@ export interface JobView {
   readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   /** Indices (`0-9,12`) of the jobs that this one stands for, in a list with `grouped`; null for itself alone. */
   readonly members: string | null;
+  /** By which rule its data is where it runs or ran, a clause; null where it states none, or is with no node. */
+  readonly dataRule: string | null;
   /** How often it was started again after an attempt that its retry policy names. */
   readonly retries: number;
   /** What became of the attempts before the present one, oldest first, at most the last 20. */

@@ -29,6 +29,7 @@
 // messages with `optional: true`, which are ignored; never fields of a job's specification, whose order is refused.
 // Versions are negotiated by the ranges in challenge and hello (version.ts): the highest that both speak.
 import * as z from 'zod';
+import { auditHeadSchema } from './audit.ts';
 import { columnFamilies } from './columns.ts';
 import { deviceRecordSchema } from './device.ts';
 import {
@@ -99,6 +100,8 @@ export const inventorySchema = z.strictObject({
     measured: z.strictObject({ fp64: z.number().nullable(), fp32: z.number().nullable(), source: shortText }),
   }),
   executors: z.array(z.string().max(32)).max(16),
+  /** Classes of data whose jobs the node takes (data-policy.ts); absent from agents that take none. */
+  dataClasses: z.array(z.string().max(32)).max(16).optional(),
   /** What this agent lacks and what that costs, in sentences: a missing addon, no power source. */
   limitations: z.array(shortText).max(32),
 });
@@ -152,6 +155,8 @@ export const helloSchema = z.strictObject({
   credential: credentialSchema.nullable().default(null),
   /** The same from version 2 on, with the place of the node (credential.ts). */
   signedCredential: signedSchema.nullable().default(null),
+  /** How far the node's own audit log is on disk; null where it keeps none. */
+  audit: auditHeadSchema.nullable().default(null),
   inventory: inventorySchema,
   devices: deviceRecords,
   jobs: z.array(heldJobSchema).max(100_000),

@@ -48,6 +48,8 @@ export interface JoinTokenView {
 export interface NewJoinToken extends JoinTokenView {
   /** The whole token with the pin of the scheduler's authority, where it has one. */
   readonly token: string;
+  /** Base URL that other hosts reach the scheduler by, as far as it knows; null where it listens on its own machine only. */
+  readonly url: string | null;
 }
 
 export const placeRequestSchema = z.strictObject({ place: placeSchema });

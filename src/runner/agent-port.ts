@@ -84,15 +84,17 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
 
   function offered() {
     const clip = (list: readonly string[]): string[] => list.map((one) => one.slice(0, 1024)).slice(0, 64);
-    const { executors, problems, limitations } = room?.offered() ?? {
+    const { executors, problems, limitations, dataClasses } = room?.offered() ?? {
       executors: [],
       problems: [],
       limitations: [],
+      dataClasses: [],
     };
     return {
       executors: [...executors],
       problems: clip(problems),
       limitations: clip(limitations),
+      dataClasses: [...dataClasses],
       safeMode: safeMode()?.slice(0, 1024) ?? null,
     };
   }
@@ -228,7 +230,7 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
         case 'files':
           throw new Fault('RUNNER_MESSAGE_UNEXPECTED', `the message "${message.type}" after the hello`);
         case 'ping':
-          channel.send({ type: 'pong' } satisfies RunnerToAgent);
+          channel.send({ type: 'pong', audit: room?.offered().audit ?? null } satisfies RunnerToAgent);
           return;
         case 'devices':
           devices.tell(message.vendors, message.devices);

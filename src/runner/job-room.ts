@@ -2,6 +2,8 @@
 // killed, jobs. It lives in the agent's process, or in one of its own (runner.ts) to which remote-jobs.ts speaks; the
 // agent cannot tell.
 import { dirname, join } from 'node:path';
+import type { Audit } from '../audit/audit.ts';
+import { limitAudit } from '../audit/limit.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -16,11 +18,15 @@ import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import { noAudit } from '../protocol/audit.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
+import type { Place } from '../protocol/place.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
+import { openNodeAudit } from './node-audit.ts';
 import { createOffers } from './offers.ts';
 import { createSurvivorWatch } from './survivors.ts';
 
@@ -31,6 +37,10 @@ export interface Offered {
   readonly problems: readonly string[];
   /** What jobs cannot have here. */
   readonly limitations: readonly string[];
+  /** How far the audit log of the job room is on disk. */
+  readonly audit: AuditHead | null;
+  /** Classes of data that jobs may have here. */
+  readonly dataClasses: readonly string[];
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -77,7 +87,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -98,9 +108,13 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
+  /** Where this node stands, by its signed credential. */
+  readonly place: () => Place;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
+  /** The log of this process; without it, the job room opens one of its own in its folder. */
+  readonly audit?: Audit;
 }
 
 /** Begins to look at the host at once; the job room opens with what it found. */
@@ -121,6 +135,11 @@ async function openJobRoom(
 ): Promise<JobRoom> {
   const { folder, config, native, paths, procRoot, environment, clock, log } = host;
   const { nodeId, bootId, capacity, events, safeMode } = parts;
+  const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
+  const nodeRecord = limitAudit(audit.record, clock);
+  const jobAudit = createJobAudit(audit, nodeRecord);
+  const { classes } = config.policy;
+  const corridors = joinCorridors(config.policy.corridors);
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -160,6 +179,7 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
+    data: () => ({ place: parts.place(), classes, corridors }),
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -167,19 +187,28 @@ async function openJobRoom(
     log,
     files: { cacheBytes: config.jobs.cacheBytes, access: parts.access },
     energy: parts.energy,
-    events,
+    events: {
+      ...events,
+      began: (jobId, epoch, pid) => jobAudit.began(jobId, epoch, pid),
+      settled(result) {
+        jobAudit.ended(result);
+        events.settled?.(result);
+      },
+    },
   }).catch((error: unknown) => {
     survivors.close();
     throw error;
   });
   started = jobs;
+  jobAudit.takeUp(jobs);
+
   const trust = openTrust({
     path: join(folder, KEYS_FILE),
     schedulerId: parts.schedulerId,
     trustsFirst: parts.trustsFirst,
     clock,
     log,
-    audit: noAudit,
+    audit: nodeRecord,
   });
   const { signatures, submitters } = config.orders;
   const door = createOrderDoor({
@@ -191,12 +220,14 @@ async function openJobRoom(
     granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
     clock,
     log,
-    audit: noAudit,
+    audit: jobAudit.noted,
   });
 
   return {
     ...jobs,
-    ...door,
+    order: door.order,
+    exec: door.exec,
+    learnKeys: door.learnKeys,
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();
@@ -208,12 +239,15 @@ async function openJobRoom(
           ...(trustProblem === null ? [] : [trustProblem]),
         ],
         limitations: [...limitations, ...walls.limitations()],
+        audit: audit.head(),
+        dataClasses: classes,
       };
     },
     settled: () => offers.settled(),
     async close() {
       await jobs.close();
       survivors.close();
+      if (parts.audit === undefined) await audit.close();
     },
   };
 }

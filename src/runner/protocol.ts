@@ -28,6 +28,7 @@
 //   their results stay.
 // - A lost connection loses nothing: the runner tells all that is not settled again to the next one.
 import * as z from 'zod';
+import { auditHeadSchema } from '../protocol/audit.ts';
 import {
   heldJobSchema,
   jobReportSchema,
@@ -163,6 +164,7 @@ const offeredFields = {
   executors: z.array(z.string().max(32)).max(16),
   problems: sentences,
   limitations: sentences,
+  dataClasses: z.array(z.string().max(32)).max(16),
   /** Why no orders are taken, or null. */
   safeMode: sentence.nullable(),
 } as const;
@@ -210,7 +212,8 @@ export const runnerToAgentSchema = z.discriminatedUnion('type', [
     finding: z.strictObject({ code: z.string().max(64), rung: z.enum(rungs), text: z.string().max(512) }),
   }),
   z.strictObject({ type: z.literal('filesAsked'), ticket: z.string().min(16).max(64) }),
-  z.strictObject({ type: z.literal('pong') }),
+  /** With how far the runner's audit log is on disk. */
+  z.strictObject({ type: z.literal('pong'), audit: auditHeadSchema.nullable() }),
   execStartedSchema,
   execCreditSchema,
   execEndSchema,

@@ -13,6 +13,7 @@ import { describeError, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { OrderAnswer } from '../job/job.ts';
 import type { OrderMessage } from '../job/order-check.ts';
+import type { AuditHead } from '../protocol/audit.ts';
 import type { HeldJob, JobReport } from '../protocol/control.ts';
 import { decodeExecFrame } from '../protocol/exec.ts';
 import type { Signed } from '../protocol/signed.ts';
@@ -40,7 +41,10 @@ const SETTLE_MS = 2500;
 
 /** What the agent gives to a job room that may be elsewhere. */
 export interface RemoteParts
-  extends Omit<JobRoomParts, 'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst'> {
+  extends Omit<
+    JobRoomParts,
+    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'place'
+  > {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;
   /** A connection over which the runner asks for files, as HTTP. */
@@ -86,10 +90,12 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   });
   const keyOf = (jobId: string, epoch: number): string => `${jobId}.${epoch}`;
 
-  let offered: Offered & { readonly safeMode: string | null } = {
+  let audit: AuditHead | null = null;
+  let offered: Omit<Offered, 'audit'> & { readonly safeMode: string | null } = {
     executors: [],
     problems: [],
     limitations: [],
+    dataClasses: [],
     safeMode: null,
   };
   let channel: Channel | null = null;
@@ -184,6 +190,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     log.info({ jobs: held.size }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
     devicesChanged();
+    say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
     for (const done of settling) done();
     // What was said of its jobs may not hold any more.
@@ -300,6 +307,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         return;
       }
       case 'pong':
+        audit = message.audit;
         return;
       default:
         execs.message(message);
@@ -384,17 +392,21 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     unsettled: () => [],
     offered() {
       const { safeMode: careful } = offered;
-      if (!isAway && careful === null) return offered;
+      if (!isAway && careful === null) return { ...offered, audit };
       if (!isAway)
         return {
           executors: [],
           problems: [careful ?? '', ...offered.problems],
           limitations: offered.limitations,
+          dataClasses: offered.dataClasses,
+          audit,
         };
       return {
         executors: [],
         problems: [away().message, ...offered.problems],
         limitations: offered.limitations,
+        dataClasses: offered.dataClasses,
+        audit,
       };
     },
     devicesChanged,

@@ -13,19 +13,20 @@ import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
+import { nowhere } from '../protocol/place.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
 import { findUser, listenOnSocket } from './listener.ts';
+import { readMembership } from './membership.ts';
 import { createToldDevices, type GrantRules } from './told-devices.ts';
-import { readTrust } from './trust.ts';
 
 export interface RunnerOptions {
   /** Folder of package.json; the addon and the shim lie below it. */
   readonly root: string;
   /** The runner's own: no agent can write there. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile' | 'runner'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile' | 'runner'>;
   /** What jobs may use together. */
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly grants: GrantRules;
@@ -71,7 +72,7 @@ async function build(
   const { native, problem } = loadNative(paths.addon);
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
-  const { nodeId, schedulerId } = readTrust(folder);
+  const { nodeId, schedulerId } = readMembership(folder);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);
@@ -106,6 +107,8 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
+    // TODO(runner): the place of the credential that `flopd join` left with the trust of this runner.
+    place: () => nowhere,
     bootId,
     capacity: options.capacity,
     devices,

@@ -9,7 +9,7 @@ import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
 import { requireRole } from './access/ownership.ts';
 import { createUserRoutes } from './access/user-routes.ts';
-import { callerProblem, isLoopbackAddress } from './caller.ts';
+import { addressOf, callerProblem, isFromHere } from './caller.ts';
 import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
@@ -36,8 +36,6 @@ export interface ApiParts
   readonly ownNames: OwnNames;
   readonly metrics: SchedulerMetrics;
   readonly access: Access;
-  /** Pin of the scheduler's private authority; null where it has none. */
-  readonly authorityPin: () => string | null;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
   readonly log: Log;
@@ -61,7 +59,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
 
   async function enrol({ request, response }: Call): Promise<void> {
     const asked = await readBody(request, enrolRequestSchema);
-    answerJson(response, 200, await enrolNode(asked, request.socket.remoteAddress, parts));
+    answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
   }
 
   function ready({ response }: Call): void {
@@ -103,7 +101,7 @@ export function createApi(
   /** Throws the Fault of whoever may not. */
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
-    if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
+    if (least === 'neighbour' && isFromHere(request.socket)) return stranger;
     const caller = parts.access.authenticate(request);
     requireRole(caller, least === 'neighbour' ? 'viewer' : least);
     return caller;

@@ -28,9 +28,11 @@ export interface CloneWatchParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly audit: AuditSink;
+  /** Looks for work: the node may take some again. */
+  readonly place: () => void;
 }
 
-export function createCloneWatch({ queue, fleet, clock, log, audit }: CloneWatchParts): CloneWatch {
+export function createCloneWatch({ queue, fleet, clock, log, audit, place }: CloneWatchParts): CloneWatch {
   /** Runs that were admitted and are not in the record of their node yet. */
   const admitted = new Map<string, SeenRun>();
 
@@ -38,7 +40,7 @@ export function createCloneWatch({ queue, fleet, clock, log, audit }: CloneWatch
     const record = queue.node(node.id) ?? node;
     if (record.cloned !== undefined) return;
     log.error({ nodeId: node.id, name: node.name }, `${reason}; ${CLONE_REMEDY}`);
-    audit('node.cloned', { node: node.id, reason });
+    audit('node.cloned', { nodeId: node.id, reason });
     queue.putNode({ ...record, cloned: { sinceMs: clock.wallMs(), reason } }).catch((error: unknown) => {
       log.error({ nodeId: node.id }, `the mark of a node was not stored: ${describeError(error)}`);
     });
@@ -86,6 +88,7 @@ export function createCloneWatch({ queue, fleet, clock, log, audit }: CloneWatch
       );
       fleet.refresh(nodeId);
       await stored;
+      place();
       log.warn({ nodeId, by, was: cloned?.reason ?? null }, 'a node is trusted again');
     },
   };

@@ -6,6 +6,7 @@ import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
+import { createDataRules, type DataRules, type DataRulesOptions } from './data-rules.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -16,6 +17,7 @@ import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
 import { createNodeAdmission } from './node-admission.ts';
 import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
+import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
 import { createNodeStandings, type NodeStandings } from './node-standing.ts';
 import { createOrders } from './orders.ts';
@@ -53,6 +55,8 @@ export interface CoreOptions {
   readonly leastVersion?: number;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
+  /** Where this scheduler stands, and corridors of its operator. */
+  readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Private authorities of the scheduler, PEM; without it, none. */
   readonly authorities?: () => readonly string[];
   readonly hit?: SchedulerHit;
@@ -60,6 +64,7 @@ export interface CoreOptions {
 
 export interface Core {
   readonly placement: Placement;
+  readonly data: DataRules;
   readonly fleet: Fleet;
   readonly watchers: Watchers;
   readonly output: OutputStore;
@@ -80,9 +85,11 @@ export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
   const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const audit = options.audit ?? noAudit;
   const orders = createOrders(schedulerId, key, clock);
   const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
+  const data = createDataRules({ ...options.policy, clock });
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
   const output = createOutputStore({
@@ -102,6 +109,7 @@ export function createCore(options: CoreOptions): Core {
   });
   const dispatcher: Dispatcher = createDispatcher({
     queue,
+    audit,
     placement,
     fleet,
     output,
@@ -111,15 +119,15 @@ export function createCore(options: CoreOptions): Core {
     readOrder: orders.read,
     random,
     changed: watchers.changed,
+    data,
     hit,
   });
   const place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals });
+  const drains = createDrains({ queue, fleet, clock, log, place, audit });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
   const { revocations } = options;
-  const audit = options.audit ?? noAudit;
   const credentials = createNodeCredentials(schedulerId, key.signer);
-  const clones = createCloneWatch({ queue, fleet, clock, log, audit });
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
   const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
   const admission = createNodeAdmission({
@@ -142,10 +150,11 @@ export function createCore(options: CoreOptions): Core {
   });
   const gateway = createGateway({
     schedulerId,
+    audit,
     key,
     orders,
     versions,
-    admission,
+    admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,
     fleet,
@@ -163,6 +172,7 @@ export function createCore(options: CoreOptions): Core {
   });
   return {
     placement,
+    data,
     fleet,
     watchers,
     output,

@@ -8,11 +8,13 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
+import { createDataRules, type DataRules } from './data-rules.ts';
 import { demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
@@ -39,7 +41,7 @@ import {
 export interface Dispatcher {
   /**
    * Resolves when the job is on disk; it may have been ordered to a node by then. Of an array it is the first one.
-   * Throws Fault QUEUE_FULL or JOB_DEPENDENCY_UNKNOWN.
+   * Throws Fault QUEUE_FULL, JOB_DEPENDENCY_UNKNOWN or DATA_*.
    */
   submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
   /**
@@ -78,12 +80,15 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  readonly audit?: AuditSink;
   /** By what an order of this scheduler is known again. */
   readonly readOrder: ReadOrder;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** A job's record has changed, on disk. */
   readonly changed: (job: JobRecord) => void;
+  /** Where the data of jobs may be; without it, as for a scheduler that stands nowhere. */
+  readonly data?: DataRules;
   readonly hit?: SchedulerHit;
 }
 
@@ -91,6 +96,7 @@ export interface DispatcherOptions {
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { queue, placement, fleet, output, clock, log, refusals } = options;
   const hit = options.hit ?? (() => {});
+  const data = options.data ?? createDataRules({ clock });
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
@@ -157,6 +163,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   });
   const submissions = createSubmissions({
     queue,
+    data,
     clock,
     hit,
     taken(jobs) {
@@ -196,7 +203,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: demandOf(job.spec),
+      demand: { ...demandOf(job.spec), data: data.demand(job.spec) },
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
@@ -309,11 +316,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   /** Logs what is not believed; true when the agent may settle it all the same. */
-  function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
+  function refuse(verdict: Verdict, session: AgentSession, facts: AuditFacts): boolean {
     refusals.refused(
       { nodeId: session.nodeId, verdict, ...facts },
       `what a node told about a job was refused: ${verdict}`,
     );
+    if (verdict === 'foreign')
+      options.audit?.('access.denied', { what: 'report', nodeId: session.nodeId, verdict, ...facts });
     return verdict === 'stale' || verdict === 'contradiction';
   }
 
@@ -363,7 +372,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           jobId: result.jobId,
           epoch: result.epoch,
           told: result.state,
-          has: job?.state,
+          has: job?.state ?? null,
         });
       }
       pauses.worked(session.nodeId);

@@ -13,7 +13,7 @@ import type { EnrolAnswer, EnrolRequest } from '../protocol/api.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import { closeCode } from '../protocol/control.ts';
 import type { Labels, Place } from '../protocol/place.ts';
-import type { AttemptLimit } from './attempt-limit.ts';
+import { ATTEMPT_RETRY_SECONDS, type Attempts } from './access/attempts.ts';
 import { isLoopbackAddress } from './caller.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
 import type { JoinTokenRecord, JoinTokens } from './join-tokens.ts';
@@ -25,8 +25,6 @@ import type { SchedulerKey } from './scheduler-key.ts';
 import type { Secret } from './secrets.ts';
 
 export const MAX_NODES = 100_000;
-/** Wrong join tokens that one address may show in a minute. */
-export const ENROL_FAILURES_PER_MINUTE = 20;
 
 export interface EnrolParts {
   readonly schedulerId: string;
@@ -37,7 +35,7 @@ export interface EnrolParts {
   readonly key: SchedulerKey;
   readonly credentials: NodeCredentials;
   readonly revocations: Revocations;
-  readonly enrolAttempts: AttemptLimit;
+  readonly enrolAttempts: Attempts;
   readonly queue: Queue;
   readonly fleet: Fleet;
   readonly clock: Clock;
@@ -63,17 +61,16 @@ export async function enrolNode(
   address: string | undefined,
   parts: EnrolParts,
 ): Promise<EnrolAnswer> {
-  const waitSeconds = parts.enrolAttempts.waitSeconds(address);
-  if (waitSeconds !== null)
-    throw new Fault('ENROL_TOO_OFTEN', 'too many wrong join tokens came from this address', {
-      remedy: `try again in ${waitSeconds} s`,
-    });
   try {
     const grant = readToken(request.token, address, parts);
     return await enrolWith(grant, request, address, parts);
   } catch (error) {
     if (isFault(error) && error.code.startsWith('ENROL_TOKEN_')) {
-      parts.enrolAttempts.failed(address);
+      // A good token is taken from any address at any time: nobody locks out a neighbour.
+      if (!parts.enrolAttempts.failed(address))
+        throw new Fault('ENROL_TOO_OFTEN', 'too many wrong join tokens came from this address', {
+          remedy: `try again in ${ATTEMPT_RETRY_SECONDS} s`,
+        });
       parts.refusals.refused({ address, code: error.code }, 'a host was not enrolled');
       parts.audit('access.denied', { what: 'enrol', address: address ?? null, code: error.code });
     }
@@ -145,9 +142,10 @@ async function enrolWith(
     { nodeId: id, name, token: token?.id ?? 'local' },
     known === null ? 'node enrolled' : 'a removed node has joined again',
   );
-  if (token !== null) parts.audit('token.used', { token: token.id, node: id, usesLeft: token.usesLeft - 1 });
+  if (token !== null)
+    parts.audit('token.used', { token: token.id, nodeId: id, usesLeft: token.usesLeft - 1 });
   parts.audit('node.enrolled', {
-    node: id,
+    nodeId: id,
     name,
     key: record.publicKey,
     token: token?.id ?? null,

@@ -24,6 +24,7 @@ import {
   nodeDeviceViews,
   placementDevices,
 } from './node-devices.ts';
+import { placeOfNode } from './node-place.ts';
 import type { OutputLengths } from './output.ts';
 import type { Placement } from './placement.ts';
 import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
@@ -408,6 +409,8 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     cloned: record.cloned !== undefined,
     paused: node.ready && node.paused,
     unseen: inventory === null,
+    place: placeOfNode(record),
+    dataClasses: inventory?.dataClasses ?? [],
   };
 }
 

@@ -6,6 +6,7 @@ import { WebSocketServer } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import {
   closeCode,
   type Hello,
@@ -76,6 +77,7 @@ export interface GatewayOptions {
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
   readonly hit?: SchedulerHit;
+  readonly audit?: AuditSink;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
   readonly admission: NodeAdmission;
@@ -180,6 +182,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       authenticated: known,
       received: options.received,
       hit: options.hit ?? (() => {}),
+      audit: options.audit ?? noAudit,
       ended(ended) {
         sessions.delete(ended);
       },

@@ -28,7 +28,7 @@ const HANDSHAKE_TIMEOUT_MS = 5000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 5000;
 
-/** Status by fault code; anything else is a failure of ours. */
+/** Status by fault code; DATA_* is forbidden, anything else is a failure of ours. */
 const statusOf: Readonly<Record<string, number>> = {
   API_JSON: 400,
   API_INVALID: 400,
@@ -100,6 +100,8 @@ const statusOf: Readonly<Record<string, number>> = {
   EXEC_JOB_NOT_RUNNING: 409,
   EXEC_NODE_UNREACHABLE: 503,
 };
+
+const statusOfCode = (code: string): number => statusOf[code] ?? (code.startsWith('DATA_') ? 403 : 500);
 
 const safetyHeaders = {
   'Content-Security-Policy':
@@ -220,7 +222,7 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
     response.destroy();
     return;
   }
-  const status = isFault(error) ? (statusOf[error.code] ?? 500) : 500;
+  const status = isFault(error) ? statusOfCode(error.code) : 500;
   if (status === 500) log.error(facts, 'a request failed');
   const view: ErrorView = {
     error: isFault(error)
@@ -328,10 +330,9 @@ export function queryInteger(query: URLSearchParams, name: string, absent: numbe
 export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   ...Object.fromEntries(
-    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js'].map((file) => [
-      `/${file}`,
-      { file, type: 'text/javascript; charset=utf-8' },
-    ]),
+    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js', 'session.js'].map(
+      (file) => [`/${file}`, { file, type: 'text/javascript; charset=utf-8' }],
+    ),
   ),
   '/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
 };

@@ -11,6 +11,7 @@ import type { Access } from './access/access.ts';
 import { hideArray, hideJob, hideMember } from './access/hidden.ts';
 import { isOwn, requireOwn } from './access/ownership.ts';
 import { arrayView, groupedRows, memberViews } from './array-view.ts';
+import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { FileRoutes } from './file-routes.ts';
 import type { Fleet } from './fleet.ts';
@@ -44,6 +45,7 @@ export interface JobRoutesParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly data: DataRules;
   readonly progress: ProgressBoard;
   readonly files: FileRoutes;
   readonly submissions: SubmissionCheck;

@@ -109,7 +109,7 @@ export function createJoinTokens({ queue, clock, audit }: JoinTokenParts): JoinT
         revokedAtMs: null,
       };
       await put(token);
-      audit('token.created', { token: id, by, uses, expiresAtMs: token.expiresAtMs, node: nodeId });
+      audit('token.created', { token: id, by, uses, expiresAtMs: token.expiresAtMs, nodeId });
       return { text, view: viewOf(token, nowMs) };
     },
     list: () =>

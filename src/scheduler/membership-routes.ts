@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { withPin } from '../base/token-text.ts';
 import type { RemovedNode } from '../protocol/api.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import {
   joinTokenRequestSchema,
   labelRequestSchema,
@@ -29,15 +30,22 @@ export interface MembershipRoutesParts {
   readonly clones: CloneWatch;
   /** Pin of the scheduler's own authority, for tokens that are used from other hosts; null where it has none. */
   readonly authorityPin: () => string | null;
+  readonly audit: AuditSink;
+  /** Base URL that other hosts reach the scheduler by; null where it listens on its own machine only. */
+  readonly joinUrl: () => string | null;
 }
 
 export function createMembershipRoutes(parts: MembershipRoutesParts): readonly Route[] {
-  const { fleet, queue, joinTokens } = parts;
+  const { fleet, queue, joinTokens, audit } = parts;
 
   async function createToken({ request, response, caller }: Call): Promise<void> {
     const asked = await readBody(request, joinTokenRequestSchema);
     const { text, view } = await joinTokens.create(asked, caller.user);
-    const answer: NewJoinToken = { ...view, token: withPin(text, parts.authorityPin()) };
+    const answer: NewJoinToken = {
+      ...view,
+      token: withPin(text, parts.authorityPin()),
+      url: parts.joinUrl(),
+    };
     answerJson(response, 201, answer);
   }
 
@@ -62,6 +70,7 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
     const { place } = await readBody(request, placeRequestSchema);
     const id = findNode(name, fleet);
     await parts.standings.move(id, place, caller.user);
+    audit('node.changed', { nodeId: id, by: caller.user, what: 'place', jurisdiction: place.jurisdiction });
     answerJson(response, 200, fleet.view(id));
   }
 
@@ -69,6 +78,7 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
     const { labels } = await readBody(request, labelRequestSchema);
     const id = findNode(name, fleet);
     await parts.standings.label(id, labels, caller.user);
+    audit('node.changed', { nodeId: id, by: caller.user, what: 'labels' });
     answerJson(response, 200, fleet.view(id));
   }
 
@@ -76,6 +86,7 @@ export function createMembershipRoutes(parts: MembershipRoutesParts): readonly R
     await readBody(request, nothingSchema);
     const id = findNode(name, fleet);
     await parts.clones.trust(id, caller.user);
+    audit('node.changed', { nodeId: id, by: caller.user, what: 'trusted' });
     answerJson(response, 200, fleet.view(id));
   }
 

@@ -64,7 +64,8 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
     const shown = signed ?? (credential !== null && parts.key.isOurs(nodeId, credential) ? credential : null);
     if (shown === null) return null;
     const { publicKey, enrolledAtMs } = shown;
-    const serial = Math.max(1, revocations.leastSerial(nodeId));
+    // Below the one that says it, should that still come.
+    const serial = Math.max(1, revocations.leastSerial(nodeId) - 1);
     return { ...fresh, publicKey, enrolledAtMs, serial };
   }
 
@@ -110,7 +111,7 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
       requireMember(node);
       const text = helloProofText(hello, challenge, version < BOUND_VERSION ? 1 : version, binding);
       if (!isProven(node, hello.proof, text)) {
-        parts.audit('access.denied', { what: 'hello', node: node.id, code: 'LINK_PROOF' });
+        parts.audit('access.denied', { what: 'hello', nodeId: node.id, code: 'LINK_PROOF' });
         throw new Refusal(
           closeCode.unauthenticated,
           'LINK_PROOF',

@@ -57,7 +57,7 @@ export function createNodeRemovals(parts: NodeRemovalParts): NodeRemovals {
     } as const;
     await Promise.all(jobs.map((job) => end(job, why)));
     fleet.forget(nodeId);
-    audit(`node.${what}`, { node: nodeId, name, by, jobs: jobs.length });
+    audit(`node.${what}`, { nodeId, name, by, jobs: jobs.length });
     log.info({ nodeId, name, by, jobs: jobs.length }, `node ${what}`);
   }
 

@@ -39,10 +39,10 @@ export function createNodeRoutes(parts: NodeRoutesParts): readonly Route[] {
     answerJson(response, 200, fleet.view(id));
   }
 
-  async function resume({ request, response, name }: Call): Promise<void> {
+  async function resume({ request, response, name, caller }: Call): Promise<void> {
     const { device } = await readBody(request, resumeRequestSchema);
     const id = findNode(name, fleet);
-    await parts.drains.resume(id, device);
+    await parts.drains.resume(id, device, caller.user);
     answerJson(response, 200, fleet.view(id));
   }
 

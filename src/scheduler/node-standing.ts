@@ -33,7 +33,7 @@ export function createNodeStandings(parts: NodeStandingParts): NodeStandings {
     if (failure !== null) throw failure;
     const record = queue.node(nodeId);
     if (record === null) throw new Fault('FLEET_NODE_UNKNOWN', `there is no node ${nodeId}`);
-    const serial = serialOf(record) + 1;
+    const serial = Math.max(serialOf(record), parts.revocations.leastSerial(nodeId)) + 1;
     parts.revocations.outdate(nodeId, serial);
     const changed = { ...record, ...standing, serial };
     const stored = queue.putNode(changed);

@@ -1,4 +1,5 @@
 // Output of jobs as it comes from one agent: to the store, no faster than the disk takes it.
+import type { AuditSink } from '../protocol/audit.ts';
 import { decodeOutputChunk } from '../protocol/frame.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -26,6 +27,7 @@ export interface OutputIntakeParts {
   readonly output: OutputStore;
   readonly refusals: RefusalLog;
   readonly hit: SchedulerHit;
+  readonly audit: AuditSink;
   /** The node may let go of what it still has of this attempt. */
   letGo(jobId: string, epoch: number, bytes: number): void;
 }
@@ -43,6 +45,7 @@ export function createOutputIntake(parts: OutputIntakeParts): OutputIntake {
           { nodeId, jobId, epoch, stream, offset },
           'output was refused: not of a job of this node, or beyond its end',
         );
+        if (limit === null) parts.audit('access.denied', { what: 'output', nodeId, jobId, epoch });
         // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
         if (limit !== null) parts.letGo(jobId, epoch, LET_GO_BYTES);
         return;

@@ -20,7 +20,7 @@ export interface Call {
 }
 
 export interface Route {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'HEAD' | 'PUT';
   /** Whole path; its one group is `name`. */
   readonly path: RegExp;
   readonly least: Least;

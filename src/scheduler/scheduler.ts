@@ -7,6 +7,7 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { RetentionLimits } from '../audit/retention.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
@@ -14,14 +15,14 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
-import { type AuditSink, noAudit } from '../protocol/audit.ts';
-import { nowhere, type Place } from '../protocol/place.ts';
+import { nowhere } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
-import { createAttemptLimit } from './attempt-limit.ts';
+import { openSchedulerAudit } from './audit-log.ts';
 import { createCore } from './core.ts';
-import { ENROL_FAILURES_PER_MINUTE } from './enrolment.ts';
+import type { DataRulesOptions } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
@@ -60,9 +61,8 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
-  /** Where the scheduler itself stands, and nodes that join with the token of its state directory. */
-  readonly place?: Place;
-  readonly audit?: AuditSink;
+  /** Where it stands, and between which places personal data may cross a border (data-rules.ts). */
+  readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Oldest protocol version that agents may speak; without it, all that this build knows. */
@@ -72,6 +72,8 @@ export interface SchedulerOptions {
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
   readonly hit?: SchedulerHit;
+  /** How long the audit log is kept, and how much of it; without it, for ever. */
+  readonly auditLimits?: RetentionLimits;
 }
 
 export interface Scheduler {
@@ -102,7 +104,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
-  const queue = await openEmbeddedQueue({
+  const audit = openSchedulerAudit({ ...options, folder, owner: files.schedulerId });
+  const store = await openEmbeddedQueue({
     path: join(folder, 'store.db'),
     clock,
     log,
@@ -111,10 +114,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
+  const { queue, record } = audit.watch(store);
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const audit = options.audit ?? noAudit;
   const access = openAccess({
     schedulerId,
     queue,
@@ -122,12 +125,11 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     localKey: files.localKey,
     clock,
     refusals,
-    audit,
+    audit: record,
   });
   const core = createCore({
     schedulerId,
     revocations,
-    audit,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
@@ -140,36 +142,44 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     received: metrics.received,
     progress,
     tickets,
+    audit: record,
+    ...(options.policy === undefined ? {} : { policy: options.policy }),
     authorities: () => tls?.authorities() ?? [],
     leastVersion: options.leastVersion ?? 1,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
   place = dispatcher.place;
-  metrics.watch(queue, fleet);
+  metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
-  tls?.onAuthorities(gateway.authoritiesChanged);
+  tls?.onAuthorities(() => {
+    record('authority.rotated', { authorities: tls.authorities().length, pin: tls.authorityPin() });
+    gateway.authoritiesChanged();
+  });
   const retention =
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const limits = options.files ?? defaultFileLimits;
-  const store = openFileStore({
+  const fileStore = openFileStore({
     folder: join(folder, 'files'),
     ...limits,
     roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, access, queue });
+  const fileRoutes = createFileRoutes({ audit: record, store: fileStore, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
-    store
+    fileStore
       .sweep()
       .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
   });
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
+  /** Set when it listens. */
+  let url = '';
+  const elsewhere = () => (url === '' ? null : urlElsewhere(url, listen.host, tlsOptions.names));
   const handle = createApi({
     schedulerId,
     version,
@@ -178,6 +188,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    data: core.data,
     progress,
     files: fileRoutes,
     drains,
@@ -186,11 +197,12 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     clones: core.clones,
     credentials: core.credentials,
     revocations,
-    joinTokens: createJoinTokens({ queue, clock, audit }),
-    enrolAttempts: createAttemptLimit(ENROL_FAILURES_PER_MINUTE, clock),
-    ownPlace: options.place ?? nowhere,
+    joinTokens: createJoinTokens({ queue, clock, audit: record }),
+    enrolAttempts: createAttempts(clock),
+    ownPlace: options.policy?.place ?? nowhere,
+    joinUrl: elsewhere,
     authorityPin: () => tls?.authorityPin() ?? null,
-    audit,
+    audit: record,
     key,
     gateway,
     submissions: createSubmissionCheck({ schedulerId, queue, hasKey: access.users.hasKey, clock }),
@@ -225,9 +237,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await retention?.close();
     await output.close();
     await queue.close();
+    await audit.close();
   }
 
-  let url: string;
   try {
     url = await listenOn(server, listen, tls);
   } catch (error) {
@@ -252,7 +264,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
-    urlElsewhere: urlElsewhere(url, listen.host, tlsOptions.names),
+    urlElsewhere: elsewhere(),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,

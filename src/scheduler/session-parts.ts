@@ -1,6 +1,7 @@
 // What one session of an agent (session.ts) is given by the gateway.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import type { Challenge, Hello, JobProgress, Welcome } from '../protocol/control.ts';
 import type { VersionRange } from '../protocol/version.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -43,6 +44,7 @@ export interface SessionParts {
   authenticated(): void;
   received(type: string): void;
   readonly hit: SchedulerHit;
+  readonly audit: AuditSink;
   /** Called once. */
   ended(session: ServerSession): void;
 }

@@ -70,6 +70,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     output,
     refusals,
     hit,
+    audit: parts.audit,
     letGo: (jobId, epoch, bytes) =>
       send({ type: 'outputAck', jobId, epoch, stdoutBytes: bytes, stderrBytes: bytes }),
   });

@@ -95,7 +95,7 @@ const OF_THE_JOB: ReadonlySet<string> = new Set([
 ]);
 
 export function concernsNode(code: string): boolean {
-  return !OF_THE_JOB.has(code);
+  return !OF_THE_JOB.has(code) && !code.startsWith('DATA_');
 }
 
 /** What a node says when it does not carry out an order. */

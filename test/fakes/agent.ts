@@ -310,6 +310,7 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     agentVersion: '0.1.0',
     devices: [...(options.devices ?? [])],
     proof,
+    audit: null,
     credential: identity.credential,
     signedCredential: version > 1 ? (identity.signedCredential ?? null) : null,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),

@@ -92,7 +92,7 @@ export function startAgentLife(parts: AgentParts): AgentLife {
       };
       const jobs = room().held();
       return buildHello(
-        { identity, name, version: 'simulation', inventory, devices: [], jobs },
+        { identity, name, version: 'simulation', audit: null, inventory, devices: [], jobs },
         challenge,
         '',
       );

@@ -9,7 +9,7 @@ import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
 import { TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
-import { isLoopbackAddress } from '../caller.ts';
+import { isFromHere } from '../caller.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { RefusalLog } from '../refusal-log.ts';
 import type { Secret } from '../secrets.ts';
@@ -119,8 +119,7 @@ export function openAccess(parts: AccessParts): Access {
       const user = users.byToken(parseToken(given)?.id ?? '');
       const isTheirs = isTokenOf(user?.token?.hash ?? nobody, given);
       if (isLocal) {
-        if (isLoopbackAddress(request.socket.remoteAddress))
-          return { user: LOCAL_USER, role: 'admin', tokenId: null };
+        if (isFromHere(request.socket)) return { user: LOCAL_USER, role: 'admin', tokenId: null };
         return refuse(
           request,
           given,

@@ -115,7 +115,7 @@ export interface JobFilter {
 }
 
 /** What else the scheduler keeps: few, small, each a JSON value with an id of its kind. */
-export type DocumentKind = 'user' | 'joinToken';
+export type DocumentKind = 'user' | 'joinToken' | 'nodeHead';
 /** Longest JSON of one document. */
 export const MAX_DOCUMENT_BYTES = 16 * 1024;
 

@@ -54,6 +54,7 @@ export function createAgentBed(): AgentBed {
           telemetry: { periodMs: 50, windowMs: 200 },
           devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
           simulate: null,
+          policy: { classes: ['public', 'internal'], corridors: new Map() },
           jobs: {
             sandbox: 'auto',
             limits: 'auto',

@@ -174,6 +174,7 @@ async function startAgent(url: string, token: string) {
           identity,
           name: 'host',
           version: '0.1.0',
+          audit: null,
           inventory: fakeInventory(100, 1e12),
           devices: [],
           jobs: jobs.held(),

@@ -289,7 +289,7 @@ describe('hello', () => {
       prove: () => 'proof',
     };
     const { inventory } = helloOf();
-    const parts = { identity, name: 'n', version: '1', inventory, devices: [], jobs };
+    const parts = { identity, name: 'n', version: '1', audit: null, inventory, devices: [], jobs };
     const hello = buildHello(parts, challenge, '');
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);
     expect(hello.jobs.filter((job) => job.phase === 'running')).toHaveLength(5000);

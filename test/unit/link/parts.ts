@@ -176,6 +176,7 @@ export function helloOf(jobs: Hello['jobs'] = []): Hello {
     instance: null,
     proof: 'proof',
     credential: null,
+    audit: null,
     signedCredential: null,
     inventory,
     jobs,
