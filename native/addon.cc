@@ -8,6 +8,7 @@
 #include "addon.h"
 #include "flops.h"
 #include "notify.h"
+#include "peer.h"
 #include "reader.h"
 #include "remove.h"
 #include "spawn.h"
@@ -153,6 +154,16 @@ napi_value lock_file_(napi_env env, napi_callback_info info) {
   free(path);
   if (fd < 0 && fd != -EWOULDBLOCK) return fail_errno(env, "the lock file could not be opened", -fd);
   return number_of(env, fd < 0 ? -1 : fd);
+}
+
+napi_value peer_user_(napi_env env, napi_callback_info info) {
+  Arguments arguments;
+  unsigned fd = 0;
+  if (!arguments.get(env, info) || !get_integer(env, arguments.at[0], "fd", 0, INT32_MAX, &fd)) return nullptr;
+  napi_value result = nullptr;
+  long long user = peer_user((int)fd);
+  napi_create_int64(env, user, &result);
+  return result;
 }
 
 // Work on a thread of libuv's pool, told by a promise. The work's own struct begins with this one.
@@ -301,6 +312,7 @@ NAPI_MODULE_INIT() {
                   export_function(env, exports, "notify", notify_) && export_function(env, exports, "spawn", spawn_) &&
                   export_function(env, exports, "reap", reap_) &&
                   export_function(env, exports, "lockFile", lock_file_) &&
+                  export_function(env, exports, "peerUser", peer_user_) &&
                   export_function(env, exports, "removeTree", remove_tree_) &&
                   export_function(env, exports, "measureFlops", measure_flops_) &&
                   napi_add_env_cleanup_hook(env, environment_ends, env) == napi_ok;

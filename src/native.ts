@@ -85,6 +85,11 @@ export interface Native {
   /** Takes an exclusive lock on the file (created 0600); returns its descriptor, or -1 when another holds it. */
   lockFile(path: string): number;
   /**
+   * User id of the process that connected to this end of a Unix socket, as the kernel noted it then; the negative errno
+   * for a descriptor that is none.
+   */
+  peerUser(fd: number): number;
+  /**
    * Removes a folder with all that is in it, off the JavaScript thread. Follows no link, stays on its file system, and
    * needs few descriptors however deep it is. A missing one is removed already. Rejects with the errno name as `code`.
    */

@@ -6,6 +6,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { readBootId } from '../daemon/boot-id.ts';
+import { type Host, presentHost } from '../daemon/host.ts';
 import { createLifecycle, type Lifecycle } from '../daemon/lifecycle.ts';
 import { createNotifier } from '../daemon/notify.ts';
 import { countStarts, type Starts } from '../daemon/starts.ts';
@@ -21,7 +22,9 @@ import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { nowhere } from '../protocol/place.ts';
-import { type JobRoom, prepareJobRoom } from '../runner/job-room.ts';
+import { versionsFrom } from '../protocol/version.ts';
+import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
+import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createAgentDialer, openAuthorities } from './authorities.ts';
 import { createDeviceEnergy } from './device-energy.ts';
@@ -31,10 +34,10 @@ import { isTlsUrl, requireSafeUrl } from './enrolment.ts';
 import { cheapInventory, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
 import { fileHeaders, holdersOf } from './holders.ts';
-import { type Host, presentHost } from './host.ts';
 import { takeIdentity } from './identity.ts';
 import { takeEnrolment } from './membership.ts';
 import { createRejoin } from './rejoin.ts';
+import { openRemoteRoom } from './remote-room.ts';
 import { toldInventory } from './told-inventory.ts';
 import { createVitals } from './vitals.ts';
 
@@ -51,7 +54,17 @@ export interface AgentOptions {
   readonly caFile?: string | null;
   readonly config: Pick<
     Config,
-    'node' | 'telemetry' | 'devices' | 'simulate' | 'jobs' | 'policy' | 'tokenFile' | 'caFile'
+    | 'node'
+    | 'telemetry'
+    | 'devices'
+    | 'simulate'
+    | 'jobs'
+    | 'orders'
+    | 'policy'
+    | 'protocol'
+    | 'tokenFile'
+    | 'caFile'
+    | 'runner'
   >;
   readonly clock: Clock;
   readonly log: Log;
@@ -107,18 +120,22 @@ async function build(
   const starts = count(folder);
   lifecycle.onStop('count of starts', () => starts.close());
   lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
-  const prepared = prepareJobRoom({
-    folder,
-    stateDir,
-    config,
-    native,
-    paths,
-    procRoot,
-    sysRoot,
-    environment,
-    clock,
-    log: log.child({ room: 'job' }),
-  });
+  const runnerSocket = config.runner.socket;
+  const prepared =
+    runnerSocket === null
+      ? prepareJobRoom({
+          folder,
+          stateDir,
+          config,
+          native,
+          paths,
+          procRoot,
+          sysRoot,
+          environment,
+          clock,
+          log: log.child({ room: 'job' }),
+        })
+      : null;
 
   const name = config.node.name ?? (hostname() || 'unnamed');
   const enrolment = await takeEnrolment(options, name);
@@ -130,6 +147,8 @@ async function build(
   const dialer = createAgentDialer(authorities, tlsOnly, { clock, log: log.child({ room: 'dial' }) });
   const bootId = readBootId(procRoot);
   const identity = takeIdentity(folder, enrolment, bootId, clock);
+  const audit = openNodeAudit({ folder, nodeId: identity.nodeId, clock, log });
+  lifecycle.onStop('audit', () => audit.close());
 
   const rejoin = createRejoin({ identity, url, stateDir, name, joinToken: options.joinToken, dialer, log });
 
@@ -154,7 +173,9 @@ async function build(
   });
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
+  const versions = versionsFrom(config.protocol.least);
   const link = createLink({
+    versions,
     url,
     connect: createSocketFactory(dialer),
     unknownNode: () => rejoin.unknownNode(),
@@ -167,7 +188,16 @@ async function build(
       ]);
       const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
       return buildHello(
-        { identity, name, version, inventory: told, devices: [], jobs: jobs.held() },
+        {
+          identity,
+          name,
+          version,
+          audit: jobs.offered().audit,
+          inventory: told,
+          devices: [],
+          jobs: jobs.held(),
+          versions,
+        },
         challenge,
         binding,
       );
@@ -185,6 +215,8 @@ async function build(
       readOutput: (jobId, epoch, stream, offset, limit) =>
         jobs.readOutput(jobId, epoch, stream, offset, limit),
       exec: (order, events) => jobs.exec(order, events),
+      keys: (statements) => jobs.learnKeys(statements),
+      authorities: authorities.learn,
     },
     clock,
     log: log.child({ room: 'link' }),
@@ -201,6 +233,7 @@ async function build(
   });
   // The bank is there before the jobs that hold its devices.
   let started: JobRoom | null = null;
+  let onDevices = (): void => {};
   const { bank, ladder } = openAccelerators({
     ...config.devices,
     native,
@@ -219,6 +252,7 @@ async function build(
       figures.update(records);
       energy.devices(records);
       link.devices(records);
+      onDevices();
       keeper.look();
     },
     onFailed: (id, fault) => started?.deviceFailed([id], fault),
@@ -232,14 +266,9 @@ async function build(
 
   const metrics = createAgentMetrics({ version });
   lifecycle.onStop('metrics', () => metrics.close());
-  const jobs = await prepared.open({
+  const common: Pick<JobRoomParts, 'nodeId' | 'bootId' | 'energy' | 'events'> = {
     nodeId: identity.nodeId,
     bootId,
-    capacity,
-    devices: bank,
-    safeMode: starts.safeMode,
-    place: () => identity.credentialBody()?.place ?? nowhere,
-    access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(link.fileTicket(), jobId, epoch) }),
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
       granted: (jobId, epoch, cpus, devices) => energy.granted(jobId, epoch, cpus, devices),
@@ -256,8 +285,36 @@ async function build(
         link.ended(result);
       },
     },
-  });
-  started = jobs;
+  };
+  const ticket = (): string | null => link.fileTicket();
+  if (prepared !== null)
+    started = await prepared.open({
+      ...common,
+      schedulerId: identity.schedulerId,
+      trustsFirst: true,
+      place: () => identity.credentialBody()?.place ?? nowhere,
+      capacity,
+      devices: bank,
+      audit,
+      safeMode: starts.safeMode,
+      access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(ticket(), jobId, epoch) }),
+    });
+  else {
+    const remote = openRemoteRoom({
+      ...common,
+      socketPath: runnerSocket ?? '',
+      bank,
+      url,
+      dialer,
+      ticket,
+      clock,
+      log,
+      random,
+    });
+    started = remote;
+    onDevices = remote.devicesChanged;
+  }
+  const jobs = started;
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 

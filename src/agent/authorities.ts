@@ -4,11 +4,13 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import type { Clock } from '../base/clock.ts';
+import { type Clock, createClock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
-import type { Log } from '../base/log.ts';
+import { createSilentLog, type Log } from '../base/log.ts';
 import { createDialer, type Dialer } from '../dial/dialer.ts';
-import { parseAuthorities, watchAuthorities } from '../dial/trust.ts';
+import { fetchPinned } from '../dial/pinned.ts';
+import { parseAuthorities, readAuthorities, watchAuthorities } from '../dial/trust.ts';
+import type { EnrolOptions } from './enrolment.ts';
 
 export interface Authorities {
   /** PEM, one each; null: those of the system. */
@@ -60,6 +62,29 @@ export function createAgentDialer(
   parts: { readonly clock: Clock; readonly log: Log },
 ): Dialer {
   return createDialer({ ...parts, authorities: authorities.present, tlsOnly });
+}
+
+/** The way to the scheduler that this host joins, and the authorities to believe from now on; null: what is kept stays. */
+export async function findWay(
+  { url, caFile = null, dialer }: Pick<EnrolOptions, 'url' | 'caFile' | 'dialer'>,
+  folder: string,
+  pin: string | null,
+): Promise<{ readonly dialer: Dialer; readonly authorities: readonly string[] | null }> {
+  if (dialer !== undefined) return { dialer, authorities: null };
+  const log = createSilentLog();
+  const clock = createClock();
+  const believing = (authorities: readonly string[] | null): Dialer =>
+    createDialer({ clock, log, authorities: () => authorities });
+  if (caFile !== null) {
+    const authorities = readAuthorities(caFile);
+    return { dialer: believing(authorities), authorities };
+  }
+  if (pin !== null) {
+    const authorities = [await fetchPinned(believing(null), url, pin)];
+    return { dialer: believing(authorities), authorities };
+  }
+  const kept = openAuthorities({ folder, caFile: null, log }).present();
+  return { dialer: believing(kept), authorities: null };
 }
 
 function readKept(folder: string): readonly string[] | null {

@@ -6,21 +6,19 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
-import { type Clock, createClock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
-import { createSilentLog } from '../base/log.ts';
 import { splitPin } from '../base/token-text.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
-import { createDialer, type Dialer } from '../dial/dialer.ts';
+import type { Dialer } from '../dial/dialer.ts';
 import { isTrustFault } from '../dial/failure.ts';
-import { fetchPinned } from '../dial/pinned.ts';
-import { readAuthorities } from '../dial/trust.ts';
+import { KEYS_FILE, writeSchedulerKeys } from '../job/trust.ts';
 import { printable } from '../link/message.ts';
 import { type EnrolRequest, enrolRequestSchema } from '../protocol/api.ts';
 import { credentialSchema } from '../protocol/control.ts';
-import { signedSchema } from '../protocol/signed.ts';
-import { keepAuthorities, openAuthorities } from './authorities.ts';
+import { MAX_STATEMENTS } from '../protocol/keys.ts';
+import { type Signed, signedSchema } from '../protocol/signed.ts';
+import { findWay, keepAuthorities } from './authorities.ts';
 import { postJson } from './http-post.ts';
 
 /** From connecting to the last byte of the answer. */
@@ -31,7 +29,13 @@ const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
 const credential = credentialSchema.nullable().default(null);
 /** With the place of the node; of a scheduler that speaks version 1 alone there is none. */
 const signedCredential = signedSchema.nullable().default(null);
-const answerSchema = z.object({ nodeId: id, schedulerId: id, credential, signedCredential });
+const answerSchema = z.object({
+  nodeId: id,
+  schedulerId: id,
+  credential,
+  signedCredential,
+  keys: z.array(signedSchema).max(MAX_STATEMENTS).default([]),
+});
 const refusalSchema = z.object({
   error: z.object({ code: z.string(), message: z.string(), remedy: z.string().nullable().optional() }),
 });
@@ -50,6 +54,8 @@ const enrolmentSchema = z.object({
 export type Enrolment = z.output<typeof enrolmentSchema>;
 
 export interface EnrolOptions {
+  /** Told what the scheduler answers of the keys that it signs with. */
+  readonly learned?: (keys: readonly Signed[]) => void;
   /** The scheduler's base URL. */
   readonly url: string;
   /** With or without the pin of a private authority, which is never sent. */
@@ -61,12 +67,12 @@ export interface EnrolOptions {
   readonly tokenFile?: string | null;
   /** Enrols a host again that is enrolled already: with the same key, and if possible under the same id. */
   readonly again?: boolean;
-  /** With a key made anew, for a host whose key was revoked. */
-  readonly newKey?: boolean;
   /** File with the scheduler's authorities (PEM); null: those that its pin names, that are known already, or the system's. */
   readonly caFile?: string | null;
   /** The way to a scheduler that is known already, whatever pin the token carries; without it, one is made for `caFile` or the pin. */
   readonly dialer?: Dialer;
+  /** With a key made anew, for a host whose key was revoked. */
+  readonly newKey?: boolean;
 }
 
 export const nodeKey: KeyOwner = {
@@ -105,7 +111,9 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   } satisfies EnrolRequest);
   if (!request.success) throw unfitRequest(request.error.issues[0]?.path[0]);
   const { dialer, authorities } = await findWay(options, folder, pin);
-  const answer = await ask(url, request.data, dialer);
+  const { keys, ...answer } = await ask(url, request.data, dialer);
+  writeSchedulerKeys(join(folder, KEYS_FILE), answer.schedulerId, keys);
+  options.learned?.(keys);
   if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
   const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };
@@ -117,29 +125,6 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
 /** `folder`: `agent` of the state directory. */
 export function writeEnrolment(folder: string, enrolment: Enrolment): void {
   writeFileAtomic(join(folder, 'node.json'), `${JSON.stringify(enrolment, null, 2)}\n`, 0o600);
-}
-
-/** The way to the scheduler, and the authorities to believe from now on; null: what is kept stays. */
-async function findWay(
-  { url, caFile = null, dialer }: EnrolOptions,
-  folder: string,
-  pin: string | null,
-): Promise<{ readonly dialer: Dialer; readonly authorities: readonly string[] | null }> {
-  if (dialer !== undefined) return { dialer, authorities: null };
-  const log = createSilentLog();
-  const clock: Clock = createClock();
-  const believing = (authorities: readonly string[] | null): Dialer =>
-    createDialer({ clock, log, authorities: () => authorities });
-  if (caFile !== null) {
-    const authorities = readAuthorities(caFile);
-    return { dialer: believing(authorities), authorities };
-  }
-  if (pin !== null) {
-    const authorities = [await fetchPinned(believing(null), url, pin)];
-    return { dialer: believing(authorities), authorities };
-  }
-  const kept = openAuthorities({ folder, caFile: null, log }).present();
-  return { dialer: believing(kept), authorities: null };
 }
 
 /** The enrolment in a state directory, or null. Throws AGENT_ENROLMENT_DAMAGED. */

@@ -1,7 +1,8 @@
 // Builds the hello: who this node is, what it can do, which jobs it holds.
+import type { AuditHead } from '../protocol/audit.ts';
 import type { Challenge, HeldJob, Hello, Inventory } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
-import { ownVersions } from '../protocol/version.ts';
+import { ownVersions, type VersionRange } from '../protocol/version.ts';
 import type { Identity } from './identity.ts';
 
 /** So that neither the hello nor the welcome that answers it outgrows a frame. */
@@ -15,13 +16,16 @@ export interface HelloParts {
   >;
   readonly name: string;
   readonly version: string;
+  readonly audit: AuditHead | null;
   readonly inventory: Inventory;
   readonly devices: readonly DeviceRecord[];
   readonly jobs: readonly HeldJob[];
+  /** That are spoken; without it, all that this build knows. */
+  readonly versions?: VersionRange;
 }
 
 export function buildHello(
-  { identity, name, version, inventory, devices, jobs }: HelloParts,
+  { identity, name, version, audit, inventory, devices, jobs, versions = ownVersions }: HelloParts,
   challenge: Challenge,
   binding: string,
 ): Hello {
@@ -32,7 +36,7 @@ export function buildHello(
       : [...jobs].sort((a, b) => importance[a.phase] - importance[b.phase]).slice(0, MAX_HELLO_JOBS);
   return {
     type: 'hello',
-    versions: ownVersions,
+    versions: { ...versions },
     nodeId: identity.nodeId,
     name,
     agentVersion: version,
@@ -42,6 +46,7 @@ export function buildHello(
     proof: identity.prove(challenge, binding),
     credential: identity.credential(),
     signedCredential: identity.signedCredential(),
+    audit,
     inventory,
     devices: [...devices],
     jobs: held,

@@ -19,7 +19,7 @@ export interface Audit {
   readonly record: AuditSink;
   /** How far the chain is on disk; null while it cannot be opened. */
   head(): ChainPosition | null;
-  /** The last records of the run before, oldest first; empty once they were asked for. */
+  /** The last records of a run that did not close the log, oldest first; empty once they were asked for. */
   takeTail(): readonly AuditRecord[];
   /** The last writer closed the log, so that its tail lacks nothing. */
   readonly isClean: boolean;
@@ -43,7 +43,7 @@ export interface AuditOptions {
   /** Id of the scheduler or node. */
   readonly owner: string;
   readonly signer: AuditSigner;
-  readonly version: string;
+  readonly version?: string;
   readonly clock: Clock;
   readonly log: Log;
   readonly keep?: RetentionLimits;
@@ -92,7 +92,11 @@ export function openAudit(options: AuditOptions): Audit {
       isDamaged = start.damage !== null;
       problem = null;
       for (const { kind, facts } of start.notes) writer.append(kind, facts);
-      writer.append('opened', { version: options.version, clean: isClean, afterSequence: start.sequence });
+      writer.append('opened', {
+        ...(options.version === undefined ? {} : { version: options.version }),
+        clean: isClean,
+        afterSequence: start.sequence,
+      });
       if (lostEarly > 0) writer.append('gap', { lost: lostEarly, why: 'the log could not be opened' });
       for (const { kind, facts } of early) writer.append(kind, facts);
       early = [];

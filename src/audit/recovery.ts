@@ -1,8 +1,9 @@
 // What a chain's folder is found to be when it is opened, and where it goes on. Three cases:
 //   whole            the last segment fits and holds what the signed head names: go on behind its last line
 //   torn tail        something unfinished stands behind that, the trace of a crash: cut off, kept aside, noted (`tail.cut`)
-//   damage           what the head names is missing or changed, or there is no head: nothing is mended. The old segments
-//                    stay as they are, and the chain goes on in a new one that begins with `chain.broken`
+//   damage           what the head names is missing or changed, there is no head, or a whole record does not fit, which no
+//                    crash does: nothing is mended. The old segments stay as they are, and the chain goes on in a new one
+//                    that begins with `chain.broken`
 // Only the last segment is read in full; the others are for `flopd audit verify`.
 import { closeSync, constants, fsyncSync, ftruncateSync, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,7 +25,7 @@ export interface ChainStart {
   readonly first: HeadBody['first'];
   /** To be written before anything else. */
   readonly notes: readonly { readonly kind: AuditKind; readonly facts: AuditFacts }[];
-  /** The last records that are whole, oldest first. */
+  /** The last records that are whole, oldest first; empty where the last writer closed it. */
   readonly tail: readonly AuditRecord[];
   /** The last writer closed it. */
   readonly isClean: boolean;
@@ -68,94 +69,133 @@ function startAnew(
 }
 
 function goOn(folder: string, segments: readonly number[], last: number, head: HeadBody): ChainStart {
-  const { lines, wholeBytes, rest } = readLines(folder, last);
+  const found = readWhole(folder, last);
+  const earlier = segments.slice(0, -1);
+  const before = earlier.at(-1);
+  // A segment that was only just begun: the chain ends in the one before, and goes on here.
+  const isBegun = found.records.length === 0 && before !== undefined;
+  const base = isBegun ? readWhole(folder, before) : found;
+  const why = whyHeadFits(head, base, folder, isBegun ? earlier.slice(0, -1) : earlier);
+  if (why !== null) return broken(folder, segments, head, why);
+  if (isBegun && base.cut.length > 0)
+    return broken(
+      folder,
+      segments,
+      head,
+      `${segmentName(before)} has no whole end, and another was begun behind it`,
+    );
+  const end = base.records.at(-1);
+  if (found.hasStrangers)
+    return broken(folder, segments, head, `a record behind ${end?.sequence ?? head.sequence} does not fit`);
+  const notes: ChainStart['notes'][number][] = [];
+  if (found.cut.length > 0) {
+    cutOff(folder, last, found.goodBytes, found.cut, (end?.sequence ?? head.sequence) + 1);
+    notes.push({
+      kind: 'tail.cut',
+      facts: {
+        segment: segmentName(last),
+        atByte: found.goodBytes,
+        bytes: found.cut.length,
+        sha256: hashOf(found.cut),
+        why: found.problem ?? 'no newline',
+      },
+    });
+  }
+  const isClean = found.cut.length === 0 && (end === undefined || end.kind === 'closed');
+  return {
+    segment: last,
+    bytes: found.goodBytes,
+    sequence: end?.sequence ?? head.sequence,
+    hash: end === undefined ? head.hash : base.hash,
+    first: head.first,
+    notes,
+    tail: isClean
+      ? []
+      : isBegun
+        ? base.records
+        : [...recordsBefore(folder, earlier, base.records[0]), ...base.records],
+    isClean,
+    damage: null,
+  };
+}
+
+interface Whole {
+  /** Up to the first line that does not fit. */
+  readonly records: readonly AuditRecord[];
+  readonly hashes: readonly string[];
+  /** Of the last of them. */
+  readonly hash: string;
+  readonly goodBytes: number;
+  /** Everything behind them. */
+  readonly cut: Uint8Array;
+  /** A whole record stands behind them: no crash leaves one that does not fit. */
+  readonly hasStrangers: boolean;
+  /** What is wrong with the first line behind them; null where it only has no end. */
+  readonly problem: string | null;
+}
+
+function readWhole(folder: string, number: number): Whole {
+  const { lines, rest } = readLines(folder, number);
   const records: AuditRecord[] = [];
-  let hash = '';
+  const hashes: string[] = [];
   let goodBytes = 0;
   let problem: string | null = null;
   for (const line of lines) {
     const { record, problem: what } = parseLine(line);
     const before = records.at(-1);
-    if (record === null) problem = what;
-    else if (before !== undefined && (record.previous !== hash || record.sequence !== before.sequence + 1))
-      problem = 'it does not fit the record before it';
-    if (record === null || problem !== null) break;
+    const fits =
+      record !== null &&
+      (before === undefined ||
+        (record.previous === hashes.at(-1) && record.sequence === before.sequence + 1));
+    if (!fits) {
+      problem = what ?? 'it does not fit the record before it';
+      break;
+    }
     records.push(record);
-    hash = hashOf(line);
+    hashes.push(hashOf(line));
     goodBytes += line.length + 1;
   }
-  const end = records.at(-1);
-  const start = records[0];
-  const fits = headFits(head, records, lines, folder, segments);
-  if (!fits.fits) return broken(folder, segments, head, fits.why);
-  const cutBytes = wholeBytes - goodBytes + rest.length;
-  const notes: ChainStart['notes'][number][] = [];
-  if (cutBytes > 0) {
-    const cut = Buffer.concat([
-      ...lines.slice(records.length).flatMap((line) => [line, Buffer.from('\n')]),
-      rest,
-    ]);
-    cutOff(folder, last, goodBytes, cut, (end?.sequence ?? head.sequence) + 1);
-    notes.push({
-      kind: 'tail.cut',
-      facts: {
-        segment: segmentName(last),
-        atByte: goodBytes,
-        bytes: cutBytes,
-        sha256: hashOf(cut),
-        why: problem ?? 'no newline',
-      },
-    });
-  }
-  return {
-    segment: last,
-    bytes: goodBytes,
-    sequence: end?.sequence ?? head.sequence,
-    hash: end === undefined ? head.hash : hash,
-    first: head.first,
-    notes,
-    tail: [...tailOfEarlier(folder, segments, start), ...records],
-    isClean: cutBytes === 0 && (end === undefined || end.kind === 'closed'),
-    damage: null,
-  };
+  const misfits = lines.slice(records.length);
+  const behind = misfits.flatMap((line) => [line, NEWLINE]);
+  const hasStrangers = misfits.some((line) => parseLine(line).record !== null);
+  const cut = Buffer.concat([...behind, rest]);
+  return { records, hashes, hash: hashes.at(-1) ?? NOTHING_HASH, goodBytes, cut, hasStrangers, problem };
 }
 
-/** Whether the record that the head names is where it should be. */
-function headFits(
-  head: HeadBody,
-  records: readonly AuditRecord[],
-  lines: readonly Uint8Array[],
-  folder: string,
-  segments: readonly number[],
-): { readonly fits: true } | { readonly fits: false; readonly why: string } {
-  const first = records[0];
-  const end = records.at(-1);
-  if (first === undefined || end === undefined) {
-    // Begun and nothing whole in it: the head must name the last line of the one before.
-    const before = segments.at(-2);
-    const line = before === undefined ? null : readLastLine(folder, before);
-    const found = line === null ? NOTHING_HASH : hashOf(line);
-    return found === head.hash ? { fits: true } : { fits: false, why: missing(head, null) };
-  }
-  if (head.sequence > end.sequence) return { fits: false, why: missing(head, end) };
+const NEWLINE = Buffer.from('\n');
+
+/** Why the record that the head names is not where it should be; null where it is. */
+function whyHeadFits(head: HeadBody, last: Whole, folder: string, earlier: readonly number[]): string | null {
+  const first = last.records[0];
+  const end = last.records.at(-1);
+  if (head.sequence === 0) return null;
+  if (first === undefined || end === undefined || head.sequence > end.sequence)
+    return missing(head, end ?? null);
+  const before = earlier.at(-1);
+  const isLed = before === undefined || hashOfLast(folder, before) === first.previous;
+  if (!isLed) return `record ${first.sequence} does not follow the segment before it`;
   const found =
-    head.sequence < first.sequence
-      ? first.previous
-      : hashOf(lines[head.sequence - first.sequence] as Uint8Array);
-  if (head.sequence < first.sequence - 1) return beginsRight(folder, segments, first);
-  return found === head.hash ? { fits: true } : { fits: false, why: `record ${head.sequence} was changed` };
+    head.sequence >= first.sequence
+      ? last.hashes[head.sequence - first.sequence]
+      : head.sequence === first.sequence - 1
+        ? first.previous
+        : hashAt(folder, earlier, head.sequence);
+  return found === head.hash ? null : `record ${head.sequence} was changed`;
 }
 
-/** The head lags behind a whole segment: then the segment before must lead to this one. */
-function beginsRight(
-  folder: string,
-  segments: readonly number[],
-  first: AuditRecord,
-): { readonly fits: true } | { readonly fits: false; readonly why: string } {
-  const before = segments.at(-2);
-  const line = before === undefined ? null : readLastLine(folder, before);
-  if (line !== null && hashOf(line) === first.previous) return { fits: true };
-  return { fits: false, why: `record ${first.sequence} does not fit the segment before it` };
+function hashOfLast(folder: string, number: number): string | null {
+  const line = readLastLine(folder, number);
+  return line === null ? null : hashOf(line);
+}
+
+/** The hash of a record in an earlier segment, where the head has not kept up; null where it is not there. */
+function hashAt(folder: string, segments: readonly number[], sequence: number): string | null {
+  for (const number of [...segments].reverse()) {
+    const { records, hashes } = readWhole(folder, number);
+    const [first] = records;
+    if (first !== undefined && first.sequence <= sequence) return hashes[sequence - first.sequence] ?? null;
+  }
+  return null;
 }
 
 function missing(head: HeadBody, end: AuditRecord | null): string {
@@ -198,16 +238,16 @@ function firstOf(folder: string, segments: readonly number[]): HeadBody['first']
   return { segment, sequence: record?.sequence ?? 1, previous: record?.previous ?? NOTHING_HASH };
 }
 
-/** The records of the segment before, where this one has only just begun. */
-function tailOfEarlier(
+/** The records of the segment before this one, where they lead to it. */
+function recordsBefore(
   folder: string,
-  segments: readonly number[],
-  start: AuditRecord | undefined,
-): AuditRecord[] {
-  const before = segments.at(-2);
-  if (before === undefined) return [];
-  const records = readLines(folder, before).lines.flatMap((line) => parseLine(line).record ?? []);
-  return start === undefined || records.at(-1)?.sequence === start.sequence - 1 ? records : [];
+  earlier: readonly number[],
+  first: AuditRecord | undefined,
+): readonly AuditRecord[] {
+  const before = earlier.at(-1);
+  if (before === undefined || first === undefined) return [];
+  const { records, hash } = readWhole(folder, before);
+  return hash === first.previous ? records : [];
 }
 
 /** Keeps what is cut aside, then shortens the segment. */

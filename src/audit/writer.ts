@@ -130,16 +130,21 @@ export function createWriter(parts: WriterParts): Writer {
       while (waiting.length > 0) {
         if (fileBytes >= parts.segmentBytes) await rotate();
         await write();
+        await syncWhenDue();
       }
-      const nowMs = clock.monotonicMs();
-      if (closing || nowMs - syncedMs >= SYNC_MS) await sync();
+      await syncWhenDue();
       if (problem !== null) settled();
     } catch (error) {
       fail(error);
       return;
     }
-    if (closing || clock.monotonicMs() - headMs >= HEAD_MS) await writeHead();
     later();
+  }
+
+  async function syncWhenDue(): Promise<void> {
+    const isLast = closing && waiting.length === 0;
+    if (isLast || clock.monotonicMs() - syncedMs >= SYNC_MS) await sync();
+    if (isLast || clock.monotonicMs() - headMs >= HEAD_MS) await writeHead();
   }
 
   /** Opens the segment at what is known to be on disk; a new one where a sync has failed. */
@@ -184,6 +189,7 @@ export function createWriter(parts: WriterParts): Writer {
     durable = reached;
     unsynced = [];
     syncedMs = clock.monotonicMs();
+    if (problem !== null) settled();
   }
 
   async function rotate(): Promise<void> {

@@ -17,7 +17,7 @@ import { errnoOf, Fault } from './fault.ts';
 
 /** Whose key it is: faults are `<code>_KEY_EXPOSED` and `<code>_KEY_DAMAGED`. */
 export interface KeyOwner {
-  readonly code: 'AGENT' | 'SCHEDULER';
+  readonly code: 'AGENT' | 'SCHEDULER' | 'USER';
   /** As a sentence names it. */
   readonly what: string;
   /** What to do when others may have read it, and when it is damaged. */

@@ -138,7 +138,11 @@ async function main(): Promise<void> {
           writerScript: builtBeside('store-writer.js'),
         }),
       startAgent: async (options) => (await import('../agent/agent.ts')).startAgent(options),
-      enrol: async (options) => (await import('../agent/enrolment.ts')).enrol(options),
+      startRunner: async (options) => (await import('../runner/runner.ts')).startRunner(options),
+      enrol: async ({ runner, ...options }) =>
+        runner === null
+          ? (await import('../agent/enrolment.ts')).enrol(options)
+          : (await import('../agent/runner-trust.ts')).enrolWithRunner(options, runner),
       readEnrolment: async (stateDir) => (await import('../agent/enrolment.ts')).readEnrolment(stateDir),
     },
   };

@@ -35,6 +35,8 @@ const keys = [
   'devices.toolPeriodMs',
   'devices.retestMs',
   'devices.kernelLog',
+  'protocol.least',
+  'runner.socket',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 

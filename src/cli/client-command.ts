@@ -10,5 +10,5 @@ export function addClientFlags(command: Command): Command {
 }
 
 export async function openClient(command: Command, context: Context): Promise<Client> {
-  return createClient(await findAccess(await readConfig(command, context)));
+  return createClient(await findAccess(await readConfig(command, context), context.environment));
 }

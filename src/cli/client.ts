@@ -6,6 +6,7 @@ import { errnoOf, Fault } from '../base/fault.ts';
 import { isTrustFault } from '../dial/failure.ts';
 import type {
   ArrayView,
+  AuthorityView,
   DrainRequest,
   ErrorView,
   JobView,
@@ -13,11 +14,13 @@ import type {
   NodeView,
   OutputsView,
   RemovedNode,
+  SchedulerKeysView,
 } from '../protocol/api.ts';
 import { namesArray } from '../protocol/array.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Access } from './endpoint.ts';
+import type { Signer } from './submitter-key.ts';
 import { usageFault } from './usage.ts';
 
 /** An API answer takes milliseconds; this is for a scheduler that hangs. */
@@ -46,6 +49,13 @@ export interface Client {
   drain(node: string, request: DrainRequest): Promise<NodeView>;
   resume(node: string, device: string | null): Promise<NodeView>;
   removeNode(node: string): Promise<RemovedNode>;
+  /** Any other route, for the verbs of admins. */
+  call<T>(method: 'GET' | 'POST', target: string, body: object | null): Promise<T>;
+  authority(): Promise<AuthorityView>;
+  schedulerKeys(): Promise<SchedulerKeysView>;
+  rotateKey(overlapMs: number): Promise<SchedulerKeysView>;
+  /** `now`: does not wait for the overlap. */
+  rotateAuthority(now: boolean): Promise<AuthorityView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
   openFollow(id: string, stdoutOffset: number, stderrOffset: number): Promise<IncomingMessage>;
   /** What is stored of an attempt's output, and where what came since a time (wall clock ms) begins; null: the latest. */
@@ -66,10 +76,10 @@ export function createClient(access: Access): Client {
       throw usageFault('id: it is empty', 'name a job or node as "flopd jobs" and "flopd nodes" show it');
     return encodeURIComponent(id);
   };
-  const get = <T>(target: string): Promise<T> => readJson<T>(access, 'GET', target, null);
+  const get = <T>(target: string): Promise<T> => askJson<T>(access, 'GET', target, null);
   return {
     url: access.url,
-    submit: (spec) => readJson(access, 'POST', '/v1/jobs', spec),
+    submit: (spec) => askJson(access, 'POST', '/v1/jobs', spec, access.signer),
     jobs({ state, limit, array, grouped }) {
       const query = new URLSearchParams();
       if (state !== undefined) query.set('state', state);
@@ -81,16 +91,21 @@ export function createClient(access: Access): Client {
     array: async (id) => get(`/v1/arrays/${path(id)}`),
     members: async (id, indices) => get(`/v1/arrays/${path(id)}/members?indices=${indices}`),
     cancelArray: async (id, reason) =>
-      readJson(access, 'POST', `/v1/arrays/${path(id)}/cancel`, reason === null ? {} : { reason }),
+      askJson(access, 'POST', `/v1/arrays/${path(id)}/cancel`, reason === null ? {} : { reason }),
     find: async (id) => get(`/v1/${namesArray(id) ? 'arrays' : 'jobs'}/${path(id)}`),
     job: async (id) => get(`/v1/jobs/${path(id)}`),
     cancel: async (id, reason) =>
-      readJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
+      askJson(access, 'POST', `/v1/jobs/${path(id)}/cancel`, reason === null ? {} : { reason }),
     nodes: () => get('/v1/nodes'),
     node: async (id) => get(`/v1/nodes/${path(id)}`),
-    drain: async (node, request) => readJson(access, 'POST', `/v1/nodes/${path(node)}/drain`, request),
-    resume: async (node, device) => readJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
-    removeNode: async (node) => readJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
+    drain: async (node, request) => askJson(access, 'POST', `/v1/nodes/${path(node)}/drain`, request),
+    resume: async (node, device) => askJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
+    removeNode: async (node) => askJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
+    authority: () => get('/v1/authorities/succession'),
+    schedulerKeys: () => get('/v1/keys'),
+    rotateKey: (overlapMs) => askJson(access, 'POST', '/v1/keys/rotate', { overlapMs }),
+    rotateAuthority: (now) => askJson(access, 'POST', '/v1/authorities/rotate', { now }),
+    call: (method, target, body) => askJson(access, method, target, body),
     openFollow: (id, stdoutOffset, stderrOffset) =>
       open(access, 'GET', `/v1/jobs/${path(id)}/follow?stdout=${stdoutOffset}&stderr=${stderrOffset}`, null),
     outputs(id, attempt, sinceMs) {
@@ -128,8 +143,15 @@ export function statusOf(error: unknown): number | null {
 
 const statuses = new WeakMap<Fault, number>();
 
-async function readJson<T>(access: Access, method: string, target: string, body: unknown): Promise<T> {
-  const response = await open(access, method, target, body);
+/** Asks and reads the answer. `signer` signs the very text that is sent. */
+export async function askJson<T>(
+  access: Access,
+  method: string,
+  target: string,
+  body: unknown,
+  signer: Signer | null = null,
+): Promise<T> {
+  const response = await open(access, method, target, body, signer);
   const text = await readText(access, response, MAX_ANSWER_BYTES);
   try {
     return JSON.parse(text) as T;
@@ -139,11 +161,18 @@ async function readJson<T>(access: Access, method: string, target: string, body:
 }
 
 /** Sends a request; resolves with a response whose status says success. */
-async function open(access: Access, method: string, target: string, body: unknown): Promise<IncomingMessage> {
+async function open(
+  access: Access,
+  method: string,
+  target: string,
+  body: unknown,
+  signer: Signer | null = null,
+): Promise<IncomingMessage> {
   const { request } = access.url.startsWith('https:')
     ? await import('node:https')
     : await import('node:http');
-  const payload = body === null ? null : Buffer.from(JSON.stringify(body));
+  const text = body === null ? null : JSON.stringify(body);
+  const payload = text === null ? null : Buffer.from(text);
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     const outgoing = request(new URL(target, access.url), {
       method,
@@ -152,6 +181,7 @@ async function open(access: Access, method: string, target: string, body: unknow
       headers: {
         authorization: `Bearer ${access.token}`,
         accept: 'application/json',
+        ...(text === null ? {} : signer?.headers(text)),
         ...(payload === null ? {} : { 'content-type': 'application/json', 'content-length': payload.length }),
       },
     });
@@ -193,13 +223,13 @@ async function refusal(access: Access, response: IncomingMessage, status: number
   const text = await readText(access, response, MAX_ERROR_BYTES).catch(() => '');
   const view = parseErrorView(text);
   let fault: Fault;
-  if (status === 401 || status === 403) {
+  if (view?.code === 'API_UNAUTHENTICATED' || (view === null && (status === 401 || status === 403))) {
     fault = new Fault(
       'SCHEDULER_TOKEN_REFUSED',
       `scheduler ${access.url} refused the token of ${access.tokenFile} (HTTP ${status})`,
       {
         field: 'tokenFile',
-        remedy: "name the file with this scheduler's token with --token-file PATH or FLOPD_TOKEN_FILE",
+        remedy: `log in with "flopd login ${access.url}", or name the file with this scheduler's token with --token-file PATH or FLOPD_TOKEN_FILE`,
       },
     );
   } else if (view !== null) {

@@ -6,6 +6,7 @@ import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import type { Environment } from '../config/keys.ts';
 import type { Address } from '../config/value.ts';
+import type { createGrantRules } from '../device/told-grant.ts';
 import type { Corridor } from '../protocol/corridor.ts';
 import type { Place } from '../protocol/place.ts';
 
@@ -54,6 +55,8 @@ export interface Context {
 /** The running scheduler, as far as commands need it (scheduler/scheduler.ts). */
 export interface RunningScheduler {
   readonly url: string;
+  /** By which other hosts reach it; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   readonly tokenFile: string;
   readonly joinTokenFile: string;
@@ -72,17 +75,27 @@ export interface RunningAgent {
   close(): Promise<void>;
 }
 
+/** The running job runner, as far as commands need it (runner/runner.ts). */
+export interface RunningRunner {
+  readonly nodeId: string;
+  readonly socket: string;
+  close(): Promise<void>;
+}
+
 /** The daemons, handed in by bin/ because this room may not import them; each loads its code when called. */
 export interface Daemons {
   startScheduler(options: {
     readonly stateDir: string;
     readonly listen: Address;
+    readonly tls: Config['tls'];
     readonly clock: Clock;
     readonly log: Log;
     readonly version: string;
     readonly dashboardFolder: string | null;
     readonly files?: Config['files'];
+    readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
+    readonly leastVersion: number;
     readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;
   startAgent(options: {
@@ -98,6 +111,15 @@ export interface Daemons {
     readonly log: Log;
     readonly version: string;
   }): Promise<RunningAgent>;
+  startRunner(options: {
+    readonly root: string;
+    readonly stateDir: string;
+    readonly config: Config;
+    readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
+    readonly grants: ReturnType<typeof createGrantRules>;
+    readonly clock: Clock;
+    readonly log: Log;
+  }): Promise<RunningRunner>;
   enrol(options: {
     readonly url: string;
     readonly token: string;
@@ -105,7 +127,10 @@ export interface Daemons {
     readonly name: string;
     readonly tokenFile: string | null;
     readonly again: boolean;
+    readonly newKey: boolean;
     readonly caFile: string | null;
+    /** The runner that learns of it, too; null for an agent that starts its jobs itself. */
+    readonly runner: { readonly stateDir: string; readonly agentUser: string | null } | null;
   }): Promise<{ readonly nodeId: string; readonly schedulerId: string }>;
   /** What this host knows of its membership, or null. */
   readEnrolment(stateDir: string): Promise<{

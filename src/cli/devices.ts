@@ -125,7 +125,7 @@ async function showNode(
   name: string,
   periodMs: number | null,
 ): Promise<number> {
-  const client = createClient(await findAccess(await readConfig(command, context)));
+  const client = createClient(await findAccess(await readConfig(command, context), context.environment));
   await printRepeatedly(
     context,
     output,

@@ -168,9 +168,9 @@ function tryListen({ host, port }: Address): Promise<string | null> {
   });
 }
 
-async function checkScheduler(_: Context, config: Config): Promise<Outcome> {
+async function checkScheduler({ environment }: Context, config: Config): Promise<Outcome> {
   try {
-    const access = await findAccess(config);
+    const access = await findAccess(config, environment);
     const { nodes } = await createClient(access).nodes();
     const ready = nodes.filter(({ state }) => state === 'ready').length;
     const finding = `${access.url} answers; ${ready} of ${nodes.length} nodes ready`;

@@ -1,14 +1,17 @@
-// Which scheduler, and with which token: flag, environment, file, else what `flopd up` left in its state directory.
+// Which scheduler, and with which token: flag, environment, file, else the login of that scheduler, else what `flopd up`
+// left in its state directory.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { splitPin } from '../base/token-text.ts';
 import type { Config } from '../config/config.ts';
-import { SERVICE_STATE_DIRS } from '../config/keys.ts';
+import { type Environment, SERVICE_STATE_DIRS } from '../config/keys.ts';
 import { parseSchedulerUrl } from '../config/value.ts';
 import type { Dialer } from '../dial/dialer.ts';
 import type { Endpoint } from '../protocol/api.ts';
-import { dialerFor } from './dialling.ts';
+import { dialerFor, openDialer } from './dialling.ts';
+import { findLogin, loginFile, readLogins } from './login-store.ts';
+import { localSigner, type Signer, userSigner } from './submitter-key.ts';
 
 const MAX_SMALL_FILE_BYTES = 64 * 1024;
 
@@ -20,6 +23,8 @@ export interface Access {
   readonly tokenFile: string;
   /** The way there. */
   readonly dialer: Dialer;
+  /** Signs what is submitted; null where there is no key for it. */
+  readonly signer: Signer | null;
 }
 
 /** Reads `endpoint.json` of a state directory; null where there is none or it is not one. */
@@ -56,15 +61,35 @@ function candidateStateDirs(config: Config): string[] {
 }
 
 /** Rejects with SCHEDULER_UNKNOWN, TOKEN_UNKNOWN or TOKEN_UNREADABLE, and as `dialerFor` does. */
-export async function findAccess(config: Config): Promise<Access> {
-  const { url, stateDir } = findScheduler(config);
-  const tokenFile = config.tokenFile ?? localTokenFile(config, url, stateDir);
+export async function findAccess(config: Config, environment: Environment): Promise<Access> {
+  const { url, stateDir } = findScheduler(config, environment);
+  const login = config.tokenFile === null ? findLogin(environment, url) : null;
+  if (login !== null) {
+    const { token, schedulerId, authorities } = login;
+    const dialer =
+      config.caFile === null
+        ? openDialer(authorities)
+        : await dialerFor(config, { url, stateDir, pin: null });
+    return {
+      url,
+      token,
+      tokenFile: loginFile(environment),
+      dialer,
+      signer: userSigner(environment, schedulerId),
+    };
+  }
+  const localFile = config.tokenFile === null ? localTokenFile(config, url, stateDir) : null;
+  const tokenFile = config.tokenFile ?? localFile ?? '';
   const { token, pin } = splitPin(readToken(tokenFile));
-  return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }) };
+  const signer = localFile === null ? null : localSigner(stateDir ?? config.stateDir);
+  return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }), signer };
 }
 
 /** URL of the scheduler, and the state directory that named it, if one did. */
-export function findScheduler(config: Config): { url: string; stateDir: string | null } {
+export function findScheduler(
+  config: Config,
+  environment: Environment,
+): { url: string; stateDir: string | null } {
   const dirs = candidateStateDirs(config);
   for (const dir of dirs) {
     const endpoint = readEndpoint(dir);
@@ -73,12 +98,15 @@ export function findScheduler(config: Config): { url: string; stateDir: string |
       return { url: endpoint.url, stateDir: dir };
   }
   if (config.scheduler !== null) return { url: config.scheduler, stateDir: null };
+  const { latest } = readLogins(environment);
+  if (latest !== null) return { url: latest, stateDir: null };
   throw new Fault(
     'SCHEDULER_UNKNOWN',
     `no scheduler is named, and none runs here (no ${endpointFile(config.stateDir)})`,
     {
       field: 'scheduler',
-      remedy: 'start one with "flopd up", or name one with --scheduler URL or FLOPD_SCHEDULER',
+      remedy:
+        'start one with "flopd up", log in to one with "flopd login URL", or name one with --scheduler URL or FLOPD_SCHEDULER',
     },
   );
 }
@@ -88,7 +116,7 @@ function localTokenFile(config: Config, url: string, stateDir: string | null): s
   if (stateDir === null && !isLoopback(url)) {
     throw new Fault('TOKEN_UNKNOWN', `no token is named for ${url}`, {
       field: 'tokenFile',
-      remedy: 'name its file with --token-file PATH or FLOPD_TOKEN_FILE',
+      remedy: `log in with "flopd login ${url}", or name its file with --token-file PATH or FLOPD_TOKEN_FILE`,
     });
   }
   return join(stateDir ?? config.stateDir, 'scheduler', 'token');

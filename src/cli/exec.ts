@@ -36,7 +36,7 @@ export function define(command: Command, context: Context, finish: (code: number
     // Options pass through behind the id, and with them the dashes that end them.
     if (words[0] === '--') words.shift();
     if (words.length === 0) throw usageFault('command: there is none', 'name a program after the id');
-    const access = await findAccess(await readConfig(command, context));
+    const access = await findAccess(await readConfig(command, context), context.environment);
     finish(await exec(context, access, id, words, flags));
   });
 }

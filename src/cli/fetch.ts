@@ -48,7 +48,7 @@ async function fetchJob(
   path: string | undefined,
 ): Promise<number> {
   const flags = command.opts() as FetchFlags;
-  const access = await findAccess(await readConfig(command, context));
+  const access = await findAccess(await readConfig(command, context), context.environment);
   const job = await createClient(access).job(id);
   const { result } = job;
   if (result === null)

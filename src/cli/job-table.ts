@@ -37,11 +37,14 @@ export function jobSeconds(job: JobView, nowMs: number): number | null {
   return Math.max(0, (endMs - Date.parse(job.startedAt)) / 1000);
 }
 
-export function jobColumns(nowMs: number): TableColumn<JobView>[] {
+/** The owner has a column where there are several of them. */
+export function jobColumns(nowMs: number, jobs: readonly JobView[]): TableColumn<JobView>[] {
+  const isOne = new Set(jobs.map(({ owner }) => owner)).size <= 1;
   return [
     { title: 'ID', cell: (job) => jobName({ ...job, members: clipIndices(job.members) }) },
     { title: 'STATE', cell: (job) => job.state, colour: (job) => stateColours[job.state] ?? null },
     { title: 'NAME', cell: (job) => job.name ?? ABSENT },
+    { title: 'OWNER', wide: isOne, cell: (job) => job.owner ?? ABSENT },
     { title: 'NODE', cell: (job) => (job.members === null ? job.node?.name : null) ?? ABSENT },
     {
       title: 'TIME',
@@ -80,6 +83,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
     [job.state, job.reason],
     ['id', job.array === null ? job.id : `${job.id} (${jobName(job)}, one of ${job.array.size})`],
     ['name', job.name ?? ABSENT],
+    ['owner', job.owner ?? ABSENT],
     ['command', commandLine(job)],
     ['node', job.node === null ? ABSENT : `${job.node.name} (${job.node.id})`],
     ['devices', job.devices.join(', ') || ABSENT],
@@ -152,6 +156,7 @@ export function arrayFields(array: ArrayView): (readonly [string, string])[] {
     [array.ended ? 'ENDED' : 'ARRAY', array.reason],
     ['id', array.id],
     ['name', array.name ?? ABSENT],
+    ['owner', array.owner ?? ABSENT],
     ['command', commandLine(array)],
     ['jobs', `${array.size}, ${memberName(array.id, `${spec.array?.first}-${spec.array?.last}`)}`],
     ...jobStates.flatMap((state) => {
@@ -232,7 +237,8 @@ function describeAccelerators({ count, match, memoryBytes, partition, shared }: 
   return parts.join(', ');
 }
 
-function commandLine(job: { readonly spec: JobSpec }): string {
+function commandLine(job: Pick<JobView, 'spec' | 'hidden' | 'owner'>): string {
+  if (job.hidden) return `not shown: it is ${job.owner === null ? 'not yours' : `${job.owner}'s`}`;
   return job.spec.command.map(shellQuote).join(' ');
 }
 

@@ -52,7 +52,7 @@ Examples:
       periodMs,
       () => client.jobs({ limit, ...filter }),
       ({ jobs }, style) =>
-        jobs.length === 0 ? ['no jobs'] : renderTable(jobColumns(context.clock.wallMs()), jobs, style),
+        jobs.length === 0 ? ['no jobs'] : renderTable(jobColumns(context.clock.wallMs(), jobs), jobs, style),
     );
     finish(exitCode.ok);
   });

@@ -18,20 +18,35 @@ export function define(command: Command, context: Context, finish: (code: number
   command
     .argument('<url>', 'base URL of the scheduler')
     .option('--token <TOKEN>', 'join token (other users of this host can see it: prefer --token-file)')
-    .option('--token-file <PATH>', 'file with the join token: scheduler/join-token of the scheduler');
-  addConfigFlags(command, ['stateDir', 'caFile', 'node.name']).addHelpText(
+    .option('--token-file <PATH>', 'file with the join token')
+    .option('--new-key', 'with a key made anew: for a host whose key was revoked');
+  command.option(
+    '--runner-state-dir <DIR>',
+    'state directory of the job runner of this host, which learns whose orders to carry out',
+  );
+  addConfigFlags(command, ['stateDir', 'caFile', 'node.name', 'runner.user']).addHelpText(
     'after',
     `
 Makes a key that never leaves this host, and shows its public half to the scheduler. On a host that is enrolled
 already it asks again: after the scheduler has lost its state this brings the host back, with the jobs that run on it.
+Tokens are made with "flopd scheduler token create"; on the machine of the scheduler, scheduler/join-token of its state
+directory is one.
 
 Example:
-  flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent`,
+  flopd join http://127.0.0.1:7070 --token-file ./join-token && flopd agent
+
+With a job runner apart from the agent (systemd/README.md), as root:
+  flopd join URL --token-file FILE --state-dir /var/lib/flopd --runner-user flopd --runner-state-dir /var/lib/flopd-runner`,
   );
   command.action(async (text: string) => {
     const url = readUrl(text);
     const config = await readConfig(command, context);
-    const { token, tokenFile } = command.opts() as { token?: string; tokenFile?: string };
+    const { token, tokenFile, newKey, runnerStateDir } = command.opts() as {
+      token?: string;
+      tokenFile?: string;
+      newKey?: true;
+      runnerStateDir?: string;
+    };
     const joinToken = chooseToken(
       token,
       tokenFile === undefined ? undefined : (config.tokenFile ?? tokenFile),
@@ -46,12 +61,18 @@ Example:
       name: config.node.name ?? hostname(),
       tokenFile: tokenFile === undefined ? null : resolve(context.folder, config.tokenFile ?? tokenFile),
       again: enrolled !== null,
+      newKey: newKey === true,
       caFile: config.caFile,
+      runner:
+        runnerStateDir === undefined
+          ? null
+          : { stateDir: resolve(context.folder, runnerStateDir), agentUser: config.runner.user },
     });
     const isSame = enrolled !== null && enrolled.schedulerId === answer.schedulerId;
     const how = enrolled === null ? 'enrolled' : isSame ? 'already enrolled' : 'enrolled again';
     await writeLines(context.stdout, [
       `${how} with ${url} as ${answer.nodeId}`,
+      ...(runnerStateDir === undefined ? [] : [startRunnerLine(runnerStateDir)]),
       `start the agent: ${startLine(config)}`,
     ]);
     finish(exitCode.ok);
@@ -61,6 +82,10 @@ Example:
 function startLine(config: Config): string {
   const flag = config.sources.stateDir.kind === 'flag' ? ` --state-dir ${shellQuote(config.stateDir)}` : '';
   return `flopd agent${flag}   (as a service: systemctl start flopd-agent)`;
+}
+
+function startRunnerLine(stateDir: string): string {
+  return `start the runner: flopd runner --state-dir ${shellQuote(stateDir)}   (as a service: systemctl start flopd-runner)`;
 }
 
 function readUrl(text: string): string {
@@ -74,10 +99,10 @@ function chooseToken(token: string | undefined, tokenFile: string | undefined): 
   if (token === undefined)
     throw usageFault(
       'a join token is needed',
-      'give --token-file PATH (scheduler/join-token of the scheduler) or --token TOKEN',
+      'give --token TOKEN or --token-file PATH; an admin makes one with "flopd scheduler token create"',
     );
   if (!/^[\x21-\x7e]{1,256}$/.test(token))
-    throw usageFault('--token: not a token', 'copy it from scheduler/join-token of the scheduler');
+    throw usageFault('--token: not a token', 'copy it as "flopd scheduler token create" printed it');
   return token;
 }
 

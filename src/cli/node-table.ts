@@ -1,7 +1,9 @@
 // Nodes as rows and as fields.
 import type { HostView, NodeDeviceView, NodeView } from '../protocol/api.ts';
+import { describePlace } from '../protocol/credential.ts';
 import { healths } from '../protocol/device.ts';
 import { type DeviceTotals, fleetTotals, headlineOf } from '../protocol/device-totals.ts';
+import type { Labels } from '../protocol/place.ts';
 import { describePower } from './power-source.ts';
 import type { TableColumn } from './table.ts';
 import { ABSENT, formatBytes, formatDecimal, formatRatio, formatSeconds } from './text.ts';
@@ -18,7 +20,11 @@ export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[]
   const withDevices = nodes.some(({ devices }) => devices.length > 0);
   return [
     { title: 'NAME', cell: (node) => node.name },
-    { title: 'STATE', cell: (node) => node.state, colour: (node) => (node.state === 'ready' ? GREEN : RED) },
+    {
+      title: 'STATE',
+      cell: (node) => node.state,
+      colour: (node) => (node.state === 'ready' && node.cloned === null ? GREEN : RED),
+    },
     {
       title: 'CPUS',
       align: 'right',
@@ -33,6 +39,8 @@ export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[]
     { title: 'JOBS', align: 'right', cell: (node) => String(node.jobs.length) },
     { title: 'AGE', align: 'right', cell: (node) => formatSeconds(node.hostAgeSeconds) },
     { title: 'ID', wide: true, cell: (node) => node.id },
+    { title: 'PLACE', wide: true, cell: (node) => describePlace(node.place) ?? ABSENT },
+    { title: 'LABELS', wide: true, cell: (node) => labelText(node.labels) },
     { title: 'AGENT', wide: true, cell: (node) => node.agentVersion ?? ABSENT },
     { title: 'REASON', cell: (node) => node.reason },
   ];
@@ -102,6 +110,8 @@ export function nodeFields(node: NodeView): (readonly [string, string])[] {
     ['id', node.id],
     ['name', node.name],
     ['agent', node.agentVersion ?? ABSENT],
+    ['place', describePlace(node.place) ?? 'nowhere'],
+    ['labels', labelText(node.labels)],
     ['enrolled', node.enrolledAt],
     ['connected', node.connectedAt ?? ABSENT],
     ['last seen', node.lastSeenAt ?? ABSENT],
@@ -132,6 +142,15 @@ export function nodeFields(node: NodeView): (readonly [string, string])[] {
     ['age of figures', formatSeconds(node.hostAgeSeconds)],
     ...(inventory?.limitations ?? []).map((sentence) => ['limitation', sentence] as const),
   ];
+}
+
+/** `rack=b7 zone=a` */
+export function labelText(labels: Labels): string {
+  return (
+    Object.entries(labels)
+      .map(([name, value]) => `${name}=${value}`)
+      .join(' ') || ABSENT
+  );
 }
 
 function peakText({

@@ -101,7 +101,7 @@ async function run(context: Context, config: Config, flags: RunFlags, spec: JobS
   try {
     const opened = await openRunFiles(context, flags, spec, unsubmitted.signal, speak);
     files = opened;
-    const access = await findAccess(config);
+    const access = await findAccess(config, context.environment);
     client = createClient(access);
     const dependencies = await readDependencies(flags.after ?? [], client);
     const whole = await checkSpec(opened.spec);

@@ -20,16 +20,20 @@ import {
 } from './daemon.ts';
 import { createJsonLog } from './daemon-log.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig, schedulerKeys } from './flags.ts';
+import { addConfigFlags, readConfig, schedulerKeys, tlsKeys } from './flags.ts';
 
 const keys = [
   'stateDir',
   'listen',
   'readyFile',
+  ...tlsKeys,
   'files.quotaBytes',
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -66,12 +70,15 @@ async function runScheduler(command: Command, context: Context): Promise<number>
     scheduler = await context.daemons.startScheduler({
       stateDir: config.stateDir,
       listen: config.listen,
+      tls: config.tls,
       clock: context.clock,
       log,
       version: context.version,
       dashboardFolder: dashboardFolder(context.root),
       files: config.files,
+      auditLimits: config.audit,
       retention: config.output,
+      leastVersion: config.protocol.least,
       policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
     });
   } catch (error) {
@@ -90,6 +97,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
   log.info(
     {
       url: scheduler.url,
+      urlElsewhere: scheduler.urlElsewhere,
       schedulerId: scheduler.schedulerId,
       tokenFile: scheduler.tokenFile,
       joinTokenFile: scheduler.joinTokenFile,

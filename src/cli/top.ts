@@ -53,7 +53,7 @@ async function openScene(command: Command, context: Context, periodMs: number): 
   const config = await readConfig(command, context);
   // A variable that names a scheduler for other verbs does not turn this host's view into another.
   return config.sources.scheduler.kind === 'flag'
-    ? networkScene(context, createClient(await findAccess(config)), periodMs)
+    ? networkScene(context, createClient(await findAccess(config, context.environment)), periodMs)
     : hostScene(context, config, periodMs);
 }
 

@@ -26,18 +26,20 @@ import { dialerFor, localAuthorityFile } from './dialling.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, jobKeys, placeKeys, readConfig } from './flags.ts';
+import { addConfigFlags, jobKeys, placeKeys, readConfig, tlsKeys } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
 import { pause, writeLines } from './output.ts';
 import { findPowerSources, whyNoPower } from './power-source.ts';
 import { dashboardFolder } from './scheduler.ts';
+import { localSigner } from './submitter-key.ts';
 import { escapeText, shellQuote } from './text.ts';
 
 const keys = [
   'stateDir',
   'listen',
+  ...tlsKeys,
   'metricsListen',
   'tokenFile',
   'readyFile',
@@ -56,6 +58,9 @@ const keys = [
   'files.keepMs',
   'output.keepMs',
   'output.quotaBytes',
+  'audit.keepMs',
+  'audit.quotaBytes',
+  'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -107,6 +112,7 @@ async function runUp(command: Command, context: Context): Promise<number> {
       token: readToken(scheduler.tokenFile),
       tokenFile: scheduler.tokenFile,
       dialer: await dialerFor(config, { url: scheduler.url, stateDir: config.stateDir, pin: null }),
+      signer: localSigner(config.stateDir),
     });
     await writeLines(
       context.stdout,
@@ -134,12 +140,15 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
   return context.daemons.startScheduler({
     stateDir: config.stateDir,
     listen: config.listen,
+    tls: config.tls,
     clock: context.clock,
     log: log.child({ part: 'scheduler' }),
     version: context.version,
     dashboardFolder: dashboardFolder(context.root),
     files: config.files,
+    auditLimits: config.audit,
     retention: config.output,
+    leastVersion: config.protocol.least,
     policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
   });
 }
@@ -193,6 +202,11 @@ function describeStart(
     ...(terminal ? [] : [`token:     ${scheduler.tokenFile}`]),
     `submit:    ${call} -- sh -c 'echo hello'`,
     `metrics:   ${agent.metricsUrl}/metrics`,
+    ...(scheduler.urlElsewhere === null
+      ? []
+      : [
+          `join:      flopd join ${scheduler.urlElsewhere} on other hosts, with a token of "flopd scheduler token create"`,
+        ]),
     `state:     ${config.stateDir}`,
   ].map(escapeText);
 }

@@ -17,6 +17,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
+import type { SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import type { OwnCorridors } from './policy-keys.ts';
 import type { TlsMode } from './tls-keys.ts';
@@ -58,6 +59,10 @@ export interface Config {
   };
   /** The scheduler's store of files. */
   readonly files: { readonly quotaBytes: number; readonly keepMs: number };
+  /** What the node lets itself be ordered, and by whom. */
+  readonly orders: { readonly signatures: SignatureMode; readonly submitters: string | null };
+  /** Oldest version of the protocol that is spoken. */
+  readonly protocol: { readonly least: number };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
@@ -74,6 +79,8 @@ export interface Config {
     readonly pull: PullPolicy;
     readonly pullTimeoutMs: number;
   };
+  /** The job runner (runner/): its socket, or null where the agent runs jobs itself; its agent's user. */
+  readonly runner: { readonly socket: string | null; readonly user: string | null };
   /** Where the scheduler stands. */
   readonly place: Place;
   /** What data the node takes, and the operator's corridors. */
@@ -89,6 +96,8 @@ export interface Config {
   };
   /** How long, and how much, of the output of jobs the scheduler keeps. */
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** How long, and how much, of its audit log the scheduler keeps. */
+  readonly audit: { readonly keepMs: number; readonly quotaBytes: number };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -162,6 +171,8 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       kernelLog: take('devices.kernelLog'),
     },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
+    orders: { signatures: take('orders.signatures'), submitters: take('orders.submitters') },
+    protocol: { least: take('protocol.least') },
     jobs: {
       sandbox: take('jobs.sandbox'),
       limits: take('jobs.limits'),
@@ -191,7 +202,9 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       lifetimeMs: take('tls.lifetimeMs'),
       overlapMs: take('tls.overlapMs'),
     },
+    runner: { socket: take('runner.socket'), user: take('runner.user') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
+    audit: { keepMs: take('audit.keepMs'), quotaBytes: take('audit.quotaBytes') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

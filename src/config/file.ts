@@ -20,14 +20,19 @@ export interface FileEntry {
   readonly keyPlace: string;
 }
 
-/** The places that are searched when no file is named, first one first. */
-export function searchedFiles(environment: Environment): string[] {
+/** Where a user keeps what concerns flopd: configuration, logins, the key that submissions are signed with. */
+export function userFolder(environment: Environment): string {
   const configured = environment.XDG_CONFIG_HOME;
-  const user =
+  const all =
     configured !== undefined && isAbsolute(configured)
       ? configured
       : join(homeFolder(environment), '.config');
-  return [join(user, 'flopd', 'flopd.yaml'), '/etc/flopd/flopd.yaml'];
+  return join(all, 'flopd');
+}
+
+/** The places that are searched when no file is named, first one first. */
+export function searchedFiles(environment: Environment): string[] {
+  return [join(userFolder(environment), 'flopd.yaml'), '/etc/flopd/flopd.yaml'];
 }
 
 /** The first searched file that exists, or null. */

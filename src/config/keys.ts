@@ -1,13 +1,16 @@
 // Every configuration key once: its flag, its environment variable, how it is read, what it is for. Loading,
 // `--help`, `flopd config init` and the README's table all come from here.
 import { isAbsolute, join } from 'node:path';
+import { auditKeys } from './audit-keys.ts';
 import { dialKeys } from './dial-keys.ts';
 import { fileKeys } from './file-keys.ts';
 import { jobKeys } from './job-keys.ts';
+import { orderKeys } from './order-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
 import { placeKeys } from './place-keys.ts';
 import { policyKeys } from './policy-keys.ts';
+import { runnerKeys } from './runner-keys.ts';
 import { tlsKeys } from './tls-keys.ts';
 import {
   type Address,
@@ -256,6 +259,9 @@ export const configKeys = {
   ...dialKeys,
   ...jobKeys,
   ...fileKeys,
+  ...auditKeys,
+  ...orderKeys,
+  ...runnerKeys,
   ...placeKeys,
   ...policyKeys,
   ...tlsKeys(parsePath),

@@ -1,4 +1,4 @@
-// The agent's part of the state directory: made private, proven writable, and held by one agent at a time.
+// A daemon's part of the state directory: made private, proven writable, and held by one of its kind at a time.
 import {
   chmodSync,
   closeSync,
@@ -14,9 +14,12 @@ import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { Native } from '../native.ts';
 
-/** Makes `<stateDir>/agent` (0700) and returns it. Throws AGENT_STATE_DIR when it cannot be written to. */
-export function prepareStateFolder(stateDir: string): string {
-  const folder = join(stateDir, 'agent');
+/** Whose part it is; faults begin with it. */
+export type FolderOwner = 'agent' | 'runner';
+
+/** Makes `<stateDir>/<owner>` (0700) and returns it. Throws <OWNER>_STATE_DIR when it cannot be written to. */
+export function prepareStateFolder(stateDir: string, owner: FolderOwner = 'agent'): string {
+  const folder = join(stateDir, owner);
   const probe = join(folder, `.probe.${process.pid}`);
   try {
     makeFolder(folder);
@@ -24,7 +27,7 @@ export function prepareStateFolder(stateDir: string): string {
     writeFileSync(probe, '', { mode: 0o600 });
     unlinkSync(probe);
   } catch (error) {
-    throw new Fault('AGENT_STATE_DIR', `cannot write to ${folder}: ${reasonOf(error)}`, {
+    throw new Fault(`${owner.toUpperCase()}_STATE_DIR`, `cannot write to ${folder}: ${reasonOf(error)}`, {
       field: 'stateDir',
       remedy: 'make it writable for this user, or name another folder with --state-dir',
       cause: error,
@@ -51,17 +54,21 @@ function reasonOf(error: unknown): string {
 }
 
 /**
- * Takes the agent's lock and writes our pid into it for whoever comes second. Returns how to let go.
- * Throws AGENT_LOCKED when another agent holds it.
+ * Takes the lock and writes our pid into it for whoever comes second. Returns how to let go.
+ * Throws <OWNER>_LOCKED when another one holds it.
  */
-export function lockStateFolder(folder: string, native: Native): () => void {
+export function lockStateFolder(folder: string, native: Native, owner: FolderOwner = 'agent'): () => void {
   const path = join(folder, 'lock');
   const fd = native.lockFile(path);
   if (fd < 0) {
-    throw new Fault('AGENT_LOCKED', `another flopd agent (pid ${holderOf(path)}) uses this state directory`, {
-      field: 'stateDir',
-      remedy: 'stop that agent, or name another folder with --state-dir',
-    });
+    throw new Fault(
+      `${owner.toUpperCase()}_LOCKED`,
+      `another flopd ${owner} (pid ${holderOf(path)}) uses this state directory`,
+      {
+        field: 'stateDir',
+        remedy: 'stop that one, or name another folder with --state-dir',
+      },
+    );
   }
   ftruncateSync(fd, 0);
   writeSync(fd, `${process.pid}\n`, 0);

@@ -9,7 +9,7 @@ import type { Log } from '../base/log.ts';
 import type { Native, NativeEvent } from '../native.ts';
 import { type Column, statistic, type Window, windowStatistics } from '../protocol/columns.ts';
 import type { DeviceFault, DeviceRecord } from '../protocol/device.ts';
-import type { DeviceGrant, Finding, ToolReading, Vendor } from './accelerator.ts';
+import type { DeviceGrant, DeviceReading, Finding, ToolReading, Vendor } from './accelerator.ts';
 import { createCensus, type Rate } from './census.ts';
 import type { SlowDevice } from './device.ts';
 import { grantOf } from './grant.ts';
@@ -78,6 +78,13 @@ export interface Bank {
   problems(): readonly string[];
   /** What a job that holds these devices is given. Throws DEVICE_UNKNOWN. */
   grant(ids: readonly string[]): DeviceGrant;
+  /** What grants are decided from, for whoever decides them elsewhere (told-grant.ts). */
+  grantFacts(): {
+    readonly vendors: readonly string[];
+    readonly devices: readonly (Pick<DeviceReading, 'id' | 'index' | 'parentId' | 'nodeNumber'> & {
+      readonly vendor: string;
+    })[];
+  };
   /** Resolves when every backend has said what it knows, or after `timeoutMs`. */
   settled(timeoutMs: number): Promise<void>;
   close(): void;
@@ -303,6 +310,16 @@ export function createBank(options: BankOptions): Bank {
       });
       return grantOf(members, present());
     },
+    grantFacts: () => ({
+      vendors: present().map(({ name }) => name),
+      devices: roster.members().map(({ vendor, reading: { id, index, parentId, nodeNumber } }) => ({
+        vendor: vendor.name,
+        id,
+        index,
+        parentId,
+        nodeNumber,
+      })),
+    }),
     async settled(timeoutMs) {
       const endMs = clock.monotonicMs() + timeoutMs;
       refresh();

@@ -3,7 +3,10 @@ import type { DeviceGrant, Vendor } from './accelerator.ts';
 import type { Member } from './roster.ts';
 
 /** `members`: the devices that the job holds. `present`: vendors that this host has or may have. */
-export function grantOf(members: readonly Member[], present: readonly Vendor[]): DeviceGrant {
+export function grantOf(
+  members: readonly Pick<Member, 'vendor' | 'reading'>[],
+  present: readonly Vendor[],
+): DeviceGrant {
   const environment: Record<string, string> = {};
   const deviceNodes = new Set<string>();
   const hostCounted = new Set<string>();

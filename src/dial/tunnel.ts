@@ -2,9 +2,8 @@
 // that leaves open is closed here: a proxy that is silent ends at a deadline, one that refuses is told as such and never
 // taken for the scheduler, and user and password of it appear in no text.
 import type { ClientRequest, Agent as HttpAgent } from 'node:http';
-import { createRequire } from 'node:module';
 import type { LookupFunction } from 'node:net';
-import type { HttpsProxyAgent } from 'https-proxy-agent';
+import { HttpsProxyAgent } from 'https-proxy-agent';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { describeProxy } from './proxy.ts';
 
@@ -24,20 +23,26 @@ export interface TunnelOptions {
 
 /** An agent of `node:http` whose connections go through the proxy. */
 export function createTunnel({ proxy, lookup, keepAlive, maxSockets, deadlineMs }: TunnelOptions): HttpAgent {
-  // Loaded by those alone who have a proxy.
-  const { HttpsProxyAgent: Base } = createRequire(import.meta.url)(
-    'https-proxy-agent',
-  ) as typeof import('https-proxy-agent');
   const name = describeProxy(proxy);
   const waitMs = deadlineMs ?? PROXY_DEADLINE_MS;
 
-  class Tunnel extends Base<string> {
+  class Tunnel extends HttpsProxyAgent<string> {
     override async connect(request: ClientRequest, options: ConnectOptions) {
       const given = new AbortController();
-      const timer = setTimeout(() => given.abort(), waitMs);
-      // The request is given up, and with it the connection to the proxy, which has no other owner yet.
-      const closed = (): void => given.abort();
-      request.once('close', closed);
+      let isLate = false;
+      let isGivenUp = false;
+      const timer = setTimeout(() => {
+        isLate = true;
+        given.abort();
+      }, waitMs);
+      // A request that is given up before it has a socket tells nobody until it gets one; the connection to the proxy
+      // has no other owner yet, and goes with it.
+      const destroy = request.destroy;
+      request.destroy = function giveUp(error) {
+        isGivenUp = true;
+        given.abort();
+        return destroy.call(this, error);
+      };
       let status = 0;
       request.once('proxyConnect', (answer: { statusCode: number }) => {
         status = answer.statusCode;
@@ -49,10 +54,11 @@ export function createTunnel({ proxy, lookup, keepAlive, maxSockets, deadlineMs 
         if (status === 200) return socket;
         socket.destroy();
       } catch (error) {
-        throw proxyFault(name, error, given.signal.aborted ? waitMs : null);
+        if (isGivenUp) throw error;
+        throw proxyFault(name, error, isLate ? waitMs : null);
       } finally {
         clearTimeout(timer);
-        request.off('close', closed);
+        request.destroy = destroy;
       }
       throw refused(name, status);
     }

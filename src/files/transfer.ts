@@ -32,11 +32,16 @@ const errorSchema = z.object({
   error: z.object({ code: z.string().max(64), message: z.string(), remedy: z.string().nullish() }),
 });
 
+/** How connections to the store are made: a dialler, or whatever else brings one there. */
+export interface FileWay extends Pick<Dialer, 'pool' | 'explain'> {
+  options(url: string): Partial<ReturnType<Dialer['options']>>;
+}
+
 /** Where the store is, and what lets one in; null headers: not at present. */
 export interface TransferAccess {
   readonly url: string;
   /** The way there; without it directly, by Node's own means. */
-  readonly dialer?: Dialer;
+  readonly dialer?: FileWay;
   headers(): Readonly<Record<string, string>> | null;
 }
 

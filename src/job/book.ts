@@ -5,15 +5,24 @@
 // The journal may have been written by a newer build that was then rolled back. Fields that are unknown here are
 // ignored; records that are not understood are kept aside. Both are written again as they were, whenever the journal is
 // written anew: the newer build may come back.
-import * as z from 'zod';
-import { type StartOrder, startOrderSchema } from '../protocol/control.ts';
-import { nextFields } from '../protocol/next.ts';
-import { type JobResult, jobResultSchema } from '../protocol/result.ts';
+import type { StartOrder } from '../protocol/control.ts';
+import type { SignedStart } from '../protocol/order.ts';
+import { readStart } from '../protocol/order-seal.ts';
+import type { JobResult } from '../protocol/result.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
+import { type ClosedName, createClosedNames } from './closed-names.ts';
 import type { Execution } from './executor/executor.ts';
+import {
+  acceptedHead,
+  acceptedRecord,
+  acceptedSignedSchema,
+  beganRecord,
+  closedRecord,
+  type JournalRecord,
+  journalRecordSchema,
+  stopRecord,
+} from './journal-record.ts';
 
-/** Closed attempts that are remembered; the oldest are forgotten first. */
-export const CLOSED_MAX = 8192;
 /** Records that are not understood and are kept all the same; the oldest are given up first. */
 export const ASIDE_MAX = 4096;
 
@@ -43,11 +52,20 @@ export interface Walled {
   readonly isolation: Readonly<Record<string, string>>;
 }
 
+/** A start order as it was signed. */
+export interface OrderProof {
+  readonly message: SignedStart;
+  /** A copy of it is good until then (wall clock), give or take the skew. */
+  readonly expiresAtMs: number;
+}
+
 export interface Attempt {
   readonly jobId: string;
   readonly epoch: number;
   /** Null for one whose order was lost with a damaged journal. */
   readonly order: StartOrder | null;
+  /** Null for an order of version 1, and for one that was lost. */
+  readonly proof: OrderProof | null;
   /** Boot id at the time of the order; null if not known. */
   readonly bootId: string | null;
   /** Null where the node has no devices, so that there is nothing to give or to hide. */
@@ -89,52 +107,8 @@ export interface Closed {
 
 export const SETTLED = 'JOB_SETTLED';
 
-const name = z.string().min(1).max(64);
-const epoch = z.number().int().positive();
-const text = z.string().max(1024);
-const grantedSchema = z.strictObject({
-  environment: z.record(z.string(), z.string()),
-  deviceNodes: z.array(z.string()),
-  nodesUnknown: z.boolean().optional(),
-  cdiNames: z.array(z.array(z.string())).optional(),
-  hostCounted: z.array(z.string()).optional(),
-});
-const walledSchema = z.strictObject({
-  userId: z.number().int().nullable(),
-  limits: z.record(z.string(), z.string()),
-  isolation: z.record(z.string(), z.string()),
-});
-export const journalRecordSchema = z.discriminatedUnion('kind', [
-  z.strictObject({
-    kind: z.literal('accepted'),
-    order: startOrderSchema,
-    bootId: text,
-    granted: grantedSchema.optional(),
-    walled: walledSchema.optional(),
-  }),
-  z.strictObject({
-    kind: z.literal('stop'),
-    jobId: name,
-    epoch,
-    by: text,
-    reason: text,
-    fault: z.string().max(64).optional(),
-  }),
-  z.strictObject({ kind: z.literal('began'), jobId: name, epoch }),
-  z.strictObject({ kind: z.literal('result'), result: jobResultSchema }),
-  z.strictObject({ kind: z.literal('acknowledged'), jobId: name, epoch }),
-  z.strictObject({ kind: z.literal('closed'), list: z.array(z.tuple([name, epoch, text, text])) }),
-]);
-/** What is needed of an order that is not understood. */
-const acceptedHead = z.object({
-  kind: z.literal('accepted'),
-  order: z.object({ jobId: z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/), epoch }),
-  bootId: text,
-});
-export type JournalRecord = z.output<typeof journalRecordSchema>;
-
 export type NewAttempt = Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId' | 'granted'> &
-  Partial<Pick<Attempt, 'walled' | 'written'>>;
+  Partial<Pick<Attempt, 'walled' | 'written' | 'proof'>>;
 
 export interface Book {
   find(jobId: string, epoch: number): Attempt | null;
@@ -145,8 +119,15 @@ export interface Book {
   add(attempt: NewAttempt): Attempt;
   /** First writer wins; false for a later one. */
   setResult(attempt: Attempt, result: JobResult): boolean;
-  /** The attempt is over: forgotten, but for its name. */
-  close(jobId: string, epoch: number, closed: Closed): void;
+  /**
+   * The attempt is over: forgotten, but for its name. `untilMs` (wall clock): until when a copy of its order may be good;
+   * that of the order it was accepted by, if it was.
+   */
+  close(jobId: string, epoch: number, closed: Closed, untilMs?: number): ClosedName;
+  /** Names of orders that were good until then have been forgotten. */
+  forgot(untilMs: number): void;
+  /** Whether the name of an order that is good until then (wall clock) may have been forgotten here. */
+  mayBeForgotten(untilMs: number, nowMs: number): boolean;
   closed(jobId: string, epoch: number): Closed | null;
   /** The attempt of a job that has no result yet; there is at most one. */
   unfinished(jobId: string): Attempt | null;
@@ -164,22 +145,9 @@ export function createBook(): Book {
   const attempts = new Map<string, Attempt>();
   const ended = new Map<string, Attempt>();
   const unfinished = new Map<string, Attempt>();
-  const closed = new Map<string, readonly [jobId: string, epoch: number, closed: Closed]>();
-  const highest = new Map<string, number>();
+  const closed = createClosedNames();
   /** By their text, so that one that comes twice is kept once. */
   const aside = new Map<string, object>();
-
-  function see(jobId: string, seen: number): void {
-    if (seen > (highest.get(jobId) ?? 0)) highest.set(jobId, seen);
-  }
-
-  function forgetOldest(): void {
-    for (const [key, [jobId, epoch]] of closed) {
-      if (closed.size <= CLOSED_MAX) return;
-      closed.delete(key);
-      if (highest.get(jobId) === epoch) highest.delete(jobId);
-    }
-  }
 
   const book: Book = {
     find: (jobId, epoch) => attempts.get(keyOf(jobId, epoch)) ?? null,
@@ -187,11 +155,12 @@ export function createBook(): Book {
     ended: () => ended.values(),
     size: () => attempts.size,
 
-    add({ jobId, epoch, order, bootId, granted, walled = null, written = null }) {
+    add({ jobId, epoch, order, bootId, granted, walled = null, written = null, proof = null }) {
       const attempt: Attempt = {
         jobId,
         epoch,
         order,
+        proof,
         bootId,
         granted,
         written,
@@ -215,7 +184,7 @@ export function createBook(): Book {
       };
       attempts.set(keyOf(jobId, epoch), attempt);
       unfinished.set(jobId, attempt);
-      see(jobId, epoch);
+      closed.see(jobId, epoch);
       return attempt;
     },
 
@@ -228,23 +197,27 @@ export function createBook(): Book {
       return true;
     },
 
-    close(jobId, epoch, why) {
+    close(jobId, epoch, why, untilMs) {
       const key = keyOf(jobId, epoch);
       const attempt = attempts.get(key);
       if (attempt !== undefined && unfinished.get(jobId) === attempt) unfinished.delete(jobId);
       attempts.delete(key);
       ended.delete(key);
-      closed.delete(key);
-      closed.set(key, [jobId, epoch, why]);
-      see(jobId, epoch);
-      forgetOldest();
+      const name = { jobId, epoch, closed: why, untilMs: untilMs ?? attempt?.proof?.expiresAtMs ?? 0 };
+      closed.add(name);
+      return name;
     },
+    forgot: closed.forgot,
+    mayBeForgotten: closed.mayBeForgotten,
 
-    closed: (jobId, epoch) => closed.get(keyOf(jobId, epoch))?.[2] ?? null,
+    closed: closed.find,
     unfinished: (jobId) => unfinished.get(jobId) ?? null,
-    highestEpoch: (jobId) => highest.get(jobId) ?? 0,
+    highestEpoch: closed.highestEpoch,
 
     replay(record) {
+      if (isSigned(record)) {
+        if (replaySigned(book, record)) return true;
+      }
       const parsed = parseTolerant(journalRecordSchema, record);
       if (parsed.success) {
         apply(book, parsed.data, record as object, parsed.ignored.length > 0);
@@ -270,10 +243,8 @@ export function createBook(): Book {
 
     *records() {
       yield* aside.values();
-      const list: [string, number, string, string][] = [];
-      for (const [jobId, epoch, { code, message }] of closed.values())
-        list.push([jobId, epoch, code, message]);
-      if (list.length > 0) yield { kind: 'closed', list };
+      const names = [...closed.all()];
+      if (names.length > 0) yield closedRecord(names, closed.forgottenUntilMs());
       for (const attempt of attempts.values()) {
         const { order, bootId, stop, written } = attempt;
         if (written !== null) yield written;
@@ -290,41 +261,36 @@ export function createBook(): Book {
   return book;
 }
 
-export function acceptedRecord(
-  { granted, walled }: Pick<Attempt, 'granted' | 'walled'>,
-  order: StartOrder,
-  bootId: string,
-): JournalRecord {
-  // Left out where there is nothing in it, so that earlier builds can read the journals of hosts without devices.
-  return {
-    kind: 'accepted',
-    order,
-    bootId,
-    ...nextFields(),
-    ...(granted === null ? {} : { granted: copyOf(granted) }),
-    ...(walled === null
-      ? {}
-      : { walled: { ...walled, limits: { ...walled.limits }, isolation: { ...walled.isolation } } }),
-  };
-}
-
-export function beganRecord({ jobId, epoch }: Attempt): JournalRecord {
-  return { kind: 'began', jobId, epoch };
-}
-
-export function stopRecord({ jobId, epoch }: Attempt, { by, reason, fault }: Stop): JournalRecord {
-  return { kind: 'stop', jobId, epoch, by, reason, ...(fault === null ? {} : { fault }) };
-}
-
-const copyOf = ({ environment, deviceNodes, nodesUnknown, cdiNames, hostCounted }: Granted) => ({
-  environment: { ...environment },
-  deviceNodes: [...deviceNodes],
-  ...(nodesUnknown === true ? { nodesUnknown } : {}),
-  ...(cdiNames === undefined ? {} : { cdiNames: cdiNames.map((names) => [...names]) }),
-  ...(hostCounted === undefined ? {} : { hostCounted: [...hostCounted] }),
-});
-
 const DURABLE = Promise.resolve(true);
+
+function isSigned(record: unknown): record is object {
+  return typeof record === 'object' && record !== null && 'proof' in record;
+}
+
+/** Takes an order as it was signed; false where this build does not understand all of it. */
+function replaySigned(book: Book, record: object): boolean {
+  const parsed = parseTolerant(acceptedSignedSchema, record);
+  if (!parsed.success) return false;
+  const { proof, bootId, granted = null, walled = null } = parsed.data;
+  const opened = tryRead(proof);
+  if (opened === null) return false;
+  const { order, body } = opened;
+  const { jobId, epoch } = order;
+  if (book.find(jobId, epoch) !== null || book.closed(jobId, epoch) !== null) return true;
+  const written = parsed.ignored.length > 0 ? record : null;
+  const { expiresAtMs } = body;
+  book.add({ jobId, epoch, order, proof: { message: proof, expiresAtMs }, bootId, granted, walled, written });
+  return true;
+}
+
+function tryRead(proof: SignedStart): ReturnType<typeof readStart> | null {
+  try {
+    return readStart(proof);
+  } catch {
+    // Of a newer build: its job is taken up from its folder.
+    return null;
+  }
+}
 
 function apply(book: Book, record: JournalRecord, raw: object, isNewer: boolean): void {
   switch (record.kind) {
@@ -366,6 +332,8 @@ function apply(book: Book, record: JournalRecord, raw: object, isNewer: boolean)
       return;
     }
     case 'closed':
-      for (const [jobId, epoch, code, message] of record.list) book.close(jobId, epoch, { code, message });
+      for (const [at, [jobId, epoch, code, message]] of record.list.entries())
+        book.close(jobId, epoch, { code, message }, record.until?.[at]);
+      book.forgot(record.forgottenUntilMs ?? 0);
   }
 }

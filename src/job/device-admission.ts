@@ -6,10 +6,13 @@ import { type DeviceRecord, isRungAtLeast } from '../protocol/device.ts';
 import type { Refusal } from './admission.ts';
 import type { Granted } from './book.ts';
 
+/** What admission asks of a device. */
+export type AdmittedDevice = Pick<DeviceRecord, 'slot' | 'parentSlot' | 'id' | 'rung' | 'faults' | 'cordon'>;
+
 /** The devices of this node, for the job room. */
 export interface JobDevices {
   /** All devices and partitions as they are now. */
-  records(): readonly DeviceRecord[];
+  records(): readonly AdmittedDevice[];
   /**
    * What a job with these devices is given; all others are hidden from it, so that also an empty list gives
    * something. Throws Fault DEVICE_UNKNOWN for one that has gone.
@@ -26,7 +29,7 @@ export interface HeldDevices {
 }
 
 export interface DeviceState {
-  readonly records: readonly DeviceRecord[];
+  readonly records: readonly AdmittedDevice[];
   readonly held: readonly HeldDevices[];
   /** A job that runs and of which nobody knows what it holds, or null. */
   readonly unknownHolder: string | null;
@@ -94,14 +97,14 @@ export function refuseDevices({ spec, devices }: StartOrder, state: DeviceState)
   return null;
 }
 
-function parentOf(record: DeviceRecord, records: readonly DeviceRecord[]): DeviceRecord | null {
+function parentOf(record: AdmittedDevice, records: readonly AdmittedDevice[]): AdmittedDevice | null {
   const { parentSlot } = record;
   if (parentSlot === null) return null;
   return records.find((other) => other.slot === parentSlot && other.parentSlot === null) ?? null;
 }
 
 /** A device and its partitions exclude each other. */
-function excludedBy(id: string, records: readonly DeviceRecord[]): ReadonlySet<string> {
+function excludedBy(id: string, records: readonly AdmittedDevice[]): ReadonlySet<string> {
   const record = records.find((one) => one.id === id);
   if (record === undefined) return new Set();
   const parent = parentOf(record, records);
@@ -110,13 +113,13 @@ function excludedBy(id: string, records: readonly DeviceRecord[]): ReadonlySet<s
 }
 
 /** Ids of the partitions that are cut from a device. */
-export function partitionsOf(id: string, records: readonly DeviceRecord[]): readonly string[] {
+export function partitionsOf(id: string, records: readonly AdmittedDevice[]): readonly string[] {
   const device = records.find((one) => one.id === id && one.parentSlot === null);
   if (device === undefined) return [];
   return records.filter(({ parentSlot }) => parentSlot === device.slot).map((one) => one.id);
 }
 
-function closedBy({ id, cordon, rung, faults }: DeviceRecord, nowMs: number): Refusal | null {
+function closedBy({ id, cordon, rung, faults }: AdmittedDevice, nowMs: number): Refusal | null {
   if (cordon !== null && (cordon.untilMs === null || cordon.untilMs > nowMs))
     return refuse('JOB_DEVICE_CORDONED', `device ${id} is cordoned by ${cordon.by}: ${cordon.reason}`);
   if (!isRungAtLeast(rung, 'noNewJobs')) return null;

@@ -24,14 +24,19 @@ const PAUSE_BYTES = EXEC_OUTPUT_WINDOW_BYTES - 2 * ENTER_FRAME_BYTES_MAX;
 export const EXEC_IDLE_MS = 4 * 3600 * 1000;
 
 export interface Execs {
-  /** Runs it; a refusal comes through `events.ended` with its code, never before this returns. */
-  start(order: ExecOrder, events: ExecEvents): Exec;
+  /**
+   * Runs it; a refusal comes through `events.ended` with its code, never before this returns. `untilMs` (wall clock):
+   * until when a copy of the signed order is good; null for one of version 1, which has no name to be kept.
+   */
+  start(order: ExecOrder, events: ExecEvents, untilMs?: number | null): Exec;
   /** Ends all of them. */
   close(): void;
 }
 
 export interface ExecsOptions {
   readonly find: (jobId: string, epoch: number) => Attempt | null;
+  /** Whether no signed order for this exec was carried out before; from now on one was. */
+  readonly isFirst?: (execId: string, untilMs: number) => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -42,7 +47,7 @@ interface Running {
   readonly end: (end: ExecEnd) => void;
 }
 
-export function createExecs({ find, clock, log }: ExecsOptions): Execs {
+export function createExecs({ find, isFirst, clock, log }: ExecsOptions): Execs {
   const running = new Set<Running>();
 
   /** Why it is refused, or null. */
@@ -62,10 +67,15 @@ export function createExecs({ find, clock, log }: ExecsOptions): Execs {
     return null;
   }
 
-  function start(order: ExecOrder, events: ExecEvents): Exec {
+  function repetition(execId: string, untilMs: number | null): ExecEnd | null {
+    if (untilMs === null || isFirst?.(execId, untilMs) !== false) return null;
+    return failed('ORDER_REPEATED', 'this command was carried out before');
+  }
+
+  function start(order: ExecOrder, events: ExecEvents, untilMs: number | null = null): Exec {
     const { jobId, epoch, execId } = order;
     const attempt = find(jobId, epoch);
-    const refused = refusal(order, attempt);
+    const refused = repetition(execId, untilMs) ?? refusal(order, attempt);
     const facts = { audit: 'exec', jobId, epoch, execId, by: order.by, program: order.command[0] };
     log.info({ ...facts, refused: refused?.code ?? null }, 'a command beside a job was asked for');
     const enter = attempt?.execution?.enter;

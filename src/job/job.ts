@@ -2,6 +2,7 @@
 import type { HeldJob, JobReport, OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { OrderProof } from './book.ts';
 import type { Execs } from './exec.ts';
 
 export type OrderAnswer = Pick<OrderAck, 'outcome' | 'code' | 'message'>;
@@ -10,6 +11,8 @@ export type OutputStream = 'stdout' | 'stderr';
 /** What the job room tells. `started` and `ended` are told again after a restart until settled; receivers are idempotent. */
 export interface JobEvents {
   started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
+  /** It was seen to run for the first time, by this agent or the one before: told once but for a crash. */
+  began?(jobId: string, epoch: number, pid: number): void;
   /** What an attempt does before its program runs, a clause; told now and then, lost without harm. */
   progress(jobId: string, epoch: number, text: string): void;
   /** The output files have grown to these sizes. */
@@ -22,8 +25,9 @@ export interface JobEvents {
 
 export interface Jobs {
   /** Idempotent by (jobId, epoch). Resolves when the intent is on disk, before the process runs. */
-  start(order: StartOrder): Promise<OrderAnswer>;
-  stop(order: StopOrder): Promise<OrderAnswer>;
+  start(order: StartOrder, proof?: OrderProof | null): Promise<OrderAnswer>;
+  /** `untilMs` (wall clock): until when start orders that came before it may be good. */
+  stop(order: StopOrder, untilMs?: number): Promise<OrderAnswer>;
   /** Jobs that are accepted, running, or ended with a result that nobody has acknowledged. */
   held(): readonly HeldJob[];
   /** What of the last agent's state could not be taken up, in sentences. */

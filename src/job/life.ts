@@ -5,7 +5,7 @@ import type { Timer } from '../base/clock.ts';
 import { describeError, errnoOf } from '../base/fault.ts';
 import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
-import { type Attempt, type Book, beganRecord, type Granted, SETTLED } from './book.ts';
+import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
 import { refuseData } from './data-admission.ts';
 import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
@@ -21,6 +21,7 @@ import type { Hit } from './fault-points.ts';
 import { createJobFiles } from './files.ts';
 import type { JobFolders } from './folders.ts';
 import type { Journal } from './journal.ts';
+import { beganRecord, closedRecord } from './journal-record.ts';
 import { createLeases } from './lease.ts';
 import { settleJob } from './settle.ts';
 import type { JobsOptions } from './supervisor.ts';
@@ -129,7 +130,10 @@ export function createLife(options: LifeOptions): Life {
         attempt.started = { pid, atMs };
         if (attempt.result === null) attempt.phase = 'running';
         // Its folder says so first, but unsynced: a disk that falls back without a restart of the host forgets it.
-        if (!attempt.began) journal().appendLazily(beganRecord(attempt));
+        if (!attempt.began) {
+          journal().appendLazily(beganRecord(attempt));
+          events.began?.(attempt.jobId, attempt.epoch, pid);
+        }
         attempt.began = true;
         events.started(attempt.jobId, attempt.epoch, pid, atMs);
         hit('started.sent');
@@ -357,11 +361,9 @@ export function createLife(options: LifeOptions): Life {
         );
       }
       hit('folder.removed');
-      book.close(jobId, epoch, { code: SETTLED, message: 'it has ended and its result was acknowledged' });
-      journal().appendLazily({
-        kind: 'closed',
-        list: [[jobId, epoch, SETTLED, 'it has ended and its result was acknowledged']],
-      });
+      const message = 'it has ended and its result was acknowledged';
+      const closed = book.close(jobId, epoch, { code: SETTLED, message });
+      journal().appendLazily(closedRecord([closed]));
       hit('done.written');
     }
     removing -= 1;

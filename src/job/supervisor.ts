@@ -23,26 +23,19 @@ import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import { isNextBuild, nextFields } from '../protocol/next.ts';
 import type { JobResult } from '../protocol/result.ts';
-import { decideAdmission, hundredthsOf, type NodeState } from './admission.ts';
+import { decideAdmission } from './admission.ts';
 import {
   type Attempt,
-  acceptedRecord,
   type Book,
   createBook,
   type Granted,
+  type OrderProof,
   SETTLED,
   type Stop,
-  stopRecord,
 } from './book.ts';
 import type { Walls } from './containment/walls.ts';
-import { type NodeDataRules, refuseData, refuseEgress } from './data-admission.ts';
-import {
-  type DeviceState,
-  grantFor,
-  type HeldDevices,
-  type JobDevices,
-  partitionsOf,
-} from './device-admission.ts';
+import type { NodeDataRules } from './data-admission.ts';
+import { grantFor, type JobDevices, partitionsOf } from './device-admission.ts';
 import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
 import type { Hit } from './fault-points.ts';
@@ -51,7 +44,9 @@ import { createJobFolders, type JobFolders } from './folders.ts';
 import type { JobEvents, Jobs, OrderAnswer } from './job.ts';
 import { createLostDisk, type JournalDisk, openJournal } from './journal.ts';
 import { createJournalFile } from './journal-file.ts';
+import { acceptedRecord, closedRecord, stopRecord } from './journal-record.ts';
 import { createLife } from './life.ts';
+import { createNodeState } from './node-state.ts';
 import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
 
@@ -132,45 +127,15 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   });
 
-  /** What is known of devices, for an order that is given some. */
-  function deviceState(order: StartOrder): DeviceState | null {
-    if (options.devices === undefined) return null;
-    const held: HeldDevices[] = [];
-    let unknownHolder: string | null = null;
-    if (order.devices.length > 0)
-      for (const { jobId, epoch, order: of, holds, result } of book.attempts()) {
-        const name = `${jobId}.${epoch}`;
-        if (of === null && result === null) unknownHolder = name;
-        if (of === null || !holds || of.devices.length === 0) continue;
-        held.push({ name, ids: of.devices, shared: of.spec.resources.accelerators?.shared ?? false });
-      }
-    return { records: options.devices.records(), held, unknownHolder, nowMs: clock.wallMs() };
-  }
-
-  function nodeState(order: StartOrder): NodeState {
-    const walls = options.walls?.refuse(order);
-    return {
-      executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
-      cpuHundredths: hundredthsOf(options.capacity.cpus),
-      memoryBytes: options.capacity.memoryBytes,
-      heldCpuHundredths: life.heldCpuHundredths(),
-      heldMemoryBytes: life.heldMemoryBytes(),
-      devices: deviceState(order),
-      walls: walls ?? null,
-      data:
-        refuseData(order.spec, options.data?.() ?? null, clock.wallMs()) ?? refuseEgress(order.spec, walls),
-      held: book.size(),
-      draining: options.draining?.() ?? null,
-      diskProblem: journal.problem() ?? folders.problem(),
-    };
-  }
+  const nodeState = createNodeState(options, { book, life, journal, folders });
 
   /** Refuses for good: the name and the answer are kept. */
-  function refuse(jobId: string, epoch: number, code: string, message: string): OrderAnswer {
-    if (code.startsWith('DATA_')) options.audit?.('policy.refused', { by: 'node', jobId, epoch, code });
-    book.close(jobId, epoch, { code, message });
-    journal.appendLazily({ kind: 'closed', list: [[jobId, epoch, code, message]] });
-    return refused(code, message);
+  function refuseFor(jobId: string, epoch: number, untilMs: number) {
+    return (code: string, message: string): OrderAnswer => {
+      if (code.startsWith('DATA_')) options.audit?.('policy.refused', { by: 'node', jobId, epoch, code });
+      journal.appendLazily(closedRecord([book.close(jobId, epoch, { code, message }, untilMs)]));
+      return refused(code, message);
+    };
   }
 
   /** The answer to an order for an attempt that is not held, where its name alone decides. */
@@ -185,9 +150,16 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     return null;
   }
 
-  async function start(order: StartOrder): Promise<OrderAnswer> {
+  /** A copy of an order whose name is not remembered any more. */
+  function answerForgotten(proof: OrderProof | null): OrderAnswer | null {
+    if (proof === null || !book.mayBeForgotten(proof.expiresAtMs, clock.wallMs())) return null;
+    return refused('ORDER_EXPIRED', 'the order is older than what this node remembers of orders');
+  }
+
+  async function start(order: StartOrder, proof: OrderProof | null = null): Promise<OrderAnswer> {
     hit('order.received');
     const { jobId, epoch } = order;
+    const refuse = refuseFor(jobId, epoch, proof?.expiresAtMs ?? 0);
     const known = book.find(jobId, epoch);
     if (known !== null) {
       if (!(await known.durable))
@@ -195,7 +167,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       life.retell(known);
       return duplicate;
     }
-    const answer = answerByName(jobId, epoch);
+    const answer = answerByName(jobId, epoch) ?? answerForgotten(proof);
     if (answer !== null) return answer;
     const older = book.unfinished(jobId);
     if (older !== null) {
@@ -208,15 +180,13 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
         reason: `epoch ${epoch} was ordered`,
       });
       return refuse(
-        jobId,
-        epoch,
         'JOB_OLDER_EPOCH_RUNS',
         `epoch ${older.epoch} of this job still runs here; it is being stopped`,
       );
     }
     const refusal = decideAdmission(order, nodeState(order));
     hit('admission.decided');
-    if (refusal !== null) return refuse(jobId, epoch, refusal.code, refusal.message);
+    if (refusal !== null) return refuse(refusal.code, refusal.message);
 
     let granted: Granted | null;
     try {
@@ -224,21 +194,16 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     } catch (error) {
       const hasGone = isFault(error, 'DEVICE_UNKNOWN');
       const code = hasGone ? 'JOB_DEVICE_UNKNOWN' : 'JOB_DEVICE_GRANT_FAILED';
-      return refuse(jobId, epoch, code, `its devices cannot be granted: ${describeError(error)}`);
+      return refuse(code, `its devices cannot be granted: ${describeError(error)}`);
     }
     const user = options.walls?.chooseUser(heldUsers(book)) ?? { userId: null };
-    if ('code' in user) return refuse(jobId, epoch, user.code, user.message);
-    const attempt = book.add({ jobId, epoch, order, bootId, granted });
+    if ('code' in user) return refuse(user.code, user.message);
+    const attempt = book.add({ jobId, epoch, order, proof, bootId, granted });
     life.wall(attempt, user.userId);
     try {
       life.prepare(attempt);
     } catch (error) {
-      return refuse(
-        jobId,
-        epoch,
-        'JOB_NO_DURABLE_SPACE',
-        `its folder cannot be made: ${describeError(error)}`,
-      );
+      return refuse('JOB_NO_DURABLE_SPACE', `its folder cannot be made: ${describeError(error)}`);
     }
     life.hold(attempt);
     const written = journal.append(acceptedRecord(attempt, order, bootId));
@@ -252,12 +217,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     if (!(await attempt.durable)) {
       life.release(attempt);
       await folders.remove(life.folderOf(attempt)).catch(() => {});
-      return refuse(
-        jobId,
-        epoch,
-        'JOB_NO_DURABLE_SPACE',
-        `no durable space: ${journal.problem() ?? 'the journal failed'}`,
-      );
+      return refuse('JOB_NO_DURABLE_SPACE', `no durable space: ${journal.problem() ?? 'the journal failed'}`);
     }
     hit('intent.synced');
     if (attempt.stop === null) life.launch(attempt);
@@ -266,7 +226,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     return accepted;
   }
 
-  async function stop(order: StopOrder): Promise<OrderAnswer> {
+  async function stop(order: StopOrder, untilMs = 0): Promise<OrderAnswer> {
     const { jobId, epoch, by, reason } = order;
     const attempt = book.find(jobId, epoch);
     if (attempt === null) {
@@ -274,10 +234,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       if (answer !== null) return answer;
       // Remembered on disk, so that a start order that is still on its way does nothing.
       const message = `it was stopped by ${by} before its start order came`;
-      book.close(jobId, epoch, { code: 'JOB_STOPPED', message });
-      await journal
-        .append({ kind: 'closed', list: [[jobId, epoch, 'JOB_STOPPED', message]] })
-        .catch(() => {});
+      const closed = book.close(jobId, epoch, { code: 'JOB_STOPPED', message }, untilMs);
+      await journal.append(closedRecord([closed])).catch(() => {});
       return refused(
         'JOB_UNKNOWN',
         'this node does not know the job; a start order for it is refused from now on',
@@ -323,7 +281,15 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   }
 
-  const execs = createExecs({ find: book.find, clock, log });
+  const execs = createExecs({ find: book.find, isFirst: isFirstExec, clock, log });
+
+  /** An exec is carried out once: its name is kept like that of an attempt, and as long. */
+  function isFirstExec(execId: string, untilMs: number): boolean {
+    if (book.closed(execId, 1) !== null || book.mayBeForgotten(untilMs, clock.wallMs())) return false;
+    const closed = book.close(execId, 1, { code: 'EXEC_ORDERED', message: 'it was ordered once' }, untilMs);
+    void journal.append(closedRecord([closed])).catch(() => {});
+    return true;
+  }
 
   problems.push(...recoverAll({ book, life, folders, jobsFolder, found, log }));
   options.walls?.sweep((name) => isOver(book, name));
@@ -348,7 +314,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     report(jobId, epoch) {
       const attempt = book.find(jobId, epoch);
       if (attempt === null) return null;
-      const { order, phase, started, result, told } = attempt;
+      const { order, proof, phase, started, result, told } = attempt;
       const startedAtMs = started?.atMs ?? result?.startedAtMs ?? null;
       // Until it is on disk there is no result, and the job has not ended.
       const shown = result !== null && told ? phase : phase === 'ended' ? 'running' : phase;
@@ -356,7 +322,8 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
         type: 'jobReport',
         jobId,
         epoch,
-        order,
+        order: proof === null ? order : null,
+        proof: proof?.message ?? null,
         phase: shown,
         startedAtMs,
         result: shown === 'ended' ? result : null,

@@ -10,11 +10,12 @@ import {
   type ExecSchedulerMessage,
   encodeExecFrame,
 } from '../protocol/exec.ts';
+import type { SignedExec } from '../protocol/order.ts';
 
-export type ExecHandler = (order: ExecOrder, events: ExecEvents) => Exec;
+export type ExecHandler = (order: ExecOrder | SignedExec, events: ExecEvents) => Exec;
 
 export interface ExecFlow {
-  message(message: ExecSchedulerMessage): void;
+  message(message: ExecSchedulerMessage | SignedExec): void;
   /** A binary frame of kind exec. Throws a Fault LINK_FRAME_* for one that is none. */
   frame(frame: Uint8Array): void;
   /** The session has ended: so do all of them. */
@@ -28,7 +29,7 @@ export function createExecFlow(handle: ExecHandler, send: (data: string | Uint8A
 
   const say = (message: ExecAgentMessage): void => send(JSON.stringify(message));
 
-  function start(order: ExecOrder): void {
+  function start(order: ExecOrder | SignedExec): void {
     const { execId } = order;
     if (execs.has(execId))
       throw new Fault('LINK_EXEC_TWICE', 'an exec that runs already', { field: 'execId' });
@@ -46,7 +47,7 @@ export function createExecFlow(handle: ExecHandler, send: (data: string | Uint8A
 
   return {
     message(message) {
-      if (message.type === 'exec') {
+      if (message.type === 'exec' || message.type === 'signedExec') {
         start(message);
         return;
       }

@@ -1,5 +1,6 @@
 // What the link asks of the rest of the agent, and tells it.
 import type { JobReport } from '../protocol/control.ts';
+import type { Signed } from '../protocol/signed.ts';
 import type { ExecHandler } from './exec.ts';
 import type { OrderHandler } from './orders.ts';
 import type { OutputStream } from './output.ts';
@@ -27,6 +28,8 @@ export interface LinkHandlers {
   ): Promise<Uint8Array | null>;
   /** Whom the scheduler's certificate may come from, now and soon: PEM, in the place of those before. */
   authorities?(authorities: readonly string[]): void;
+  /** What the scheduler tells of the keys that it signs with, in each welcome and when they change. */
+  readonly keys?: (statements: readonly Signed[]) => void;
   /** Runs a command beside a running job. */
   readonly exec: ExecHandler;
 }

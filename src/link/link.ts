@@ -15,7 +15,6 @@ import {
   closeCode,
   type Hello,
   type JobReport,
-  MAX_FRAME_BYTES,
   type Welcome,
 } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
@@ -23,6 +22,7 @@ import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
+import type { VersionRange } from '../protocol/version.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
 import type { LinkHandlers } from './handlers.ts';
@@ -32,6 +32,7 @@ import { createOrderGate } from './order-gate.ts';
 import { createOrders, type Order } from './orders.ts';
 import { createOutbox } from './outbox.ts';
 import { createOutputFlow } from './output.ts';
+import { reportText } from './report.ts';
 import { type LiveMessage, type Session, type SessionEnd, startSession } from './session.ts';
 import { connectSocket, type SocketFactory } from './socket.ts';
 import { createTelemetryFlow } from './telemetry.ts';
@@ -57,6 +58,8 @@ export interface LinkOptions {
   /** Uniform in [0, 1). */
   readonly random: () => number;
   readonly connect?: SocketFactory;
+  /** That are spoken; without it, all that this build knows. */
+  readonly versions?: VersionRange;
   readonly timing?: LinkTiming;
 }
 
@@ -104,6 +107,8 @@ export function createLink(options: LinkOptions): Link {
   let ignored = 0;
   let bytesSent = 0;
   let fileTicket: string | null = null;
+  /** Of the protocol, in this session. */
+  let version = 0;
   let retry: Timer | null = null;
   let well: Timer | null = null;
   let resend: Timer | null = null;
@@ -154,6 +159,7 @@ export function createLink(options: LinkOptions): Link {
     session = startSession({
       url,
       connect: options.connect ?? connectSocket,
+      ...(options.versions === undefined ? {} : { versions: options.versions }),
       clock,
       hello: async (challenge, binding) => {
         const hello = await options.hello(challenge, binding);
@@ -179,6 +185,8 @@ export function createLink(options: LinkOptions): Link {
   function onLive(welcome: Welcome): void {
     const again = state.sessions > 0;
     fileTicket = welcome.fileTicket;
+    version = welcome.version;
+    own('keys', () => handlers.keys?.(welcome.keys));
     if (welcome.credential !== null) keepCredential(welcome.credential);
     state = {
       connected: true,
@@ -282,8 +290,7 @@ export function createLink(options: LinkOptions): Link {
     const asked = session;
     const tell = (told: JobReport | null): void => {
       if (told === null || session !== asked) return;
-      const whole = JSON.stringify(told);
-      send(Buffer.byteLength(whole) <= MAX_FRAME_BYTES ? whole : JSON.stringify({ ...told, result: null }));
+      send(reportText(told, version));
     };
     const told = handlers.report(jobId, epoch);
     if (!(told instanceof Promise)) tell(told);
@@ -294,6 +301,8 @@ export function createLink(options: LinkOptions): Link {
     switch (message.type) {
       case 'start':
       case 'stop':
+      case 'signedStart':
+      case 'signedStop':
         take(message);
         return;
       case 'unfit':
@@ -304,6 +313,9 @@ export function createLink(options: LinkOptions): Link {
         return;
       case 'report':
         own('report of a job', () => report(message.jobId, message.epoch));
+        return;
+      case 'keys':
+        own('keys', () => handlers.keys?.(message.statements));
         return;
       case 'authorities':
         own('authorities', () => handlers.authorities?.(message.authorities));

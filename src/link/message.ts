@@ -4,9 +4,10 @@
 import * as z from 'zod';
 import { Fault } from '../base/fault.ts';
 import { MAX_FRAME_BYTES, type SchedulerMessage, schedulerMessageSchema } from '../protocol/control.ts';
+import { isNestedDeeper } from '../protocol/nesting.ts';
 import { type Issue, isOptional, parseTolerant } from '../protocol/tolerant.ts';
 
-/** The deepest message of flopd.v1 has five levels. */
+/** The deepest message has five levels. */
 const MAX_NESTING = 12;
 /** Longest part of a peer's own words that we keep or show. */
 const MAX_QUOTE = 200;
@@ -84,28 +85,6 @@ const nameOf = (path: string): string => fieldOf(path.split('.'));
 function fieldOf(path: readonly PropertyKey[]): string {
   const steps = path.slice(0, 2).map((step) => (/^\w{1,32}$/.test(String(step)) ? String(step) : '*'));
   return steps.length === 0 ? 'message' : steps.join('.');
-}
-
-/** True when brackets outside strings open more than `limit` levels; says nothing about validity otherwise. */
-export function isNestedDeeper(bytes: Uint8Array, limit: number): boolean {
-  let depth = 0;
-  for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at];
-    if (byte === 0x22) {
-      at = endOfString(bytes, at + 1);
-    } else if (byte === 0x5b || byte === 0x7b) {
-      depth += 1;
-      if (depth > limit) return true;
-    } else if (byte === 0x5d || byte === 0x7d) depth -= 1;
-  }
-  return false;
-}
-
-/** Index of the quote that ends the string whose first character is at `from`, or the length. */
-function endOfString(bytes: Uint8Array, from: number): number {
-  let at = from;
-  while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1;
-  return at;
 }
 
 /** A peer's words made safe for a log line, a status line and a page: no control characters, at most 200 long. */

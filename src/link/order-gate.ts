@@ -2,6 +2,7 @@
 // has long given up. It asks before it acts: an order for a job with a lease waits for a fresh round trip. Without one
 // the session ends, and the order with it: it was never answered, so the scheduler repeats it if it still means it.
 import type { Clock } from '../base/clock.ts';
+import { isNestedDeeper } from '../protocol/nesting.ts';
 import type { Order } from './orders.ts';
 
 export interface OrderGate {
@@ -27,9 +28,8 @@ export function createOrderGate({ freshMs, ask, clock }: OrderGateParts): OrderG
   const isFresh = (): boolean => clock.monotonicMs() - contactMs <= freshMs();
   return {
     pass(order, go) {
-      const isLeased = order.type === 'start' && order.spec.disconnect.policy === 'stop';
       // Once one waits, those behind it wait too: orders keep their order.
-      if (!isLeased || (isFresh() && waiting.length === 0)) {
+      if (!isLeased(order) || (isFresh() && waiting.length === 0)) {
         go();
         return;
       }
@@ -48,4 +48,28 @@ export function createOrderGate({ freshMs, ask, clock }: OrderGateParts): OrderG
       contactMs = Number.NEGATIVE_INFINITY;
     },
   };
+}
+
+/** Of a signed order by a look at its text alone: what it is worth is found out by whoever carries it out. */
+function isLeased(order: Order): boolean {
+  switch (order.type) {
+    case 'start':
+      return order.spec.disconnect.policy === 'stop';
+    case 'signedStart':
+      return policyIn(order.spec) === 'stop';
+    default:
+      return false;
+  }
+}
+
+/** Deeper than any specification; parsing millions of brackets would block the loop. */
+const MAX_NESTING = 12;
+
+function policyIn(spec: string): unknown {
+  if (isNestedDeeper(Buffer.from(spec), MAX_NESTING)) return null;
+  try {
+    return (JSON.parse(spec) as { disconnect?: { policy?: unknown } | null } | null)?.disconnect?.policy;
+  } catch {
+    return null;
+  }
 }

@@ -3,13 +3,14 @@
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { OrderAck, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { SignedStart, SignedStop } from '../protocol/order.ts';
 
 /** Orders being carried out at the same time. */
 export const MAX_ORDERS_IN_PROGRESS = 1024;
 const MAX_MESSAGE = 1024;
 const MAX_CODE = 64;
 
-export type Order = StartOrder | StopOrder;
+export type Order = StartOrder | StopOrder | SignedStart | SignedStop;
 export type OrderHandler = (order: Order) => Promise<Pick<OrderAck, 'outcome' | 'code' | 'message'>>;
 
 export interface Orders {

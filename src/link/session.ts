@@ -22,7 +22,7 @@ import {
 import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import { nextFields } from '../protocol/next.ts';
-import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
+import { chooseVersion, describeVersions, ownVersions, type VersionRange } from '../protocol/version.ts';
 import { type Incoming, parseSchedulerMessage, printable, type UnfitOrder } from './message.ts';
 import { createRoundTrips } from './round-trips.ts';
 import { type LinkSocket, linkUrl, retryAfterSeconds, type SocketFactory } from './socket.ts';
@@ -60,6 +60,8 @@ export interface SessionParts {
   readonly connect: SocketFactory;
   readonly clock: Clock;
   readonly helloDeadlineMs?: number;
+  /** That are spoken; without it, all that this build knows. */
+  readonly versions?: VersionRange;
   /** Builds the signed hello for this challenge, bound to the TLS channel ('' without). A fault ends the session with its words. */
   hello(challenge: Challenge, binding: string): Promise<Hello>;
   live(welcome: Welcome): void;
@@ -96,6 +98,7 @@ type State = 'opening' | 'waiting' | 'proving' | 'greeting' | 'live' | 'ended';
 export function startSession(parts: SessionParts): Session {
   const { clock } = parts;
   const helloDeadlineMs = parts.helloDeadlineMs ?? HELLO_DEADLINE_MS;
+  const versions = parts.versions ?? ownVersions;
   let state: State = 'opening';
   let timers: Timer[] = [];
   let heartbeatMs = 0;
@@ -194,8 +197,8 @@ export function startSession(parts: SessionParts): Session {
 
   async function prove(challenge: Challenge): Promise<void> {
     cancelTimers();
-    if (chooseVersion(ownVersions, challenge.versions) === null) {
-      const reason = `the scheduler speaks ${describeVersions(challenge.versions)}, this agent ${describeVersions(ownVersions)}`;
+    if (chooseVersion(versions, challenge.versions) === null) {
+      const reason = `the scheduler speaks ${describeVersions(challenge.versions)}, this agent ${describeVersions(versions)}`;
       end(closeCode.version, reason, 'LINK_VERSION');
       return;
     }
@@ -210,7 +213,7 @@ export function startSession(parts: SessionParts): Session {
 
   function welcome(message: Welcome): void {
     const { version } = message;
-    if (chooseVersion(ownVersions, { min: version, max: version }) === null) {
+    if (chooseVersion(versions, { min: version, max: version }) === null) {
       end(closeCode.version, `the scheduler chose version ${message.version}`, 'LINK_VERSION');
       return;
     }

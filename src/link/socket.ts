@@ -29,7 +29,7 @@ export interface SocketEvents {
 }
 
 export interface LinkSocket {
-  /** What ties a proof to this one TLS connection (RFC 9266); empty without TLS. */
+  /** What ties a proof to this one TLS connection (RFC 9266), base64url; empty without TLS, or when it is closed. */
   binding(): string;
   send(data: string | Uint8Array): void;
   bufferedBytes(): number;
@@ -100,6 +100,7 @@ function open(url: string, events: SocketEvents, dialer: Dialer | null): LinkSoc
     if (error === undefined || error === null) events.drained();
   };
   return {
+    binding: () => (channel === null || channel.destroyed ? '' : channelBinding(channel)),
     send(data) {
       if (socket.readyState === WebSocket.OPEN) socket.send(data, sent);
     },
@@ -107,7 +108,6 @@ function open(url: string, events: SocketEvents, dialer: Dialer | null): LinkSoc
     pause: () => socket.pause(),
     resume: () => socket.resume(),
     close: (code, reason) => socket.close(code, reason),
-    binding: () => (channel === null || channel.destroyed ? '' : channelBinding(channel)),
     terminate: () => socket.terminate(),
   };
 }

@@ -45,6 +45,7 @@ export function createPause(timing: LinkTiming, random: () => number): Pause {
         end.code === closeCode.unauthenticated ||
         end.code === closeCode.unknownNode ||
         end.code === closeCode.removed ||
+        end.code === closeCode.cloned ||
         end.code === closeCode.version ||
         unfit >= UNFIT_SESSIONS;
       if (refused) return Math.max(waitMs, timing.refusedWaitMs * (0.5 + random()));

@@ -18,6 +18,7 @@
 //   POST /v1/nodes/ID-or-name/resume  body: ResumeRequest            NodeView
 //   POST /v1/nodes/ID-or-name/remove  body: {}                       RemovedNode
 //   GET  /v1/overview             no token needed on loopback        OverviewView
+//   /v1/join-tokens, /v1/nodes/…/{revoke,place,label,trust}          membership: join-token.ts
 //   POST /v1/enrol                body: EnrolRequest                 EnrolAnswer
 //   GET  /healthz /readyz /metrics /
 //
@@ -35,7 +36,9 @@ import type { Credential, Inventory } from './control.ts';
 import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
+import type { Labels, Place } from './place.ts';
 import type { EndKind, FinalState, JobResult, JobState } from './result.ts';
+import type { Signed } from './signed.ts';
 import type { JobSpec } from './spec.ts';
 
 export const followKind = { job: 0, stdout: 1, stderr: 2, keepAlive: 3, gap: 4 } as const;
@@ -47,6 +50,8 @@ export interface JobView {
   /** One sentence: why it waits, where it runs, or why it ended, with evidence. */
   readonly reason: string;
   readonly spec: JobSpec;
+  /** True where the caller may not see it whole: command, environment, files and sentences that quote them are left out. */
+  readonly hidden: boolean;
   /** Name of the user who submitted it; null where that is not known. */
   readonly owner: string | null;
   readonly node: { readonly id: string; readonly name: string } | null;
@@ -109,6 +114,7 @@ export interface ArrayView {
   /** One sentence: how many of its jobs stand how, and why those that wait do. */
   readonly reason: string;
   readonly spec: JobSpec;
+  readonly hidden: boolean;
   readonly owner: string | null;
   readonly size: number;
   readonly counts: Readonly<Record<JobState, number>>;
@@ -179,6 +185,11 @@ export interface NodeView {
   readonly takesJobs: boolean;
   /** Why an operator keeps new jobs away from the whole node; null where nobody does. */
   readonly cordon: Cordon | null;
+  /** More than one agent is taken to have its key: it takes no new jobs; null where none is. */
+  readonly cloned: { readonly since: string; readonly reason: string } | null;
+  /** As its credential says. */
+  readonly place: Place;
+  readonly labels: Labels;
   readonly agentVersion: string | null;
   readonly bootId: string | null;
   readonly enrolledAt: string;
@@ -273,6 +284,27 @@ export const rotateAuthorityRequestSchema = z.strictObject({
   now: z.boolean().default(false),
 });
 
+/** The keys that the scheduler signs orders with, oldest first. Times: wall clock. */
+export interface SchedulerKeysView {
+  readonly keys: readonly {
+    readonly keyId: string;
+    /** Ed25519, DER (SPKI), base64. */
+    readonly publicKey: string;
+    readonly signsFromMs: number;
+    /** Orders that it signed are good until then; null while nothing replaces it. */
+    readonly notAfterMs: number | null;
+  }[];
+}
+
+export const rotateKeyRequestSchema = z.strictObject({
+  /** How long the present key goes on signing. */
+  overlapMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(90 * 86_400_000),
+});
+
 export const enrolRequestSchema = z.strictObject({
   version: z.literal(1),
   token: z.string().min(1).max(256),
@@ -290,6 +322,10 @@ export interface EnrolAnswer {
   readonly nodeId: string;
   readonly schedulerId: string;
   readonly credential: Credential;
+  /** By which the node knows orders of this scheduler (keys.ts); oldest first. */
+  readonly keys: readonly Signed[];
+  /** With the place of the node (credential.ts). */
+  readonly signedCredential: Signed;
 }
 
 export interface ErrorView {

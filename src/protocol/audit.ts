@@ -20,6 +20,8 @@ export const auditKinds = [
   'node.removed',
   'node.revoked',
   'node.cloned',
+  /** Its place, its labels, or that its copy is believed. */
+  'node.changed',
   /** How far the node's own log had come when it connected. */
   'node.head',
   /** The node's own log does not hold any more what it told before. */
@@ -34,6 +36,8 @@ export const auditKinds = [
   'access.denied',
   'job.submitted',
   'job.ordered',
+  /** Taken in again, or at a later attempt, from what its node holds. */
+  'job.adopted',
   'job.cancelled',
   'job.ended',
   'job.entered',
@@ -68,5 +72,12 @@ export const auditRecordSchema = z.strictObject({
   previous: z.string().regex(/^[0-9a-f]{64}$/),
 });
 export type AuditRecord = z.output<typeof auditRecordSchema>;
+
+/** How far a chain has come: its last record that is on disk. */
+export const auditHeadSchema = z.strictObject({
+  sequence: z.number().int().nonnegative(),
+  hash: z.string().regex(/^[0-9a-f]{64}$/),
+});
+export type AuditHead = z.output<typeof auditHeadSchema>;
 
 export const noAudit: AuditSink = () => {};

@@ -1,4 +1,4 @@
-// Control messages of flopd.v1: the text frames of the link, one JSON object each, told apart by `type`.
+// Control messages of the link: the text frames of the link, one JSON object each, told apart by `type`.
 //
 //   scheduler                         agent
 //   challenge {nonce}            ->
@@ -6,7 +6,7 @@
 //   welcome {intervals, outputs} ->                      (or error, then close 4400-4499)
 //                                <-   dictionary, then binary telemetry frames
 //                                <-   devices {records}       whenever one of them has changed
-//   start | stop {orderId}       ->
+//   start | stop {orderId}       ->                      version 1; from version 2 on signedStart | signedStop: order.ts
 //                                <-   orderAck {orderId, outcome}
 //                                <-   jobProgress {text}          what an attempt does before its program runs
 //                                <-   jobStarted | jobResult {sequence}   resent until acknowledged
@@ -19,7 +19,8 @@
 //   credential                   ->                      where the node stands, when that has changed
 //   report {jobId, epoch}        ->                      the store has lost this job
 //                                <-   jobReport {order, phase, result}
-//   exec, execResize, execSignal, execStop, execCredit   ->      a command beside a running job: exec.ts
+//   keys {statements}            ->                      the scheduler's keys have changed: keys.ts
+//   exec | signedExec, execResize, execSignal, execStop, execCredit   ->      a command beside a running job: exec.ts
 //                                <-   execStarted, execCredit, execEnd
 //
 // INVARIANTS: a start order is idempotent by (jobId, epoch). jobResult is resent byte for byte until `ack`.
@@ -28,6 +29,7 @@
 // messages with `optional: true`, which are ignored; never fields of a job's specification, whose order is refused.
 // Versions are negotiated by the ranges in challenge and hello (version.ts): the highest that both speak.
 import * as z from 'zod';
+import { auditHeadSchema } from './audit.ts';
 import { columnFamilies } from './columns.ts';
 import { deviceRecordSchema } from './device.ts';
 import {
@@ -39,6 +41,8 @@ import {
   execStartedSchema,
   execStopSchema,
 } from './exec.ts';
+import { MAX_STATEMENTS } from './keys.ts';
+import { signedExecSchema, signedStartSchema, signedStopSchema } from './order.ts';
 import { jobResultSchema } from './result.ts';
 import { signedSchema } from './signed.ts';
 import { jobSpecSchema } from './spec.ts';
@@ -62,6 +66,7 @@ export const closeCode = {
   helloTimeout: 4408,
   replaced: 4409,
   removed: 4410,
+  cloned: 4411,
   version: 4426,
   silent: 4460,
   shuttingDown: 4503,
@@ -150,6 +155,8 @@ export const helloSchema = z.strictObject({
   credential: credentialSchema.nullable().default(null),
   /** The same from version 2 on, with the place of the node (credential.ts). */
   signedCredential: signedSchema.nullable().default(null),
+  /** How far the node's own audit log is on disk; null where it keeps none. */
+  audit: auditHeadSchema.nullable().default(null),
   inventory: inventorySchema,
   devices: deviceRecords,
   jobs: z.array(heldJobSchema).max(100_000),
@@ -166,6 +173,8 @@ export const welcomeSchema = z.strictObject({
   telemetryMs: z.number().int().min(100).max(600_000),
   /** How much output of the held jobs the scheduler already has on disk. */
   outputs: z.array(z.strictObject({ jobId: id, epoch, stdoutBytes: count, stderrBytes: count })).max(100_000),
+  /** The keys that orders are signed with, oldest statement first (keys.ts). */
+  keys: z.array(signedSchema).max(MAX_STATEMENTS).default([]),
   /** Lets the node fetch inputs and bring outputs over HTTP (protocol/file-api.ts) while this session lasts. */
   fileTicket: z.string().max(128).nullable().default(null),
   /** A credential that is later than the one that the node has shown. */
@@ -271,12 +280,19 @@ export const jobReportSchema = z.strictObject({
   type: z.literal('jobReport'),
   jobId: id,
   epoch,
-  /** The order as it was carried out; null where the agent has lost it too. */
+  /** The order as it was carried out; null where the agent has lost it too, or tells it by `proof`. */
   order: startOrderSchema.nullable(),
+  /** The order as it was signed; null for one of version 1. */
+  proof: signedStartSchema.nullable().default(null),
   phase: z.enum(['accepted', 'running', 'ended']),
   startedAtMs: z.number().nullable(),
   /** Null while it has not ended, and where the whole would not fit into a frame: it comes by itself. */
   result: jobResultSchema.nullable(),
+});
+/** The scheduler's keys have changed during the session. */
+export const keysSchema = z.strictObject({
+  type: z.literal('keys'),
+  statements: z.array(signedSchema).max(MAX_STATEMENTS),
 });
 export const ackSchema = z.strictObject({ type: z.literal('ack'), sequence });
 export const outputAckSchema = z.strictObject({
@@ -314,6 +330,9 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   welcomeSchema,
   startOrderSchema,
   stopOrderSchema,
+  signedStartSchema,
+  signedStopSchema,
+  keysSchema,
   reportSchema,
   ackSchema,
   outputAckSchema,
@@ -321,6 +340,7 @@ export const schedulerMessageSchema = z.discriminatedUnion('type', [
   schedulerHeartbeatSchema,
   credentialMessageSchema,
   execOrderSchema,
+  signedExecSchema,
   execResizeSchema,
   execSignalSchema,
   execStopSchema,

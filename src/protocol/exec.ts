@@ -70,6 +70,10 @@ const commandFields = {
     .default(null),
 } as const;
 
+/** The command of an exec as it travels beside a signed order for it. */
+export const execCommandSchema = z.strictObject(commandFields);
+export type ExecCommand = z.output<typeof execCommandSchema>;
+
 export const execOrderSchema = z.strictObject({
   type: z.literal('exec'),
   execId,

@@ -44,7 +44,9 @@ function publish(name: string, schema: z.ZodType, io: 'input' | 'output'): JsonS
       if (jsonSchema.pattern !== undefined) jsonSchema.pattern = portable(jsonSchema.pattern);
     },
   });
-  return { $schema, $id: `urn:flopd:v${PROTOCOL_VERSION}:${name}`, title: `flopd ${name}`, ...rest };
+  // Messages change with the protocol; documents say themselves which version of them it is.
+  const version = name.includes('.') ? PROTOCOL_VERSION : 1;
+  return { $schema, $id: `urn:flopd:v${version}:${name}`, title: `flopd ${name}`, ...rest };
 }
 
 /** Unicode classes as ranges: many validators compile patterns without the `u` flag that the classes need. */

@@ -11,6 +11,7 @@
 //
 // An order is good until it expires, by wall clocks that may differ by ORDER_SKEW_MS; a node keeps what it has carried
 // out by (job, epoch) at least as long, so that a copy of an order starts nothing.
+import { createHash } from 'node:crypto';
 import * as z from 'zod';
 import { publicKeySchema, signatureSchema, signedSchema } from './signed.ts';
 
@@ -21,9 +22,14 @@ export const ORDER_SKEW_MS = 60_000;
 /** Longest text of a specification: with one quoting it still fits into a frame beside its order. */
 export const MAX_SPEC_TEXT_BYTES = 832 * 1024;
 
+/** Longest text of a command beside a job: 60 KiB may be six times as long in JSON. */
+const MAX_EXEC_TEXT_BYTES = 400 * 1024;
+
 const id = z.string().regex(/^[a-z]+-[0-9a-z]{1,32}$/);
+const execId = z.string().regex(/^exec-[0-9a-z]{1,32}$/);
 const count = z.number().int().nonnegative();
 const stamp = z.number().nonnegative();
+const digest = z.string().regex(/^[0-9a-f]{64}$/);
 
 /** What every body says: whom it is for and how long it is good. */
 const bodyFields = {
@@ -55,9 +61,11 @@ export const startBodySchema = z.strictObject({
   kind: z.literal('start'),
   ...bodyFields,
   /** SHA-256 of the specification's text, hexadecimal. */
-  specDigest: z.string().regex(/^[0-9a-f]{64}$/),
+  specDigest: digest,
   /** Null for a job from before there were users. */
   submitter: submitterSchema.nullable(),
+  /** `submissionDigest` of the submitter's signature that travels beside it; null where there is none. */
+  submissionDigest: digest.nullable(),
   array: z.strictObject({ id, index: count, size: count }).nullable(),
   devices: z.array(z.string().min(1).max(96)).max(1024),
   submittedAtMs: stamp,
@@ -75,9 +83,9 @@ export type StopBody = z.output<typeof stopBodySchema>;
 export const execBodySchema = z.strictObject({
   kind: z.literal('exec'),
   ...bodyFields,
-  execId: z.string().regex(/^exec-[0-9a-z]{1,32}$/),
-  /** SHA-256 of the JSON text of command, terminal and environment that travels beside it, hexadecimal. */
-  commandDigest: z.string().regex(/^[0-9a-f]{64}$/),
+  execId,
+  /** SHA-256 of the JSON text of the command (`execCommandSchema`) that travels beside it, hexadecimal. */
+  commandDigest: digest,
   by: z.string().min(1).max(128),
 });
 export type ExecBody = z.output<typeof execBodySchema>;
@@ -103,7 +111,26 @@ export const signedStopSchema = z.strictObject({
 });
 export type SignedStop = z.output<typeof signedStopSchema>;
 
+/** A command beside a running job, on the wire. What follows it (input, signals, credit) goes by its id, unsigned. */
+export const signedExecSchema = z.strictObject({
+  type: z.literal('signedExec'),
+  execId,
+  jobId: id,
+  epoch: z.number().int().positive(),
+  signed: signedSchema,
+  /** JSON of an `ExecCommand`. */
+  command: z.string().max(MAX_EXEC_TEXT_BYTES),
+});
+export type SignedExec = z.output<typeof signedExecSchema>;
+
 /** The exact text that a submitter signs: for this scheduler, at this time, this specification. */
 export function submissionText(schedulerId: string, signedAtMs: number, specDigest: string): string {
   return [schedulerId, String(signedAtMs), specDigest].join('\n');
+}
+
+/** What the scheduler's signature covers of the submitter's: SHA-256 of its fields, hexadecimal. */
+export function submissionDigest({ publicKey, signedAtMs, signature }: Submission): string {
+  return createHash('sha256')
+    .update([publicKey, String(signedAtMs), signature].join('\n'))
+    .digest('hex');
 }

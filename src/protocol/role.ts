@@ -12,6 +12,8 @@ export interface Caller {
   /** Name of the user; `local` for the token of the scheduler's own state directory. */
   readonly user: string;
   readonly role: Role;
+  /** Public id of the token; null for the local one. */
+  readonly tokenId: string | null;
 }
 
 /** Whether one who is `role` may do what needs `least`. */

@@ -11,6 +11,7 @@ export type SignedPurpose =
   | 'flopd.v2 job'
   | 'flopd.v2 node'
   | 'flopd.v2 keys'
+  | 'flopd.v2 user'
   | 'flopd.v2 audit';
 
 export const keyIdSchema = z.string().regex(/^[0-9a-f]{16}$/, 'must be a key id: 16 hexadecimal digits');
@@ -51,14 +52,28 @@ export function signText(key: KeyObject, purpose: SignedPurpose, text: string): 
   return sign(null, textToSign(purpose, text), key).toString('base64');
 }
 
-/** Whether this key signed this text for this purpose. Never throws. */
+/**
+ * Whether this key signed this text for this purpose. Never throws. A text with half a character is no text: its bytes
+ * would be those of another one. A signature has one spelling: base64 would let the last two bits of it be anything.
+ */
 export function isSignedBy(key: KeyObject, purpose: SignedPurpose, text: string, signature: string): boolean {
-  if (key.asymmetricKeyType !== 'ed25519') return false;
+  if (key.asymmetricKeyType !== 'ed25519' || !text.isWellFormed()) return false;
   try {
-    return verify(null, textToSign(purpose, text), key, Buffer.from(signature, 'base64'));
+    const bytes = Buffer.from(signature, 'base64');
+    return bytes.toString('base64') === signature && verify(null, textToSign(purpose, text), key, bytes);
   } catch {
     return false;
   }
+}
+
+/** The key's id, signature and text in one. */
+export function sealText(key: KeyObject, keyId: string, purpose: SignedPurpose, body: string): Signed {
+  return { keyId, body, signature: signText(key, purpose, body) };
+}
+
+/** SHA-256 of a text in UTF-8, hexadecimal; null for a text with half a character, which has no bytes of its own. */
+export function digestOf(text: string): string | null {
+  return text.isWellFormed() ? createHash('sha256').update(text, 'utf8').digest('hex') : null;
 }
 
 function textToSign(purpose: SignedPurpose, text: string): Buffer {

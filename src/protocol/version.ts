@@ -7,7 +7,11 @@ export interface VersionRange {
   readonly max: number;
 }
 
+//   1  orders are not signed
+//   2  orders are signed (order.ts), and so is what their results are adopted by
 export const PROTOCOL_VERSION = 2;
+/** From this version on nothing is ordered without a signature. */
+export const SIGNED_SINCE_VERSION = 2;
 /** All that this build speaks. */
 export const ownVersions: VersionRange = {
   min: 1,
@@ -23,4 +27,9 @@ export function chooseVersion(own: VersionRange, peer: VersionRange): number | n
 /** `version 1`, `versions 1 to 3`. */
 export function describeVersions({ min, max }: VersionRange): string {
   return min === max ? `version ${min}` : `versions ${min} to ${max}`;
+}
+
+/** All that this build speaks, without what is older than `least`. */
+export function versionsFrom(least: number): VersionRange {
+  return { min: Math.max(ownVersions.min, least), max: ownVersions.max };
 }

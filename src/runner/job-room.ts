@@ -1,7 +1,9 @@
 // The job room as the agent sees it, and how it is made of its parts: walls, executors, the watch over what cannot be
 // killed, jobs. It lives in the agent's process, or in one of its own (runner.ts) to which remote-jobs.ts speaks; the
 // agent cannot tell.
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import type { Audit } from '../audit/audit.ts';
+import { limitAudit } from '../audit/limit.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
@@ -9,16 +11,22 @@ import type { Finding } from '../device/accelerator.ts';
 import type { JobDevices } from '../job/device-admission.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { JobFilesOptions } from '../job/files.ts';
-import type { JobEvents, Jobs, OrderAnswer } from '../job/job.ts';
+import type { JobEvents, Jobs } from '../job/job.ts';
+import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
+import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
+import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
-import type { JobReport, StartOrder, StopOrder } from '../protocol/control.ts';
+import type { AuditHead } from '../protocol/audit.ts';
+import type { JobReport } from '../protocol/control.ts';
 import { joinCorridors } from '../protocol/corridor.ts';
-import type { Exec, ExecEvents, ExecOrder } from '../protocol/exec.ts';
 import type { Place } from '../protocol/place.ts';
+import type { JobResult } from '../protocol/result.ts';
+import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
+import { openNodeAudit } from './node-audit.ts';
 import { createOffers } from './offers.ts';
 import { createSurvivorWatch } from './survivors.ts';
 
@@ -29,12 +37,16 @@ export interface Offered {
   readonly problems: readonly string[];
   /** What jobs cannot have here. */
   readonly limitations: readonly string[];
+  /** How far the audit log of the job room is on disk. */
+  readonly audit: AuditHead | null;
   /** Classes of data that jobs may have here. */
   readonly dataClasses: readonly string[];
 }
 
 /** What the job room tells beside the facts of jobs. */
-export interface JobRoomEvents extends JobEvents {
+export interface JobRoomEvents extends Omit<JobEvents, 'settled'> {
+  /** An attempt has ended: told once, for those who count. */
+  settled?(result: Pick<JobResult, 'state'>): void;
   /** An order was accepted: its attempt holds these CPUs and devices. */
   granted(jobId: string, epoch: number, cpus: number, devices: readonly string[]): void;
   /** What is offered has changed; why, as a clause. */
@@ -57,14 +69,15 @@ export interface JobRoom
     | 'deviceFailed'
     | 'close'
   > {
-  /** Idempotent; see `Jobs.start` and `Jobs.stop`. */
-  order(order: StartOrder | StopOrder): Promise<OrderAnswer>;
+  /** Idempotent; see `Jobs.start` and `Jobs.stop`. What is not signed as it must be is refused. */
+  order: OrderDoor['order'];
   /** All that is known of an attempt; null for one that is not held. */
   report(jobId: string, epoch: number): JobReport | null | Promise<JobReport | null>;
   /** Runs a command beside a running job. */
-  exec(order: ExecOrder, events: ExecEvents): Exec;
+  exec: OrderDoor['exec'];
+  learnKeys: OrderDoor['learnKeys'];
   offered(): Offered;
-  /** Resolves when `offered` is complete, or after a while. Never rejects. */
+  /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
 
@@ -74,7 +87,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'policy' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -86,6 +99,10 @@ export interface JobHost {
 
 export interface JobRoomParts {
   readonly nodeId: string;
+  /** The scheduler by the enrolment. */
+  readonly schedulerId: () => string;
+  /** The keys that the scheduler tells first are believed, where enrolment knew none. */
+  readonly trustsFirst: boolean;
   readonly bootId: string;
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly devices: JobDevices;
@@ -96,6 +113,8 @@ export interface JobRoomParts {
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
+  /** The log of this process; without it, the job room opens one of its own in its folder. */
+  readonly audit?: Audit;
 }
 
 /** Begins to look at the host at once; the job room opens with what it found. */
@@ -116,6 +135,9 @@ async function openJobRoom(
 ): Promise<JobRoom> {
   const { folder, config, native, paths, procRoot, environment, clock, log } = host;
   const { nodeId, bootId, capacity, events, safeMode } = parts;
+  const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
+  const nodeRecord = limitAudit(audit.record, clock);
+  const jobAudit = createJobAudit(audit, nodeRecord);
   const { classes } = config.policy;
   const corridors = joinCorridors(config.policy.corridors);
   let started: Jobs | null = null;
@@ -165,29 +187,59 @@ async function openJobRoom(
     log,
     files: { cacheBytes: config.jobs.cacheBytes, access: parts.access },
     energy: parts.energy,
-    events,
+    events: {
+      ...events,
+      began: (jobId, epoch, pid) => jobAudit.began(jobId, epoch, pid),
+      settled(result) {
+        jobAudit.ended(result);
+        events.settled?.(result);
+      },
+    },
   }).catch((error: unknown) => {
     survivors.close();
     throw error;
   });
   started = jobs;
+  jobAudit.takeUp(jobs);
+
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: nodeRecord,
+  });
+  const { signatures, submitters } = config.orders;
+  const door = createOrderDoor({
+    jobs,
+    nodeId,
+    trust,
+    signatures,
+    submitters: submitters === null ? null : createSubmitters(submitters),
+    granted: ({ jobId, epoch, spec, devices }) => events.granted(jobId, epoch, spec.resources.cpus, devices),
+    clock,
+    log,
+    audit: jobAudit.noted,
+  });
 
   return {
     ...jobs,
-    async order(order) {
-      if (order.type === 'stop') return jobs.stop(order);
-      const answer = await jobs.start(order);
-      if (answer.outcome === 'accepted')
-        events.granted(order.jobId, order.epoch, order.spec.resources.cpus, order.devices);
-      return answer;
-    },
-    exec: (order, told) => jobs.execs.start(order, told),
+    order: door.order,
+    exec: door.exec,
+    learnKeys: door.learnKeys,
     offered() {
       const { executors: names, limitations } = offers.offered();
+      const trustProblem = trust.problem();
       return {
         executors: names,
-        problems: [...survivors.problems(), ...jobs.problems()],
+        problems: [
+          ...survivors.problems(),
+          ...jobs.problems(),
+          ...(trustProblem === null ? [] : [trustProblem]),
+        ],
         limitations: [...limitations, ...walls.limitations()],
+        audit: audit.head(),
         dataClasses: classes,
       };
     },
@@ -195,6 +247,7 @@ async function openJobRoom(
     async close() {
       await jobs.close();
       survivors.close();
+      if (parts.audit === undefined) await audit.close();
     },
   };
 }

@@ -5,31 +5,37 @@ import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
-import { type Caller, isAtLeast } from '../protocol/role.ts';
-import type { Authenticate } from './authentication.ts';
-import { callerProblem, isLoopbackAddress } from './caller.ts';
-import { enrolNode } from './enrolment.ts';
+import type { Caller } from '../protocol/role.ts';
+import type { Access } from './access/access.ts';
+import { requireRole } from './access/ownership.ts';
+import { createUserRoutes } from './access/user-routes.ts';
+import { addressOf, callerProblem, isFromHere } from './caller.ts';
+import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
 import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
+import { createKeyRoutes, type KeyRoutesParts } from './key-routes.ts';
+import { createMembershipRoutes, type MembershipRoutesParts } from './membership-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
 import type { OwnNames } from './own-names.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
-import type { SchedulerKey } from './scheduler-key.ts';
-import type { Secret } from './secrets.ts';
 import { type AuthorityRoutesParts, createAuthorityRoutes } from './tls/authority-routes.ts';
 
-export interface ApiParts extends JobRoutesParts, NodeRoutesParts, AuthorityRoutesParts {
+export interface ApiParts
+  extends JobRoutesParts,
+    NodeRoutesParts,
+    MembershipRoutesParts,
+    EnrolParts,
+    KeyRoutesParts,
+    AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
   readonly ownNames: OwnNames;
-  readonly key: SchedulerKey;
   readonly metrics: SchedulerMetrics;
-  readonly authenticate: Authenticate;
-  readonly joinToken: Secret;
+  readonly access: Access;
   readonly dashboardFolder: string | null;
   readonly clock: Clock;
   readonly log: Log;
@@ -53,7 +59,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
 
   async function enrol({ request, response }: Call): Promise<void> {
     const asked = await readBody(request, enrolRequestSchema);
-    answerJson(response, 200, await enrolNode(asked, parts));
+    answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
   }
 
   function ready({ response }: Call): void {
@@ -69,6 +75,9 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   return [
     ...createJobRoutes(parts),
     ...createNodeRoutes(parts),
+    ...createUserRoutes({ ...parts, users: parts.access.users }),
+    ...createMembershipRoutes(parts),
+    ...createKeyRoutes(parts),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
@@ -92,13 +101,10 @@ export function createApi(
   /** Throws the Fault of whoever may not. */
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
-    if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
-    const caller = parts.authenticate(request);
-    const needed = least === 'neighbour' ? 'viewer' : least;
-    if (isAtLeast(caller.role, needed)) return caller;
-    throw new Fault('API_ROLE', `this needs the role ${needed}; ${caller.user} is ${caller.role}`, {
-      remedy: `ask an admin for it: flopd user role ${caller.user} ${needed}`,
-    });
+    if (least === 'neighbour' && isFromHere(request.socket)) return stranger;
+    const caller = parts.access.authenticate(request);
+    requireRole(caller, least === 'neighbour' ? 'viewer' : least);
+    return caller;
   }
 
   return async (request, response) => {

@@ -22,6 +22,7 @@ export function arrayView(id: string, parts: ArrayViewParts): ArrayView | null {
     name: first.spec.name,
     reason: describeArray(tally, parts),
     spec: first.spec,
+    hidden: false,
     owner: first.owner,
     size: tally.size,
     counts: counts as Record<JobState, number>,

@@ -2,7 +2,10 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { Authenticate } from './authentication.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { versionsFrom } from '../protocol/version.ts';
+import type { Admission } from './access/access.ts';
+import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
 import { createDataRules, type DataRules, type DataRulesOptions } from './data-rules.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
@@ -12,7 +15,12 @@ import type { FileTickets } from './file-tickets.ts';
 import { createFleet, type Fleet } from './fleet.ts';
 import { createGateway, type Gateway, HEARTBEAT_MS } from './gateway.ts';
 import { createLeases, type Leases } from './leases.ts';
+import { createNodeAdmission } from './node-admission.ts';
+import { createNodeCredentials, type NodeCredentials } from './node-credentials.ts';
+import { createNodeHeads, withHeads } from './node-heads.ts';
 import { createNodeRemovals, type NodeRemovals } from './node-removal.ts';
+import { createNodeStandings, type NodeStandings } from './node-standing.ts';
+import { createOrders } from './orders.ts';
 import { createOutputStore, type OutputStore } from './output.ts';
 import type { OutputDisk } from './output-disk.ts';
 import type { OwnNames } from './own-names.ts';
@@ -20,6 +28,7 @@ import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
+import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
 
@@ -34,7 +43,7 @@ export interface CoreOptions {
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** Who may speak to a running job. */
-  readonly authenticate: Authenticate;
+  readonly access: Admission;
   /** Told of each message of an agent, by its type. */
   readonly received: (type: string) => void;
   readonly key: SchedulerKey;
@@ -42,6 +51,10 @@ export interface CoreOptions {
   readonly random: () => number;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  /** Agents that speak nothing newer than what is before this version are refused. */
+  readonly leastVersion?: number;
+  readonly revocations: Revocations;
+  readonly audit?: AuditSink;
   /** Where this scheduler stands, and corridors of its operator. */
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Private authorities of the scheduler, PEM; without it, none. */
@@ -59,6 +72,9 @@ export interface Core {
   readonly drains: Drains;
   readonly execs: Execs;
   readonly removals: NodeRemovals;
+  readonly standings: NodeStandings;
+  readonly clones: CloneWatch;
+  readonly credentials: NodeCredentials;
   /** Watches over leases until it is closed. */
   readonly leases: Leases;
   readonly gateway: Gateway;
@@ -67,8 +83,11 @@ export interface Core {
 /** Takes up the jobs in the queue. Call `dispatcher.place` whenever the store has space again. */
 export function createCore(options: CoreOptions): Core {
   const { schedulerId, ownNames, queue, clock, log } = options;
-  const { key, random, received, refusals, authenticate, progress, tickets } = options;
+  const { key, random, received, refusals, access, progress, tickets } = options;
   const hit = options.hit ?? (() => {});
+  const audit = options.audit ?? noAudit;
+  const orders = createOrders(schedulerId, key, clock);
+  const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
   const data = createDataRules({ ...options.policy, clock });
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
@@ -90,22 +109,38 @@ export function createCore(options: CoreOptions): Core {
   });
   const dispatcher: Dispatcher = createDispatcher({
     queue,
+    audit,
     placement,
     fleet,
     output,
     clock,
     log,
     refusals,
-    readSeal: key.readSeal,
+    readOrder: orders.read,
     random,
     changed: watchers.changed,
     data,
     hit,
   });
   const place = dispatcher.place;
-  const drains = createDrains({ queue, fleet, clock, log, place });
-  const execs = createExecs({ ownNames, queue, fleet, authenticate, clock, log, refusals });
-  const removals = createNodeRemovals({ queue, fleet, clock, log, end: dispatcher.end });
+  const drains = createDrains({ queue, fleet, clock, log, place, audit });
+  const execs = createExecs({ ownNames, queue, fleet, access, clock, log, refusals, audit });
+  const { revocations } = options;
+  const credentials = createNodeCredentials(schedulerId, key.signer);
+  const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
+  const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const admission = createNodeAdmission({
+    key,
+    versions,
+    credentials,
+    revocations,
+    clones,
+    queue,
+    fleet,
+    log,
+    audit,
+  });
   const leases = createLeases({
     queue,
     fleet,
@@ -115,7 +150,11 @@ export function createCore(options: CoreOptions): Core {
   });
   const gateway = createGateway({
     schedulerId,
+    audit,
     key,
+    orders,
+    versions,
+    admission: withHeads(admission, createNodeHeads(queue, audit, log)),
     ownNames,
     queue,
     fleet,
@@ -141,6 +180,9 @@ export function createCore(options: CoreOptions): Core {
     drains,
     execs,
     removals,
+    standings,
+    clones,
+    credentials,
     leases,
     gateway,
   };

@@ -27,6 +27,8 @@ export interface PlacementNode {
   readonly available: boolean;
   /** Who keeps new jobs away from the whole node and why, a clause; null where nobody does. */
   readonly drained: string | null;
+  /** Takes nothing, because more than one agent has its key. */
+  readonly cloned?: boolean;
   /** Takes nothing for a moment, because it refused the last order. */
   readonly paused?: boolean;
   /** Has not connected since this scheduler started: what it has is not known. */

@@ -8,10 +8,11 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
-import type { ReadSeal } from './adoption.ts';
+import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
 import { createDataRules, type DataRules } from './data-rules.ts';
 import { demandOf } from './demand.ts';
@@ -79,8 +80,9 @@ export interface DispatcherOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  readonly audit?: AuditSink;
   /** By what an order of this scheduler is known again. */
-  readonly readSeal: ReadSeal;
+  readonly readOrder: ReadOrder;
   /** Uniform in [0, 1). */
   readonly random: () => number;
   /** A job's record has changed, on disk. */
@@ -138,7 +140,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     log,
     refusals,
     isAssigning,
-    readSeal: options.readSeal,
+    readOrder: options.readOrder,
     output,
     adopted: gates.active,
     change(jobId, fields) {
@@ -314,11 +316,13 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   }
 
   /** Logs what is not believed; true when the agent may settle it all the same. */
-  function refuse(verdict: Verdict, session: AgentSession, facts: object): boolean {
+  function refuse(verdict: Verdict, session: AgentSession, facts: AuditFacts): boolean {
     refusals.refused(
       { nodeId: session.nodeId, verdict, ...facts },
       `what a node told about a job was refused: ${verdict}`,
     );
+    if (verdict === 'foreign')
+      options.audit?.('access.denied', { what: 'report', nodeId: session.nodeId, verdict, ...facts });
     return verdict === 'stale' || verdict === 'contradiction';
   }
 
@@ -368,7 +372,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           jobId: result.jobId,
           epoch: result.epoch,
           told: result.state,
-          has: job?.state,
+          has: job?.state ?? null,
         });
       }
       pauses.worked(session.nodeId);

@@ -3,6 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import type { Cordon } from '../protocol/device.ts';
 import type { Fleet } from './fleet.ts';
 import { cordonsOf } from './node-devices.ts';
@@ -14,7 +15,7 @@ const MAX_CORDONS = 4096;
 export interface Drains {
   /** `device` is as a person names it; null for the whole node. Resolves when it is on disk. */
   drain(nodeId: string, device: string | null, why: DrainReason): Promise<void>;
-  resume(nodeId: string, device: string | null): Promise<void>;
+  resume(nodeId: string, device: string | null, by: string): Promise<void>;
 }
 
 export interface DrainReason {
@@ -28,12 +29,18 @@ export interface DrainParts {
   readonly fleet: Fleet;
   readonly clock: Clock;
   readonly log: Log;
+  readonly audit?: AuditSink;
   /** Looks for work for what has become free. */
   readonly place: () => void;
 }
 
-export function createDrains({ queue, fleet, clock, log, place }: DrainParts): Drains {
-  async function put(nodeId: string, deviceId: string | null, cordon: Cordon | null): Promise<void> {
+export function createDrains({ queue, fleet, clock, log, place, audit = noAudit }: DrainParts): Drains {
+  async function put(
+    nodeId: string,
+    deviceId: string | null,
+    by: string,
+    cordon: Cordon | null,
+  ): Promise<void> {
     const failure = queue.failure();
     if (failure !== null) throw failure;
     const record = queue.node(nodeId);
@@ -59,6 +66,9 @@ export function createDrains({ queue, fleet, clock, log, place }: DrainParts): D
       fleet.refresh(nodeId);
     }
     log.info({ nodeId, deviceId, cordon }, cordon === null ? 'resumed' : 'drained');
+    const facts = { nodeId, device: deviceId, by };
+    if (cordon === null) audit('node.resumed', facts);
+    else audit('node.drained', { ...facts, reason: cordon.reason, untilMs: cordon.untilMs });
     place();
   }
 
@@ -67,13 +77,13 @@ export function createDrains({ queue, fleet, clock, log, place }: DrainParts): D
       const deviceId = device === null ? null : fleet.deviceId(nodeId, device);
       const sinceMs = clock.wallMs();
       const untilMs = forMs === null ? null : sinceMs + forMs;
-      await put(nodeId, deviceId, { by, reason, sinceMs, untilMs });
+      await put(nodeId, deviceId, by, { by, reason, sinceMs, untilMs });
     },
-    async resume(nodeId, device) {
-      if (device === null) return put(nodeId, null, null);
+    async resume(nodeId, device, by) {
+      if (device === null) return put(nodeId, null, by, null);
       // Also one that the node does not tell of any more.
       const isKnown = cordonsOf(queue.node(nodeId), clock.wallMs()).devices.has(device);
-      await put(nodeId, isKnown ? device : fleet.deviceId(nodeId, device), null);
+      await put(nodeId, isKnown ? device : fleet.deviceId(nodeId, device), by, null);
     },
   };
 }

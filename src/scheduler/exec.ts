@@ -8,6 +8,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import {
   decodeExecFrame,
   EXEC_INPUT_WINDOW_BYTES,
@@ -24,8 +25,8 @@ import {
   execPieces,
 } from '../protocol/exec.ts';
 import type { Caller } from '../protocol/role.ts';
-import { requireOwn } from './access/ownership.ts';
-import type { Authenticate } from './authentication.ts';
+import type { Admission } from './access/access.ts';
+import { isOwn, requireOwn, requireRole } from './access/ownership.ts';
 import { callerProblem } from './caller.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
@@ -37,7 +38,7 @@ import type { RefusalLog } from './refusal-log.ts';
 
 /** Commands at the same time, of all jobs. */
 export const MAX_EXECS = 256;
-const EXEC_PATH = /^\/v1\/jobs\/([^/?]+)\/exec$/;
+export const EXEC_PATH = /^\/v1\/jobs\/([^/?]+)\/exec$/;
 /** Longest message of a client; a command may be six times as long in JSON. */
 const MAX_MESSAGE_BYTES = 512 * 1024;
 /** A client is asked for a sign this often; one that gave none since the last time is cut off. */
@@ -63,11 +64,11 @@ export interface ExecsOptions {
   readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Pick<Fleet, 'session' | 'name'>;
-  /** Throws a Fault for a request without a valid token. */
-  readonly authenticate: Authenticate;
+  readonly access: Admission;
   readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
+  readonly audit?: AuditSink;
 }
 
 /** What a request may enter, and who asks. */
@@ -106,7 +107,8 @@ export function createExecs(options: ExecsOptions): Execs {
   function admit(request: IncomingMessage, name: string): Admitted {
     const problem = callerProblem(request, options.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
-    const caller = options.authenticate(request);
+    const caller = options.access.authenticate(request);
+    requireRole(caller, 'submitter');
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',');
     if (!offered.some((one) => one.trim() === EXEC_SUBPROTOCOL))
       throw new Fault('API_INVALID', `the subprotocol must be ${EXEC_SUBPROTOCOL}`);
@@ -147,6 +149,14 @@ export function createExecs(options: ExecsOptions): Execs {
     let untakenOutputBytes = 0;
     clients.add(socket);
     let answer: Timer | null = null;
+    const release = options.access.hold(
+      caller,
+      (now) => isOwn(now, job),
+      () => {
+        stop();
+        end(failed('EXEC_TOKEN', 'the token that it was opened with is no good any more; it is ended'));
+      },
+    );
     let timer: Timer = clock.after(EXEC_REQUEST_DEADLINE_MS, () => refuse('no request came in time'));
 
     const say = (message: ExecServerMessage): void => socket.send(JSON.stringify(message));
@@ -157,6 +167,7 @@ export function createExecs(options: ExecsOptions): Execs {
       isOver = true;
       timer.cancel();
       answer?.cancel();
+      release();
       clients.delete(socket);
       running.delete(execId);
       socket.close(code, reason);
@@ -190,9 +201,10 @@ export function createExecs(options: ExecsOptions): Execs {
         isAlive = false;
         socket.ping();
       });
-      const facts = { audit: 'exec', jobId: job.id, epoch: job.epoch, execId, by: caller.user };
+      const facts = { jobId: job.id, epoch: job.epoch, execId, by: caller.user };
+      options.audit?.('job.entered', { ...facts, nodeId: session.nodeId });
       log.info(
-        { ...facts, program: request.command[0], nodeId: session.nodeId },
+        { audit: 'exec', ...facts, program: request.command[0], nodeId: session.nodeId },
         'a command beside a job is ordered',
       );
       running.set(execId, { session, message, output, end });

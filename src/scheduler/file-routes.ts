@@ -4,29 +4,35 @@ import { Fault } from '../base/fault.ts';
 import type { FileStore } from '../files/store.ts';
 import { piecesOf } from '../files/stream.ts';
 import { contentsOf, missing, missingOf, takeContents } from '../files/trees.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import { ATTEMPT_HEADER, RECEIVED_HEADER } from '../protocol/file-api.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
+import type { Admission } from './access/access.ts';
+import { requireRole } from './access/ownership.ts';
 import type { FileTickets } from './file-tickets.ts';
 import { answerJson, queryInteger, writeHead } from './http.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
-import type { Secret } from './secrets.ts';
+import type { Route } from './route.ts';
 
 /** A connection on which nothing moves for so long is given up. */
 const IDLE_MS = 60_000;
-const PATH = /^\/v1\/(files|trees)\/([0-9a-f]{64})(\/files|\/missing)?$/;
+const FILE = /^\/v1\/files\/([0-9a-f]{64})$/;
+const TREE_FILES = /^\/v1\/trees\/([0-9a-f]{64})\/files$/;
+const TREE_MISSING = /^\/v1\/trees\/([0-9a-f]{64})\/missing$/;
 const BINARY = 'application/octet-stream';
 
 export interface FileRoutesParts {
+  readonly audit?: AuditSink;
   readonly store: FileStore;
   readonly tickets: FileTickets;
-  readonly token: Secret;
+  readonly access: Pick<Admission, 'authenticate'>;
   readonly queue: Pick<Queue, 'job'>;
-  readonly refusals: RefusalLog;
 }
 
 export interface FileRoutes {
+  /** Each way to have or bring files. */
+  readonly routes: readonly Pick<Route, 'method' | 'path' | 'least'>[];
   /** Whether the path is one of these. */
   owns(path: string): boolean;
   handle(
@@ -47,22 +53,19 @@ interface Call {
 }
 
 /** Who asks: a user, or a node for one of its attempts. */
-type Caller = { readonly kind: 'user' } | { readonly kind: 'node'; readonly job: JobRecord | null };
+type Asker =
+  | { readonly kind: 'user' }
+  | { readonly kind: 'node'; readonly nodeId: string; readonly job: JobRecord | null };
 
 export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
-  const { store, tickets, token, queue, refusals } = parts;
+  const { store, tickets, access, queue } = parts;
 
-  function callerOf(request: IncomingMessage): Caller {
+  function askerOf(request: IncomingMessage): Asker {
     const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (given !== undefined) {
-      if (token.matches(given)) return { kind: 'user' };
-      const nodeId = tickets.nodeOf(given);
-      if (nodeId !== null) return { kind: 'node', job: attemptOf(request, nodeId) };
-    }
-    refusals.refused({ address: request.socket.remoteAddress }, 'request for files without token or ticket');
-    throw new Fault('API_UNAUTHENTICATED', 'a token, or the ticket of a connected node, is needed', {
-      remedy: "give the token of the scheduler's state directory (file scheduler/token)",
-    });
+    const nodeId = given === undefined ? null : tickets.nodeOf(given);
+    if (nodeId !== null) return { kind: 'node', nodeId, job: attemptOf(request, nodeId) };
+    requireRole(access.authenticate(request), least);
+    return { kind: 'user' };
   }
 
   /** The job that a node says it works for, if it does. */
@@ -72,9 +75,9 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
     return job?.nodeId === nodeId && String(job.epoch) === epoch ? job : null;
   }
 
-  function allow(caller: Caller, digest: string, to: 'read' | 'write'): void {
-    if (caller.kind === 'user') return;
-    const { job } = caller;
+  function allow(asker: Asker, digest: string, to: 'read' | 'write'): void {
+    if (asker.kind === 'user') return;
+    const { job } = asker;
     const isOutput = job?.result?.outputs.some((output) => output.digest === digest) ?? false;
     const isInput =
       to === 'read' &&
@@ -82,6 +85,7 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
       !isFinalState(job.state) &&
       job.spec.inputs.some((input) => input.digest === digest);
     if (isOutput || isInput) return;
+    parts.audit?.('access.denied', { what: `files.${to}`, nodeId: asker.nodeId, digest });
     throw new Fault('FILES_NOT_NAMED', 'no job that this node holds names that file');
   }
 
@@ -141,27 +145,39 @@ export function createFileRoutes(parts: FileRoutesParts): FileRoutes {
     await answerPut(request, response, takeContents(store, digest, from, offset, bodyOf(request)));
   }
 
+  /** For users; a node has its ticket. */
+  const least = 'submitter';
+  const routes: readonly (Pick<Route, 'method' | 'path' | 'least'> & {
+    handle(call: Call): Promise<void>;
+  })[] = [
+    { method: 'GET', path: FILE, least, handle: sendFile },
+    { method: 'HEAD', path: FILE, least, handle: sendFile },
+    { method: 'PUT', path: FILE, least, handle: takeFile },
+    { method: 'GET', path: TREE_FILES, least, handle: sendTree },
+    { method: 'PUT', path: TREE_FILES, least, handle: takeTree },
+    {
+      method: 'GET',
+      path: TREE_MISSING,
+      least,
+      handle: async ({ response, digest }) => answerJson(response, 200, await missingOf(store, digest)),
+    },
+  ];
+
   return {
+    routes,
     owns: (path) => path.startsWith('/v1/files/') || path.startsWith('/v1/trees/'),
 
     async handle(request, response, path, query) {
-      const caller = callerOf(request);
-      const match = PATH.exec(path);
-      const digest = match?.[2];
-      const what = `${match?.[1]}${match?.[3] ?? ''}`;
+      const asker = askerOf(request);
       const { method } = request;
-      if (digest === undefined || !['files', 'trees/files', 'trees/missing'].includes(what))
-        throw new Fault('API_NOT_FOUND', 'there is nothing at this path');
-      allow(caller, digest, method === 'PUT' ? 'write' : 'read');
+      const fitting = routes.filter((route) => route.path.test(path));
+      const digest = fitting[0]?.path.exec(path)?.[1];
+      if (digest === undefined) throw new Fault('API_NOT_FOUND', 'there is nothing at this path');
+      allow(asker, digest, method === 'PUT' ? 'write' : 'read');
+      const route = fitting.find((one) => one.method === method);
+      if (route === undefined) throw new Fault('API_METHOD', 'this method is not allowed here');
       request.setTimeout(IDLE_MS);
-      const call: Call = { request, response, query, digest };
-      if (what === 'files' && (method === 'GET' || method === 'HEAD')) return sendFile(call);
-      if (what === 'files' && method === 'PUT') return takeFile(call);
-      if (what === 'trees/files' && method === 'GET') return sendTree(call);
-      if (what === 'trees/files' && method === 'PUT') return takeTree(call);
-      if (what === 'trees/missing' && method === 'GET')
-        return answerJson(response, 200, await missingOf(store, digest));
-      throw new Fault('API_METHOD', 'this method is not allowed here');
+      return route.handle({ request, response, query, digest });
     },
 
     async requireInputs({ inputs }) {

@@ -10,7 +10,10 @@ import type { DeviceRecord } from '../protocol/device.ts';
 import type { ExecSchedulerMessage } from '../protocol/exec.ts';
 import { createFrameDecoder, createFrameScratch, type FrameDecoder } from '../protocol/frame.ts';
 import { hostView } from '../protocol/host.ts';
+import type { Signed } from '../protocol/signed.ts';
+import { CLONE_REMEDY } from './clones.ts';
 import type { PlacementNode } from './demand.ts';
+import { labelsOf, placeOf } from './node-credentials.ts';
 import {
   type Cordons,
   cordonsOf,
@@ -40,6 +43,10 @@ export interface AgentSession {
   tell(message: ExecSchedulerMessage): boolean;
   /** A frame of its input. */
   send(frame: Uint8Array): void;
+  /** A later credential of the node; nothing to an agent that does not know of them. */
+  credential(signed: Signed): void;
+  /** Whether the agent is still there: asks it, and waits for a moment. */
+  answers(): Promise<boolean>;
   close(code: number, reason: string): void;
 }
 
@@ -82,6 +89,8 @@ export interface Fleet {
   forget(nodeId: string): void;
   /** Whether a connection of the node stands, whatever it may be used for. */
   isConnected(nodeId: string): boolean;
+  /** That connection, or null. */
+  connection(nodeId: string): AgentSession | null;
   /** The session that has proven to be this node; returns the one that it replaces. */
   attach(session: AgentSession, hello: Hello): AgentSession | null;
   /** The welcome has gone out: orders may be sent from now on. */
@@ -164,10 +173,15 @@ export function createFleet(options: {
     return cordonsOf(queue.node(node.record.id), clock.wallMs());
   }
 
+  /** As it is on disk, or will be. */
+  function recordOf({ record }: Node): NodeRecord {
+    return queue.node(record.id) ?? record;
+  }
+
   /** Tells placement what has changed. */
   function place(node: Node): void {
     const present = cordons(node);
-    const now = placementNode(node, present, clock.wallMs());
+    const now = placementNode({ ...node, record: recordOf(node) }, present, clock.wallMs());
     watchCordons(node, present);
     if (isDeepStrictEqual(now, node.placed)) return;
     node.placed = now;
@@ -203,14 +217,21 @@ export function createFleet(options: {
     const { record, inventory } = node;
     const load = placement.load(record.id);
     const present = cordons(node);
+    const known = recordOf(node);
+    const cloned = known.cloned ?? null;
     const holders = (id: string): readonly string[] => load?.devices.holders(id) ?? [];
     return {
       id: record.id,
       name: record.name,
       state: node.ready ? 'ready' : 'unreachable',
-      reason: describe(node, present, silentSeconds(node)),
-      takesJobs: node.ready && !node.paused && present.node === null,
+      reason:
+        cloned === null ? describe(node, present, silentSeconds(node)) : `${cloned.reason}; ${CLONE_REMEDY}`,
+      takesJobs: node.ready && !node.paused && present.node === null && cloned === null,
       cordon: present.node,
+      cloned:
+        cloned === null ? null : { since: new Date(cloned.sinceMs).toISOString(), reason: cloned.reason },
+      place: placeOf(known),
+      labels: labelsOf(known),
       agentVersion: node.agentVersion,
       bootId: record.bootId,
       enrolledAt: new Date(record.enrolledAtMs).toISOString(),
@@ -247,6 +268,7 @@ export function createFleet(options: {
       placement.dropNode(nodeId);
     },
     isConnected: (nodeId) => nodes.get(nodeId)?.session != null,
+    connection: (nodeId) => nodes.get(nodeId)?.session ?? null,
     attach(session, hello) {
       const node = known(session.nodeId);
       const replaced = node.session;
@@ -382,8 +404,9 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     memoryBytes: inventory?.jobMemoryBytes ?? 0,
     executors: inventory?.executors ?? [],
     devices: placementDevices(node.devices, cordons, nowMs),
-    available: node.ready && !node.paused && cordons.node === null,
+    available: node.ready && !node.paused && cordons.node === null && record.cloned === undefined,
     drained: cordons.node === null ? null : describeCordon(cordons.node),
+    cloned: record.cloned !== undefined,
     paused: node.ready && node.paused,
     unseen: inventory === null,
     place: placeOfNode(record),

@@ -1,40 +1,39 @@
-// The door for agents: takes the upgrade on the one link path, bounds who may wait in front of it, checks
-// identity, and keeps the list of sessions. It knows no jobs.
-import { createPublicKey, verify } from 'node:crypto';
+// The door for agents: takes the upgrade on the one link path, bounds who may wait in front of it, and keeps the list of
+// sessions. Who they are is checked in node-admission.ts. It knows no jobs.
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import {
-  type Challenge,
   closeCode,
   type Hello,
-  helloProofText,
   type JobProgress,
   LINK_PATH,
   MAX_FRAME_BYTES,
   SUBPROTOCOL,
   type Welcome,
 } from '../protocol/control.ts';
-import { chooseVersion, describeVersions, ownVersions } from '../protocol/version.ts';
+import type { VersionRange } from '../protocol/version.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { FileTickets } from './file-tickets.ts';
-import { type Fleet, isRemoved } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
+import type { NodeAdmission } from './node-admission.ts';
+import type { Orders } from './orders.ts';
 import type { OutputStore } from './output.ts';
 import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
-import type { NodeRecord, Queue } from './queue/queue.ts';
+import type { Queue } from './queue/queue.ts';
 import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
 import { startServerSession } from './session.ts';
-import { Refusal } from './session-refusal.ts';
 
 export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
@@ -55,6 +54,8 @@ export interface Gateway {
   accept(connection: ServerSocket, known: () => void, binding: string): void;
   /** Tells all connected agents whom to trust from now on. */
   authoritiesChanged(): void;
+  /** The keys have changed: tells every session. */
+  tellKeys(): void;
   /** Says good-bye to all. */
   close(): Promise<void>;
 }
@@ -62,6 +63,9 @@ export interface Gateway {
 export interface GatewayOptions {
   readonly schedulerId: string;
   readonly key: SchedulerKey;
+  readonly orders: Orders;
+  /** That it speaks. */
+  readonly versions: VersionRange;
   readonly ownNames: OwnNames;
   readonly queue: Queue;
   readonly fleet: Fleet;
@@ -73,8 +77,10 @@ export interface GatewayOptions {
   readonly refusals: RefusalLog;
   readonly received: (type: string) => void;
   readonly hit?: SchedulerHit;
+  readonly audit?: AuditSink;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
+  readonly admission: NodeAdmission;
   /** Private authorities of the scheduler, PEM; without it, none. */
   readonly authorities?: () => readonly string[];
 }
@@ -99,8 +105,6 @@ export function createGateway(options: GatewayOptions): Gateway {
   });
 
   const sessions = new Set<ServerSession>();
-  /** Nodes known by their credential alone, until they are on disk again. */
-  const recognised = new Map<string, NodeRecord>();
   const strangersByAddress = new Map<string, number>();
   let strangers = 0;
   let closing = false;
@@ -167,16 +171,18 @@ export function createGateway(options: GatewayOptions): Gateway {
       output,
       dispatcher: options.dispatcher,
       execs: options.execs,
-      admit: (hello, challenge) => admit(hello, challenge, binding),
-      seal: options.key.seal,
+      admit: (hello, challenge) => options.admission.admit(hello, challenge, binding),
+      orders: options.orders,
+      versions: options.versions,
       outputsOf,
-      remember,
+      remember: options.admission.remember,
       progress,
       fileTicket: options.tickets.issue,
       authorities,
       authenticated: known,
       received: options.received,
       hit: options.hit ?? (() => {}),
+      audit: options.audit ?? noAudit,
       ended(ended) {
         sessions.delete(ended);
       },
@@ -184,77 +190,10 @@ export function createGateway(options: GatewayOptions): Gateway {
     sessions.add(session);
   }
 
-  function admit(
-    hello: Hello,
-    challenge: Challenge,
-    binding: string,
-  ): { rebooted: boolean; version: number } {
-    const version = chooseVersion(ownVersions, hello.versions);
-    if (version === null) {
-      const theirs = describeVersions(hello.versions);
-      throw new Refusal(
-        closeCode.version,
-        'LINK_VERSION',
-        `this scheduler speaks ${describeVersions(ownVersions)}, the agent ${theirs}`,
-      );
-    }
-    const known = queue.node(hello.nodeId);
-    const node = known ?? recognise(hello);
-    if (node === null || isRemoved(node)) {
-      throw new Refusal(
-        node === null ? closeCode.unknownNode : closeCode.removed,
-        node === null ? 'LINK_NODE_UNKNOWN' : 'LINK_NODE_REMOVED',
-        node === null
-          ? 'this scheduler does not know the node; join it again'
-          : 'an operator removed the node; join it again',
-      );
-    }
-    if (!isProven(node, hello, challenge, binding)) {
-      throw new Refusal(
-        closeCode.unauthenticated,
-        'LINK_PROOF',
-        'the proof does not fit the key of the node',
-      );
-    }
-    if (hello.generation < node.generation && fleet.session(node.id) !== null) {
-      throw new Refusal(closeCode.replaced, 'LINK_GENERATION', 'a later start of this agent is connected');
-    }
-    if (known === null) {
-      log.warn(
-        { nodeId: node.id, name: node.name },
-        'a node that the store had lost is taken back by its credential',
-      );
-      recognised.set(node.id, node);
-      fleet.add(node);
-    }
-    return { version, rebooted: node.bootId !== null && node.bootId !== hello.bootId };
-  }
-
-  /** The record of a node that this scheduler once enrolled and then lost with its store. */
-  function recognise({ nodeId, name, credential }: Hello): NodeRecord | null {
-    const again = recognised.get(nodeId);
-    if (again !== undefined) return again;
-    if (credential === null || !options.key.isOurs(nodeId, credential)) return null;
-    const { publicKey, enrolledAtMs } = credential;
-    return { id: nodeId, name, publicKey, enrolledAtMs, generation: 0, bootId: null };
-  }
-
   function progress(nodeId: string, { jobId, epoch, text }: JobProgress): void {
     const job = queue.job(jobId);
     if (job?.nodeId === nodeId && job.epoch === epoch && job.state === 'STARTING')
       options.progress.put(jobId, epoch, text);
-  }
-
-  async function remember(hello: Hello): Promise<void> {
-    const known = queue.node(hello.nodeId);
-    const node = known ?? recognised.get(hello.nodeId);
-    if (node === undefined) return;
-    const { name, bootId } = hello;
-    const generation = Math.max(node.generation, hello.generation);
-    const isSame = node.name === name && node.bootId === bootId && node.generation === generation;
-    if (known !== null && isSame) return;
-    await queue.putNode({ ...node, name, bootId, generation });
-    recognised.delete(node.id);
   }
 
   async function outputsOf(hello: Hello): Promise<Welcome['outputs']> {
@@ -279,6 +218,9 @@ export function createGateway(options: GatewayOptions): Gateway {
   return {
     upgrade,
     accept,
+    tellKeys() {
+      for (const session of sessions) session.tellKeys();
+    },
     authoritiesChanged() {
       for (const session of sessions) session.authoritiesChanged();
     },
@@ -291,19 +233,6 @@ export function createGateway(options: GatewayOptions): Gateway {
       sockets.close();
     },
   };
-}
-
-function isProven(node: NodeRecord, hello: Hello, challenge: Challenge, _binding: string): boolean {
-  try {
-    const key = createPublicKey({ key: Buffer.from(node.publicKey, 'base64'), format: 'der', type: 'spki' });
-    const signature = Buffer.from(hello.proof, 'base64');
-    return (
-      key.asymmetricKeyType === 'ed25519' &&
-      verify(null, Buffer.from(helloProofText(hello, challenge)), key, signature)
-    );
-  } catch {
-    return false;
-  }
 }
 
 /** Answers an upgrade that is not taken and ends the connection. */

@@ -14,6 +14,7 @@ import type { ZodType } from 'zod';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { ErrorView } from '../protocol/api.ts';
+import { ATTEMPT_RETRY_SECONDS } from './access/attempts.ts';
 import { keepDoor } from './front-door.ts';
 import { parseJson } from './json.ts';
 import type { RefusalLog } from './refusal-log.ts';
@@ -34,7 +35,28 @@ const statusOf: Readonly<Record<string, number>> = {
   API_PATH: 400,
   JOB_DEPENDENCY_UNKNOWN: 400,
   API_UNAUTHENTICATED: 401,
+  API_TOKEN_EXPIRED: 401,
+  API_TOKEN_LOCAL: 403,
+  API_TOO_MANY_ATTEMPTS: 429,
+  USER_EXISTS: 409,
+  USER_UNKNOWN: 404,
+  USER_RESERVED: 409,
+  USER_TOO_MANY: 503,
+  USER_KEY_INVALID: 400,
+  USER_KEY_UNKNOWN: 404,
+  USER_KEY_TOO_MANY: 409,
   ENROL_TOKEN_WRONG: 401,
+  ENROL_TOKEN_LOCAL: 403,
+  ENROL_TOKEN_REVOKED: 403,
+  ENROL_TOKEN_EXPIRED: 403,
+  ENROL_TOKEN_EARLY: 403,
+  ENROL_TOKEN_USED: 403,
+  ENROL_TOKEN_NODE: 403,
+  ENROL_KEY_REVOKED: 403,
+  ENROL_TOO_OFTEN: 429,
+  TOKENS_TOO_MANY: 409,
+  REVOCATIONS_UNWRITTEN: 503,
+  FLEET_NODE_UNKNOWN: 404,
   API_CALLER: 403,
   API_ROLE: 403,
   API_NOT_OWNER: 403,
@@ -44,6 +66,13 @@ const statusOf: Readonly<Record<string, number>> = {
   API_AMBIGUOUS: 409,
   FLEET_NODE_CONNECTED: 409,
   API_BODY_TOO_LONG: 413,
+  JOB_ORDER_TOO_LONG: 413,
+  SUBMISSION_HEADERS: 400,
+  SUBMISSION_SIGNATURE: 403,
+  SUBMISSION_KEY_UNKNOWN: 403,
+  SUBMISSION_CLOCK: 403,
+  SUBMISSION_REPEATED: 409,
+  SCHEDULER_ROTATION_PENDING: 409,
   API_HEADERS: 431,
   TLS_ROTATING: 409,
   TLS_FILES: 409,
@@ -207,6 +236,7 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
   };
   if (status === 401) response.setHeader('WWW-Authenticate', 'Bearer');
   if (status === 503) response.setHeader('Retry-After', '5');
+  if (status === 429) response.setHeader('Retry-After', String(ATTEMPT_RETRY_SECONDS));
   // What may be left of the request's body is not worth reading, unless whoever answers said so.
   if (!response.hasHeader('Connection')) response.setHeader('Connection', 'close');
   answerJson(response, status, view);
@@ -238,6 +268,21 @@ function isClientGone(error: unknown): boolean {
 
 /** The body as a checked value. An empty body counts as `{}`. */
 export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
+  const bytes = await readBytes(request);
+  return check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
+}
+
+/** The same with the text that it was read from. */
+export async function readBodyText<T>(
+  request: IncomingMessage,
+  schema: ZodType<T>,
+): Promise<{ readonly text: string; readonly value: T }> {
+  const bytes = await readBytes(request);
+  const value = check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
+  return { text: bytes.toString('utf8'), value };
+}
+
+async function readBytes(request: IncomingMessage): Promise<Buffer> {
   const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${MAX_BODY_BYTES} bytes`);
   if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLong;
   const chunks: Buffer[] = [];
@@ -247,7 +292,7 @@ export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>):
     if (length > MAX_BODY_BYTES) throw tooLong;
     chunks.push(chunk);
   }
-  return check(length === 0 ? {} : parseJson(Buffer.concat(chunks), 'API'), schema);
+  return Buffer.concat(chunks);
 }
 
 /** The value as the schema says; throws Fault API_INVALID with the path of the first wrong field. */
@@ -285,10 +330,9 @@ export function queryInteger(query: URLSearchParams, name: string, absent: numbe
 export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   ...Object.fromEntries(
-    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js'].map((file) => [
-      `/${file}`,
-      { file, type: 'text/javascript; charset=utf-8' },
-    ]),
+    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js', 'session.js'].map(
+      (file) => [`/${file}`, { file, type: 'text/javascript; charset=utf-8' }],
+    ),
   ),
   '/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
 };

@@ -2,23 +2,28 @@
 import * as z from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
-import { type ArrayView, MAX_MEMBERS_ASKED, type OutputsView } from '../protocol/api.ts';
-import { parseIndices } from '../protocol/array.ts';
+import { type ArrayView, type JobView, MAX_MEMBERS_ASKED, type OutputsView } from '../protocol/api.ts';
+import { memberId, parseIndices } from '../protocol/array.ts';
 import { type JobState, jobStates } from '../protocol/result.ts';
+import type { Caller } from '../protocol/role.ts';
 import { jobSpecSchema } from '../protocol/spec.ts';
+import type { Access } from './access/access.ts';
+import { hideArray, hideJob, hideMember } from './access/hidden.ts';
+import { isOwn, requireOwn } from './access/ownership.ts';
 import { arrayView, groupedRows, memberViews } from './array-view.ts';
 import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { FileRoutes } from './file-routes.ts';
 import type { Fleet } from './fleet.ts';
 import { follow } from './follow.ts';
-import { answerJson, queryInteger, readBody, writeHead } from './http.ts';
+import { answerJson, queryInteger, readBody, readBodyText, writeHead } from './http.ts';
 import { findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
-import type { JobRecord, Queue } from './queue/queue.ts';
+import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 import { type Call, drained, type Route } from './route.ts';
+import type { SubmissionCheck } from './submission-check.ts';
 import type { Watchers } from './watchers.ts';
 
 /** Clients that may follow jobs at the same time. */
@@ -35,6 +40,7 @@ const streamSchema = z.enum(['stdout', 'stderr']);
 const stateSchema = z.enum(jobStates);
 
 export interface JobRoutesParts {
+  readonly access: Pick<Access, 'hold'>;
   readonly queue: Queue;
   readonly fleet: Fleet;
   readonly output: OutputStore;
@@ -42,6 +48,7 @@ export interface JobRoutesParts {
   readonly data: DataRules;
   readonly progress: ProgressBoard;
   readonly files: FileRoutes;
+  readonly submissions: SubmissionCheck;
   readonly watchers: Watchers;
   readonly clock: Clock;
   /** Aborted when the scheduler stops; ends the followers. */
@@ -50,16 +57,41 @@ export interface JobRoutesParts {
 
 export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
   const { queue, output, dispatcher } = parts;
-  const view = (job: JobRecord) => jobView(job, parts);
 
-  async function submit({ request, response, caller }: Call): Promise<void> {
-    const spec = await readBody(request, jobSpecSchema);
-    await parts.files.requireInputs(spec);
-    const job = await dispatcher.submit(spec, { owner: caller.user });
-    answerJson(response, 201, job.array === null ? await view(job) : viewOfArray(job.array.id));
+  /** As much of it as the caller may see. */
+  async function view(job: JobRecord, caller: Caller, members: string | null = null): Promise<JobView> {
+    const whole = await jobView(job, parts, members);
+    if (isOwn(caller, job)) return whole;
+    return hideJob(whole, job.state === 'PENDING' ? dispatcher.waitingReason(job) : null);
   }
 
-  async function listJobs({ response, query }: Call): Promise<void> {
+  /** One that the caller may do anything with. */
+  function findOwn(name: string, caller: Caller): JobRecord {
+    const job = findJob(name, queue);
+    requireOwn(caller, job);
+    return job;
+  }
+
+  /** The record of an array's first job, which says whose it is. */
+  function headOf({ id, first }: ArrayTally): JobRecord {
+    const job = queue.job(memberId(id, first));
+    if (job === null) throw new Fault('API_NOT_FOUND', `there is no array "${shown(id)}"`);
+    return job;
+  }
+
+  async function submit({ request, response, caller }: Call): Promise<void> {
+    const { text, value: spec } = await readBodyText(request, jobSpecSchema);
+    const submission = parts.submissions.check(request.headers, text, caller.user);
+    await parts.files.requireInputs(spec);
+    const job = await dispatcher.submit(spec, { owner: caller.user, submission });
+    answerJson(
+      response,
+      201,
+      job.array === null ? await view(job, caller) : viewOfArray(job.array.id, caller),
+    );
+  }
+
+  async function listJobs({ response, query, caller }: Call): Promise<void> {
     const asked = query.get('state');
     const state = asked === null ? null : namedState(asked);
     const limit = queryInteger(query, 'limit', JOBS_LISTED, MAX_JOBS_LISTED);
@@ -76,7 +108,7 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
     response.write('{"jobs":[');
     let between = '';
     for (const { job, members } of rows) {
-      const text = between + JSON.stringify(await jobView(job, parts, members));
+      const text = between + JSON.stringify(await view(job, caller, members));
       between = ',';
       if (response.destroyed) return;
       if (!response.write(text)) await drained(response);
@@ -84,50 +116,56 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
     response.end(']}');
   }
 
-  async function showJob({ response, name }: Call): Promise<void> {
-    answerJson(response, 200, await view(findJob(name, queue)));
+  async function showJob({ response, name, caller }: Call): Promise<void> {
+    answerJson(response, 200, await view(findJob(name, queue), caller));
   }
 
   async function cancel({ request, response, name, caller }: Call): Promise<void> {
     const { reason } = await readBody(request, cancelSchema);
-    const job = await dispatcher.cancel(findJob(name, queue).id, caller.user, reason);
+    const job = await dispatcher.cancel(findOwn(name, caller).id, caller.user, reason);
     // 202: the wish is not on disk yet.
-    answerJson(response, queue.failure() === null ? 200 : 202, await view(job));
+    answerJson(response, queue.failure() === null ? 200 : 202, await view(job, caller));
   }
 
-  function viewOfArray(id: string): ArrayView {
+  function viewOfArray(id: string, caller: Caller): ArrayView {
     const answer = arrayView(id, parts);
-    if (answer === null) throw new Fault('API_NOT_FOUND', `there is no array "${shown(id)}"`);
-    return answer;
+    const tally = queue.array(id);
+    if (answer === null || tally === null)
+      throw new Fault('API_NOT_FOUND', `there is no array "${shown(id)}"`);
+    return isOwn(caller, headOf(tally)) ? answer : hideArray(answer);
   }
 
-  function showArray({ response, name }: Call): void {
-    answerJson(response, 200, viewOfArray(findArray(name, queue).id));
+  function showArray({ response, name, caller }: Call): void {
+    answerJson(response, 200, viewOfArray(findArray(name, queue).id, caller));
   }
 
-  async function showMembers({ response, query, name }: Call): Promise<void> {
-    const { id } = findArray(name, queue);
+  async function showMembers({ response, query, name, caller }: Call): Promise<void> {
+    const array = findArray(name, queue);
+    const isHidden = !isOwn(caller, headOf(array));
     const indices = parseIndices(query.get('indices') ?? '', MAX_MEMBERS_ASKED);
     if (indices === null)
       throw new Fault('API_INVALID', `must be at most ${MAX_MEMBERS_ASKED} indices, as 0-9,12`, {
         field: 'indices',
       });
-    answerJson(response, 200, { members: await memberViews(id, indices, parts) });
+    const members = await memberViews(array.id, indices, parts);
+    answerJson(response, 200, { members: isHidden ? members.map(hideMember) : members });
   }
 
   async function cancelArray({ request, response, name, caller }: Call): Promise<void> {
     const { reason } = await readBody(request, cancelSchema);
-    const { id } = findArray(name, queue);
+    const array = findArray(name, queue);
+    requireOwn(caller, headOf(array));
+    const { id } = array;
     await dispatcher.cancelArray(id, caller.user, reason);
-    answerJson(response, queue.failure() === null ? 200 : 202, viewOfArray(id));
+    answerJson(response, queue.failure() === null ? 200 : 202, viewOfArray(id, caller));
   }
 
-  async function followJob({ request, response, query, name }: Call): Promise<void> {
+  async function followJob({ request, response, query, name, caller }: Call): Promise<void> {
     const offsets = {
       stdout: queryInteger(query, 'stdout', 0, Number.MAX_SAFE_INTEGER),
       stderr: queryInteger(query, 'stderr', 0, Number.MAX_SAFE_INTEGER),
     };
-    const job = findJob(name, queue);
+    const job = findOwn(name, caller);
     if (parts.watchers.count >= MAX_FOLLOWERS) {
       throw new Fault('API_BUSY', `${MAX_FOLLOWERS} clients follow jobs already`, {
         remedy: 'try again later',
@@ -135,13 +173,24 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
     }
     request.socket.setNoDelay(true);
     writeHead(response, 200, 'application/octet-stream');
-    await follow(response, job, offsets, { ...parts, view }, parts.stopped);
+    const denied = new AbortController();
+    const release = parts.access.hold(
+      caller,
+      (now) => isOwn(now, job),
+      () => denied.abort(),
+    );
+    const ended = AbortSignal.any([parts.stopped, denied.signal]);
+    try {
+      await follow(response, job, offsets, { ...parts, view: (one) => jobView(one, parts) }, ended);
+    } finally {
+      release();
+    }
   }
 
-  async function readOutput({ response, query, name }: Call): Promise<void> {
+  async function readOutput({ response, query, name, caller }: Call): Promise<void> {
     const stream = namedStream(query.get('stream') ?? 'stdout');
     const offset = queryInteger(query, 'offset', 0, Number.MAX_SAFE_INTEGER);
-    const job = findJob(name, queue);
+    const job = findOwn(name, caller);
     const attempt = namedAttempt(query, job);
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);
     const end = stream === 'stdout' ? lengths.stdoutBytes : lengths.stderrBytes;
@@ -155,8 +204,8 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
     response.end();
   }
 
-  async function showOutputs({ response, query, name }: Call): Promise<void> {
-    const job = findJob(name, queue);
+  async function showOutputs({ response, query, name, caller }: Call): Promise<void> {
+    const job = findOwn(name, caller);
     const attempt = namedAttempt(query, job);
     const sinceMs = query.has('since') ? queryInteger(query, 'since', 0, MAX_STAMP_MS) : null;
     const lengths = attempt === 0 ? nothing : await output.lengths(job.id, attempt);

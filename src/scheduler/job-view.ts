@@ -35,6 +35,7 @@ export async function jobView(
     state: job.state,
     reason: describeJob(job, parts),
     spec: job.spec,
+    hidden: false,
     owner: job.owner,
     node: job.nodeId === null ? null : { id: job.nodeId, name: fleet.name(job.nodeId) },
     epoch: job.epoch,

@@ -1,6 +1,8 @@
 // The scheduler's own metrics, in a registry of their own.
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import type { AuditFigures } from '../audit/audit.ts';
 import { jobStates } from '../protocol/result.ts';
+import { createAuditGauges } from './audit-log.ts';
 import type { Fleet } from './fleet.ts';
 import { createFleetGauges, totalsOfNodes } from './fleet-totals.ts';
 import type { Queue } from './queue/queue.ts';
@@ -10,7 +12,7 @@ export interface SchedulerMetrics {
   committed(seconds: number, records: number): void;
   answered(status: number): void;
   /** Gauges are read from these when the page is asked for. */
-  watch(queue: Queue, fleet: Fleet): void;
+  watch(queue: Queue, fleet: Fleet, audit?: () => AuditFigures): void;
   /** When the certificate of the port expires, wall clock ms; null without TLS. */
   certificate(expiresAtMs: () => number | null): void;
   page(): Promise<string>;
@@ -37,6 +39,7 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
   const registry = new Registry();
   const registers = [registry];
   let sources: { queue: Queue; fleet: Fleet } | null = null;
+  const watchAudit = createAuditGauges(registers);
   new Gauge({
     name: 'flopd_scheduler_info',
     help: 'Version of the scheduler; always 1.',
@@ -115,7 +118,8 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
       records.inc(count);
     },
     answered: (status) => responses.inc({ status: String(status) }),
-    watch(queue, fleet) {
+    watch(queue, fleet, audit) {
+      if (audit !== undefined) watchAudit(audit);
       sources = { queue, fleet };
     },
     certificate(fn) {

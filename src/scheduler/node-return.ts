@@ -4,7 +4,7 @@
 import type { Log } from '../base/log.ts';
 import type { HeldJob, JobReport } from '../protocol/control.ts';
 import { isFinalState } from '../protocol/result.ts';
-import { adoptedJob, type ReadSeal } from './adoption.ts';
+import { adoptedJob, type ReadOrder } from './adoption.ts';
 import { type Demand, demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
@@ -33,7 +33,7 @@ export interface NodeReturnParts {
   isAssigning(jobId: string): boolean;
   change(jobId: string, fields: JobChange): void;
   /** By what an order of this scheduler is known again. */
-  readonly readSeal: ReadSeal;
+  readonly readOrder: ReadOrder;
   readonly output: Pick<OutputStore, 'syncedLengths'>;
   /** A job that has not ended was taken in again. */
   adopted(job: JobRecord): void;
@@ -183,7 +183,7 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
       if (open?.session === session && open.asked > 0) open.asked -= 1;
       ask(nodeId);
       if (queue.job(jobId) !== null) return;
-      const { job, isOurs } = adoptedJob(nodeId, report, parts.readSeal);
+      const { job, isOurs } = adoptedJob(nodeId, report, parts.readOrder);
       if (job === null) {
         log.warn({ jobId, epoch, nodeId }, 'a node holds a job of which nobody knows the order any more');
         return;

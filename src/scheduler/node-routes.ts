@@ -28,37 +28,27 @@ export function createNodeRoutes(parts: NodeRoutesParts): readonly Route[] {
     answerJson(response, 200, { nodes, fleet: totalsOfNodes(nodes) });
   }
 
-  function findNode(name: string): string {
-    const ids = fleet.find(name);
-    const [id] = ids;
-    if (ids.length > 1) throw ambiguous('node', name, ids);
-    if (id !== undefined) return id;
-    throw new Fault('API_NOT_FOUND', `there is no node "${shown(name)}"`, {
-      remedy: 'see the list of nodes',
-    });
-  }
-
   function showNode({ response, name }: Call): void {
-    answerJson(response, 200, fleet.view(findNode(name)));
+    answerJson(response, 200, fleet.view(findNode(name, fleet)));
   }
 
   async function drain({ request, response, name, caller }: Call): Promise<void> {
     const { device, reason, forMs } = await readBody(request, drainRequestSchema);
-    const id = findNode(name);
+    const id = findNode(name, fleet);
     await parts.drains.drain(id, device, { by: caller.user, reason, forMs });
     answerJson(response, 200, fleet.view(id));
   }
 
-  async function resume({ request, response, name }: Call): Promise<void> {
+  async function resume({ request, response, name, caller }: Call): Promise<void> {
     const { device } = await readBody(request, resumeRequestSchema);
-    const id = findNode(name);
-    await parts.drains.resume(id, device);
+    const id = findNode(name, fleet);
+    await parts.drains.resume(id, device, caller.user);
     answerJson(response, 200, fleet.view(id));
   }
 
   async function removeNode({ request, response, name, caller }: Call): Promise<void> {
     await readBody(request, nothingSchema);
-    const id = findNode(name);
+    const id = findNode(name, fleet);
     const gone: RemovedNode = { id, name: fleet.name(id), jobs: [...queue.active(id)].map((job) => job.id) };
     await parts.removals.remove(id, caller.user);
     answerJson(response, 200, gone);
@@ -71,4 +61,15 @@ export function createNodeRoutes(parts: NodeRoutesParts): readonly Route[] {
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/resume$/, least: 'operator', handle: resume },
     { method: 'POST', path: /^\/v1\/nodes\/([^/]+)\/remove$/, least: 'operator', handle: removeNode },
   ];
+}
+
+/** Id of the node with this id or name, or whose id starts so. Throws Fault API_NOT_FOUND or API_AMBIGUOUS. */
+export function findNode(name: string, fleet: Pick<Fleet, 'find'>): string {
+  const ids = fleet.find(name);
+  const [id] = ids;
+  if (ids.length > 1) throw ambiguous('node', name, ids);
+  if (id !== undefined) return id;
+  throw new Fault('API_NOT_FOUND', `there is no node "${shown(name)}"`, {
+    remedy: 'see the list of nodes',
+  });
 }

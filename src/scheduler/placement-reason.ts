@@ -24,6 +24,9 @@ export function unplaceableReason(demand: Demand, all: readonly PlacementNode[])
     return `waiting: ${describeDataRefusals(demand.data, seen)}`;
   const connected = nodes.filter((node) => node.available);
   const able = nodes.filter((node) => !node.available && fitsEmpty(node, demand));
+  const [cloned] = able.filter((node) => node.cloned === true);
+  if (cloned !== undefined)
+    return `waiting: ${cloned.name} could take it, but more than one agent has its key; see "flopd node ${cloned.name}"`;
   const [drained] = able.filter((node) => node.drained !== null);
   if (drained !== undefined)
     return `waiting: ${drained.name} could take it but is drained (${drained.drained}); bring it back with "flopd resume ${drained.name}"`;

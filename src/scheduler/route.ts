@@ -20,7 +20,7 @@ export interface Call {
 }
 
 export interface Route {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'HEAD' | 'PUT';
   /** Whole path; its one group is `name`. */
   readonly path: RegExp;
   readonly least: Least;
@@ -28,7 +28,7 @@ export interface Route {
 }
 
 /** Owns nothing and may do nothing. */
-export const stranger: Caller = { user: '', role: 'viewer' };
+export const stranger: Caller = { user: '', role: 'viewer', tokenId: null };
 
 /** Waits until the response takes more, or is gone. */
 export async function drained(response: ServerResponse): Promise<void> {

@@ -1,47 +1,44 @@
-// The scheduler's own key: a file beside the job store, not in it, so that a store that is lost or restored from a copy
-// loses no node and no job. With it the scheduler signs what a node is (its credential) and seals what it ordered, and
-// knows both again when a node shows them.
+// What the scheduler signs, with the keys of its ring (key-ring.ts): what a node is (its credential), and orders. It knows
+// both again when a node shows them.
 //
-// A seal is HMAC-SHA-256 over node, job, epoch and the order's content with its keys in order: an agent cannot make
-// one, so what is adopted under it is what was ordered.
-import {
-  createHmac,
-  createPublicKey,
-  hkdfSync,
-  type KeyObject,
-  sign,
-  timingSafeEqual,
-  verify,
-} from 'node:crypto';
-import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
+// Orders of version 1 carry a seal in place of a signature: HMAC-SHA-256 over node, job, epoch and the order's content with
+// its keys in order. An agent cannot make one, so what is adopted under it is what was ordered.
+import { createHmac, hkdfSync, type KeyObject, sign, timingSafeEqual, verify } from 'node:crypto';
+import { publicKeyText } from '../base/key-file.ts';
 import { type Credential, credentialText, type StartOrder } from '../protocol/control.ts';
+import { createKeyRing, type KeyRing } from './key-ring.ts';
+import type { CredentialSigner } from './node-credentials.ts';
 import type { JobRecord } from './queue/queue.ts';
 
-const owner: KeyOwner = {
-  code: 'SCHEDULER',
-  what: 'the scheduler key',
-  exposedRemedy: 'make a new one by deleting it',
-  damagedRemedy: 'restore it, or delete it: nodes stay enrolled as long as the job store is there',
-};
-
 export interface SchedulerKey {
+  /** For `Signed` texts; rotation. */
+  readonly ring: KeyRing;
   credential(nodeId: string, publicKey: string, enrolledAtMs: number): Credential;
   /** Whether this scheduler signed that this node has this key. */
   isOurs(nodeId: string, credential: Credential): boolean;
+  /** Signs and knows credentials of version 2. */
+  readonly signer: CredentialSigner;
   seal(job: JobRecord): string;
   /** When the job was submitted, by a seal that fits; null for an order that this scheduler did not give so. */
   readSeal(nodeId: string, order: StartOrder): number | null;
 }
 
-/** Opens the key in the file, or makes one. Throws SCHEDULER_KEY_EXPOSED or SCHEDULER_KEY_DAMAGED. */
-export function openSchedulerKey(path: string, schedulerId: string): SchedulerKey {
-  return createSchedulerKey(takeKey(path, owner), schedulerId);
+/** With one key that is kept nowhere. */
+export function createSchedulerKey(privateKey: KeyObject, schedulerId: string): SchedulerKey {
+  const nowhere = {
+    makeKey(): never {
+      throw new Error('this ring has one key');
+    },
+    write() {},
+  };
+  const keys = [{ privateKey, notBeforeMs: 0, signsFromMs: 0, notAfterMs: null }];
+  const clock = { wallMs: () => 0 };
+  return schedulerKeyOf(createKeyRing(schedulerId, { keys, statements: [] }, nowhere, clock), schedulerId);
 }
 
-export function createSchedulerKey(key: KeyObject, schedulerId: string): SchedulerKey {
-  const publicKey = createPublicKey(key);
-  const secret = key.export({ format: 'der', type: 'pkcs8' });
-  const sealKey = Buffer.from(hkdfSync('sha256', secret, publicKeyText(key), 'flopd.v1 seal', 32));
+export function schedulerKeyOf(ring: KeyRing, schedulerId: string): SchedulerKey {
+  const secret = ring.first.export({ format: 'der', type: 'pkcs8' });
+  const sealKey = Buffer.from(hkdfSync('sha256', secret, publicKeyText(ring.first), 'flopd.v1 seal', 32));
 
   function mark(nodeId: string, submittedAtMs: number, order: Sealed): Buffer {
     const { jobId, epoch, spec, array, devices } = order;
@@ -50,15 +47,18 @@ export function createSchedulerKey(key: KeyObject, schedulerId: string): Schedul
   }
 
   return {
+    ring,
     credential(nodeId, nodeKey, enrolledAtMs) {
       const text = credentialText(schedulerId, nodeId, { publicKey: nodeKey, enrolledAtMs });
-      const signature = sign(null, Buffer.from(text), key).toString('base64');
+      const signature = sign(null, Buffer.from(text), ring.signing()).toString('base64');
       return { publicKey: nodeKey, enrolledAtMs, signature };
     },
     isOurs(nodeId, credential) {
       const text = credentialText(schedulerId, nodeId, credential);
-      return verify(null, Buffer.from(text), publicKey, Buffer.from(credential.signature, 'base64'));
+      const signature = Buffer.from(credential.signature, 'base64');
+      return ring.publicKeys().some((key) => verify(null, Buffer.from(text), key, signature));
     },
+    signer: ring,
     seal(job) {
       const { id: jobId, epoch, spec, array, devices, submittedAtMs, nodeId } = job;
       const digest = mark(nodeId ?? '', submittedAtMs, { jobId, epoch, spec, array, devices });

@@ -5,7 +5,9 @@ import { setMaxListeners } from 'node:events';
 import { chmodSync, readFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { RetentionLimits } from '../audit/retention.ts';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, every } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
@@ -13,8 +15,12 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
+import { nowhere } from '../protocol/place.ts';
+import { openAccess } from './access/access.ts';
+import { createAttempts } from './access/attempts.ts';
+import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
-import { createAuthentication } from './authentication.ts';
+import { openSchedulerAudit } from './audit-log.ts';
 import { createCore } from './core.ts';
 import type { DataRulesOptions } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -23,14 +29,18 @@ import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
+import { createJoinTokens } from './join-tokens.ts';
+import { openKeyFolder } from './key-folder.ts';
 import { createSchedulerMetrics } from './metrics.ts';
 import { createOutputRetention } from './output-retention.ts';
-import { createOwnNames } from './own-names.ts';
+import { createOwnNames, EVERYWHERE, isLoopbackName } from './own-names.ts';
 import { createProgressBoard } from './progress.ts';
 import { type EmbeddedQueueOptions, openEmbeddedQueue } from './queue/embedded.ts';
 import { createRefusalLog } from './refusal-log.ts';
-import { openSchedulerKey } from './scheduler-key.ts';
+import { openRevocations } from './revocations.ts';
+import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
+import { createSubmissionCheck } from './submission-check.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
@@ -55,15 +65,22 @@ export interface SchedulerOptions {
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Oldest protocol version that agents may speak; without it, all that this build knows. */
+  readonly leastVersion?: number;
   /** Uniform in [0, 1); spreads retries. */
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
   readonly startWriter?: EmbeddedQueueOptions['startWriter'];
   readonly hit?: SchedulerHit;
+  /** How long the audit log is kept, and how much of it; without it, for ever. */
+  readonly auditLimits?: RetentionLimits;
 }
 
 export interface Scheduler {
+  /** By which programs of this machine reach it. */
   readonly url: string;
+  /** By which other hosts do; null for one that listens on loopback. */
+  readonly urlElsewhere: string | null;
   readonly schedulerId: string;
   /** File with the token that clients need. */
   readonly tokenFile: string;
@@ -80,14 +97,15 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const tlsOptions = options.tls ?? defaultTls;
   requireTls(tlsOptions, listen.host);
   const folder = join(options.stateDir, 'scheduler');
-  const files = openState(options.stateDir, folder, log);
-  const { schedulerId, key, token, joinToken } = files;
+  const files = openState(options.stateDir, folder, clock, log);
+  const { schedulerId, key, token, joinToken, revocations } = files;
   const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
   const tls = openTls(tlsOptions, { listenHost: listen.host, folder, schedulerId, ownNames, clock, log });
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
-  const queue = await openEmbeddedQueue({
+  const audit = openSchedulerAudit({ ...options, folder, owner: files.schedulerId });
+  const store = await openEmbeddedQueue({
     path: join(folder, 'store.db'),
     clock,
     log,
@@ -96,17 +114,27 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
+  const { queue, record } = audit.watch(store);
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
-  const authenticate = createAuthentication(token, refusals);
+  const access = openAccess({
+    schedulerId,
+    queue,
+    localToken: token,
+    localKey: files.localKey,
+    clock,
+    refusals,
+    audit: record,
+  });
   const core = createCore({
     schedulerId,
+    revocations,
     ownNames,
     queue,
     outputFolder: join(folder, 'output'),
     refusals,
-    authenticate,
+    access,
     clock,
     log,
     key,
@@ -114,36 +142,44 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     received: metrics.received,
     progress,
     tickets,
+    audit: record,
     ...(options.policy === undefined ? {} : { policy: options.policy }),
     authorities: () => tls?.authorities() ?? [],
+    leastVersion: options.leastVersion ?? 1,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
   place = dispatcher.place;
-  metrics.watch(queue, fleet);
+  metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
-  tls?.onAuthorities(gateway.authoritiesChanged);
+  tls?.onAuthorities(() => {
+    record('authority.rotated', { authorities: tls.authorities().length, pin: tls.authorityPin() });
+    gateway.authoritiesChanged();
+  });
   const retention =
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
   const limits = options.files ?? defaultFileLimits;
-  const store = openFileStore({
+  const fileStore = openFileStore({
     folder: join(folder, 'files'),
     ...limits,
     roots: () => fileRoots(queue, clock.wallMs() - limits.keepMs),
     clock,
     log,
   });
-  const fileRoutes = createFileRoutes({ store, tickets, token, queue, refusals });
+  const fileRoutes = createFileRoutes({ audit: record, store: fileStore, tickets, access, queue });
   const sweeper = every(clock, FILE_SWEEP_MS, () => {
-    store
+    fileStore
       .sweep()
       .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old files were not removed'));
   });
   const stopping = new AbortController();
   // One listener per follower.
   setMaxListeners(MAX_FOLLOWERS, stopping.signal);
+  /** Set when it listens. */
+  let url = '';
+  const elsewhere = () => (url === '' ? null : urlElsewhere(url, listen.host, tlsOptions.names));
   const handle = createApi({
     schedulerId,
     version,
@@ -157,10 +193,22 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     files: fileRoutes,
     drains,
     removals,
+    standings: core.standings,
+    clones: core.clones,
+    credentials: core.credentials,
+    revocations,
+    joinTokens: createJoinTokens({ queue, clock, audit: record }),
+    enrolAttempts: createAttempts(clock),
+    ownPlace: options.policy?.place ?? nowhere,
+    joinUrl: elsewhere,
+    authorityPin: () => tls?.authorityPin() ?? null,
+    audit: record,
     key,
+    gateway,
+    submissions: createSubmissionCheck({ schedulerId, queue, hasKey: access.users.hasKey, clock }),
     watchers,
     metrics,
-    authenticate,
+    access,
     joinToken,
     tls,
     dashboardFolder: options.dashboardFolder,
@@ -182,15 +230,16 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 
   async function closeParts(): Promise<void> {
     sweeper.cancel();
+    access.close();
     tls?.close();
     leases.close();
     await gateway.close();
     await retention?.close();
     await output.close();
     await queue.close();
+    await audit.close();
   }
 
-  let url: string;
   try {
     url = await listenOn(server, listen, tls);
   } catch (error) {
@@ -215,6 +264,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   }
   return {
     url,
+    urlElsewhere: elsewhere(),
     schedulerId,
     tokenFile: files.tokenFile,
     joinTokenFile: files.joinTokenFile,
@@ -227,7 +277,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
 }
 
 /** Makes or opens the state directory, the scheduler's name and its secrets. */
-function openState(stateDir: string, folder: string, log: Log) {
+function openState(stateDir: string, folder: string, clock: Clock, log: Log) {
   const tokenFile = join(folder, 'token');
   const joinTokenFile = join(folder, 'join-token');
   try {
@@ -238,9 +288,11 @@ function openState(stateDir: string, folder: string, log: Log) {
       tokenFile,
       joinTokenFile,
       schedulerId,
-      key: openSchedulerKey(join(folder, 'key.pem'), schedulerId),
+      key: schedulerKeyOf(openKeyFolder(folder, schedulerId, clock), schedulerId),
       token: openSecret(tokenFile, log),
+      localKey: openLocalKey(folder),
       joinToken: openSecret(joinTokenFile, log),
+      revocations: openRevocations(join(folder, 'revocations.jsonl'), clock),
     };
   } catch (error) {
     if (isFault(error)) throw error;
@@ -290,6 +342,14 @@ function listenOn(
 
 function urlOf(scheme: 'http' | 'https', host: string, port: number): string {
   return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** The likeliest of its names: configured, else where it listens, else the machine's own. */
+function urlElsewhere(url: string, listenHost: string, names: readonly string[]): string | null {
+  if (isLoopbackName(listenHost)) return null;
+  const { protocol, port } = new URL(url);
+  const host = names[0] ?? (EVERYWHERE.has(listenHost) ? hostname() : listenHost);
+  return urlOf(protocol === 'https:' ? 'https' : 'http', host, Number(port));
 }
 
 function listenFault(cause: unknown, host: string, port: number): Fault {

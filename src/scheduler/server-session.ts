@@ -4,7 +4,16 @@ import type { WebSocket } from 'ws';
 /** What a session uses of a WebSocket. */
 export type ServerSocket = Pick<
   WebSocket,
-  'on' | 'send' | 'close' | 'terminate' | 'pause' | 'resume' | 'readyState' | 'OPEN' | 'bufferedAmount'
+  | 'on'
+  | 'send'
+  | 'ping'
+  | 'close'
+  | 'terminate'
+  | 'pause'
+  | 'resume'
+  | 'readyState'
+  | 'OPEN'
+  | 'bufferedAmount'
 >;
 
 export interface ServerSession {
@@ -12,5 +21,7 @@ export interface ServerSession {
   sweep(): void;
   /** Tells the agent whom to trust from now on. */
   authoritiesChanged(): void;
+  /** The scheduler's keys have changed. */
+  tellKeys(): void;
   close(code: number, reason: string): void;
 }

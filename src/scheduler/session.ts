@@ -6,34 +6,29 @@
 // effect. Silence is counted in sweeps, not in elapsed time, so that a scheduler that was stopped for a minute
 // reads what waits in its sockets before it gives up on anybody.
 import { randomBytes } from 'node:crypto';
-import type { Clock, Timer } from '../base/clock.ts';
+import type { Timer } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
-import type { Log } from '../base/log.ts';
 import {
   type AgentMessage,
   type Challenge,
   closeCode,
   HELLO_DEADLINE_MS,
   type Hello,
-  type JobProgress,
   type OrderAck,
   type SchedulerMessage,
-  type Welcome,
 } from '../protocol/control.ts';
-import { decodeOutputChunk, frameKind } from '../protocol/frame.ts';
+import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import { nextFields } from '../protocol/next.ts';
-import { ownVersions } from '../protocol/version.ts';
+import type { Signed } from '../protocol/signed.ts';
+import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
-import type { Dispatcher } from './dispatcher.ts';
-import type { Execs } from './exec.ts';
-import type { SchedulerHit } from './fault-points.ts';
-import type { AgentSession, Fleet, Order } from './fleet.ts';
-import type { OutputStore } from './output.ts';
-import type { JobRecord } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
+import type { AgentSession, Order } from './fleet.ts';
+import { createLiveness } from './liveness.ts';
+import { createOutputIntake } from './output-intake.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
+import type { SessionParts } from './session-parts.ts';
 import { closeCodeOf, describeRefusal, INTERNAL } from './session-refusal.ts';
 
 /** An agent that sends nothing for this many heartbeats is cut off. */
@@ -44,48 +39,8 @@ export const ORDER_DEADLINE_MS = 30_000;
 const CLOSE_DEADLINE_MS = 1000;
 /** Messages that wait in memory for an agent that does not read; beyond it the session ends. */
 const MAX_UNSENT_BYTES = 8 * 1024 * 1024;
-/** Output that waits for the disk: reading stops above the first and goes on below the second. */
-const PAUSE_OUTPUT_BYTES = 4 * 1024 * 1024;
-const RESUME_OUTPUT_BYTES = 1024 * 1024;
-
-/** Acknowledged where output is not wanted any more: more than any stream has. */
-const LET_GO_BYTES = Number.MAX_SAFE_INTEGER;
-
 /** Close code (RFC 6455). */
 const TRY_AGAIN_LATER = 1013;
-
-export interface SessionParts {
-  readonly schedulerId: string;
-  readonly heartbeatMs: number;
-  readonly telemetryMs: number;
-  readonly clock: Clock;
-  readonly log: Log;
-  readonly refusals: RefusalLog;
-  readonly fleet: Fleet;
-  readonly output: OutputStore;
-  readonly dispatcher: Dispatcher;
-  readonly execs: Pick<Execs, 'message' | 'frame' | 'detached'>;
-  /** Checks version, identity and proof; throws a Refusal. Answers with the version that both speak. */
-  admit(hello: Hello, challenge: Challenge): { readonly rebooted: boolean; readonly version: number };
-  /** The mark of this scheduler on the order of a job. */
-  seal(job: JobRecord): string;
-  /** Outputs that the scheduler has on disk, of the jobs that the agent holds. */
-  outputsOf(hello: Hello): Promise<Welcome['outputs']>;
-  /** Writes down what the hello tells of the node. */
-  remember(hello: Hello): Promise<void>;
-  /** What a node tells of an attempt before its program runs. */
-  progress(nodeId: string, message: JobProgress): void;
-  /** Lets a node fetch and bring files until `gone` is called; null for a scheduler without a store of files. */
-  fileTicket(nodeId: string): { readonly text: string; revoke(): void } | null;
-  /** Whom nodes may trust to sign the scheduler's certificate; empty without a private authority. */
-  authorities(): readonly string[];
-  /** The peer has proven who it is. */
-  authenticated(): void;
-  received(type: string): void;
-  readonly hit: SchedulerHit;
-  /** Called once. */
-  ended(session: ServerSession): void;
-}
 
 interface SentOrder {
   readonly kind: Order['kind'];
@@ -98,21 +53,32 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   const { clock, fleet, dispatcher, output, refusals, hit } = parts;
   let state: 'challenged' | 'greeting' | 'live' | 'ended' = 'challenged';
   let agent: AgentSession | null = null;
+  /** That both speak. */
+  let version = 0;
   let log = parts.log;
   let ticket: ReturnType<SessionParts['fileTicket']> = null;
   let heard = true;
   let quietSweeps = 0;
   let sent = false;
-  let pendingOutputBytes = 0;
-  let paused = false;
   /** It has sent something that this build does not know. */
   let isNewer = false;
   /** Orders not acknowledged yet, oldest first. */
   const orders = new Map<string, SentOrder>();
+  const intake = createOutputIntake({
+    socket,
+    dispatcher,
+    output,
+    refusals,
+    hit,
+    audit: parts.audit,
+    letGo: (jobId, epoch, bytes) =>
+      send({ type: 'outputAck', jobId, epoch, stdoutBytes: bytes, stderrBytes: bytes }),
+  });
+  const answers = createLiveness(socket, clock);
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: parts.schedulerId,
-    versions: ownVersions,
+    versions: { ...parts.versions },
     nonce: randomBytes(32).toString('base64'),
   };
   let deadline: Timer = clock.after(HELLO_DEADLINE_MS, () => {
@@ -211,21 +177,30 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
 
   async function hello(message: Hello): Promise<void> {
     hit('hello.received');
-    const { rebooted, version } = parts.admit(message, challenge);
     state = 'greeting';
     deadline.cancel();
+    const admitted = await parts.admit(message, challenge);
+    const { rebooted, credential } = admitted;
+    version = admitted.version;
+    if (isEnded()) return;
     parts.authenticated();
     const session: AgentSession = {
       id: createId('session'),
       nodeId: message.nodeId,
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
+      answers,
+      credential(signed) {
+        if (state === 'live' && version > 1) send({ type: 'credential', credential: signed });
+      },
       outputSynced(jobId, epoch, { stdoutBytes, stderrBytes }) {
         hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
       tell(message) {
-        if (state === 'live') send(message);
+        if (state === 'live' && message.type === 'exec')
+          send(parts.orders.exec({ nodeId: session.nodeId, version }, message));
+        else if (state === 'live') send(message);
         return state === 'live';
       },
       send(frame) {
@@ -248,8 +223,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       heartbeatMs: parts.heartbeatMs,
       telemetryMs: parts.telemetryMs,
       outputs,
+      keys: statements(),
       fileTicket: ticket?.text ?? null,
-      credential: null,
+      credential,
       authorities: [...parts.authorities()],
     });
     hit('welcome.sent');
@@ -270,20 +246,13 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
 
   function order(order: Order): void {
     const orderId = createId('order');
-    const { id: jobId, epoch, spec, array, devices } = order.job;
+    const { id: jobId, epoch } = order.job;
     orders.set(orderId, { kind: order.kind, jobId, epoch, sentMs: clock.monotonicMs() });
-    if (order.kind === 'start')
-      send({
-        type: 'start',
-        orderId,
-        jobId,
-        epoch,
-        spec,
-        array,
-        devices: [...devices],
-        seal: parts.seal(order.job),
-      });
-    else send({ type: 'stop', orderId, jobId, epoch, by: order.by, reason: order.reason });
+    send(parts.orders.message({ nodeId: agent?.nodeId ?? '', version }, orderId, order));
+  }
+
+  function statements(): Signed[] {
+    return version >= SIGNED_SINCE_VERSION ? [...parts.orders.statements()] : [];
   }
 
   function acknowledged(session: AgentSession, message: OrderAck): void {
@@ -333,34 +302,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     fleet.seen(agent.nodeId);
     if (kind === 'telemetry') fleet.telemetry(agent.nodeId, frame);
     else if (kind === 'exec') parts.execs.frame(agent, frame);
-    else receiveOutput(agent, frame);
-  }
-
-  function receiveOutput(session: AgentSession, frame: Uint8Array): void {
-    const { jobId, epoch, stream, offset, bytes } = decodeOutputChunk(frame);
-    const limit = dispatcher.outputLimit(session.nodeId, jobId, epoch, stream);
-    if (limit === null || offset + bytes.length > limit) {
-      refusals.refused(
-        { nodeId: session.nodeId, jobId, epoch, stream, offset },
-        'output was refused: not of a job of this node, or beyond its end',
-      );
-      // The attempt has ended here with less than its node has, since nobody waited for it: the node may let it go.
-      if (limit !== null)
-        send({ type: 'outputAck', jobId, epoch, stdoutBytes: LET_GO_BYTES, stderrBytes: LET_GO_BYTES });
-      return;
-    }
-    hit('output.received');
-    pendingOutputBytes += frame.length;
-    if (pendingOutputBytes > PAUSE_OUTPUT_BYTES && !paused) {
-      paused = true;
-      socket.pause();
-    }
-    output.append(jobId, epoch, stream, offset, bytes, () => {
-      pendingOutputBytes -= frame.length;
-      if (!paused || pendingOutputBytes > RESUME_OUTPUT_BYTES) return;
-      paused = false;
-      socket.resume();
-    });
+    else intake.take(agent, frame);
   }
 
   function send(message: SchedulerMessage | Uint8Array): void {
@@ -392,7 +334,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   function end(code: number, reason: string): void {
     if (state === 'ended') return;
     gone(reason);
-    if (paused) socket.resume();
+    if (intake.isPaused()) socket.resume();
     socket.close(code, reason.slice(0, 120).replace(/[^\x20-\x7e]/g, '?'));
     deadline = clock.after(CLOSE_DEADLINE_MS, () => socket.terminate());
   }
@@ -416,7 +358,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     sweep() {
       if (state !== 'live') return;
       // An agent that we do not read from cannot be blamed for its silence.
-      quietSweeps = heard || paused ? 0 : quietSweeps + 1;
+      quietSweeps = heard || intake.isPaused() ? 0 : quietSweeps + 1;
       heard = false;
       const [oldest] = orders.values();
       if (quietSweeps >= SILENT_HEARTBEATS) {
@@ -430,6 +372,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         send({ type: 'heartbeat', echo: null });
       }
       sent = false;
+    },
+    tellKeys() {
+      if (state === 'live' && version >= SIGNED_SINCE_VERSION)
+        send({ type: 'keys', statements: statements() });
     },
     authoritiesChanged() {
       if (state === 'live')

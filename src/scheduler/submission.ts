@@ -6,7 +6,8 @@ import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { DataRules } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
-import type { JobRecord, Queue } from './queue/queue.ts';
+import { requireFit } from './orders.ts';
+import type { JobRecord, JobSubmission, Queue } from './queue/queue.ts';
 
 /** Jobs that may wait at the same time. */
 export const MAX_WAITING_JOBS = 100_000;
@@ -37,6 +38,7 @@ export function createRecords(
   const record = (id: string, array: JobRecord['array']): JobRecord => ({
     id,
     spec,
+    submission: by.submission ?? null,
     array,
     state: 'PENDING',
     submittedAtMs,
@@ -70,6 +72,8 @@ export function createRecords(
 /** Who submits. */
 export interface SubmittedBy {
   readonly owner: string | null;
+  /** What they signed; without it, nothing. */
+  readonly submission?: JobSubmission | null;
 }
 
 export interface SubmissionParts {
@@ -100,6 +104,7 @@ export function createSubmissions({ queue, clock, data, hit, taken, refused }: S
         });
       }
       checkDependencies(spec, queue);
+      requireFit({ spec, submission: by.submission ?? null });
       data.requireKept(spec);
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;

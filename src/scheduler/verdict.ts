@@ -78,6 +78,10 @@ const PASSING: ReadonlySet<string> = new Set([
   'JOB_DEVICE_CORDONED',
   'JOB_DEVICE_UNHEALTHY',
   'JOB_OLDER_EPOCH_RUNS',
+  // The order, not the job: signed too long ago, or by clocks or keys that are brought into line.
+  'ORDER_EXPIRED',
+  'ORDER_NOT_YET',
+  'ORDER_KEY_UNKNOWN',
 ]);
 
 /** Refusals for what this one job asks: they say nothing about the node, which is not paused for them. */
@@ -87,6 +91,7 @@ const OF_THE_JOB: ReadonlySet<string> = new Set([
   'JOB_DEVICES_MISMATCH',
   'JOB_CPUS_EXCEED_NODE',
   'JOB_MEMORY_EXCEEDS_NODE',
+  'ORDER_SUBMITTER',
 ]);
 
 export function concernsNode(code: string): boolean {

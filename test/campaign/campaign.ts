@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import type { JobView } from '../../src/protocol/api.ts';
 import { finalStates } from '../../src/protocol/result.ts';
 import { createDice } from '../simulation/seed.ts';
+import { checkLogs, readLog } from './audit.ts';
 import { checkHistory, type Violation } from './checker.ts';
 import { createHistory, type Fact, lineOf } from './history.ts';
 import { type CampaignNetwork, pause, startNetwork } from './network.ts';
@@ -90,7 +91,7 @@ interface Stage {
 }
 
 async function play({ options, network, ledger, program, startedMs }: Stage): Promise<CampaignReport> {
-  const { seed, jobs, log } = options;
+  const { root, seed, jobs, log } = options;
   const history = createHistory(seed, () => performance.now() - startedMs);
   const limitsMemory = await limitsMemoryHere(network, program, ledger);
   log(
@@ -140,8 +141,22 @@ async function play({ options, network, ledger, program, startedMs }: Stage): Pr
   for (const group of await groupsLeft(new Set(views.map(({ id }) => id))))
     history.add('harness', { kind: 'residue', what: `the control group ${group}`, node: null });
   const starts = readLedger(ledger);
+  const ids = new Set(views.map(({ id }) => id));
   const account = await settle({ views, starts, plans, network, history });
-  const violations = [...checkHistory(history.facts()), ...account.violations];
+  // Stopped in order: what was recorded last is on disk then.
+  for (const daemon of [...network.agents, network.scheduler]) await daemon.stop();
+  const logs = {
+    scheduler: readLog(root, network.stateDirs.scheduler),
+    nodes: new Map(
+      network.stateDirs.agents.map((stateDir, at) => [nodes[at] ?? '', readLog(root, stateDir)]),
+    ),
+  };
+  const names = new Set(starts.map(({ name }) => name).filter((name) => ids.has(name.split('.')[0] ?? '')));
+  const violations = [
+    ...checkHistory(history.facts()),
+    ...account.violations,
+    ...checkLogs(logs, views, names),
+  ];
   if (violations.length > 0 && options.historyFile !== undefined)
     writeFileSync(
       options.historyFile,

@@ -13,7 +13,7 @@ import type { JobResult } from '../../src/protocol/result.ts';
 import type { Fact } from './history.ts';
 
 export interface Violation {
-  readonly invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I5';
+  readonly invariant: 'I1' | 'I2' | 'I3' | 'I4' | 'I5' | 'I12';
   readonly what: string;
 }
 

@@ -22,6 +22,7 @@ export interface Daemon {
 export interface CampaignNetwork {
   readonly scheduler: Daemon;
   readonly agents: readonly Daemon[];
+  readonly stateDirs: { readonly scheduler: string; readonly agents: readonly string[] };
   /** Asks the scheduler; null when it cannot be reached or is not well just now. */
   call(method: string, path: string, body?: unknown): Promise<{ status: number; body: Buffer } | null>;
   /** Kills the shim of an attempt (`job.epoch`) that runs now, chosen by `pick`; null when there is none. */
@@ -148,6 +149,7 @@ export async function startNetwork(options: NetworkOptions): Promise<CampaignNet
   return {
     scheduler,
     agents,
+    stateDirs: { scheduler: schedulerState, agents: agents.map((_, at) => agentState(at)) },
     async call(method, path, body) {
       try {
         const response = await fetch(`${url}${path}`, {

@@ -27,6 +27,7 @@ import {
   type FrameEncoder,
 } from '../../src/protocol/frame.ts';
 import type { JobResult } from '../../src/protocol/result.ts';
+import type { Signed } from '../../src/protocol/signed.ts';
 
 export interface FakeIdentity {
   readonly nodeId: string;
@@ -34,6 +35,7 @@ export interface FakeIdentity {
   readonly privateKey: KeyObject;
   readonly publicKey: string;
   readonly credential: Credential;
+  readonly signedCredential?: Signed;
 }
 
 /** Enrols a new node with the scheduler's join token. */
@@ -67,6 +69,11 @@ export interface FakeAgentOptions {
   readonly memoryBytes?: number;
   readonly bootId?: string;
   readonly generation?: number;
+  readonly instance?: string;
+  /** Highest version of the protocol that it speaks: 1, unless said. */
+  readonly version?: 1 | 2;
+  /** Of its TLS connection. */
+  readonly binding?: () => string;
   readonly held?: readonly (Omit<HeldJob, 'devices'> & Partial<HeldJob>)[];
   readonly devices?: readonly DeviceRecord[];
   /** Carries start orders out; without it orders are only recorded. */
@@ -290,21 +297,22 @@ function createHello(challenge: Challenge, options: FakeAgentOptions): object {
     nodeId: identity.nodeId,
     bootId: options.bootId ?? 'boot-1',
     generation: options.generation ?? 1,
+    instance: options.instance ?? null,
   };
-  const proof = sign(null, Buffer.from(helloProofText(facts, challenge)), identity.privateKey).toString(
-    'base64',
-  );
+  const version = options.version ?? 1;
+  const text = helloProofText(facts, challenge, version, options.binding?.() ?? '');
+  const proof = sign(null, Buffer.from(text), identity.privateKey).toString('base64');
   const hello: Hello = {
     type: 'hello',
-    versions: { min: 1, max: 1 },
+    versions: { min: 1, max: version },
     ...facts,
     name: options.name ?? 'node-a',
     agentVersion: '0.1.0',
     devices: [...(options.devices ?? [])],
     proof,
+    audit: null,
     credential: identity.credential,
-    instance: null,
-    signedCredential: null,
+    signedCredential: version > 1 ? (identity.signedCredential ?? null) : null,
     inventory: fakeInventory(options.cpus ?? 2, options.memoryBytes ?? 4 * 1024 ** 3),
     jobs: (options.held ?? []).map((held) => ({ devices: [], ...held })),
   };

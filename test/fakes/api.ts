@@ -201,6 +201,7 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       state: 'RUNNING',
       reason: 'runs on fake',
       spec: parsed.data,
+      hidden: false,
       owner: 'local',
       node: { id: 'node-fake', name: 'fake' },
       epoch: 1,

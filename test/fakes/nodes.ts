@@ -1,5 +1,6 @@
 // Nodes as the scheduler's API shows them, with the devices of a fleet: for tests of everything that shows nodes.
 import type { HostView, NodeView, OverviewView } from '../../src/protocol/api.ts';
+import { nowhere } from '../../src/protocol/place.ts';
 import { jobStates } from '../../src/protocol/result.ts';
 import { totalsOfNodes } from '../../src/scheduler/fleet-totals.ts';
 import { nodeDeviceViews } from '../../src/scheduler/node-devices.ts';
@@ -48,6 +49,9 @@ export function sampleNode(
     reason: 'connected and takes jobs',
     takesJobs: true,
     cordon: null,
+    cloned: null,
+    place: nowhere,
+    labels: {},
     agentVersion: '0.1.0',
     bootId: 'boot',
     enrolledAt: new Date(FLEET_MS).toISOString(),

@@ -3,6 +3,7 @@
 // misbehave on purpose. It verifies the proof of an agent that has enrolled with it.
 import { createPublicKey, randomBytes, verify } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { enrolRequestSchema } from '../../src/protocol/api.ts';
@@ -46,6 +47,8 @@ export interface FakeOptions {
   readonly acknowledgeResults?: boolean;
   readonly acknowledgeOutput?: boolean;
   readonly joinToken?: string;
+  /** Key and certificate with its chain, PEM: it speaks TLS then. */
+  readonly tls?: { readonly key: string; readonly cert: string };
 }
 
 export interface FakeSession {
@@ -87,7 +90,8 @@ export interface FakeScheduler {
 }
 
 export async function startFakeScheduler(options: FakeOptions = {}): Promise<FakeScheduler> {
-  const http = createServer();
+  const http = options.tls === undefined ? createServer() : createTlsServer(options.tls);
+  http.on('tlsClientError', () => {});
   http.on('clientError', (_error, socket) => socket.destroy());
   http.on('request', onRequest);
   const sockets = new WebSocketServer({
@@ -104,7 +108,7 @@ export async function startFakeScheduler(options: FakeOptions = {}): Promise<Fak
   });
   const port = (http.address() as AddressInfo).port;
   const fake: FakeScheduler = {
-    url: `http://127.0.0.1:${port}`,
+    url: `${options.tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
     port,
     schedulerId: options.schedulerId ?? 'scheduler-fake000001',
     sessions: [],

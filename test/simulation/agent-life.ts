@@ -5,14 +5,17 @@ import { buildHello } from '../../src/agent/hello.ts';
 import { createSilentLog, type Log } from '../../src/base/log.ts';
 import type { Hit } from '../../src/job/fault-points.ts';
 import type { Jobs } from '../../src/job/job.ts';
+import { createOrderDoor } from '../../src/job/order-check.ts';
 import { createJobs } from '../../src/job/supervisor.ts';
 import { createLink, type Link } from '../../src/link/link.ts';
+import { noAudit } from '../../src/protocol/audit.ts';
 import { type Challenge, helloProofText } from '../../src/protocol/control.ts';
 import type { DeviceRecord } from '../../src/protocol/device.ts';
 import { chooseVersion, ownVersions } from '../../src/protocol/version.ts';
 import type { History } from '../campaign/history.ts';
+import { createFakeTrust } from '../fakes/trust.ts';
 import type { JournalStore } from './disks.ts';
-import type { NodeKey } from './keys.ts';
+import { type NodeKey, SCHEDULER_ID } from './keys.ts';
 import type { Machine } from './machine.ts';
 import type { Network } from './network.ts';
 import type { Dice } from './seed.ts';
@@ -60,6 +63,21 @@ export function startAgentLife(parts: AgentParts): AgentLife {
     if (started === null) throw new Error('the link was opened before the job room');
     return started;
   };
+  const door = createOrderDoor({
+    jobs: {
+      start: (order, proof) => room().start(order, proof),
+      stop: (order, untilMs) => room().stop(order, untilMs),
+      execs: { start: (...asked) => room().execs.start(...asked), close() {} },
+    },
+    nodeId,
+    trust: createFakeTrust(SCHEDULER_ID),
+    signatures: 'require',
+    submitters: null,
+    granted() {},
+    clock,
+    log,
+    audit: noAudit,
+  });
   const link = createLink({
     url: 'http://scheduler',
     async hello(challenge) {
@@ -74,7 +92,7 @@ export function startAgentLife(parts: AgentParts): AgentLife {
       };
       const jobs = room().held();
       return buildHello(
-        { identity, name, version: 'simulation', inventory, devices: [], jobs },
+        { identity, name, version: 'simulation', audit: null, inventory, devices: [], jobs },
         challenge,
         '',
       );
@@ -83,16 +101,18 @@ export function startAgentLife(parts: AgentParts): AgentLife {
       async order(order) {
         const { jobId, epoch } = order;
         const who = `agent ${name}`;
-        if (order.type === 'start') history.add(who, { kind: 'orderReceived', jobId, epoch, node: nodeId });
-        const answer = await (order.type === 'start' ? room().start(order) : room().stop(order));
+        const isStart = order.type === 'signedStart';
+        if (isStart) history.add(who, { kind: 'orderReceived', jobId, epoch, node: nodeId });
+        const answer = await door.order(order);
         const { outcome, code } = answer;
-        if (order.type === 'start' && life.isAlive())
+        if (isStart && life.isAlive())
           history.add(who, { kind: 'orderAnswered', jobId, epoch, node: nodeId, outcome, code });
         return answer;
       },
       contact: (sinceMs, heartbeatMs) => room().contact(sinceMs, heartbeatMs),
       report: (jobId, epoch) => room().report(jobId, epoch),
-      exec: (order, events) => room().execs.start(order, events),
+      exec: (order, events) => door.exec(order, events),
+      keys: (statements) => door.learnKeys(statements),
       acknowledged: (jobId, epoch) => room().acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => room().delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>

@@ -181,7 +181,8 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
   const documents = new Map<string, StoredDocument>();
 
   function write({ inserted, updated, nodes: changed, documents: put }: Batch): void {
-    for (const [sequence, id, , record, spec] of inserted) rows.set(sequence, { sequence, id, record, spec });
+    for (const [sequence, id, , record, spec, submission] of inserted)
+      rows.set(sequence, { sequence, id, record, spec, submission });
     for (const [, record, sequence] of updated) {
       const row = rows.get(sequence);
       if (row !== undefined) rows.set(sequence, { ...row, record });
@@ -193,7 +194,7 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
     }
   }
 
-  const parse = createRowParser((sequence) => rows.get(sequence)?.spec ?? null);
+  const parse = createRowParser((sequence) => rows.get(sequence) ?? null);
   const read = () => [...rows.values()].sort((a, b) => a.sequence - b.sequence).map(parse);
 
   return {

@@ -217,6 +217,13 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
       get bufferedAmount() {
         return own.other.incomingBytes;
       },
+      ping() {
+        const roundTripMs = dice.between(2, 60);
+        time.at(roundTripMs, () => {
+          if (own.open && own.other.open && !own.isCut() && !own.other.isCut() && own.other.life.isAlive())
+            own.life.run(() => void emitter.emit('pong'));
+        });
+      },
       send(data: string) {
         if (!own.life.isAlive() || !own.open) return;
         tap.fromScheduler(node, id, data);

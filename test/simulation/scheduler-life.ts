@@ -7,6 +7,7 @@ import { createProgressBoard } from '../../src/scheduler/progress.ts';
 import { createQueue } from '../../src/scheduler/queue/embedded.ts';
 import type { Queue } from '../../src/scheduler/queue/queue.ts';
 import { createRefusalLog } from '../../src/scheduler/refusal-log.ts';
+import { createRevocations } from '../../src/scheduler/revocations.ts';
 import type { SchedulerKey } from '../../src/scheduler/scheduler-key.ts';
 import type { OutputFiles, QueueRows } from './disks.ts';
 import { SCHEDULER_ID } from './keys.ts';
@@ -58,14 +59,18 @@ export function startSchedulerLife({
     clock,
     log,
     refusals: createRefusalLog(log, clock),
-    authenticate() {
-      throw new Error('nobody enters a job of a simulation');
+    access: {
+      authenticate() {
+        throw new Error('nobody enters a job of a simulation');
+      },
+      hold: () => () => {},
     },
     received() {},
     key: parts.key,
     random: parts.random,
     progress: createProgressBoard(),
     tickets: createFileTickets(),
+    revocations: createRevocations({ lines: [], append() {} }, clock),
     hit,
   });
   place = core.dispatcher.place;

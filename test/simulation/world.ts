@@ -246,7 +246,7 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
     }
     cancelEndless();
     ask(({ core }) => {
-      for (const { key } of hosts) void core.drains.resume(key.nodeId, null).catch(() => {});
+      for (const { key } of hosts) void core.drains.resume(key.nodeId, null, 'operator').catch(() => {});
     });
   }
 

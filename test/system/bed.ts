@@ -56,6 +56,10 @@ export interface StartOptions {
   /** Package root that holds dist/ and native/; default: this checkout. */
   readonly program?: string;
   readonly cwd?: string;
+  /** Runs as this user; only root may ask for it. */
+  readonly user?: { readonly uid: number; readonly gid: number };
+  /** Network namespace that it runs in, by its path; without it, that of the tests. */
+  readonly network?: string;
 }
 
 export interface Bed {
@@ -103,11 +107,16 @@ export function createBed(): Bed {
   }
 
   function launchRaw(args: readonly string[], options: StartOptions = {}): Running {
+    const command = [process.execPath, join(options.program ?? root, 'dist', 'flopd.js'), ...args];
+    // nsenter becomes what it starts, so that the process is still the child.
+    if (options.network !== undefined) command.unshift('nsenter', `--net=${options.network}`);
+    const [file = '', ...rest] = command;
     const running = watch(
-      spawn(process.execPath, [join(options.program ?? root, 'dist', 'flopd.js'), ...args], {
+      spawn(file, rest, {
         cwd: options.cwd ?? folder,
         env: environment(options.environment),
         stdio: ['ignore', 'pipe', 'pipe'],
+        ...options.user,
       }),
     );
     started.push(running);
@@ -118,6 +127,7 @@ export function createBed(): Bed {
     const [verb] = args;
     const given = new Set(args.map((argument) => argument.split('=')[0]));
     const add: string[] = [];
+    if (verb === 'runner') return [...args];
     if (verb !== 'agent' && !given.has('--listen')) add.push('--listen', '127.0.0.1:0');
     if (verb !== 'scheduler' && !given.has('--metrics-listen')) add.push('--metrics-listen', '127.0.0.1:0');
     return [...args, ...add];

@@ -20,6 +20,8 @@ export interface ChangedJob {
   readonly before: Indexed | null;
   /** JSON of the specification of a new job; null for those that share the one of the first of their array. */
   readonly spec: string | null;
+  /** JSON of what its submitter signed, where `spec` is not null. */
+  readonly submission: string | null;
 }
 
 export interface DocumentChange {
@@ -94,20 +96,24 @@ export function createChangeLine(): ChangeLine {
 
   return {
     putNewJobs(entries) {
-      const specs = entries.map((now) => (now.specOf === now.sequence ? JSON.stringify(now.job.spec) : null));
-      const bytes = specs.reduce((sum, spec) => sum + (spec?.length ?? 0), entries.length * NEW_RECORD_BYTES);
+      const texts = entries.map((now) => (now.specOf === now.sequence ? textsOf(now) : noTexts));
+      const bytes = texts.reduce((sum, one) => sum + one.bytes, entries.length * NEW_RECORD_BYTES);
       const batch = take(bytes);
       for (const [at, now] of entries.entries()) {
-        batch.jobs.set(now.job.id, { now, before: null, spec: specs[at] ?? null });
+        const { spec, submission } = texts[at] ?? noTexts;
+        batch.jobs.set(now.job.id, { now, before: null, spec, submission });
         newJobs.add(now.job.id);
       }
       return batch.created;
     },
     putJob(now, before) {
-      const spec = before === null ? JSON.stringify(now.job.spec) : null;
-      const batch = take(RECORD_BYTES + (spec?.length ?? 0));
+      const { spec, submission, bytes } = before === null ? textsOf(now) : noTexts;
+      const batch = take(RECORD_BYTES + bytes);
       const earlier = batch.jobs.get(now.job.id);
-      batch.jobs.set(now.job.id, earlier === undefined ? { now, before, spec } : { ...earlier, now });
+      batch.jobs.set(
+        now.job.id,
+        earlier === undefined ? { now, before, spec, submission } : { ...earlier, now },
+      );
       if (before === null) newJobs.add(now.job.id);
       return newJobs.has(now.job.id) ? batch.created : batch.stored;
     },
@@ -190,6 +196,15 @@ export function sizeOf({ jobs, nodes, documents }: ChangeBatch): number {
   return jobs.size + nodes.size + documents.size;
 }
 
+const noTexts = { spec: null, submission: null, bytes: 0 };
+
+/** What of a job is written once. */
+function textsOf({ job }: Indexed): Pick<ChangedJob, 'spec' | 'submission'> & { readonly bytes: number } {
+  const spec = JSON.stringify(job.spec);
+  const submission = job.submission === null ? null : JSON.stringify(job.submission);
+  return { spec, submission, bytes: spec.length + (submission?.length ?? 0) };
+}
+
 interface Promised {
   readonly promise: Promise<void>;
   resolve(): void;
@@ -238,10 +253,10 @@ function createBatch(): ChangeBatch {
 export function rowsOf(batch: ChangeBatch): Batch {
   const inserted: Batch['inserted'][number][] = [];
   const updated: Batch['updated'][number][] = [];
-  for (const { now, before, spec } of batch.jobs.values()) {
+  for (const { now, before, spec, submission } of batch.jobs.values()) {
     const { id, state } = now.job;
     const record = recordText(now);
-    if (before === null) inserted.push([now.sequence, id, state, record, spec]);
+    if (before === null) inserted.push([now.sequence, id, state, record, spec, submission]);
     else updated.push([state, record, now.sequence]);
   }
   const nodes = [...batch.nodes].map(([id, { now }]) => [id, JSON.stringify(now)] as const);

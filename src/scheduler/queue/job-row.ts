@@ -2,25 +2,29 @@
 // Fields that came after the first version are left out while they have nothing to say, so that an older flopd reads
 // the rows of jobs that use nothing new; rows of an older one lack them.
 //
-// The jobs of an array share the specification of the first: the others have no row in `spec`, and `specOf` in their
+// What its submitter signed stands in a table of its own, which an older flopd leaves alone.
+//
+// The jobs of an array share the specification (and submission) of the first: the others have no row in `spec`, and `specOf` in their
 // record names its sequence. An older flopd does not see these.
 import { completeResult } from '../../protocol/result.ts';
 import { acceleratorRequestSchema, type JobSpec, jobSpecSchema } from '../../protocol/spec.ts';
 import type { Indexed } from './job-index.ts';
-import type { JobRecord } from './queue.ts';
+import type { JobRecord, JobSubmission } from './queue.ts';
 
 export interface JobRow {
   readonly sequence: number;
   readonly id: string;
   readonly record: string;
   readonly spec: string | null;
+  /** JSON of the submission; null where there is none, and where another row carries it. */
+  readonly submission: string | null;
 }
 
 /** Specifications of arrays that are kept parsed, so that their jobs share one object. */
 const SHARED_SPECS = 256;
 
 type Later = 'owner' | 'devices' | 'array' | 'retries' | 'attempts' | 'notBeforeMs';
-type StoredJob = Omit<JobRecord, 'id' | 'spec' | Later> &
+type StoredJob = Omit<JobRecord, 'id' | 'spec' | 'submission' | Later> &
   Partial<Pick<JobRecord, Later>> & { readonly specOf?: number };
 
 /** Every field, so that a new one cannot be forgotten below; JSON leaves out what is undefined. */
@@ -53,10 +57,14 @@ export function recordText(entry: Indexed): string {
   return JSON.stringify(record);
 }
 
-/** Reads rows; `specText` gives the specification that another row carries. */
-export function createRowParser(specText: (sequence: number) => string | null): (row: JobRow) => Indexed {
+/** Texts of a row that its array's other jobs share. */
+export type SharedTexts = Pick<JobRow, 'spec' | 'submission'>;
+type Shared = Pick<JobRecord, 'spec' | 'submission'>;
+
+/** Reads rows; `textsOf` gives the texts that another row carries. */
+export function createRowParser(textsOf: (sequence: number) => SharedTexts | null): (row: JobRow) => Indexed {
   const defaults = jobSpecSchema.parse({ version: 1, command: ['true'] });
-  const shared = new Map<number, JobSpec>();
+  const shared = new Map<number, Shared>();
 
   /** Of this version or an earlier one: what that did not know has its default. */
   function parseSpec(text: string): JobSpec {
@@ -73,19 +81,27 @@ export function createRowParser(specText: (sequence: number) => string | null): 
     };
   }
 
-  function sharedSpec(sequence: number, text: string | null): JobSpec {
-    const known = shared.get(sequence);
-    if (known !== undefined) return known;
-    const found = text ?? specText(sequence);
-    if (found === null) throw new Error(`the store has no specification for sequence ${sequence}`);
-    const spec = parseSpec(found);
-    shared.set(sequence, spec);
-    const [oldest] = shared.keys();
-    if (shared.size > SHARED_SPECS && oldest !== undefined) shared.delete(oldest);
-    return spec;
+  function parseTexts({ spec, submission }: SharedTexts, sequence: number): Shared {
+    if (spec === null) throw new Error(`the store has no specification for sequence ${sequence}`);
+    return {
+      spec: parseSpec(spec),
+      submission: submission === null ? null : (JSON.parse(submission) as JobSubmission),
+    };
   }
 
-  return ({ id, sequence, record, spec }) => {
+  function sharedTexts(sequence: number, row: JobRow): Shared {
+    const known = shared.get(sequence);
+    if (known !== undefined) return known;
+    const found = row.spec === null ? textsOf(sequence) : row;
+    const texts = parseTexts(found ?? row, sequence);
+    shared.set(sequence, texts);
+    const [oldest] = shared.keys();
+    if (shared.size > SHARED_SPECS && oldest !== undefined) shared.delete(oldest);
+    return texts;
+  }
+
+  return (row) => {
+    const { id, sequence, record } = row;
     const stored = JSON.parse(record) as StoredJob;
     const {
       devices = [],
@@ -98,11 +114,13 @@ export function createRowParser(specText: (sequence: number) => string | null): 
       result,
       ...fields
     } = stored;
-    const own = spec === null || array !== null ? sharedSpec(specOf, spec) : parseSpec(spec);
+    const isShared = row.spec === null || array !== null;
+    const { spec, submission } = isShared ? sharedTexts(specOf, row) : parseTexts(row, sequence);
     return {
       job: {
         id,
-        spec: own,
+        spec,
+        submission,
         owner,
         devices,
         array,

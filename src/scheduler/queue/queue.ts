@@ -8,7 +8,8 @@
 // are written when there is space. Until then new jobs and nodes reject at once with QUEUE_STORE_FULL.
 import type { Fault } from '../../base/fault.ts';
 import type { Cordon } from '../../protocol/device.ts';
-import type { Place } from '../../protocol/place.ts';
+import type { Submission } from '../../protocol/order.ts';
+import type { Labels, Place } from '../../protocol/place.ts';
 import type { JobResult, JobState } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
@@ -28,9 +29,16 @@ export type PastAttempt = Pick<
   | 'stderrBytes'
 >;
 
+/** What its submitter signed: the exact text of the specification, and the signature (`submissionText`). */
+export interface JobSubmission extends Submission {
+  readonly text: string;
+}
+
 export interface JobRecord {
   readonly id: string;
   readonly spec: JobSpec;
+  /** Null for a job whose submitter signed nothing. The jobs of an array share one. */
+  readonly submission: JobSubmission | null;
   /** Which of its array it is; null for a job of its own. */
   readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   readonly state: JobState;
@@ -57,7 +65,9 @@ export interface JobRecord {
   readonly reason: string;
 }
 
-export type JobChange = Partial<Omit<JobRecord, 'id' | 'spec' | 'array' | 'submittedAtMs' | 'owner'>>;
+export type JobChange = Partial<
+  Omit<JobRecord, 'id' | 'spec' | 'submission' | 'array' | 'submittedAtMs' | 'owner'>
+>;
 
 export interface NodeRecord {
   readonly id: string;
@@ -68,10 +78,17 @@ export interface NodeRecord {
   /** Highest generation that said hello. */
   readonly generation: number;
   readonly bootId: string | null;
+  /** Run of the agent with that generation; absent of one of protocol version 1. */
+  readonly instance?: string | null;
   /** When an operator removed it; absent for a member. */
   readonly removedAtMs?: number;
-  /** Where it stands, as its credential says; absent for nowhere. */
+  /** Where it stands, and its labels, as its credential says; absent for nowhere and none. */
   readonly place?: Place;
+  readonly labels?: Labels;
+  /** Of its latest credential; absent for the first. */
+  readonly serial?: number;
+  /** Since when, and why, more than one agent is taken to have its key; absent where none is. */
+  readonly cloned?: { readonly sinceMs: number; readonly reason: string };
   /** Where operators keep new jobs away; those that have run out may still stand in it. */
   readonly cordons?: { readonly node: Cordon | null; readonly devices: Readonly<Record<string, Cordon>> };
 }
@@ -98,7 +115,7 @@ export interface JobFilter {
 }
 
 /** What else the scheduler keeps: few, small, each a JSON value with an id of its kind. */
-export type DocumentKind = 'user' | 'joinToken';
+export type DocumentKind = 'user' | 'joinToken' | 'nodeHead';
 /** Longest JSON of one document. */
 export const MAX_DOCUMENT_BYTES = 16 * 1024;
 

@@ -10,8 +10,8 @@ export const BUSY_TIMEOUT_MS = 200;
 
 /** Changed rows; within a batch each row stands once. Plain arrays, so that they cross to a thread cheaply. */
 export interface Batch {
-  /** sequence, id, state, record, spec; null where another row carries the specification */
-  readonly inserted: readonly (readonly [number, string, string, string, string | null])[];
+  /** sequence, id, state, record, spec (null where another row carries it), submission (null where there is none) */
+  readonly inserted: readonly (readonly [number, string, string, string, string | null, string | null])[];
   /** state, record, sequence */
   readonly updated: readonly (readonly [string, string, number])[];
   /** id, record */
@@ -116,6 +116,7 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
   const commit = store.prepare('COMMIT');
   const insertJob = store.prepare('INSERT INTO job (sequence, id, state, record) VALUES (?, ?, ?, ?)');
   const insertSpec = store.prepare('INSERT INTO spec (sequence, spec) VALUES (?, ?)');
+  const insertSubmission = store.prepare('INSERT INTO submission (sequence, submission) VALUES (?, ?)');
   const updateJob = store.prepare('UPDATE job SET state = ?, record = ? WHERE sequence = ?');
   const putNode = store.prepare(
     'INSERT INTO node (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record',
@@ -129,8 +130,9 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
       const startedMs = performance.now();
       try {
         begin.run();
-        for (const [sequence, id, state, record, spec] of inserted) {
+        for (const [sequence, id, state, record, spec, submission] of inserted) {
           if (spec !== null) insertSpec.run(sequence, spec);
+          if (submission !== null) insertSubmission.run(sequence, submission);
           insertJob.run(sequence, id, state, record);
         }
         for (const row of updated) updateJob.run(...row);

@@ -3,7 +3,11 @@
 //   job   sequence (order of submission), id, state, record = JSON of the fields that change
 //   spec  sequence, spec = JSON, written once, so that a change of state does not rewrite 128 KiB (job-row.ts)
 //   node  id, record
-//   document  kind, id, value = JSON; came later: an older flopd leaves it alone, so that the version stays
+//
+// Tables that came later, and that an older flopd leaves alone, so that the version stays:
+//
+//   document    kind, id, value = JSON
+//   submission  sequence, submission = JSON of what a job's submitter signed, written once
 //
 // A second file, `<path>.lock`, is held by an open exclusive transaction for as long as the queue is open: the
 // kernel drops it with the process, so no stale lock can be left.
@@ -12,7 +16,7 @@ import { memberPrefix } from '../../protocol/array.ts';
 import type { JobState } from '../../protocol/result.ts';
 import type { ArrayRow } from './array-index.ts';
 import type { Indexed, JobIndex } from './job-index.ts';
-import { createRowParser, type JobRow } from './job-row.ts';
+import { createRowParser, type JobRow, type SharedTexts } from './job-row.ts';
 import type { DocumentKind, NodeRecord } from './queue.ts';
 import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writer.ts';
 
@@ -26,8 +30,10 @@ CREATE TABLE node (id TEXT PRIMARY KEY, record TEXT NOT NULL);
 PRAGMA user_version = ${SCHEMA_VERSION};
 `;
 
-const DOCUMENT_TABLE =
-  'CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, id))';
+const LATER_TABLES = [
+  'CREATE TABLE IF NOT EXISTS document (kind TEXT NOT NULL, id TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (kind, id))',
+  'CREATE TABLE IF NOT EXISTS submission (sequence INTEGER PRIMARY KEY, submission TEXT NOT NULL)',
+];
 
 export interface StoredDocument {
   readonly kind: DocumentKind;
@@ -91,7 +97,7 @@ export function openStore(Libsql: DatabaseClass, path: string): Database {
       );
     }
     if (row.user_version === 0) store.exec(`BEGIN IMMEDIATE; ${SCHEMA} COMMIT;`);
-    store.exec(DOCUMENT_TABLE);
+    for (const table of LATER_TABLES) store.exec(table);
     return store;
   } catch (error) {
     store.close();
@@ -103,7 +109,8 @@ export type StoreReader = ReturnType<typeof createReader>;
 
 /** Reads what is on disk. `all` runs a statement to its end: one left open would keep the log from starting over. */
 export function createReader(store: Database) {
-  const select = 'SELECT job.sequence AS sequence, id, record, spec FROM job LEFT JOIN spec USING (sequence)';
+  const select =
+    'SELECT job.sequence AS sequence, id, record, spec, submission FROM job LEFT JOIN spec USING (sequence) LEFT JOIN submission USING (sequence)';
   const unfinishedStates = "('PENDING', 'STARTING', 'RUNNING')";
   const jobById = store.prepare(`${select} WHERE id = ?`);
   const jobsByPrefix = store.prepare(`${select} WHERE id >= ? AND id < ? ORDER BY id LIMIT ?`);
@@ -113,15 +120,17 @@ export function createReader(store: Database) {
   const belowOfState = store.prepare(
     `${select} WHERE state = ? AND job.sequence < ? ORDER BY job.sequence DESC LIMIT ?`,
   );
-  const specBySequence = store.prepare('SELECT spec FROM spec WHERE sequence = ?');
+  const textsBySequence = store.prepare(
+    'SELECT spec, submission FROM spec LEFT JOIN submission USING (sequence) WHERE spec.sequence = ?',
+  );
   const members = store.prepare('SELECT id, state FROM job WHERE id >= ? AND id < ?');
   // Jobs of arrays have an `i` behind the ten letters of the array's id (protocol/array.ts).
   const arrays = store.prepare(
     "SELECT DISTINCT substr(id, 5, 10) AS name FROM job WHERE id >= ? AND id < ? AND substr(id, 15, 1) = 'i' LIMIT ?",
   );
   const parse = createRowParser((sequence) => {
-    const [row] = specBySequence.all(sequence) as { spec: string }[];
-    return row?.spec ?? null;
+    const [row] = textsBySequence.all(sequence) as SharedTexts[];
+    return row ?? null;
   });
   const read = (rows: readonly unknown[]): Indexed[] => (rows as JobRow[]).map(parse);
   return {

@@ -3,14 +3,12 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
-import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import type { FileStore } from '../../../src/files/store.ts';
 import type { TransferAccess } from '../../../src/files/transfer.ts';
 import { createFileRoutes } from '../../../src/scheduler/file-routes.ts';
 import { createFileTickets } from '../../../src/scheduler/file-tickets.ts';
 import { createHttpServer } from '../../../src/scheduler/http.ts';
-import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
 import { createStore, digestOf, pieces } from '../../unit/files/parts.ts';
 
 export interface StoreServer {
@@ -29,9 +27,8 @@ export async function startStoreServer(): Promise<StoreServer> {
   const routes = createFileRoutes({
     store,
     tickets: createFileTickets(),
-    token: { matches: () => true },
+    access: { authenticate: () => ({ user: 'mei', role: 'submitter', tokenId: null }) },
     queue: { job: () => null },
-    refusals: createRefusalLog(log, createClock()),
   });
   const requests: string[] = [];
   const handlers = {

@@ -281,9 +281,9 @@ describe('a message that is legal JSON and not ours', () => {
     const opened = openTestLink(fake.url);
     open.push(opened.link);
     const session = await fake.session(0);
-    session.send({ ...challenge, versions: { min: 2, max: 3 } });
+    session.send({ ...challenge, versions: { min: 3, max: 4 } });
     expect((await session.closed).code).toBe(4426);
     expect(session.hello).toBeNull();
-    expect(opened.link.state().error).toContain('versions 2 to 3');
+    expect(opened.link.state().error).toContain('versions 3 to 4');
   });
 });

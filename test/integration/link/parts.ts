@@ -2,6 +2,7 @@
 import { createClock } from '../../../src/base/clock.ts';
 import type { LinkHandlers } from '../../../src/link/handlers.ts';
 import { createLink, type Link } from '../../../src/link/link.ts';
+import type { SocketFactory } from '../../../src/link/socket.ts';
 import { type LinkTiming, linkTiming } from '../../../src/link/timing.ts';
 import type { HeldJob, JobReport } from '../../../src/protocol/control.ts';
 import { createKeptLog, helloOf, type KeptLog, noExec } from '../../unit/link/parts.ts';
@@ -33,6 +34,7 @@ export function openTestLink(
   url: string,
   order?: LinkHandlers['order'],
   timing: LinkTiming = fastTiming,
+  connect?: SocketFactory,
 ): TestLink {
   const log = createKeptLog();
   const files = new Map<string, Buffer>();
@@ -62,6 +64,7 @@ export function openTestLink(
     log,
     random: Math.random,
     timing,
+    ...(connect === undefined ? {} : { connect }),
   });
   link.open();
   return {

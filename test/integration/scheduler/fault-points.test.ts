@@ -14,10 +14,13 @@ import { takeIdentity } from '../../../src/agent/identity.ts';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { createExecutors } from '../../../src/job/executor/catalogue.ts';
+import { createOrderDoor } from '../../../src/job/order-check.ts';
 import { createJobs } from '../../../src/job/supervisor.ts';
+import { KEYS_FILE, openTrust } from '../../../src/job/trust.ts';
 import { createLink, type Link } from '../../../src/link/link.ts';
 import { loadNative } from '../../../src/native.ts';
 import type { JobView } from '../../../src/protocol/api.ts';
+import { noAudit } from '../../../src/protocol/audit.ts';
 import { type SchedulerFaultPoint, schedulerFaultPoints } from '../../../src/scheduler/fault-points.ts';
 import { fakeInventory } from '../../fakes/agent.ts';
 import { addonPath, bootId, shimPath } from '../job/executor/harness.ts';
@@ -171,6 +174,7 @@ async function startAgent(url: string, token: string) {
           identity,
           name: 'host',
           version: '0.1.0',
+          audit: null,
           inventory: fakeInventory(100, 1e12),
           devices: [],
           jobs: jobs.held(),
@@ -179,10 +183,11 @@ async function startAgent(url: string, token: string) {
         binding,
       ),
     handlers: {
-      order: (order) => (order.type === 'start' ? jobs.start(order) : jobs.stop(order)),
+      order: (order) => door.order(order),
+      keys: (statements) => door.learnKeys(statements),
       contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
       report: (jobId, epoch) => jobs.report(jobId, epoch),
-      exec: (order, events) => jobs.execs.start(order, events),
+      exec: (order, events) => door.exec(order, events),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
       readOutput: (jobId, epoch, stream, offset, limit) =>
@@ -208,6 +213,24 @@ async function startAgent(url: string, token: string) {
       outputGrew: (...grown) => link.outputGrew(...grown),
       ended: (result) => link.ended(result),
     },
+  });
+  const door = createOrderDoor({
+    jobs,
+    nodeId: identity.nodeId,
+    trust: openTrust({
+      path: join(agentFolder, KEYS_FILE),
+      schedulerId: identity.schedulerId,
+      trustsFirst: false,
+      clock,
+      log,
+      audit: noAudit,
+    }),
+    signatures: 'require',
+    submitters: null,
+    granted() {},
+    clock,
+    log,
+    audit: noAudit,
   });
   link.open();
   await link.connected(DEADLINE_MS);

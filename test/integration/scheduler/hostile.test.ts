@@ -235,7 +235,7 @@ describe('a hostile agent', () => {
     ['an unknown node', (hello: object) => ({ ...hello, nodeId: 'node-unknown' }), 4404],
     ['a wrong proof', (hello: object) => ({ ...hello, proof: Buffer.alloc(64).toString('base64') }), 4401],
     ['a proof for other facts', (hello: object) => ({ ...hello, generation: 99 }), 4401],
-    ['another version', (hello: object) => ({ ...hello, versions: { min: 2, max: 3 } }), 4426],
+    ['another version', (hello: object) => ({ ...hello, versions: { min: 3, max: 4 } }), 4426],
     [
       'a field that must be understood',
       (hello: object) => ({ ...hello, admin: true, critical: ['admin'] }),

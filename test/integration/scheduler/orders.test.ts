@@ -200,7 +200,7 @@ describe('orders', () => {
     const rebooted = await bed.submit();
     await agent.next('start');
     await agent.disconnect();
-    const second = await connect({ bootId: 'boot-2' });
+    const second = await connect({ bootId: 'boot-2', generation: 2 });
     expect(await bed.until(rebooted.id, (job) => job.state === 'LOST')).toMatchObject({
       reason: 'node-a was rebooted and its agent no longer knows the job',
       result: { endKind: 'lost', exitCode: null },
@@ -210,7 +210,7 @@ describe('orders', () => {
     second.started(forgotten.id);
     await bed.until(forgotten.id, (job) => job.state === 'RUNNING');
     await second.disconnect();
-    await connect({ bootId: 'boot-2' });
+    await connect({ bootId: 'boot-2', generation: 3 });
     await bed.until(forgotten.id, (job) => job.state === 'LOST');
     expect((await bed.node('node-a')).resources?.cpus.held).toBe(0);
   });

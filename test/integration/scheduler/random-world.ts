@@ -109,7 +109,7 @@ export async function createWorld(): Promise<World> {
       refusals: createRefusalLog(log, clock),
       // Spread over [0, 1), the same in every run.
       random: () => (rolled++ % 7) / 7,
-      readSeal: () => null,
+      readOrder: () => null,
       changed() {},
     });
     for (const node of nodes) {
@@ -122,6 +122,8 @@ export async function createWorld(): Promise<World> {
         report() {},
         outputSynced() {},
         tell: () => false,
+        credential() {},
+        answers: async () => false,
         send() {},
         close() {},
       };

@@ -51,6 +51,7 @@ const reportOf = (order: StartOrder, result: JobResult | null = null): JobReport
   jobId: order.jobId,
   epoch: order.epoch,
   order,
+  proof: null,
   phase: result === null ? 'running' : 'ended',
   startedAtMs: 1_700_000_000_000,
   result,

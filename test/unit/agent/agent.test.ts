@@ -283,19 +283,14 @@ describe('hello', () => {
       nodeId: 'node-1',
       bootId: 'b',
       generation: 1,
-      schedulerId: () => 'scheduler-1',
-      credential: () => null,
       instance: 'instance-1',
+      credential: () => null,
       signedCredential: () => null,
-      renew() {},
       prove: () => 'proof',
     };
     const { inventory } = helloOf();
-    const hello = buildHello(
-      { identity, name: 'n', version: '1', inventory, devices: [], jobs },
-      challenge,
-      '',
-    );
+    const parts = { identity, name: 'n', version: '1', audit: null, inventory, devices: [], jobs };
+    const hello = buildHello(parts, challenge, '');
     expect(hello.jobs).toHaveLength(MAX_HELLO_JOBS);
     expect(hello.jobs.filter((job) => job.phase === 'running')).toHaveLength(5000);
     expect(helloSchema.safeParse(hello).success).toBe(true);

@@ -1,4 +1,4 @@
-import { appendFileSync, chmodSync, existsSync, rmSync, statSync, truncateSync } from 'node:fs';
+import { appendFileSync, chmodSync, cpSync, existsSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { parseLine } from '../../../src/audit/chain.ts';
@@ -193,17 +193,48 @@ describe('the audit log', () => {
     chmodSync(bed.folder, 0o700);
   });
 
-  test('the tail of the run before is handed out once, for what is compared with it', async () => {
+  test('the tail of a run that did not close the log is handed out once, for what is compared with it', async () => {
     const bed = createChainBed();
-    await bed.fill(2);
-    const audit = bed.open();
-    expect(audit.takeTail().map(({ kind }) => kind)).toEqual([
-      'opened',
-      'job.ordered',
-      'job.ordered',
-      'closed',
-    ]);
+    const killed = bed.open();
+    killed.record('job.ordered', { jobId: 'job-1', epoch: 1 });
+    await until(() => expect(bed.verify().head?.sequence).toBe(2));
+    const { folder } = bed;
+    const copy = createChainBed();
+    cpSync(folder, copy.folder, { recursive: true });
+    await killed.close();
+    const audit = copy.open({ signer: bed.signer });
+    expect(audit.isClean).toBe(false);
+    expect(audit.takeTail().map(({ kind }) => kind)).toEqual(['opened', 'job.ordered']);
     expect(audit.takeTail()).toEqual([]);
     await audit.close();
+    const next = copy.open({ signer: bed.signer });
+    expect([next.isClean, next.takeTail()]).toEqual([true, []]);
+    await next.close();
   });
+});
+
+test('a whole record that does not fit is damage, also behind the signed head; garbage there is a torn tail', async () => {
+  for (const [change, kind] of [
+    [(line: string) => line.replace('job-1', 'job-7'), 'chain.broken'],
+    [(line: string) => line.replace('{', 'x'), 'tail.cut'],
+  ] as const) {
+    const bed = createChainBed();
+    const killed = bed.open();
+    await until(() => expect(bed.verify().head?.sequence).toBe(1));
+    bed.failing.head = 'EIO';
+    killed.record('job.ordered', { jobId: 'job-1', epoch: 1 });
+    killed.record('job.ordered', { jobId: 'job-2', epoch: 1 });
+    await until(() => expect(bed.verify().records).toBe(3));
+    const copy = createChainBed();
+    cpSync(bed.folder, copy.folder, { recursive: true });
+    await killed.close();
+    expect(copy.verify([bed.signer.publicKey]).head?.sequence).toBe(1);
+    const lines = copy.bytes().toString().split('\n');
+    lines[kind === 'tail.cut' ? 2 : 1] = change(lines[kind === 'tail.cut' ? 2 : 1] as string);
+    copy.write(lines.join('\n'));
+    const audit = copy.open({ signer: bed.signer });
+    await audit.close();
+    const kinds = copy.records().map((record) => record.kind);
+    expect(kinds).toContain(kind);
+  }
 });

@@ -116,7 +116,7 @@ describe('mistakes in the file', () => {
     ['- listen', 'expected "key: value" lines', ':1:1', 'config init'],
     ['just words', 'expected "key: value" lines', ':1:1', 'config init'],
     ['1: x', 'a key must be a plain word', ':1:1', 'config init'],
-    ['__proto__: 1', '__proto__: unknown key', ':1:1', 'known keys'],
+    ['__proto__: 1', '__proto__: unknown key', ':1:1', 'shows all keys'],
     ['constructor:\n  x: 1', 'constructor: unknown key', ':1:1', 'known keys'],
     ['"a\\eb": 1', '\\u001b', ':1:1', 'known keys'],
   ])('%j is one line that names key, place and remedy', async (text, what, place, remedy) => {

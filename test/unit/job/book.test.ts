@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { CLOSED_MAX, createBook, SETTLED } from '../../../src/job/book.ts';
+import { createBook, SETTLED } from '../../../src/job/book.ts';
+import { CLOSED_MAX } from '../../../src/job/closed-names.ts';
 import { settleJob } from '../../../src/job/settle.ts';
 import { processEnd, startOrder } from './samples.ts';
 

@@ -101,6 +101,7 @@ describe('a report', () => {
     await jobs.start(order);
     expect(jobs.report('job-1', 3)).toEqual({
       type: 'jobReport',
+      proof: null,
       jobId: 'job-1',
       epoch: 3,
       order,

@@ -1,8 +1,9 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isFault } from '../../../src/base/fault.ts';
-import { isNestedDeeper, parseSchedulerMessage, printable } from '../../../src/link/message.ts';
+import { parseSchedulerMessage, printable } from '../../../src/link/message.ts';
 import { MAX_FRAME_BYTES } from '../../../src/protocol/control.ts';
+import { isNestedDeeper } from '../../../src/protocol/nesting.ts';
 import { challenge, startOrderOf, welcome } from './parts.ts';
 
 const parse = (text: string) => parseSchedulerMessage(Buffer.from(text)).message;

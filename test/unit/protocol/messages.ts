@@ -67,6 +67,12 @@ export const inventory = {
 };
 
 const job = { jobId: 'job-7k3m9q2x4t', epoch: 1 };
+const signed = { keyId: '0123456789abcdef', body: '{}', signature: `${'A'.repeat(86)}==` };
+const submission = {
+  publicKey: `${'A'.repeat(59)}=`,
+  signedAtMs: 1_795_000_000_000,
+  signature: signed.signature,
+};
 
 export const messages = {
   'agent.devices': { type: 'devices', devices: sampleFleet('1xH100,1xAscend910B3').records },
@@ -141,8 +147,23 @@ export const messages = {
     telemetryMs: 1000,
     outputs: [{ ...job, stdoutBytes: 10, stderrBytes: 0 }],
   },
+  'scheduler.signedStart': {
+    type: 'signedStart',
+    orderId: 'order-abc',
+    ...job,
+    signed,
+    spec: JSON.stringify(spec),
+    submission,
+  },
+  'scheduler.signedStop': { type: 'signedStop', orderId: 'order-def', ...job, signed },
+  'scheduler.signedExec': { type: 'signedExec', execId: 'exec-abc', ...job, signed, command: '{}' },
+  'scheduler.keys': { type: 'keys', statements: [signed] },
   'scheduler.start': { type: 'start', orderId: 'order-abc', ...job, spec },
   'scheduler.stop': { type: 'stop', orderId: 'order-def', ...job, by: 'alice', reason: 'cancelled' },
+  'scheduler.credential': {
+    type: 'credential',
+    credential: { keyId: '0123456789abcdef', body: '{}', signature: `${'A'.repeat(86)}==` },
+  },
   'scheduler.authorities': {
     type: 'authorities',
     authorities: ['-----BEGIN CERTIFICATE-----'],

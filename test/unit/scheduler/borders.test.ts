@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
-import { callerProblem, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
+import { callerProblem, isFromHere, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
 import { MAX_JSON_DEPTH, parseJson } from '../../../src/scheduler/json.ts';
 import { createOwnNames } from '../../../src/scheduler/own-names.ts';
 import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
@@ -45,10 +45,11 @@ describe('JSON from strangers', () => {
 });
 
 describe('the caller', () => {
-  const request = (host: string | undefined, origin?: string) =>
+  const request = (host: string | undefined, origin?: string, encrypted = false) =>
     ({
+      socket: { encrypted },
       headers: { ...(host === undefined ? {} : { host }), ...(origin === undefined ? {} : { origin }) },
-    }) as IncomingMessage;
+    }) as unknown as IncomingMessage;
   const ownNames = createOwnNames({ listenHost: '127.0.0.1', names: [], clock: createClock() });
   it.each([
     ['127.0.0.1:7070', undefined, true],
@@ -68,6 +69,12 @@ describe('the caller', () => {
     expect(callerProblem(request(host, origin), ownNames) === null).toBe(welcome);
   });
 
+  it('takes no page that came without TLS over TLS', () => {
+    const problem = (origin: string) => callerProblem(request('localhost:7070', origin, true), ownNames);
+    expect(problem('https://localhost:7070')).toBeNull();
+    expect(problem('http://localhost:7070')).not.toBeNull();
+  });
+
   it.each([
     ['127.0.0.1', true],
     ['127.8.9.10', true],
@@ -80,6 +87,15 @@ describe('the caller', () => {
     [undefined, false],
   ])('calls %s loopback: %s', (address, loopback) => {
     expect(isLoopbackAddress(address)).toBe(loopback);
+  });
+
+  it('knows connections of this machine to itself, also over its other addresses', () => {
+    const from = (remoteAddress: string | undefined, localAddress: string | undefined) =>
+      isFromHere({ remoteAddress, localAddress });
+    expect(from('::ffff:127.0.0.1', '::ffff:127.0.0.1')).toBe(true);
+    expect(from('10.0.0.7', '10.0.0.7')).toBe(true);
+    expect(from('10.0.0.8', '10.0.0.7')).toBe(false);
+    expect(from(undefined, undefined)).toBe(false);
   });
 });
 

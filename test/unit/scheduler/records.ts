@@ -6,6 +6,7 @@ export function jobRecord(change: Partial<JobRecord> = {}, spec: object = {}): J
   return {
     id: 'job-a',
     spec: jobSpecSchema.parse({ version: 1, command: ['true'], ...spec }),
+    submission: null,
     array: null,
     state: 'PENDING',
     submittedAtMs: 0,

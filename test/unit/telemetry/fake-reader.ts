@@ -82,6 +82,7 @@ export function createFakeReader(first: readonly NativeColumn[], nowMs: () => nu
       spawn: missing,
       reap: missing,
       lockFile: missing,
+      peerUser: missing,
       removeTree: missing,
       measureFlops: missing,
     },

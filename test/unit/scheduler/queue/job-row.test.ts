@@ -48,6 +48,7 @@ const read = (changed: object) =>
     id: 'job-1',
     record: JSON.stringify({ ...record, ...changed }),
     spec: JSON.stringify({ version: 1, command: ['true'] }),
+    submission: null,
   }).job;
 
 test('what an older flopd stored of the end of a job has all fields, as if it came over the link', () => {

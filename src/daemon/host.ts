@@ -1,4 +1,4 @@
-// Where the agent reads its host from and what surrounds its process: one value, so that tests can hand in their own.
+// Where a daemon reads its host from and what surrounds its process: one value, so that tests can hand in their own.
 
 export interface Host {
   readonly procRoot: string;

@@ -1,0 +1,167 @@
+import { X509Certificate } from 'node:crypto';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { authorityPin, splitCertificates } from '../../../../src/base/authority-pin.ts';
+import type { Clock } from '../../../../src/base/clock.ts';
+import { createSilentLog } from '../../../../src/base/log.ts';
+import { openPrivateAuthority } from '../../../../src/scheduler/tls/private-authority.ts';
+
+const LIFE_MS = 90 * 86_400_000;
+const OVERLAP_MS = 7 * 86_400_000;
+let folder = '';
+let nowMs = 0;
+let names: string[] = [];
+const clock: Clock = { wallMs: () => nowMs, monotonicMs: () => nowMs, after: () => ({ cancel() {} }) };
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'flopd-authority-'));
+  nowMs = Date.UTC(2026, 10, 28);
+  names = ['localhost', '127.0.0.1'];
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const open = () =>
+  openPrivateAuthority({
+    folder,
+    schedulerId: 'scheduler-abc',
+    names: () => names,
+    lifetimeMs: LIFE_MS,
+    overlapMs: OVERLAP_MS,
+    clock,
+    log: createSilentLog(),
+  });
+/** What is sent in a handshake, by subject and issuer. */
+const chainOf = (pem: string) =>
+  splitCertificates(pem).map((one) => {
+    const { subject, issuer } = new X509Certificate(one);
+    return [subject, issuer];
+  });
+const nothing = { certificate: false, authorities: false };
+
+describe('the private authority of a scheduler', () => {
+  it('is made once, readable by its owner alone, and found again', () => {
+    const pin = open().pin();
+    expect(statSync(join(folder, 'authorities.json')).mode & 0o777).toBe(0o600);
+    expect(authorityPin(readFileSync(join(folder, 'ca.pem'), 'utf8'))).toBe(pin);
+    expect(open().pin()).toBe(pin);
+    chmodSync(join(folder, 'authorities.json'), 0o644);
+    expect(open().pin()).toBe(pin);
+    expect(statSync(join(folder, 'authorities.json')).mode & 0o777).toBe(0o600);
+  });
+
+  it('never writes the key of the server to the disk', () => {
+    const { key } = open().certificate();
+    expect(readFileSync(join(folder, 'authorities.json'), 'utf8')).not.toContain(key.split('\n')[1]);
+  });
+
+  it('renews the certificate before half of its life is over, and not all the time', () => {
+    const authority = open();
+    const first = authority.certificate();
+    expect(authority.look()).toEqual(nothing);
+    nowMs += LIFE_MS * 0.39;
+    expect(authority.look()).toEqual(nothing);
+    nowMs += LIFE_MS * 0.02;
+    expect(authority.look()).toEqual({ certificate: true, authorities: false });
+    expect(authority.certificate().expiresAtMs).toBe(nowMs + LIFE_MS);
+    expect(authority.certificate().cert).not.toBe(first.cert);
+    expect(authority.look()).toEqual(nothing);
+  });
+
+  it('renews it for other names, and after the clock was set back', () => {
+    const authority = open();
+    names = ['localhost', '10.0.0.7'];
+    expect(authority.look().certificate).toBe(true);
+    const [leaf] = splitCertificates(authority.certificate().cert);
+    expect(new X509Certificate(leaf ?? '').checkIP('10.0.0.7')).toBeDefined();
+    nowMs -= 3600_000;
+    expect(authority.look().certificate).toBe(true);
+  });
+
+  it('gives way to the next with an overlap, each step after a restart as well', () => {
+    let authority = open();
+    const first = authority.pin();
+    authority.rotate(false);
+    expect(authority.succession()).toMatchObject({
+      phase: 'announced',
+      signs: first,
+      nextPhaseAtMs: nowMs + OVERLAP_MS,
+    });
+    const second = authority.succession().next ?? '';
+    expect(authority.authorities().map(authorityPin)).toEqual([first, second]);
+    expect(() => authority.rotate(false)).toThrow(expect.objectContaining({ code: 'TLS_ROTATING' }));
+
+    authority = open();
+    nowMs += OVERLAP_MS - 1000;
+    expect(authority.look().authorities).toBe(false);
+    nowMs += 1000;
+    expect(authority.look()).toEqual({ certificate: true, authorities: true });
+    expect(authority.succession()).toMatchObject({ phase: 'succeeded', signs: second, previous: first });
+    expect(authority.authorities().map(authorityPin)).toEqual([second, first]);
+    const [leaf, cross, before, self] = chainOf(authority.certificate().cert);
+    expect(leaf?.[1]).toBe(self?.[0]);
+    expect(cross).toEqual([self?.[0], before?.[0]]);
+    expect(before?.[0]).toBe(before?.[1]);
+
+    authority = open();
+    expect(authority.certificate().cert.match(/BEGIN/g)).toHaveLength(4);
+    nowMs += OVERLAP_MS;
+    expect(authority.look()).toEqual({ certificate: true, authorities: true });
+    expect(authority.succession()).toMatchObject({ phase: 'steady', signs: second, previous: null });
+    expect(readFileSync(join(folder, 'authorities.json'), 'utf8')).not.toContain(first);
+    expect(chainOf(authority.certificate().cert)).toHaveLength(2);
+  });
+
+  it('gives the overlap to the last authority after its step, however late that was taken', () => {
+    const authority = open();
+    authority.rotate(false);
+    nowMs += 10 * OVERLAP_MS;
+    authority.look();
+    expect(authority.succession().phase).toBe('succeeded');
+    expect(authority.succession().nextPhaseAtMs).toBe(nowMs + OVERLAP_MS);
+  });
+
+  it('takes one step at a time when told not to wait', () => {
+    const authority = open();
+    const first = authority.pin();
+    authority.rotate(true);
+    expect(authority.succession()).toMatchObject({ phase: 'succeeded', previous: first });
+    const second = authority.pin();
+    authority.rotate(true);
+    expect(authority.succession()).toMatchObject({ phase: 'steady', signs: second, previous: null });
+  });
+
+  it('gives way by itself when half of its own life is over', () => {
+    const authority = open();
+    nowMs += 11 * 366 * 86_400_000;
+    expect(authority.look().authorities).toBe(true);
+    expect(authority.succession().phase).toBe('announced');
+  });
+
+  it('refuses a damaged file without telling its text', () => {
+    open();
+    const path = join(folder, 'authorities.json');
+    const text = readFileSync(path, 'utf8');
+    writeFileSync(path, text.slice(0, -40));
+    let said = '';
+    try {
+      open();
+    } catch (error) {
+      said = JSON.stringify({ ...(error as object), message: (error as Error).message });
+    }
+    expect(said).toContain('TLS_AUTHORITY_DAMAGED');
+    expect(said).not.toContain('PRIVATE');
+  });
+
+  it('goes on with what it has while the disk refuses a step', () => {
+    const authority = open();
+    authority.rotate(false);
+    nowMs += OVERLAP_MS;
+    rmSync(folder, { recursive: true });
+    expect(authority.look()).toEqual(nothing);
+    expect(authority.succession().phase).toBe('announced');
+    // Made again for the end of the test.
+    folder = mkdtempSync(join(tmpdir(), 'flopd-authority-'));
+  });
+});
