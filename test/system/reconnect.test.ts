@@ -34,7 +34,7 @@ test(
           '--calm',
           '2000',
           '--json',
-          ...flags,
+          '--tls',
         ],
       ],
       { timeout: DEADLINE_MS },
