@@ -109,6 +109,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   let isAway = false;
   let awayWhy = 'it has not been reached yet';
   let lastRequest = 0;
+  let toldDevices = '';
 
   const say = (message: AgentToRunner): void => channel?.send(message);
   const execs = createRemoteExecs(() => (isReady ? channel : null));
@@ -170,6 +171,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     retry = clock.after(backoff.next(), connect);
   }
 
+  const problem = (): string | null => (isAway ? away().message : offered.safeMode);
+
   function refusal(): OrderAnswer {
     const { code, message } = away();
     return { outcome: 'refused', code, message };
@@ -181,6 +184,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     mirror.complete();
     isReady = true;
     isKnown = true;
+    toldDevices = '';
     isAway = false;
     grace?.cancel();
     grace = null;
@@ -197,7 +201,11 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   }
 
   function devicesChanged(): void {
-    if (isReady) say({ type: 'devices', ...parts.devices() });
+    if (!isReady) return;
+    const devices = parts.devices();
+    const text = JSON.stringify(devices);
+    if (text !== toldDevices) say({ type: 'devices', ...devices });
+    toldDevices = text;
   }
 
   function transmit(request: number, each: Pending): void {
@@ -368,10 +376,11 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     // The runner tells them itself, on each connection.
     unsettled: () => [],
     offered() {
-      const careful = isAway ? away().message : offered.safeMode;
+      const careful = problem();
       if (careful === null) return { ...offered, audit };
       return { ...offered, executors: [], problems: [careful, ...offered.problems], audit };
     },
+    problem,
     devicesChanged,
     async settled() {
       if (isKnown) return;
