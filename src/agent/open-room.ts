@@ -6,7 +6,6 @@ import type { Bank } from '../device/bank.ts';
 import type { Dialer } from '../dial/dialer.ts';
 import type { AgentMetrics } from '../exporter/agent-metrics.ts';
 import type { Link } from '../link/link.ts';
-import { nowhere } from '../protocol/place.ts';
 import {
   type JobHost,
   type JobRoom,
@@ -54,7 +53,7 @@ export function prepareRoom(
         ...commonOf(parts),
         schedulerId: identity.schedulerId,
         trustsFirst: true,
-        place: () => identity.credentialBody()?.place ?? nowhere,
+        credential: identity.signedCredential,
         capacity,
         devices: bank,
         audit,
