@@ -42,6 +42,9 @@ export interface ApiParts
   readonly refusals: RefusalLog;
 }
 
+/** Taken from anybody, so that many at once must not be much. */
+const MAX_ENROL_BYTES = 16 * 1024;
+
 /** Every route but those of files and of commands beside jobs (file-routes.ts, exec.ts). */
 export function createRoutes(parts: ApiParts): readonly Route[] {
   const { queue, fleet, metrics } = parts;
@@ -58,7 +61,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   }
 
   async function enrol({ request, response }: Call): Promise<void> {
-    const asked = await readBody(request, enrolRequestSchema);
+    const asked = await readBody(request, enrolRequestSchema, MAX_ENROL_BYTES);
     answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
   }
 
@@ -108,6 +111,15 @@ export function createApi(
   }
 
   return async (request, response) => {
+    try {
+      await answer(request, response);
+    } catch (error) {
+      parts.access.denied(request, error);
+      throw error;
+    }
+  };
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
@@ -128,7 +140,7 @@ export function createApi(
     if (route === undefined) throw wrongMethod(fitting.map((one) => one.method).join(' or '));
     const name = decodeName(route.path.exec(path)?.[1] ?? '');
     await route.handle({ request, response, query, name, caller });
-  };
+  }
 }
 
 function parseTarget(target: string): { path: string; query: URLSearchParams } {
