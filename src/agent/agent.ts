@@ -59,6 +59,7 @@ export interface AgentOptions {
     | 'simulate'
     | 'jobs'
     | 'orders'
+    | 'policy'
     | 'protocol'
     | 'tokenFile'
     | 'caFile'
@@ -203,6 +204,7 @@ async function build(
     credential(told) {
       if (!identity.adopt(told))
         log.warn({}, 'a credential was not kept: it is not a later one of this node');
+      jobs.learnCredential(told);
     },
     handlers: {
       order: (order) => jobs.order(order),
@@ -290,6 +292,7 @@ async function build(
       ...common,
       schedulerId: identity.schedulerId,
       trustsFirst: true,
+      credential: identity.signedCredential,
       capacity,
       devices: bank,
       audit,

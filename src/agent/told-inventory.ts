@@ -9,7 +9,7 @@ const CHARACTERS_MAX = 1024;
 export function toldInventory(
   inventory: Inventory,
   safeMode: string | null,
-  { executors, problems, limitations }: Offered,
+  { executors, problems, limitations, dataClasses }: Offered,
 ): Inventory {
   const said = [
     ...(safeMode === null ? [] : [safeMode]),
@@ -20,6 +20,7 @@ export function toldInventory(
   return {
     ...inventory,
     executors: safeMode === null ? [...executors] : [],
+    dataClasses: [...dataClasses],
     limitations: said.map((sentence) => sentence.slice(0, CHARACTERS_MAX)).slice(0, SENTENCES_MAX),
   };
 }

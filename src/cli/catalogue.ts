@@ -74,6 +74,24 @@ export const catalogue: readonly CatalogueEntry[] = [
     summary: 'make a join token good for nothing',
     load: () => import('./scheduler-token-revoke.ts'),
   },
+  {
+    name: 'scheduler key',
+    group: null,
+    summary: 'the keys that orders are signed with',
+    load: null,
+  },
+  {
+    name: 'scheduler key show',
+    group: null,
+    summary: 'which key signs, and which is next',
+    load: () => import('./scheduler-key-show.ts'),
+  },
+  {
+    name: 'scheduler key rotate',
+    group: null,
+    summary: 'a new key in place of the present one, with an overlap',
+    load: () => import('./scheduler-key-rotate.ts'),
+  },
   { name: 'agent', group: NETWORK, summary: 'the node agent daemon', load: () => import('./agent.ts') },
   {
     name: 'runner',

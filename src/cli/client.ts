@@ -14,6 +14,7 @@ import type {
   NodeView,
   OutputsView,
   RemovedNode,
+  SchedulerKeysView,
 } from '../protocol/api.ts';
 import { namesArray } from '../protocol/array.ts';
 import type { FleetTotals } from '../protocol/device-totals.ts';
@@ -51,6 +52,8 @@ export interface Client {
   /** Any other route, for the verbs of admins. */
   call<T>(method: 'GET' | 'POST', target: string, body: object | null): Promise<T>;
   authority(): Promise<AuthorityView>;
+  schedulerKeys(): Promise<SchedulerKeysView>;
+  rotateKey(overlapMs: number): Promise<SchedulerKeysView>;
   /** `now`: does not wait for the overlap. */
   rotateAuthority(now: boolean): Promise<AuthorityView>;
   /** The stream of follow records from these offsets; end it with `destroy()`. */
@@ -99,6 +102,8 @@ export function createClient(access: Access): Client {
     resume: async (node, device) => askJson(access, 'POST', `/v1/nodes/${path(node)}/resume`, { device }),
     removeNode: async (node) => askJson(access, 'POST', `/v1/nodes/${path(node)}/remove`, {}),
     authority: () => get('/v1/authorities/succession'),
+    schedulerKeys: () => get('/v1/keys'),
+    rotateKey: (overlapMs) => askJson(access, 'POST', '/v1/keys/rotate', { overlapMs }),
     rotateAuthority: (now) => askJson(access, 'POST', '/v1/authorities/rotate', { now }),
     call: (method, target, body) => askJson(access, method, target, body),
     openFollow: (id, stdoutOffset, stderrOffset) =>

@@ -7,6 +7,8 @@ import type { Config } from '../config/config.ts';
 import type { Environment } from '../config/keys.ts';
 import type { Address } from '../config/value.ts';
 import type { createGrantRules } from '../device/told-grant.ts';
+import type { Corridor } from '../protocol/corridor.ts';
+import type { Place } from '../protocol/place.ts';
 
 /** A standard stream; the last three only where it is a terminal. */
 export type OutputStream = Writable & {
@@ -94,6 +96,7 @@ export interface Daemons {
     readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
     readonly leastVersion: number;
+    readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;
   startAgent(options: {
     readonly root: string;

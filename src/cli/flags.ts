@@ -14,11 +14,17 @@ export const clientKeys = [
 
 /** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
 export const jobKeys = configKeyNames.filter(
-  (name) => name.startsWith('jobs.') || name.startsWith('orders.'),
+  (name) => name.startsWith('jobs.') || name.startsWith('orders.') || name.startsWith('policy.'),
 );
 
 /** Keys of the scheduler's TLS: for the commands that run one. */
 export const tlsKeys = configKeyNames.filter((name) => name.startsWith('tls.'));
+
+/** Keys of where the scheduler stands. */
+export const placeKeys = configKeyNames.filter((name) => name.startsWith('place.'));
+
+/** Keys of what the scheduler decides about the data of jobs. */
+export const schedulerKeys: readonly ConfigKeyName[] = [...placeKeys, 'policy.corridors'];
 
 /** A flag that stands for a configuration key: another flag of the same name on some other command is none. */
 class ConfigOption extends Option {

@@ -4,6 +4,7 @@ import type { Command } from 'commander';
 import { parseBytes, parseDurationMs, parseInteger, parseNumber, ValueProblem } from '../config/value.ts';
 import type { JobSpecInput } from '../protocol/spec.ts';
 import type { Context } from './context.ts';
+import { addDataOptions, type DataFlags, dataFlags, readDataFlags } from './data-options.ts';
 import { addLimitOptions, type LimitFlags, limitFlags, readLimitFlags } from './limit-options.ts';
 import { addPolicyOptions, type PolicyFlags, readPolicies } from './policy-options.ts';
 import { readGivenFlag, usageFault } from './usage.ts';
@@ -15,7 +16,7 @@ const MIN_MEMORY_BYTES = 4 * 1024 ** 2;
 const ENVIRONMENT_NAME = /^[A-Za-z_][A-Za-z0-9_]{0,255}$/;
 const MAX_MS = 366 * 24 * 3_600_000;
 
-export interface JobFlags extends LimitFlags, PolicyFlags {
+export interface JobFlags extends LimitFlags, PolicyFlags, DataFlags {
   readonly accelerators?: string;
   readonly acceleratorMemory?: string;
   readonly acceleratorPartition?: string;
@@ -62,6 +63,7 @@ export function addJobOptions(command: Command): Command {
     .option('--priority <N>', '-1000 to 1000, higher runs first (default 0)')
     .option('--grace <DURATION>', 'time between SIGTERM and SIGKILL when it is stopped (default 10s)');
   addLimitOptions(command);
+  addDataOptions(command);
   return addPolicyOptions(command);
 }
 
@@ -94,6 +96,7 @@ export function readSpec(
   const limits = readLimitFlags(flags);
   return {
     version: 1,
+    ...readDataFlags(flags),
     ...limits.spec,
     command: [...words],
     environment: readEnvironment(flags.env, context),
@@ -195,6 +198,7 @@ const specFlags: Readonly<Record<string, string>> = {
   inputs: '--input',
   outputs: '--output',
   ...limitFlags,
+  ...dataFlags,
   command: 'command',
   environment: '--env',
   name: '--name',

@@ -1,6 +1,7 @@
 // Jobs as rows and as fields.
 import type { ArrayView, AttemptView, JobView } from '../protocol/api.ts';
 import { memberName } from '../protocol/array.ts';
+import { describeData } from '../protocol/data-policy.ts';
 import { describeGap, storedGaps } from '../protocol/output-gap.ts';
 import { type JobResult, type JobState, jobStates, type KeptOutput, type Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
@@ -101,6 +102,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
             spec.inputs.map(({ path, sizeBytes }) => `${path} (${formatBytes(sizeBytes)})`).join(', '),
           ] as const,
         ]),
+    ...dataFields(job),
     ['directory', spec.workingDirectory ?? "the job's own workspace"],
     ['environment', Object.keys(spec.environment).join(' ') || ABSENT],
     ['output', describeStored(job)],
@@ -124,6 +126,18 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
         ] as const)),
     ...(job.cancelRequested && job.endedAt === null ? [['cancel', 'requested'] as const] : []),
   ];
+}
+
+/** `personal data of CN-GD (Shenzhen), may be in CN-GD, HK, filing 17 until 2027-03-31`, and by which rule it is there. */
+function dataFields({ spec: { data }, dataRule }: JobView): (readonly [string, string])[] {
+  if (data === null || data === undefined) return [];
+  const parts = [
+    `${describeData(data)}${data.originCity === null ? '' : ` (${data.originCity})`}`,
+    `may be in ${(data.allowed ?? [data.origin]).join(', ')}`,
+    ...(data.filing === null ? [] : [`filing ${data.filing.number} until ${data.filing.expiresAt}`]),
+    ...(data.egress === 'none' ? ['no egress'] : []),
+  ];
+  return [['data', parts.join(', ')], ...(dataRule === null ? [] : [['data rule', dataRule] as const])];
 }
 
 /** `1.00 MiB stdout, 0 B stderr; 3.20 GB of stdout left out by its quota`, or why it is not kept any more. */

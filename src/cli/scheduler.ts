@@ -5,6 +5,7 @@ import type { Command } from 'commander';
 import { every } from '../base/clock.ts';
 import type { ConfigKeyName } from '../config/keys.ts';
 import { loadNative, type Native, nativePaths } from '../native.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
 import type { Context, RunningScheduler } from './context.ts';
 import {
   announce,
@@ -19,7 +20,7 @@ import {
 } from './daemon.ts';
 import { createJsonLog } from './daemon-log.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, readConfig, tlsKeys } from './flags.ts';
+import { addConfigFlags, readConfig, schedulerKeys, tlsKeys } from './flags.ts';
 
 const keys = [
   'stateDir',
@@ -37,7 +38,7 @@ const keys = [
 ] as const satisfies readonly ConfigKeyName[];
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
-  addConfigFlags(command, keys).addHelpText(
+  addConfigFlags(command, [...keys, ...schedulerKeys]).addHelpText(
     'after',
     `
 Logs JSON lines on standard output. Its token is scheduler/token in the state directory, the token that hosts join
@@ -78,6 +79,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       auditLimits: config.audit,
       retention: config.output,
       leastVersion: config.protocol.least,
+      policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
     });
   } catch (error) {
     throw explainListen(error, config);

@@ -7,6 +7,7 @@ import type { Config } from '../config/config.ts';
 import type { ConfigKeyName } from '../config/keys.ts';
 import { parseSimulated } from '../device/simulated.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
 import { type Client, createClient } from './client.ts';
 import type { Context, RunningAgent, RunningScheduler } from './context.ts';
 import {
@@ -25,7 +26,7 @@ import { dialerFor, localAuthorityFile } from './dialling.ts';
 import { readToken } from './endpoint.ts';
 import { runExample } from './example.ts';
 import { exitCode } from './exit-code.ts';
-import { addConfigFlags, jobKeys, readConfig, tlsKeys } from './flags.ts';
+import { addConfigFlags, jobKeys, placeKeys, readConfig, tlsKeys } from './flags.ts';
 import { SYS_ROOT } from './host-root.ts';
 import { howToCall } from './invocation.ts';
 import { say } from './message.ts';
@@ -69,7 +70,7 @@ const FAREWELL_DEADLINE_MS = 500;
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command.option('--example', 'also run an example job: a matrix product of known size');
-  addConfigFlags(command, [...keys, ...jobKeys]).addHelpText(
+  addConfigFlags(command, [...keys, ...jobKeys, ...placeKeys]).addHelpText(
     'after',
     `
 Ctrl-C or SIGTERM stops it in order; running jobs go on, and the next "flopd up" takes them up again.
@@ -148,6 +149,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     auditLimits: config.audit,
     retention: config.output,
     leastVersion: config.protocol.least,
+    policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
   });
 }
 

@@ -3,6 +3,8 @@
 // and the remedy; bin/ turns those codes into exit code 2.
 import { dirname, resolve } from 'node:path';
 import { Fault } from '../base/fault.ts';
+import type { DataClass } from '../protocol/jurisdiction.ts';
+import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
 import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
 import {
@@ -17,6 +19,7 @@ import {
 import { nearestWord } from './nearest.ts';
 import type { SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
+import type { OwnCorridors } from './policy-keys.ts';
 import type { TlsMode } from './tls-keys.ts';
 import { type Address, type DeviceBackend, type LogLevel, ValueProblem } from './value.ts';
 
@@ -78,6 +81,10 @@ export interface Config {
   };
   /** The job runner (runner/): its socket, or null where the agent runs jobs itself; its agent's user. */
   readonly runner: { readonly socket: string | null; readonly user: string | null };
+  /** Where the scheduler stands. */
+  readonly place: Place;
+  /** What data the node takes, and the operator's corridors. */
+  readonly policy: { readonly classes: readonly DataClass[]; readonly corridors: OwnCorridors };
   /** The scheduler's TLS (scheduler/tls/). */
   readonly tls: {
     readonly mode: TlsMode;
@@ -180,6 +187,13 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       pull: take('jobs.pull'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
+    place: {
+      jurisdiction: take('place.jurisdiction'),
+      hub: take('place.hub'),
+      cluster: take('place.cluster'),
+      city: take('place.city'),
+    },
+    policy: { classes: take('policy.classes'), corridors: take('policy.corridors') },
     tls: {
       mode: take('tls.mode'),
       certFile: take('tls.certFile'),

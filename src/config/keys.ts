@@ -8,6 +8,8 @@ import { jobKeys } from './job-keys.ts';
 import { orderKeys } from './order-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
 import { formatPeakFlops, type PeakFlops, parsePeakFlops } from './peak-flops.ts';
+import { placeKeys } from './place-keys.ts';
+import { policyKeys } from './policy-keys.ts';
 import { runnerKeys } from './runner-keys.ts';
 import { tlsKeys } from './tls-keys.ts';
 import {
@@ -260,6 +262,8 @@ export const configKeys = {
   ...auditKeys,
   ...orderKeys,
   ...runnerKeys,
+  ...placeKeys,
+  ...policyKeys,
   ...tlsKeys(parsePath),
   'output.keepMs': key<number>({
     flag: '--output-keep',

@@ -19,7 +19,10 @@ function newTail() {
 export async function showJobOutput(job, tails, ask, isStill) {
   const removed =
     job.outputRemoved === null ? '' : say(' Its output is not kept any more: {0}.', job.outputRemoved);
-  setText(byId('output-reason'), `${words(job.state)}: ${job.reason}${removed}`);
+  const hidden = job.hidden ? say(' What it prints is for its owner and operators.') : '';
+  setText(byId('output-reason'), `${words(job.state)}: ${job.reason}${removed}${hidden}`);
+  document.querySelector('#output .streams').hidden = job.hidden;
+  if (job.hidden) return;
   await Promise.all([
     showStream(job, 'stdout', job.stdoutBytes, tails, ask, isStill),
     showStream(job, 'stderr', job.stderrBytes, tails, ask, isStill),
@@ -66,7 +69,7 @@ async function showStream(job, stream, length, tails, ask, isStill) {
   // Far behind: jump instead of catching up.
   const start = Math.max(from, hidden);
   if (start > from) Object.assign(tail, newTail(), { gaps: gaps.length });
-  const response = await ask(`/v1/jobs/${job.id}/output?stream=${stream}&offset=${start}`, true);
+  const response = await ask(`/v1/jobs/${job.id}/output?stream=${stream}&offset=${start}`);
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (!isStill(tail, stream)) return;
   append(tail, start, bytes, gaps);

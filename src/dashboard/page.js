@@ -1,23 +1,20 @@
 // The dashboard's script: asks the scheduler once per second while the page is visible and shows what it says.
-// Text reaches the page through textContent only. The token comes from the fragment of the address (never sent to
-// a server) or the form, lives in this tab's sessionStorage, and travels only in the Authorization header.
-// The fragment may also name a job whose output is to be shown: #token=…&job=ID.
+// Text reaches the page through textContent only. The fragment of the address may name a job whose output is to be shown:
+// #token=…&job=ID (session.js).
 
 import { deviceTotals, showDevices, showFleet } from './devices.js';
 import { byId, cells, make, meterInto, rowsOf, setClass, setText } from './element.js';
 import { scaled, seconds, shorten, words } from './figure.js';
 import { say, startLanguage } from './language.js';
 import { newTails, showJobOutput } from './output.js';
+import { ask, askJson, session, setToken, takeFragment, whileAdmitted } from './session.js';
 
 const PERIOD_MS = 1000;
-const ANSWER_DEADLINE_MS = 5000;
 const JOBS_SHOWN = 100;
 /** A sample older than this is shown as stale. */
 const STALE_SECONDS = 5;
-const TOKEN_KEY = 'flopd-token';
 
 const state = {
-  token: null,
   lastAnswerMs: null,
   chosen: null,
   jobs: [],
@@ -26,56 +23,27 @@ const state = {
   output: newTails(),
 };
 
-/** Takes token and job out of the address, so that neither stays in its history. */
-function takeFragment() {
-  const given = new URLSearchParams(location.hash.slice(1));
-  if (location.hash !== '') history.replaceState(null, '', location.pathname);
-  setToken(given.get('token') ?? sessionStorage.getItem(TOKEN_KEY));
-  if (given.has('job')) choose(given.get('job'));
-}
-
-function setToken(token) {
-  state.token = token;
-  if (token === null) sessionStorage.removeItem(TOKEN_KEY);
-  else sessionStorage.setItem(TOKEN_KEY, token);
+function readAddress() {
+  const job = takeFragment();
+  if (job !== null) choose(job);
 }
 
 // --- asking ---------------------------------------------------------------------------------------------------
 
-async function ask(path, withToken) {
-  const headers = withToken ? { authorization: `Bearer ${state.token}` } : {};
-  const response = await fetch(path, {
-    headers,
-    cache: 'no-store',
-    signal: AbortSignal.timeout(ANSWER_DEADLINE_MS),
-  });
-  if (response.ok) return response;
-  const error = new Error(`${path} answered ${response.status}`);
-  error.status = response.status;
-  throw error;
-}
-
-const askJson = async (path, withToken) => (await ask(path, withToken)).json();
-
 async function refresh() {
-  const overview = await askJson('/v1/overview', state.token !== null);
-  let nodes = null;
-  let jobs = null;
-  let refused = false;
-  if (state.token !== null) {
-    try {
-      [{ nodes }, { jobs }] = await Promise.all([
-        askJson('/v1/nodes', true),
-        askJson(`/v1/jobs?grouped=true&limit=${JOBS_SHOWN}`, true),
-      ]);
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      refused = true;
-      setToken(null);
-    }
-  }
+  const answers = await whileAdmitted(async () => {
+    const overview = await askJson('/v1/overview');
+    if (session.token === null) return { overview, nodes: null, jobs: null };
+    const [{ nodes }, { jobs }] = await Promise.all([
+      askJson('/v1/nodes'),
+      askJson(`/v1/jobs?grouped=true&limit=${JOBS_SHOWN}`),
+    ]);
+    return { overview, nodes, jobs };
+  });
   state.lastAnswerMs = performance.now();
-  showHeader(overview, refused);
+  showHeader(answers?.overview ?? null);
+  if (answers === null) return;
+  const { overview, nodes, jobs } = answers;
   showTotals(overview);
   showNodes(overview, nodes);
   showFleet(overview.fleet);
@@ -115,14 +83,22 @@ function showLink(answers) {
   setText(banner, say('The scheduler has not answered{0}.', since) + old);
 }
 
-function showHeader(overview, refused) {
-  setText(byId('scheduler'), say('{0}, version {1}', overview.schedulerId, overview.version));
-  byId('token-form').hidden = state.token !== null;
-  byId('forget').hidden = state.token === null;
+/** `overview` null: the scheduler shows nothing. */
+function showHeader(overview) {
+  const { me, token, isShut, isRefused } = session;
+  if (overview !== null)
+    setText(byId('scheduler'), say('{0}, version {1}', overview.schedulerId, overview.version));
+  setText(byId('who'), me === null ? '' : say('{0} ({1})', me.user, say(me.role)));
+  byId('token-form').hidden = token !== null;
+  byId('forget').hidden = token === null;
+  byId('shut').hidden = !isShut;
+  document.querySelector('main').hidden = isShut;
   const field = byId('token');
-  field.setCustomValidity(refused ? say('The scheduler does not take this token.') : '');
-  if (refused) field.reportValidity();
-  for (const element of document.querySelectorAll('.detail')) element.hidden = state.token === null;
+  field.setCustomValidity(isRefused ? say('The scheduler does not take this token.') : '');
+  if (isRefused) field.reportValidity();
+  // Told once.
+  session.isRefused = false;
+  for (const element of document.querySelectorAll('.detail')) element.hidden = token === null;
 }
 
 const sumOf = (items, pick) =>
@@ -171,7 +147,18 @@ function showTotals({ nodes, jobs, fleet }) {
 const isLate = ({ hostAgeSeconds, state }) =>
   hostAgeSeconds === null || hostAgeSeconds > STALE_SECONDS || state !== 'ready';
 
-const NODE_CLASSES = ['', '', '', '', 'detail', 'detail number', 'detail number', 'number', 'number'];
+const NODE_CLASSES = [
+  '',
+  '',
+  '',
+  '',
+  'detail',
+  'detail number',
+  'detail number',
+  'detail',
+  'number',
+  'number',
+];
 
 function showNodes(overview, nodes) {
   const list = nodes ?? overview.nodes;
@@ -184,10 +171,11 @@ function showNodes(overview, nodes) {
     const figures = nodes === null ? node : figuresOf(node);
     const late = isLate(node);
     setClass(row, late ? 'late' : '');
-    const [name, stateCell, cpu, memory, held, receive, transmit, power, age] = row.cells;
+    const [name, stateCell, cpu, memory, held, receive, transmit, place, power, age] = row.cells;
     setText(name, node.name);
-    setText(stateCell, say(node.state));
-    setClass(stateCell, node.state === 'ready' ? 'good' : 'bad');
+    const isCloned = (node.cloned ?? null) !== null;
+    setText(stateCell, say(isCloned ? 'cloned' : node.state));
+    setClass(stateCell, node.state === 'ready' && !isCloned ? 'good' : 'bad');
     row.title = node.reason ?? '';
     meterInto(
       cpu,
@@ -201,9 +189,13 @@ function showNodes(overview, nodes) {
       known ? used / total : null,
       known ? say('{0} of {1}', scaled(used, 1024, 'B'), scaled(total, 1024, 'B')) : say('absent'),
     );
-    for (const cell of [held, receive, transmit]) cell.hidden = nodes === null;
+    for (const cell of [held, receive, transmit, place]) cell.hidden = nodes === null;
     if (nodes !== null) {
       const { resources } = node;
+      setText(place, placeOf(node));
+      place.title = Object.entries(node.labels)
+        .map(([label, value]) => `${label}=${value}`)
+        .join(' ');
       setText(held, resources === null ? '–' : say('{0} of {1}', resources.cpus.held, resources.cpus.total));
       const rates = networkRates(node);
       setText(receive, rates === null ? '–' : `${scaled(rates.receive, 1000, 'B')}/s`);
@@ -218,6 +210,11 @@ function showNodes(overview, nodes) {
     );
     setClass(age, late ? 'number late' : 'number');
   });
+}
+
+/** As its credential says. */
+function placeOf({ place: { jurisdiction, hub, cluster, city } }) {
+  return [jurisdiction, hub, cluster, city].filter((part) => part !== null).join(', ') || '–';
 }
 
 /** Without a sample nothing is known, not even that there is no source. */
@@ -257,7 +254,7 @@ function networkRates(node) {
   return now.rates;
 }
 
-const JOB_CLASSES = ['', '', '', '', 'number', 'number', 'wide'];
+const JOB_CLASSES = ['', '', '', '', '', 'number', 'number', 'wide'];
 
 function showJobs(overview, jobs) {
   const counts = Object.entries(overview.jobs).filter(([, count]) => count > 0);
@@ -281,10 +278,11 @@ function showJobs(overview, jobs) {
   );
   state.jobs.forEach((job, at) => {
     const row = rows[at];
-    const [id, name, stateCell, node, duration, exit, reason] = row.cells;
+    const [id, name, owner, stateCell, node, duration, exit, reason] = row.cells;
     setClass(row, job.id === state.chosen ? 'chosen' : '');
     setText(id.firstElementChild, nameOf(job));
-    setText(name, job.name ?? shorten(job.spec.command.join(' '), 40));
+    setText(name, job.name ?? (shorten(job.spec.command.join(' '), 40) || '–'));
+    setText(owner, job.owner ?? '–');
     setText(stateCell, words(job.state));
     setClass(stateCell, toneOf(job.state));
     const isOne = job.members === null;
@@ -336,7 +334,7 @@ function choose(id) {
   state.chosen = id;
   state.output = newTails();
   for (const stream of ['stdout', 'stderr']) setText(byId(stream), '');
-  byId('output').hidden = id === null || state.token === null;
+  byId('output').hidden = id === null || session.token === null;
   for (const row of byId('jobs').tBodies[0].rows) row.classList.toggle('chosen', row.dataset.key === id);
   if (id === null || state.jobs.length === 0) return;
   showOutput().catch(() => showLink(false));
@@ -345,16 +343,17 @@ function choose(id) {
 
 async function showOutput() {
   const id = state.chosen;
-  if (id === null || state.token === null) {
+  if (id === null || session.token === null) {
     byId('output').hidden = true;
     return;
   }
-  const job = state.jobs.find((one) => one.id === id) ?? (await askJson(`/v1/jobs/${id}`, true));
+  const job = state.jobs.find((one) => one.id === id) ?? (await askJson(`/v1/jobs/${id}`));
   if (id !== state.chosen) return;
   byId('output').hidden = false;
+  const command = shorten(job.spec.command.join(' '), 100);
   setText(
     byId('output-title'),
-    `${nameOf({ ...job, members: null })}: ${shorten(job.spec.command.join(' '), 100)}`,
+    `${nameOf({ ...job, members: null })}${command === '' ? '' : `: ${command}`}`,
   );
   const isStill = (tail, stream) => state.output[stream] === tail && state.chosen === job.id;
   await showJobOutput(job, state.output, ask, isStill);
@@ -364,7 +363,9 @@ byId('token-form').addEventListener('submit', (event) => {
   event.preventDefault();
   const given = byId('token').value.trim();
   byId('token').value = '';
-  if (given !== '') setToken(given);
+  if (given === '') return;
+  setToken(given);
+  refresh().catch(() => showLink(false));
 });
 byId('token').addEventListener('input', () => byId('token').setCustomValidity(''));
 byId('forget').addEventListener('click', () => {
@@ -372,7 +373,7 @@ byId('forget').addEventListener('click', () => {
   choose(null);
 });
 byId('close-output').addEventListener('click', () => choose(null));
-window.addEventListener('hashchange', takeFragment);
+window.addEventListener('hashchange', readAddress);
 startLanguage(byId('language'));
-takeFragment();
+readAddress();
 void tick();

@@ -72,6 +72,7 @@ function chainAt(dialer: Dialer, url: string, deadlineMs: number): Promise<reado
   });
 }
 
+/** From issuer to issuer, and as they were sent: while an authority gives way to the next, not all are on the first way. */
 function certificatesOf(socket: TLSSocket): readonly Buffer[] {
   const found: Buffer[] = [];
   let at: DetailedPeerCertificate | undefined = socket.getPeerCertificate(true);
@@ -79,6 +80,12 @@ function certificatesOf(socket: TLSSocket): readonly Buffer[] {
     found.push(at.raw);
     // The last is its own issuer.
     at = at.issuerCertificate === at ? undefined : at.issuerCertificate;
+  }
+  // Second, because Node takes the chain apart by it.
+  let sent: X509Certificate | undefined = socket.getPeerX509Certificate();
+  for (let length = 0; sent !== undefined && length < CHAIN_MAX; length += 1) {
+    found.push(sent.raw);
+    sent = sent.issuerCertificate;
   }
   return found;
 }

@@ -20,6 +20,8 @@ export interface NodeState {
   readonly devices: DeviceState | null;
   /** Why the walls or limits that it needs cannot stand here (job/containment/), or null. */
   readonly walls: Refusal | null;
+  /** Why its data may not be computed here, or leave the job (data-admission.ts), or null. */
+  readonly data: Refusal | null;
   /** Attempts held in any phase. */
   readonly held: number;
   /** Why the agent takes no new jobs, or null. */
@@ -53,6 +55,7 @@ export function decideAdmission(order: StartOrder, node: NodeState): Refusal | n
   if (problem !== null) return refuse('JOB_EXECUTOR_BROKEN', problem);
   const misfit = refuseMisfit(order, node.devices !== null);
   if (misfit !== null) return misfit;
+  if (node.data !== null) return node.data;
   if (node.walls !== null) return node.walls;
   if (cpuHundredths > node.cpuHundredths)
     return refuse(

@@ -6,6 +6,7 @@ import { describeError, errnoOf } from '../base/fault.ts';
 import { nextFields } from '../protocol/next.ts';
 import { hundredthsOf } from './admission.ts';
 import { type Attempt, type Book, type Granted, SETTLED } from './book.ts';
+import { refuseData } from './data-admission.ts';
 import { grantFor } from './device-admission.ts';
 import { buildEnvironment } from './environment.ts';
 import {
@@ -82,6 +83,11 @@ export function createLife(options: LifeOptions): Life {
 
   const folderOf = ({ jobId, epoch }: Pick<Attempt, 'jobId' | 'epoch'>): string =>
     join(options.folder, 'jobs', `${jobId}.${epoch}`);
+  /** Looked at again: with inputs, or after a restart, much time may have gone by since admission. */
+  const whyForbidden = ({ order }: Attempt): string | null =>
+    order === null
+      ? null
+      : (refuseData(order.spec, options.data?.() ?? null, clock.wallMs())?.message ?? null);
   const walling = createWalling(options.walls, executors, folderOf);
 
   const files = createJobFiles({
@@ -285,7 +291,7 @@ export function createLife(options: LifeOptions): Life {
     const mayBegin =
       request !== null && request.leaseMs !== 0 && walling.isWalledAs(attempt, request.containment);
     const { began } = attempt;
-    const start = mayBegin && !began ? request : null;
+    const start = mayBegin && !began && whyForbidden(attempt) === null ? request : null;
     // Without the mark of its inputs nothing of it can have begun, in this boot.
     if (start !== null && attempt.bootId === bootId && files.mustStage(attempt)) {
       launch(attempt);
@@ -364,6 +370,11 @@ export function createLife(options: LifeOptions): Life {
   }
 
   function launch(attempt: Attempt): void {
+    const detail = whyForbidden(attempt);
+    if (detail !== null) {
+      settleAs(attempt, { kind: 'failedToStart', failedStep: 'data', detail });
+      return;
+    }
     const request = requestFor(attempt);
     const executor = executors.get(attempt.order?.spec.executor ?? '');
     if (request === null || executor === undefined) throw new Error('admission let an impossible order pass');

@@ -2,6 +2,7 @@
 import type { StartOrder } from '../protocol/control.ts';
 import { hundredthsOf, type NodeState } from './admission.ts';
 import type { Book } from './book.ts';
+import { refuseData, refuseEgress } from './data-admission.ts';
 import type { DeviceState, HeldDevices } from './device-admission.ts';
 import type { JobFolders } from './folders.ts';
 import type { Journal } from './journal.ts';
@@ -34,16 +35,22 @@ export function createNodeState(
     return { records: options.devices.records(), held, unknownHolder, nowMs: options.clock.wallMs() };
   }
 
-  return (order) => ({
-    executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
-    cpuHundredths: hundredthsOf(options.capacity.cpus),
-    memoryBytes: options.capacity.memoryBytes,
-    heldCpuHundredths: life.heldCpuHundredths(),
-    heldMemoryBytes: life.heldMemoryBytes(),
-    devices: deviceState(order),
-    walls: options.walls?.refuse(order) ?? null,
-    held: book.size(),
-    draining: options.draining?.() ?? null,
-    diskProblem: journal.problem() ?? folders.problem(),
-  });
+  return (order) => {
+    const walls = options.walls?.refuse(order);
+    return {
+      executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
+      cpuHundredths: hundredthsOf(options.capacity.cpus),
+      memoryBytes: options.capacity.memoryBytes,
+      heldCpuHundredths: life.heldCpuHundredths(),
+      heldMemoryBytes: life.heldMemoryBytes(),
+      devices: deviceState(order),
+      walls: walls ?? null,
+      data:
+        refuseData(order.spec, options.data?.() ?? null, options.clock.wallMs()) ??
+        refuseEgress(order.spec, walls),
+      held: book.size(),
+      draining: options.draining?.() ?? null,
+      diskProblem: journal.problem() ?? folders.problem(),
+    };
+  };
 }

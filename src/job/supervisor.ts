@@ -18,6 +18,7 @@ import { type Clock, every } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Native } from '../native.ts';
+import type { AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, StartOrder, StopOrder } from '../protocol/control.ts';
 import type { DeviceFault } from '../protocol/device.ts';
 import { isNextBuild, nextFields } from '../protocol/next.ts';
@@ -33,6 +34,7 @@ import {
   type Stop,
 } from './book.ts';
 import type { Walls } from './containment/walls.ts';
+import type { NodeDataRules } from './data-admission.ts';
 import { grantFor, type JobDevices, partitionsOf } from './device-admission.ts';
 import { createExecs } from './exec.ts';
 import type { Executor } from './executor/executor.ts';
@@ -69,6 +71,9 @@ export interface JobsOptions {
   readonly devices?: JobDevices;
   /** How jobs are walled in and limited; without it they are not. */
   readonly walls?: Walls;
+  /** What data it may compute on; without it, jobs that state what their data is are refused. */
+  readonly data?: () => NodeDataRules;
+  readonly audit?: AuditSink;
   /** Null or none: folders are removed by Node. */
   readonly native?: Native | null;
   readonly clock: Clock;
@@ -127,6 +132,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   /** Refuses for good: the name and the answer are kept. */
   function refuseFor(jobId: string, epoch: number, untilMs: number) {
     return (code: string, message: string): OrderAnswer => {
+      if (code.startsWith('DATA_')) options.audit?.('policy.refused', { by: 'node', jobId, epoch, code });
       journal.appendLazily(closedRecord([book.close(jobId, epoch, { code, message }, untilMs)]));
       return refused(code, message);
     };

@@ -69,6 +69,8 @@ export interface JobView {
   readonly array: { readonly id: string; readonly index: number; readonly size: number } | null;
   /** Indices (`0-9,12`) of the jobs that this one stands for, in a list with `grouped`; null for itself alone. */
   readonly members: string | null;
+  /** By which rule its data is where it runs or ran, a clause; null where it states none, or is with no node. */
+  readonly dataRule: string | null;
   /** How often it was started again after an attempt that its retry policy names. */
   readonly retries: number;
   /** What became of the attempts before the present one, oldest first, at most the last 20. */
@@ -280,6 +282,27 @@ export interface AuthorityView {
 export const rotateAuthorityRequestSchema = z.strictObject({
   /** Does not wait for the overlap: the next step at once. */
   now: z.boolean().default(false),
+});
+
+/** The keys that the scheduler signs orders with, oldest first. Times: wall clock. */
+export interface SchedulerKeysView {
+  readonly keys: readonly {
+    readonly keyId: string;
+    /** Ed25519, DER (SPKI), base64. */
+    readonly publicKey: string;
+    readonly signsFromMs: number;
+    /** Orders that it signed are good until then; null while nothing replaces it. */
+    readonly notAfterMs: number | null;
+  }[];
+}
+
+export const rotateKeyRequestSchema = z.strictObject({
+  /** How long the present key goes on signing. */
+  overlapMs: z
+    .number()
+    .int()
+    .min(0)
+    .max(90 * 86_400_000),
 });
 
 export const enrolRequestSchema = z.strictObject({

@@ -100,6 +100,8 @@ export const inventorySchema = z.strictObject({
     measured: z.strictObject({ fp64: z.number().nullable(), fp32: z.number().nullable(), source: shortText }),
   }),
   executors: z.array(z.string().max(32)).max(16),
+  /** Classes of data whose jobs the node takes (data-policy.ts); absent from agents that take none. */
+  dataClasses: z.array(z.string().max(32)).max(16).optional(),
   /** What this agent lacks and what that costs, in sentences: a missing addon, no power source. */
   limitations: z.array(shortText).max(32),
 });

@@ -51,8 +51,12 @@ function publish(name: string, schema: z.ZodType, io: 'input' | 'output'): JsonS
 
 /** Unicode classes as ranges: many validators compile patterns without the `u` flag that the classes need. */
 function portable(pattern: string): string {
-  return pattern
-    .replaceAll('\\p{Cc}', '\\u0000-\\u001f\\u007f-\\u009f')
-    .replaceAll('\\p{Zl}', '\\u2028')
-    .replaceAll('\\p{Zp}', '\\u2029');
+  return (
+    pattern
+      // Wider than letters and digits: what is none of them is refused all the same.
+      .replaceAll('\\p{L}\\p{N}', '0-9A-Za-z\\u00aa-\\uffff')
+      .replaceAll('\\p{Cc}', '\\u0000-\\u001f\\u007f-\\u009f')
+      .replaceAll('\\p{Zl}', '\\u2028')
+      .replaceAll('\\p{Zp}', '\\u2029')
+  );
 }

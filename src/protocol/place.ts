@@ -1,6 +1,7 @@
 // Where a node stands, in the law and in the network. A node's place comes from the join token that it was enrolled
 // with and stands in its signed credential (credential.ts in `control.ts`): what a host says of itself moves it nowhere.
 import * as z from 'zod';
+import { JURISDICTION, PLACE_WORD } from './jurisdiction.ts';
 
 /**
  * A jurisdiction: ISO 3166-1 alpha-2, or with a subdivision ISO 3166-2 (`CN`, `CN-GD`, `HK`, `MO`, `SG`), upper case.
@@ -8,13 +9,9 @@ import * as z from 'zod';
  */
 export const jurisdictionSchema = z
   .string()
-  .regex(/^[A-Z]{2}(-[A-Z0-9]{1,3})?$/, 'must be a jurisdiction such as CN, CN-GD or HK');
+  .regex(JURISDICTION, 'must be a jurisdiction such as CN, CN-GD or HK');
 
-const word = z
-  .string()
-  .min(1)
-  .max(64)
-  .regex(/^[\p{L}\p{N}][\p{L}\p{N} ._-]*$/u, 'must be letters, digits, spaces, ".", "_" or "-"');
+const word = z.string().min(1).max(64).regex(PLACE_WORD, 'must be letters, digits, spaces, ".", "_" or "-"');
 
 export const placeSchema = z.strictObject({
   jurisdiction: jurisdictionSchema.nullable().default(null),

@@ -2,6 +2,8 @@
 // published JSON Schema all come. Only fields that this build honours are in it: an unknown field is refused
 // with its path, so that nobody believes in a limit that nobody keeps.
 import * as z from 'zod';
+import { dataSchema } from './data-policy.ts';
+import { jurisdictionProblem } from './jurisdiction.ts';
 
 /** Longest command line (arguments and environment together) that is accepted; Linux allows 2 MiB in all. */
 export const MAX_COMMAND_BYTES = 128 * 1024;
@@ -167,6 +169,11 @@ export const jobSpecSchema = z
     resources: resourcesSchema.default(() => resourcesSchema.parse({})),
     /** none: no network at all, not even the host's loopback. */
     network: z.enum(['host', 'none']).default('host'),
+    /**
+     * What its data is and where it may be; null for a job that says nothing of it. Absent where it is not given:
+     * agents from before there was such a field refuse it.
+     */
+    data: dataSchema.nullish(),
     inputs: z
       .array(inputSchema)
       .max(64)
@@ -226,6 +233,19 @@ export const jobSpecSchema = z
       message: `must go from a smaller to a larger index, over at most ${MAX_ARRAY_JOBS} jobs`,
     },
   )
+  .refine(({ data, network }) => data?.egress !== 'none' || network === 'none', {
+    path: ['network'],
+    message: 'must be none where data.egress is none',
+  })
+  .superRefine(({ data }, context) => {
+    if (data === null || data === undefined) return;
+    const places = [data.origin, ...(data.allowed ?? [])];
+    for (const [at, text] of places.entries()) {
+      const problem = jurisdictionProblem(text);
+      const path = at === 0 ? ['data', 'origin'] : ['data', 'allowed', at - 1];
+      if (problem !== null) context.addIssue({ code: 'custom', path, message: problem });
+    }
+  })
   .refine((spec) => spec.command[0] !== '', { path: ['command', 0], message: 'must name a program' })
   .refine((spec) => commandBytes(spec) <= MAX_COMMAND_BYTES, {
     path: ['command'],

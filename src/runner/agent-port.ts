@@ -84,15 +84,17 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
 
   function offered() {
     const clip = (list: readonly string[]): string[] => list.map((one) => one.slice(0, 1024)).slice(0, 64);
-    const { executors, problems, limitations } = room?.offered() ?? {
+    const { executors, problems, limitations, dataClasses } = room?.offered() ?? {
       executors: [],
       problems: [],
       limitations: [],
+      dataClasses: [],
     };
     return {
       executors: [...executors],
       problems: clip(problems),
       limitations: clip(limitations),
+      dataClasses: [...dataClasses],
       safeMode: safeMode()?.slice(0, 1024) ?? null,
     };
   }
@@ -302,6 +304,9 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
         }
         case 'keys':
           to.learnKeys(message.statements);
+          return;
+        case 'credential':
+          to.learnCredential(message.credential);
           return;
         case 'exec':
         case 'signedExec':

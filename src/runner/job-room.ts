@@ -12,6 +12,7 @@ import type { JobDevices } from '../job/device-admission.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { JobFilesOptions } from '../job/files.ts';
 import type { JobEvents, Jobs } from '../job/job.ts';
+import { createNodePlace, readOwnCredential } from '../job/node-place.ts';
 import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
 import { createSubmitters } from '../job/submitters.ts';
@@ -20,7 +21,10 @@ import { KEYS_FILE, openTrust } from '../job/trust.ts';
 import type { Native, NativePaths } from '../native.ts';
 import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
+import { joinCorridors } from '../protocol/corridor.ts';
+import type { CredentialBody } from '../protocol/credential.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -37,6 +41,8 @@ export interface Offered {
   readonly limitations: readonly string[];
   /** How far the audit log of the job room is on disk. */
   readonly audit: AuditHead | null;
+  /** Classes of data that jobs may have here. */
+  readonly dataClasses: readonly string[];
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -72,6 +78,8 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec: OrderDoor['exec'];
   learnKeys: OrderDoor['learnKeys'];
+  /** What the scheduler signed anew of this node, its place among it. */
+  learnCredential(credential: Signed): void;
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
@@ -83,7 +91,7 @@ export interface JobHost {
   readonly folder: string;
   /** The state directory that `folder` lies in: jobs never see it. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile'>;
   readonly native: Native | null;
   readonly paths: NativePaths;
   readonly procRoot: string;
@@ -104,6 +112,10 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
+  /** What the scheduler signed of this node, as it is kept; it is verified here. Null for none. */
+  readonly credential: () => Signed | null;
+  /** A credential of this node, signed by its scheduler; absent where somebody else keeps it. */
+  readonly keepCredential?: (credential: Signed, body: CredentialBody) => void;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
@@ -132,6 +144,8 @@ async function openJobRoom(
   const audit = parts.audit ?? openNodeAudit({ folder, nodeId, clock, log });
   const nodeRecord = limitAudit(audit.record, clock);
   const jobAudit = createJobAudit(audit, nodeRecord);
+  const { classes } = config.policy;
+  const corridors = joinCorridors(config.policy.corridors);
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -162,6 +176,15 @@ async function openJobRoom(
     unfit: (ids, finding) => events.unfit(ids, finding),
     onChange: () => events.changed('processes of ended jobs are left, or gone'),
   });
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: nodeRecord,
+  });
+  const place = createNodePlace(parts.credential, nodeId, trust);
   const jobs = await createJobs({
     folder,
     nodeId,
@@ -171,6 +194,8 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
+    data: () => ({ place: place(), classes, corridors }),
+    audit: nodeRecord,
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -193,14 +218,6 @@ async function openJobRoom(
   started = jobs;
   jobAudit.takeUp(jobs);
 
-  const trust = openTrust({
-    path: join(folder, KEYS_FILE),
-    schedulerId: parts.schedulerId,
-    trustsFirst: parts.trustsFirst,
-    clock,
-    log,
-    audit: nodeRecord,
-  });
   const { signatures, submitters } = config.orders;
   const door = createOrderDoor({
     jobs,
@@ -219,6 +236,12 @@ async function openJobRoom(
     order: door.order,
     exec: door.exec,
     learnKeys: door.learnKeys,
+    learnCredential(credential) {
+      if (parts.keepCredential === undefined) return;
+      const body = readOwnCredential(credential, nodeId, trust);
+      if (body !== null) parts.keepCredential(credential, body);
+      else log.warn({}, 'a credential was not kept: its scheduler has not signed it for this node');
+    },
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();
@@ -231,6 +254,7 @@ async function openJobRoom(
         ],
         limitations: [...limitations, ...walls.limitations()],
         audit: audit.head(),
+        dataClasses: classes,
       };
     },
     settled: () => offers.settled(),

@@ -41,7 +41,10 @@ const SETTLE_MS = 2500;
 
 /** What the agent gives to a job room that may be elsewhere. */
 export interface RemoteParts
-  extends Omit<JobRoomParts, 'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst'> {
+  extends Omit<
+    JobRoomParts,
+    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'credential'
+  > {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;
   /** A connection over which the runner asks for files, as HTTP. */
@@ -74,6 +77,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   const { clock, log } = options;
   /** What the scheduler told last of the keys that it signs with: a runner that was away is told again. */
   let keys: readonly Signed[] = [];
+  let credential: Signed | null = null;
   const { events } = parts;
   const held = new Map<string, HeldJob>();
   const pending = new Map<number, Pending>();
@@ -92,6 +96,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     executors: [],
     problems: [],
     limitations: [],
+    dataClasses: [],
     safeMode: null,
   };
   let channel: Channel | null = null;
@@ -185,6 +190,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     backoff.reset();
     log.info({ jobs: held.size }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
+    if (credential !== null) say({ type: 'credential', credential });
     devicesChanged();
     say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
@@ -357,6 +363,10 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
       keys = statements;
       if (isReady && keys.length > 0) say({ type: 'keys', statements: [...keys] });
     },
+    learnCredential(told) {
+      credential = told;
+      if (isReady) say({ type: 'credential', credential });
+    },
     deviceFailed(ids, { code, text }) {
       if (isReady)
         say({ type: 'deviceFailed', ids: [...ids], code: code.slice(0, 64), text: text.slice(0, 512) });
@@ -394,12 +404,14 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
           executors: [],
           problems: [careful ?? '', ...offered.problems],
           limitations: offered.limitations,
+          dataClasses: offered.dataClasses,
           audit,
         };
       return {
         executors: [],
         problems: [away().message, ...offered.problems],
         limitations: offered.limitations,
+        dataClasses: offered.dataClasses,
         audit,
       };
     },

@@ -12,20 +12,21 @@ import { createNotifier } from '../daemon/notify.ts';
 import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
 import { findUser, listenOnSocket } from './listener.ts';
+import { readMembership, writeMembership } from './membership.ts';
 import { createToldDevices, type GrantRules } from './told-devices.ts';
-import { readTrust } from './trust.ts';
 
 export interface RunnerOptions {
   /** Folder of package.json; the addon and the shim lie below it. */
   readonly root: string;
   /** The runner's own: no agent can write there. */
   readonly stateDir: string;
-  readonly config: Pick<Config, 'jobs' | 'orders' | 'tokenFile' | 'runner'>;
+  readonly config: Pick<Config, 'jobs' | 'orders' | 'policy' | 'tokenFile' | 'runner'>;
   /** What jobs may use together. */
   readonly capacity: { readonly cpus: number; readonly memoryBytes: number };
   readonly grants: GrantRules;
@@ -71,7 +72,10 @@ async function build(
   const { native, problem } = loadNative(paths.addon);
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
-  const { nodeId, schedulerId } = readTrust(folder);
+  let membership = readMembership(folder);
+  const { nodeId, schedulerId } = membership;
+  const credential = (): CredentialBody | null =>
+    membership.signedCredential === null ? null : readCredential(membership.signedCredential);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);
@@ -106,6 +110,15 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
+    credential: () => membership.signedCredential,
+    keepCredential(signedCredential, told) {
+      const known = credential();
+      if (told.serial <= (known?.serial ?? 0)) return;
+      if (known !== null && known.publicKey !== told.publicKey) return;
+      membership = { ...membership, signedCredential };
+      writeMembership(folder, membership);
+      log.info({ serial: told.serial }, 'the scheduler has signed anew what this node is');
+    },
     bootId,
     capacity: options.capacity,
     devices,

@@ -9,12 +9,13 @@ import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
 import { requireRole } from './access/ownership.ts';
 import { createUserRoutes } from './access/user-routes.ts';
-import { callerProblem, isLoopbackAddress } from './caller.ts';
+import { addressOf, callerProblem, isFromHere } from './caller.ts';
 import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
 import { shown } from './job-names.ts';
 import { createJobRoutes, type JobRoutesParts } from './job-routes.ts';
+import { createKeyRoutes, type KeyRoutesParts } from './key-routes.ts';
 import { createMembershipRoutes, type MembershipRoutesParts } from './membership-routes.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
@@ -28,6 +29,7 @@ export interface ApiParts
     NodeRoutesParts,
     MembershipRoutesParts,
     EnrolParts,
+    KeyRoutesParts,
     AuthorityRoutesParts {
   readonly schedulerId: string;
   readonly version: string;
@@ -39,6 +41,9 @@ export interface ApiParts
   readonly log: Log;
   readonly refusals: RefusalLog;
 }
+
+/** Taken from anybody, so that many at once must not be much. */
+const MAX_ENROL_BYTES = 16 * 1024;
 
 /** Every route but those of files and of commands beside jobs (file-routes.ts, exec.ts). */
 export function createRoutes(parts: ApiParts): readonly Route[] {
@@ -56,8 +61,8 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   }
 
   async function enrol({ request, response }: Call): Promise<void> {
-    const asked = await readBody(request, enrolRequestSchema);
-    answerJson(response, 200, await enrolNode(asked, request.socket.remoteAddress, parts));
+    const asked = await readBody(request, enrolRequestSchema, MAX_ENROL_BYTES);
+    answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
   }
 
   function ready({ response }: Call): void {
@@ -75,6 +80,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
     ...createNodeRoutes(parts),
     ...createUserRoutes({ ...parts, users: parts.access.users }),
     ...createMembershipRoutes(parts),
+    ...createKeyRoutes(parts),
     ...createAuthorityRoutes(parts),
     { method: 'GET', path: /^\/v1\/overview$/, least: 'neighbour', handle: overview },
     { method: 'POST', path: /^\/v1\/enrol$/, least: 'anybody', handle: enrol },
@@ -98,13 +104,22 @@ export function createApi(
   /** Throws the Fault of whoever may not. */
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
-    if (least === 'neighbour' && isLoopbackAddress(request.socket.remoteAddress)) return stranger;
+    if (least === 'neighbour' && isFromHere(request.socket)) return stranger;
     const caller = parts.access.authenticate(request);
     requireRole(caller, least === 'neighbour' ? 'viewer' : least);
     return caller;
   }
 
   return async (request, response) => {
+    try {
+      await answer(request, response);
+    } catch (error) {
+      parts.access.denied(request, error);
+      throw error;
+    }
+  };
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
@@ -125,7 +140,7 @@ export function createApi(
     if (route === undefined) throw wrongMethod(fitting.map((one) => one.method).join(' or '));
     const name = decodeName(route.path.exec(path)?.[1] ?? '');
     await route.handle({ request, response, query, name, caller });
-  };
+  }
 }
 
 function parseTarget(target: string): { path: string; query: URLSearchParams } {

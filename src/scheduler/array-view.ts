@@ -7,7 +7,7 @@ import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 import { list } from './words.ts';
 
 export interface ArrayViewParts extends ViewParts {
-  readonly queue: Pick<Queue, 'failure' | 'job' | 'array' | 'jobs'>;
+  readonly queue: Pick<Queue, 'failure' | 'job' | 'array' | 'jobs' | 'node'>;
 }
 
 /** Null for an unknown array. */

@@ -23,9 +23,24 @@ function isOurs(host: string, ownNames: OwnNames): boolean {
   return match?.[1] !== undefined && ownNames.has(match[1]);
 }
 
-/** True for addresses of this machine itself. */
+/** True for loopback addresses. */
 export function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false;
   const plain = address.startsWith('::ffff:') ? address.slice(7) : address;
   return plain === '::1' || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(plain);
+}
+
+interface Ends {
+  readonly remoteAddress?: string | undefined;
+  readonly localAddress?: string | undefined;
+}
+
+/** Whether a connection comes from this machine itself: over loopback, or to one of its addresses from the same one. */
+export function isFromHere({ remoteAddress, localAddress }: Ends): boolean {
+  return isLoopbackAddress(remoteAddress) || (remoteAddress !== undefined && remoteAddress === localAddress);
+}
+
+/** The address of the peer; that of loopback for this machine itself, whichever of its addresses it came by. */
+export function addressOf(ends: Ends): string | undefined {
+  return isFromHere(ends) ? '127.0.0.1' : ends.remoteAddress;
 }

@@ -6,6 +6,7 @@ import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
+import { createDataRules, type DataRules, type DataRulesOptions } from './data-rules.ts';
 import { createDispatcher, type Dispatcher } from './dispatcher.ts';
 import { createDrains, type Drains } from './drain.ts';
 import { createExecs, type Execs } from './exec.ts';
@@ -54,6 +55,8 @@ export interface CoreOptions {
   readonly leastVersion?: number;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
+  /** Where this scheduler stands, and corridors of its operator. */
+  readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Private authorities of the scheduler, PEM; without it, none. */
   readonly authorities?: () => readonly string[];
   readonly hit?: SchedulerHit;
@@ -61,6 +64,7 @@ export interface CoreOptions {
 
 export interface Core {
   readonly placement: Placement;
+  readonly data: DataRules;
   readonly fleet: Fleet;
   readonly watchers: Watchers;
   readonly output: OutputStore;
@@ -85,6 +89,7 @@ export function createCore(options: CoreOptions): Core {
   const orders = createOrders(schedulerId, key, clock);
   const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
+  const data = createDataRules({ ...options.policy, clock, audit });
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
   const output = createOutputStore({
@@ -114,6 +119,7 @@ export function createCore(options: CoreOptions): Core {
     readOrder: orders.read,
     random,
     changed: watchers.changed,
+    data,
     hit,
   });
   const place = dispatcher.place;
@@ -166,6 +172,7 @@ export function createCore(options: CoreOptions): Core {
   });
   return {
     placement,
+    data,
     fleet,
     watchers,
     output,

@@ -1,5 +1,7 @@
 // What a job asks of a node, and whether a node could give it.
+import type { Place } from '../protocol/place.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
+import type { DataDemand } from './data-rules.ts';
 import { chooseDevices, type DeviceChoice, hasEnough, type PlacementDevice } from './device-choice.ts';
 import type { DeviceHolds } from './device-holds.ts';
 
@@ -9,6 +11,8 @@ export interface Demand {
   readonly memoryBytes: number;
   readonly accelerators: AcceleratorRequest | null;
   readonly executor: string;
+  /** What it states of its data, and who may have that; none for a job that states nothing. */
+  readonly data?: DataDemand | null;
 }
 
 export interface PlacementNode {
@@ -29,6 +33,10 @@ export interface PlacementNode {
   readonly paused?: boolean;
   /** Has not connected since this scheduler started: what it has is not known. */
   readonly unseen?: boolean;
+  /** Where it stands, by its credential; none where that is not known. */
+  readonly place?: Place;
+  /** Classes of data that it takes. */
+  readonly dataClasses?: readonly string[];
 }
 
 /** A node with what is held on it at present. */
@@ -57,22 +65,29 @@ export function demandOf(spec: JobSpec): Demand {
   };
 }
 
+/** Whether the node may have its data now; what else it needs is not looked at. */
+export function mayHaveData(node: PlacementNode, { data }: Demand): boolean {
+  return data === undefined || data === null || data.refuse(node) === null;
+}
+
 /** Whether the node could take it if it were empty and connected; devices that take no jobs do not count. */
 export function fitsEmpty(node: PlacementNode, demand: Demand): boolean {
   return (
     demand.cpuHundredths <= node.cpuHundredths &&
     demand.memoryBytes <= node.memoryBytes &&
     node.executors.includes(demand.executor) &&
-    (demand.accelerators === null || hasEnough(node.devices, demand.accelerators))
+    (demand.accelerators === null || hasEnough(node.devices, demand.accelerators)) &&
+    mayHaveData(node, demand)
   );
 }
 
-/** Whether its CPUs and memory are free now, devices aside. */
+/** Whether its CPUs and memory are free now and it may have the data, devices aside. */
 export function fitsWithoutDevices(load: NodeLoad, demand: Demand, kept: Kept | null = null): boolean {
   return (
     load.heldCpuHundredths + demand.cpuHundredths + (kept?.cpuHundredths ?? 0) <= load.node.cpuHundredths &&
     load.heldMemoryBytes + demand.memoryBytes + (kept?.memoryBytes ?? 0) <= load.node.memoryBytes &&
-    load.node.executors.includes(demand.executor)
+    load.node.executors.includes(demand.executor) &&
+    mayHaveData(load.node, demand)
   );
 }
 

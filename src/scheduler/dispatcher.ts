@@ -14,6 +14,7 @@ import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
+import { createDataRules, type DataRules } from './data-rules.ts';
 import { demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
@@ -33,6 +34,7 @@ import {
   decideRefusal,
   decideResult,
   decideStarted,
+  isOfData,
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
@@ -40,7 +42,7 @@ import {
 export interface Dispatcher {
   /**
    * Resolves when the job is on disk; it may have been ordered to a node by then. Of an array it is the first one.
-   * Throws Fault QUEUE_FULL or JOB_DEPENDENCY_UNKNOWN.
+   * Throws Fault QUEUE_FULL, JOB_DEPENDENCY_UNKNOWN or DATA_*.
    */
   submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
   /**
@@ -86,6 +88,8 @@ export interface DispatcherOptions {
   readonly random: () => number;
   /** A job's record has changed, on disk. */
   readonly changed: (job: JobRecord) => void;
+  /** Where the data of jobs may be; without it, as for a scheduler that stands nowhere. */
+  readonly data?: DataRules;
   readonly hit?: SchedulerHit;
 }
 
@@ -93,6 +97,7 @@ export interface DispatcherOptions {
 export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const { queue, placement, fleet, output, clock, log, refusals } = options;
   const hit = options.hit ?? (() => {});
+  const data = options.data ?? createDataRules({ clock });
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
@@ -159,6 +164,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   });
   const submissions = createSubmissions({
     queue,
+    data,
     clock,
     hit,
     taken(jobs) {
@@ -198,7 +204,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: demandOf(job.spec),
+      demand: { ...demandOf(job.spec), data: data.demand(job.spec) },
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
@@ -327,7 +333,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     cancelArray: cancellations.cancelArray,
     waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
-    welcomed: returns.welcomed,
+    welcomed(session, held, rebooted) {
+      data.forget(session.nodeId);
+      return returns.welcomed(session, held, rebooted);
+    },
     reported(session, report) {
       inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
     },
@@ -379,6 +388,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const job = queue.job(jobId);
       if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
+      if (isOfData(code)) data.refused(session.nodeId, job.spec, { code, message });
       const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':

@@ -152,7 +152,10 @@ export function createExecs(options: ExecsOptions): Execs {
     const release = options.access.hold(
       caller,
       (now) => isOwn(now, job),
-      () => refuse('the token is no good any more'),
+      () => {
+        stop();
+        end(failed('EXEC_TOKEN', 'the token that it was opened with is no good any more; it is ended'));
+      },
     );
     let timer: Timer = clock.after(EXEC_REQUEST_DEADLINE_MS, () => refuse('no request came in time'));
 
@@ -310,6 +313,7 @@ export function createExecs(options: ExecsOptions): Execs {
         sockets.handleUpgrade(request, socket, head, (connection) => attend(connection, admitted));
       } catch (error) {
         if (!isFault(error)) throw error;
+        options.access.denied(request, error);
         answerUpgrade(socket, error);
       }
       return true;

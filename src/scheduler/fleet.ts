@@ -408,6 +408,8 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     cloned: record.cloned !== undefined,
     paused: node.ready && node.paused,
     unseen: inventory === null,
+    place: placeOf(record),
+    dataClasses: inventory?.dataClasses ?? [],
   };
 }
 

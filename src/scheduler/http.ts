@@ -28,7 +28,7 @@ const HANDSHAKE_TIMEOUT_MS = 5000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const KEEP_ALIVE_TIMEOUT_MS = 5000;
 
-/** Status by fault code; anything else is a failure of ours. */
+/** Status by fault code; DATA_* is forbidden, anything else is a failure of ours. */
 const statusOf: Readonly<Record<string, number>> = {
   API_JSON: 400,
   API_INVALID: 400,
@@ -100,6 +100,8 @@ const statusOf: Readonly<Record<string, number>> = {
   EXEC_JOB_NOT_RUNNING: 409,
   EXEC_NODE_UNREACHABLE: 503,
 };
+
+const statusOfCode = (code: string): number => statusOf[code] ?? (code.startsWith('DATA_') ? 403 : 500);
 
 const safetyHeaders = {
   'Content-Security-Policy':
@@ -220,7 +222,7 @@ function answerError(response: ServerResponse, error: unknown, log: Log): void {
     response.destroy();
     return;
   }
-  const status = isFault(error) ? (statusOf[error.code] ?? 500) : 500;
+  const status = isFault(error) ? statusOfCode(error.code) : 500;
   if (status === 500) log.error(facts, 'a request failed');
   const view: ErrorView = {
     error: isFault(error)
@@ -265,17 +267,36 @@ function isClientGone(error: unknown): boolean {
 }
 
 /** The body as a checked value. An empty body counts as `{}`. */
-export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
-  const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${MAX_BODY_BYTES} bytes`);
-  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLong;
+export async function readBody<T>(
+  request: IncomingMessage,
+  schema: ZodType<T>,
+  maxBytes = MAX_BODY_BYTES,
+): Promise<T> {
+  const bytes = await readBytes(request, maxBytes);
+  return check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
+}
+
+/** The same with the text that it was read from. */
+export async function readBodyText<T>(
+  request: IncomingMessage,
+  schema: ZodType<T>,
+): Promise<{ readonly text: string; readonly value: T }> {
+  const bytes = await readBytes(request);
+  const value = check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
+  return { text: bytes.toString('utf8'), value };
+}
+
+async function readBytes(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): Promise<Buffer> {
+  const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${maxBytes} bytes`);
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong;
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > MAX_BODY_BYTES) throw tooLong;
+    if (length > maxBytes) throw tooLong;
     chunks.push(chunk);
   }
-  return check(length === 0 ? {} : parseJson(Buffer.concat(chunks), 'API'), schema);
+  return Buffer.concat(chunks);
 }
 
 /** The value as the schema says; throws Fault API_INVALID with the path of the first wrong field. */
@@ -313,10 +334,9 @@ export function queryInteger(query: URLSearchParams, name: string, absent: numbe
 export const pages: Readonly<Record<string, { readonly file: string; readonly type: string }>> = {
   '/': { file: 'index.html', type: 'text/html; charset=utf-8' },
   ...Object.fromEntries(
-    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js'].map((file) => [
-      `/${file}`,
-      { file, type: 'text/javascript; charset=utf-8' },
-    ]),
+    ['page.js', 'devices.js', 'element.js', 'figure.js', 'language.js', 'output.js', 'session.js'].map(
+      (file) => [`/${file}`, { file, type: 'text/javascript; charset=utf-8' }],
+    ),
   ),
   '/style.css': { file: 'style.css', type: 'text/css; charset=utf-8' },
 };

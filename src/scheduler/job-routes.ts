@@ -11,17 +11,19 @@ import type { Access } from './access/access.ts';
 import { hideArray, hideJob, hideMember } from './access/hidden.ts';
 import { isOwn, requireOwn } from './access/ownership.ts';
 import { arrayView, groupedRows, memberViews } from './array-view.ts';
+import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { FileRoutes } from './file-routes.ts';
 import type { Fleet } from './fleet.ts';
 import { follow } from './follow.ts';
-import { answerJson, queryInteger, readBody, writeHead } from './http.ts';
+import { answerJson, queryInteger, readBody, readBodyText, writeHead } from './http.ts';
 import { findArray, findJob, shown } from './job-names.ts';
 import { jobView } from './job-view.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 import { type Call, drained, type Route } from './route.ts';
+import type { SubmissionCheck } from './submission-check.ts';
 import type { Watchers } from './watchers.ts';
 
 /** Clients that may follow jobs at the same time. */
@@ -43,8 +45,10 @@ export interface JobRoutesParts {
   readonly fleet: Fleet;
   readonly output: OutputStore;
   readonly dispatcher: Dispatcher;
+  readonly data: DataRules;
   readonly progress: ProgressBoard;
   readonly files: FileRoutes;
+  readonly submissions: SubmissionCheck;
   readonly watchers: Watchers;
   readonly clock: Clock;
   /** Aborted when the scheduler stops; ends the followers. */
@@ -76,9 +80,10 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
   }
 
   async function submit({ request, response, caller }: Call): Promise<void> {
-    const spec = await readBody(request, jobSpecSchema);
+    const { text, value: spec } = await readBodyText(request, jobSpecSchema);
+    const submission = parts.submissions.check(request.headers, text, caller.user);
     await parts.files.requireInputs(spec);
-    const job = await dispatcher.submit(spec, { owner: caller.user });
+    const job = await dispatcher.submit(spec, { owner: caller.user, submission });
     answerJson(
       response,
       201,

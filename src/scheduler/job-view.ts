@@ -2,9 +2,11 @@
 import type { AttemptView, JobView } from '../protocol/api.ts';
 import { leaseOverAfterMs } from '../protocol/lease.ts';
 import { isFinalState } from '../protocol/result.ts';
+import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
 import { HEARTBEAT_MS } from './gateway.ts';
+import { placeOf } from './node-credentials.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
@@ -13,7 +15,8 @@ export interface ViewParts {
   readonly fleet: Fleet;
   readonly dispatcher: Pick<Dispatcher, 'waitingReason'>;
   readonly output: OutputStore;
-  readonly queue: Pick<Queue, 'failure'>;
+  readonly queue: Pick<Queue, 'failure' | 'node'>;
+  readonly data: Pick<DataRules, 'ruleOf'>;
   readonly progress: ProgressBoard;
 }
 
@@ -44,6 +47,7 @@ export async function jobView(
     result: job.result,
     array: job.array,
     members,
+    dataRule: parts.data.ruleOf(job, placeOf(job.nodeId === null ? null : parts.queue.node(job.nodeId))),
     retries: job.retries,
     attempts: job.attempts.map((past) => attemptView(past, fleet)),
     notBefore: stamp(job.notBeforeMs),

@@ -8,7 +8,7 @@ import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import { type JobReport, MAX_FRAME_BYTES, type SchedulerMessage } from '../protocol/control.ts';
 import type { ExecOrder } from '../protocol/exec.ts';
-import { ORDER_LIFE_MS } from '../protocol/order.ts';
+import { MAX_SPEC_TEXT_BYTES, ORDER_LIFE_MS } from '../protocol/order.ts';
 import { readStart, sealExec, sealStart, sealStop } from '../protocol/order-seal.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { type JobSpec, jobSpecSchema } from '../protocol/spec.ts';
@@ -135,8 +135,10 @@ export function requireFit(job: Pick<JobRecord, 'spec' | 'submission'>): void {
   const text = specText(job);
   const devices = (job.spec.resources.accelerators?.count ?? 0) * DEVICE_BYTES;
   const roomBytes = MAX_FRAME_BYTES - ORDER_BYTES - devices;
+  const isShort = Buffer.byteLength(text) <= MAX_SPEC_TEXT_BYTES;
   // A character becomes six at the most.
-  if (text.length * 6 <= roomBytes || Buffer.byteLength(JSON.stringify(text)) <= roomBytes) return;
+  if (text.length * 6 <= roomBytes) return;
+  if (isShort && Buffer.byteLength(JSON.stringify(text)) <= roomBytes) return;
   const sizes = Object.entries(job.spec).map(([name, value]) => ({
     name,
     length: JSON.stringify(value).length,

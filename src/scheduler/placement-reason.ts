@@ -1,9 +1,11 @@
 // The sentence that says why a job waits: what it needs, what stands in its way, and how many are before it.
+import { describeDataRefusals } from './data-rules.ts';
 import {
   type Demand,
   fitsEmpty,
   fitsNow,
   fitsWithoutDevices,
+  mayHaveData,
   type NodeLoad,
   type PlacementNode,
 } from './demand.ts';
@@ -14,7 +16,12 @@ import { describeBytes, list } from './words.ts';
 const NODES_SHOWN = 2;
 
 /** Why no connected node could take it even when empty. */
-export function unplaceableReason(demand: Demand, nodes: readonly PlacementNode[]): string {
+export function unplaceableReason(demand: Demand, all: readonly PlacementNode[]): string {
+  // What a node that was not seen yet takes is not known.
+  const nodes = all.filter((node) => node.unseen === true || mayHaveData(node, demand));
+  const seen = all.filter((node) => node.unseen !== true);
+  if (demand.data != null && seen.length > 0 && !nodes.some((node) => node.unseen !== true))
+    return `waiting: ${describeDataRefusals(demand.data, seen)}`;
   const connected = nodes.filter((node) => node.available);
   const able = nodes.filter((node) => !node.available && fitsEmpty(node, demand));
   const [cloned] = able.filter((node) => node.cloned === true);

@@ -2,7 +2,8 @@
 // states in, assignments and sentences out. Memory follows the changes that it is told of, so that one event costs
 // the same with ten and with ten thousand jobs waiting; sentences are made only when somebody asks.
 //
-// Filter: connected, executor offered, devices (device-choice.ts), free CPUs and memory. Score: best fit, the node
+// Filter: connected, executor offered, may have the data (data-rules.ts), devices (device-choice.ts), free CPUs and memory.
+// Time comes in only there: what a filing allowed may be over at the next look. Score: best fit, the node
 // that keeps the least free afterwards, so that large holes stay whole. Order: priority, then submission.
 //
 // A job that fits an empty node but finds none free now reserves one: nothing behind it in the order may start
@@ -228,12 +229,12 @@ export function createPlacement(): Placement {
       const shape = shapeOf.get(jobId);
       if (shape === undefined) return null;
       const all = [...loads.values()];
-      if (!shape.placeable)
+      const candidates = all.filter(({ node }) => node.available && fitsEmpty(node, shape.demand));
+      if (candidates.length === 0)
         return unplaceableReason(
           shape.demand,
           all.map((load) => load.node),
         );
-      const candidates = all.filter(({ node }) => node.available && fitsEmpty(node, shape.demand));
       return waitingReason(
         shape.demand,
         candidates,
@@ -248,8 +249,8 @@ export function createPlacement(): Placement {
   };
 }
 
-function shapeKey({ cpuHundredths, memoryBytes, executor, accelerators }: Demand): string {
-  return JSON.stringify([cpuHundredths, memoryBytes, executor, accelerators]);
+function shapeKey({ cpuHundredths, memoryBytes, executor, accelerators, data }: Demand): string {
+  return JSON.stringify([cpuHundredths, memoryBytes, executor, accelerators, data?.data ?? null]);
 }
 
 interface Fit {

@@ -15,13 +15,14 @@ import { makeFolder } from '../base/folder.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
 import { openFileStore } from '../files/store.ts';
-import { nowhere, type Place } from '../protocol/place.ts';
+import { nowhere } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
 import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
 import { openSchedulerAudit } from './audit-log.ts';
 import { createCore } from './core.ts';
+import type { DataRulesOptions } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts';
 import { createFileRoutes } from './file-routes.ts';
@@ -39,6 +40,7 @@ import { createRefusalLog } from './refusal-log.ts';
 import { openRevocations } from './revocations.ts';
 import { schedulerKeyOf } from './scheduler-key.ts';
 import { openSecret } from './secrets.ts';
+import { createSubmissionCheck } from './submission-check.ts';
 import { defaultTls, openTls, requireTls, type Tls, type TlsOptions } from './tls/tls.ts';
 
 /** Requests under way have this long to finish when the scheduler stops. */
@@ -59,8 +61,8 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
-  /** Where the scheduler itself stands, and nodes that join with the token of its state directory. */
-  readonly place?: Place;
+  /** Where it stands, and between which places personal data may cross a border (data-rules.ts). */
+  readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
   /** Oldest protocol version that agents may speak; without it, all that this build knows. */
@@ -141,6 +143,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     progress,
     tickets,
     audit: record,
+    ...(options.policy === undefined ? {} : { policy: options.policy }),
     authorities: () => tls?.authorities() ?? [],
     leastVersion: options.leastVersion ?? 1,
     ...(options.hit === undefined ? {} : { hit: options.hit }),
@@ -149,9 +152,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   place = dispatcher.place;
   metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
-  tls?.onAuthorities(() => {
-    record('authority.rotated', { authorities: tls.authorities().length, pin: tls.authorityPin() });
+  tls?.onAuthorities((by) => {
     gateway.authoritiesChanged();
+    const { phase = null, signs = null } = tls.authority?.succession() ?? {};
+    record('authority.rotated', { by, phase, signs });
   });
   const retention =
     options.retention === undefined
@@ -185,6 +189,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     fleet,
     output,
     dispatcher,
+    data: core.data,
     progress,
     files: fileRoutes,
     drains,
@@ -195,11 +200,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     revocations,
     joinTokens: createJoinTokens({ queue, clock, audit: record }),
     enrolAttempts: createAttempts(clock),
-    ownPlace: options.place ?? nowhere,
+    ownPlace: options.policy?.place ?? nowhere,
     joinUrl: elsewhere,
     authorityPin: () => tls?.authorityPin() ?? null,
     audit: record,
     key,
+    gateway,
+    submissions: createSubmissionCheck({ schedulerId, queue, hasKey: access.users.hasKey, clock }),
     watchers,
     metrics,
     access,

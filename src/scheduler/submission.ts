@@ -4,6 +4,7 @@ import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
+import type { DataRules } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { requireFit } from './orders.ts';
 import type { JobRecord, JobSubmission, Queue } from './queue/queue.ts';
@@ -78,6 +79,7 @@ export interface SubmittedBy {
 export interface SubmissionParts {
   readonly queue: Queue;
   readonly clock: Clock;
+  readonly data: Pick<DataRules, 'requireKept'>;
   readonly hit: SchedulerHit;
   /** Jobs wait from now on. They are not on disk yet. */
   taken(jobs: readonly JobRecord[]): void;
@@ -90,7 +92,7 @@ export interface Submissions {
   submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
 }
 
-export function createSubmissions({ queue, clock, hit, taken, refused }: SubmissionParts): Submissions {
+export function createSubmissions({ queue, clock, data, hit, taken, refused }: SubmissionParts): Submissions {
   return {
     async submit(spec, by) {
       hit('submit.received');
@@ -103,6 +105,7 @@ export function createSubmissions({ queue, clock, hit, taken, refused }: Submiss
       }
       checkDependencies(spec, queue);
       requireFit({ spec, submission: by.submission ?? null });
+      data.requireKept(spec);
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);

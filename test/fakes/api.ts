@@ -219,6 +219,7 @@ export async function startFakeApi(script: JobScript, requestedPort = 0): Promis
       stdoutBytes: 0,
       stderrBytes: 0,
       outputRemoved: null,
+      dataRule: null,
     };
     const job: HeldJob = {
       id,

@@ -26,7 +26,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   },
   // Trees of files on disk and over HTTP: agent, scheduler and command line do the same with them.
   files: { uses: ['base', 'protocol'], types: ['dial'], packages: ['zod'] },
-  config: { uses: ['base'], types: ['protocol'], packages: ['zod', 'yaml'] },
+  config: { uses: ['base', 'protocol'], types: [], packages: ['zod', 'yaml'] },
   device: {
     uses: ['base', 'native', 'protocol'],
     types: [],
@@ -51,7 +51,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   scheduler: {
     uses: ['base', 'protocol', 'files', 'audit'],
     types: ['config'],
-    packages: ['ws', 'zod', 'libsql', 'prom-client', '@peculiar/x509'],
+    packages: ['ws', 'zod', 'libsql', 'prom-client'],
   },
   cli: {
     uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files', 'dial', 'audit'],

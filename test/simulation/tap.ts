@@ -16,7 +16,7 @@ export function createTap(add: (who: string, fact: FactBody) => void): Wiretap {
     },
     fromScheduler(node: string, connection: number, text: string | null) {
       if (text === null) return;
-      if (text.startsWith('{"type":"start"')) {
+      if (text.startsWith('{"type":"signedStart"')) {
         const { jobId, epoch } = JSON.parse(text);
         add('scheduler', { kind: 'orderSent', jobId, epoch, node });
       } else if (text.startsWith('{"type":"ack"')) {
@@ -24,8 +24,8 @@ export function createTap(add: (who: string, fact: FactBody) => void): Wiretap {
         if (result === undefined) return;
         const { jobId, epoch } = result;
         add('scheduler', { kind: 'resultAcknowledged', jobId, epoch, node, result });
-      } else if (text.startsWith('{"type":"stop"')) {
-        const { jobId, by } = JSON.parse(text);
+      } else if (text.startsWith('{"type":"signedStop"')) {
+        const { jobId, by } = JSON.parse(JSON.parse(text).signed.body);
         add('scheduler', { kind: 'cancelAsked', jobId, by });
       }
     },

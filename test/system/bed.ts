@@ -58,6 +58,8 @@ export interface StartOptions {
   readonly cwd?: string;
   /** Runs as this user; only root may ask for it. */
   readonly user?: { readonly uid: number; readonly gid: number };
+  /** Network namespace that it runs in, by its path; without it, that of the tests. */
+  readonly network?: string;
 }
 
 export interface Bed {
@@ -105,8 +107,12 @@ export function createBed(): Bed {
   }
 
   function launchRaw(args: readonly string[], options: StartOptions = {}): Running {
+    const command = [process.execPath, join(options.program ?? root, 'dist', 'flopd.js'), ...args];
+    // nsenter becomes what it starts, so that the process is still the child.
+    if (options.network !== undefined) command.unshift('nsenter', `--net=${options.network}`);
+    const [file = '', ...rest] = command;
     const running = watch(
-      spawn(process.execPath, [join(options.program ?? root, 'dist', 'flopd.js'), ...args], {
+      spawn(file, rest, {
         cwd: options.cwd ?? folder,
         env: environment(options.environment),
         stdio: ['ignore', 'pipe', 'pipe'],

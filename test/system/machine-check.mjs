@@ -79,11 +79,57 @@ async function startLongJob(name, seconds) {
 
 /** Restarts the agent as it is configured now, runs a job, and gives what it said and its result. */
 async function walledJob() {
-  run('systemctl', 'restart', 'flopd-agent');
+  run('systemctl', 'restart', 'flopd-node');
   await until(() => run('flopd', 'nodes').stdout.includes('ready'));
   const job = run('flopd', 'run', '--', 'sh', '-c', 'id -u; ls -A /home /tmp; touch here && echo mine');
   const [last] = JSON.parse(run('flopd', 'jobs', '-o', 'json').stdout).jobs;
   return { job, limits: last.result.limits, isolation: last.result.isolation };
+}
+
+/** The agent beside its runner, in place of the agent in one piece. */
+async function checkSplit() {
+  run('systemctl', 'stop', 'flopd-node');
+  const split = {};
+  split.join = sh(
+    `flopd join http://127.0.0.1:7070 --state-dir /var/lib/flopd --runner-user flopd --runner-state-dir /var/lib/flopd-runner --token "$(cat ${schedulerState}/scheduler/join-token)"`,
+  );
+  split.start = run('systemctl', 'start', 'flopd-agent');
+  split.agent = show('flopd-agent');
+  split.runner = show('flopd-runner');
+  split.modes = sh(
+    'stat -c "%a %U %G %n" /run/flopd-runner/runner.sock /var/lib/flopd /var/lib/flopd/agent/key.pem /var/lib/flopd-runner/runner/node.json',
+  ).stdout;
+  await until(() => run('flopd', 'nodes').stdout.includes('ready'));
+  split.job = run('flopd', 'run', '--', 'sh', '-c', 'id -u; ls -A /home /tmp; touch here && echo mine');
+  const [last] = JSON.parse(run('flopd', 'jobs', '-o', 'json').stdout).jobs;
+  split.result = { limits: last.result.limits, isolation: last.result.isolation };
+  split.stranger = sh(
+    `runuser -u flopd-scheduler -- node -e 'require("net").connect("/run/flopd-runner/runner.sock").on("error", (e) => console.log(e.code)).on("connect", () => console.log("connected"))'`,
+  ).stdout;
+  const pidFile = '/home/open/split.pid';
+  writeFileSync('/etc/default/flopd', 'FLOPD_JOBS_WRITE_PATHS=/home/open\n');
+  split.runnerRestarted = run('systemctl', 'restart', 'flopd-runner');
+  await until(() => run('flopd', 'nodes').stdout.includes('ready'));
+  const count = 60;
+  const script = `id -u >${pidFile}; i=0; while [ $i -lt ${count} ]; do echo line $i; i=$((i+1)); sleep 0.2; done; exit 5`;
+  const id = run('flopd', 'run', '--detach', '--', 'sh', '-c', script).stdout.trim();
+  await until(() => existsSync(pidFile));
+  split.agentKilled = await replaced('flopd-agent', 'SIGKILL');
+  split.runnerKilled = await replaced('flopd-runner', 'SIGKILL');
+  split.waited = run('flopd', 'wait', id);
+  split.logs = run('flopd', 'logs', id).stdout;
+  split.count = count;
+  split.journal = run(
+    'journalctl',
+    '--no-pager',
+    '-o',
+    'cat',
+    '-u',
+    'flopd-agent',
+    '-u',
+    'flopd-runner',
+  ).stdout;
+  return split;
 }
 
 const leftOut = [
@@ -108,14 +154,17 @@ async function check() {
   report.verify = run(
     'systemd-analyze',
     'verify',
+    '/usr/lib/systemd/system/flopd-node.service',
     '/usr/lib/systemd/system/flopd-agent.service',
+    '/usr/lib/systemd/system/flopd-runner.service',
+    '/usr/lib/systemd/system/flopd-jobs.slice',
     '/usr/lib/systemd/system/flopd-scheduler.service',
   );
   run('systemctl', 'daemon-reload');
 
   // An agent that has not joined is skipped, not restarted for ever.
-  run('systemctl', 'start', 'flopd-agent');
-  report.notJoined = show('flopd-agent');
+  run('systemctl', 'start', 'flopd-node');
+  report.notJoined = show('flopd-node');
 
   // Most of this is about what the unit gives to jobs and takes from them, without the walls that flopd adds.
   writeFileSync('/etc/default/flopd', 'FLOPD_JOBS_SANDBOX=off\n');
@@ -125,8 +174,8 @@ async function check() {
   report.join = sh(
     `runuser -u flopd -- flopd join http://127.0.0.1:7070 --state-dir /var/lib/flopd --token "$(cat ${schedulerState}/scheduler/join-token)"`,
   );
-  report.startAgent = run('systemctl', 'start', 'flopd-agent');
-  report.agent = show('flopd-agent');
+  report.startAgent = run('systemctl', 'start', 'flopd-node');
+  report.agent = show('flopd-node');
   report.agentMetrics = run(
     'node',
     '--input-type=module',
@@ -140,7 +189,7 @@ async function check() {
      }
      console.log(text);`,
   );
-  for (const unit of ['agent', 'scheduler'])
+  for (const unit of ['node', 'agent', 'scheduler'])
     report[`${unit}Security`] = run('systemd-analyze', 'security', '--no-pager', `flopd-${unit}.service`);
 
   await until(() => run('flopd', 'nodes').stdout.includes('ready'));
@@ -161,9 +210,9 @@ async function check() {
   // kill -9, then the watchdog, with one job running through all of it.
   const job = await startLongJob('survivor', 40);
   report.longJob = job;
-  report.agentKilled = await replaced('flopd-agent', 'SIGKILL');
+  report.agentKilled = await replaced('flopd-node', 'SIGKILL');
   report.aliveAfterKill = alive(job.pid);
-  report.agentHung = await replaced('flopd-agent', 'SIGSTOP');
+  report.agentHung = await replaced('flopd-node', 'SIGSTOP');
   report.aliveAfterWatchdog = alive(job.pid);
   report.schedulerKilled = await replaced('flopd-scheduler', 'SIGKILL');
   report.schedulerHung = await replaced('flopd-scheduler', 'SIGSTOP');
@@ -174,7 +223,7 @@ async function check() {
     '-o',
     'cat',
     '-u',
-    'flopd-agent',
+    'flopd-node',
     '-u',
     'flopd-scheduler',
   ).stdout;
@@ -183,25 +232,29 @@ async function check() {
 
   // A stop leaves jobs alone, too.
   const second = await startLongJob('stopped', 12);
-  report.stop = run('systemctl', 'stop', 'flopd-agent');
+  report.stop = run('systemctl', 'stop', 'flopd-node');
   report.aliveAfterStop = alive(second.pid);
-  run('systemctl', 'start', 'flopd-agent');
+  run('systemctl', 'start', 'flopd-node');
   report.secondWaited = run('flopd', 'wait', second.id);
 
   // Walls: of user flopd as the unit is, then of an agent as root.
   writeFileSync('/etc/default/flopd', '');
   report.walled = await walledJob();
-  const dropIns = '/etc/systemd/system/flopd-agent.service.d';
+  const dropIns = '/etc/systemd/system/flopd-node.service.d';
   run('mkdir', '-p', dropIns);
-  run('cp', '/opt/check/flopd-agent-root.conf', `${dropIns}/root.conf`);
+  run('cp', '/opt/check/flopd-node-root.conf', `${dropIns}/root.conf`);
   run('systemctl', 'daemon-reload');
   report.walledByRoot = await walledJob();
 
+  report.split = await checkSplit();
+  run('systemctl', 'stop', 'flopd-agent', 'flopd-runner');
+  run('systemctl', 'start', 'flopd-node');
+
   // A wrong configuration stops the unit instead of looping.
   writeFileSync('/etc/default/flopd', 'FLOPD_NODE_CPUS=-1\n');
-  run('systemctl', 'restart', 'flopd-agent');
+  run('systemctl', 'restart', 'flopd-node');
   await pause(3000);
-  report.misconfigured = show('flopd-agent');
+  report.misconfigured = show('flopd-node');
   report.leftGroups = sh('systemd-cgls --no-pager | tail -40').stdout;
 }
 

@@ -104,6 +104,9 @@ export function layMachine(folder: string, script: string): void {
   symlinkSync('/opt/flopd/dist/flopd.js', join(folder, 'usr/bin/flopd'));
   for (const [from, to] of [
     ['flopd-agent.service', 'usr/lib/systemd/system/flopd-agent.service'],
+    ['flopd-runner.service', 'usr/lib/systemd/system/flopd-runner.service'],
+    ['flopd-node.service', 'usr/lib/systemd/system/flopd-node.service'],
+    ['flopd-jobs.slice', 'usr/lib/systemd/system/flopd-jobs.slice'],
     ['flopd-scheduler.service', 'usr/lib/systemd/system/flopd-scheduler.service'],
     ['flopd.sysusers.conf', 'usr/lib/sysusers.d/flopd.conf'],
     ['flopd.tmpfiles.conf', 'usr/lib/tmpfiles.d/flopd.conf'],

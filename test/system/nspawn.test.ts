@@ -37,6 +37,7 @@ interface Report {
   readonly startAgent: Ended;
   readonly agent: Unit;
   readonly agentMetrics: Ended;
+  readonly nodeSecurity: Ended;
   readonly agentSecurity: Ended;
   readonly schedulerSecurity: Ended;
   readonly job: Ended;
@@ -60,6 +61,21 @@ interface Report {
   readonly secondWaited: Ended;
   readonly walled: Walled;
   readonly walledByRoot: Walled;
+  readonly split: {
+    readonly join: Ended;
+    readonly start: Ended;
+    readonly agent: Unit;
+    readonly runner: Unit;
+    readonly modes: string;
+    readonly job: Ended;
+    readonly result: Pick<Walled, 'limits' | 'isolation'>;
+    readonly stranger: string;
+    readonly agentKilled: Replaced;
+    readonly runnerKilled: Replaced;
+    readonly waited: Ended;
+    readonly logs: string;
+    readonly count: number;
+  };
   readonly misconfigured: Unit;
 }
 
@@ -79,7 +95,7 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     const folder = join(bed.folder, 'machine');
     layMachine(folder, here('machine-check.mjs'));
     cpSync(here('freedom.sh'), join(folder, 'opt/check/freedom.sh'));
-    cpSync(join(root, 'systemd/flopd-agent-root.conf'), join(folder, 'opt/check/flopd-agent-root.conf'));
+    cpSync(join(root, 'systemd/flopd-node-root.conf'), join(folder, 'opt/check/flopd-node-root.conf'));
     mkdirSync(join(folder, 'home/open'), { recursive: true });
     chmodSync(join(folder, 'home/open'), 0o1777);
     const ended = await bootMachine(folder, MACHINE_DEADLINE_MS);
@@ -121,10 +137,11 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     expect(report.agentMetrics.stdout).toMatch(/^200 /);
   });
 
-  test('the agent scores at most 5.0 and the scheduler at most 2.0 in systemd-analyze security', () => {
+  test('agent and scheduler score at most 2.0 in systemd-analyze security, an agent in one piece at most 5.0', () => {
     const score = ({ stdout }: Ended): number =>
       Number(/Overall exposure level[^:]*: (?<score>[\d.]+)/.exec(stdout)?.groups?.score);
-    expect(score(report.agentSecurity)).toBeLessThanOrEqual(5.0);
+    expect(score(report.nodeSecurity)).toBeLessThanOrEqual(5.0);
+    expect(score(report.agentSecurity)).toBeLessThanOrEqual(2.0);
     expect(score(report.schedulerSecurity)).toBeLessThanOrEqual(2.0);
   });
 
@@ -218,6 +235,39 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
     expect(job, job.stderr).toMatchObject({ code: 0 });
     expect(job.stdout).toMatch(/^2\d{9}\n\/home:\n\n\/tmp:\nmine\n$/);
     expect(isolation).toMatchObject({ sandbox: 'bubblewrap', user: `uid ${job.stdout.split('\n')[0]}` });
+  });
+
+  test('an agent beside its runner: both start, each with files of its own, and strangers are kept out', () => {
+    const { join: joined, start, agent, runner, modes, stranger } = report.split;
+    expect(joined, joined.stderr).toMatchObject({ code: 0 });
+    expect(start).toMatchObject({ code: 0 });
+    for (const unit of [agent, runner])
+      expect(unit).toMatchObject({ ActiveState: 'active', SubState: 'running', NRestarts: '0' });
+    expect(modes.trim().split('\n')).toEqual([
+      '660 root flopd /run/flopd-runner/runner.sock',
+      '700 flopd flopd /var/lib/flopd',
+      '600 flopd flopd /var/lib/flopd/agent/key.pem',
+      '600 root root /var/lib/flopd-runner/runner/node.json',
+    ]);
+    expect(stranger).toBe('EACCES\n');
+  });
+
+  test('its jobs are users of their own in a sandbox', () => {
+    const { job, result } = report.split;
+    expect(job, job.stderr).toMatchObject({ code: 0 });
+    expect(job.stdout).toMatch(/^2\d{9}\n\/home:\n\n\/tmp:\nmine\n$/);
+    expect(result.isolation).toMatchObject({
+      sandbox: 'bubblewrap',
+      user: `uid ${job.stdout.split('\n')[0]}`,
+    });
+  });
+
+  test('its jobs live through kill -9 of the agent and of the runner', () => {
+    const { agentKilled, runnerKilled, waited, logs, count } = report.split;
+    expect(agentKilled.after).toMatchObject({ ActiveState: 'active' });
+    expect(runnerKilled.after).toMatchObject({ ActiveState: 'active' });
+    expect(waited.code, waited.stderr).toBe(5);
+    expect(logs).toBe(Array.from({ length: count }, (_, i) => `line ${i}\n`).join(''));
   });
 
   test('a wrong configuration fails the unit instead of restarting it for ever', () => {

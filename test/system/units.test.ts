@@ -22,16 +22,20 @@ function lay(unit: string, text = read(unit)): string {
 }
 
 describe.skipIf(!hasTool)('the units', () => {
-  test.each(['flopd-agent', 'flopd-scheduler'])('%s passes systemd-analyze verify without a word', (unit) => {
-    const verify = (path: string) => spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' });
-    expect(verify(lay(unit))).toMatchObject({ status: 0, stdout: '', stderr: '' });
-    expect(verify(lay(unit, read(unit).replace('WatchdogSec=', 'WatchdogSecs='))).stderr).toContain(
-      'WatchdogSecs',
-    );
-  });
+  test.each(['flopd-agent', 'flopd-runner', 'flopd-node', 'flopd-scheduler'])(
+    '%s passes systemd-analyze verify without a word',
+    (unit) => {
+      const verify = (path: string) => spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' });
+      expect(verify(lay(unit))).toMatchObject({ status: 0, stdout: '', stderr: '' });
+      expect(verify(lay(unit, read(unit).replace('WatchdogSec=', 'WatchdogSecs='))).stderr).toContain(
+        'WatchdogSecs',
+      );
+    },
+  );
 
   test.each([
-    ['flopd-agent', 50],
+    ['flopd-agent', 20],
+    ['flopd-node', 50],
     ['flopd-scheduler', 20],
   ])('%s is exposed by at most %i tenths', (unit, threshold) => {
     const analyze = (path: string) =>
@@ -41,7 +45,7 @@ describe.skipIf(!hasTool)('the units', () => {
   });
 
   test('notify, are watched and come back', () => {
-    for (const unit of ['flopd-agent', 'flopd-scheduler']) {
+    for (const unit of ['flopd-agent', 'flopd-runner', 'flopd-node', 'flopd-scheduler']) {
       const text = read(unit);
       for (const line of [
         'Type=notify',
@@ -52,7 +56,8 @@ describe.skipIf(!hasTool)('the units', () => {
       ])
         expect(text.split('\n'), `${unit}: ${line}`).toContain(line);
     }
-    // A job must survive its agent.
-    expect(read('flopd-agent').split('\n')).toContain('KillMode=process');
+    // A job must survive whoever started it.
+    for (const unit of ['flopd-runner', 'flopd-node'])
+      expect(read(unit).split('\n')).toContain('KillMode=process');
   });
 });

@@ -4,12 +4,12 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { type Clock, every } from '../../base/clock.ts';
-import { Fault } from '../../base/fault.ts';
+import { Fault, isFault } from '../../base/fault.ts';
 import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
-import { TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
-import { isLoopbackAddress } from '../caller.ts';
+import { MAX_TOKEN_LIFE_MS, TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
+import { addressOf, isFromHere } from '../caller.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { RefusalLog } from '../refusal-log.ts';
 import type { Secret } from '../secrets.ts';
@@ -22,6 +22,8 @@ const EXPIRY_SWEEP_MS = 5000;
 export interface Admission {
   /** Throws Fault API_UNAUTHENTICATED, API_TOKEN_EXPIRED, API_TOKEN_LOCAL or API_TOO_MANY_ATTEMPTS. */
   authenticate(request: IncomingMessage): Caller;
+  /** Writes down that somebody who is known may not do what the request asks for, where that is what `error` says. */
+  denied(request: IncomingMessage, error: unknown): void;
   /**
    * Watches over a stream that was opened to `caller`: calls `end` once, when the token is no good any more or `may`
    * says no to what the caller has become. Returns the function that ends the watch.
@@ -55,6 +57,7 @@ export function openAccess(parts: AccessParts): Access {
   const { queue, localToken, clock, refusals, audit } = parts;
   const attempts = createAttempts(clock);
   const holds = new Set<Hold>();
+  const callers = new WeakMap<IncomingMessage, Caller>();
   /** Compared with where no user has the token's id. */
   const nobody = randomBytes(32).toString('hex');
   const users = createUsers({
@@ -90,6 +93,8 @@ export function openAccess(parts: AccessParts): Access {
     if (token === null || revokedAtMs !== null) return 'is revoked';
     const nowMs = clock.wallMs();
     if (nowMs >= token.expiresAtMs) return `ran out at ${new Date(token.expiresAtMs).toISOString()}`;
+    if (token.expiresAtMs - token.createdAtMs > MAX_TOKEN_LIFE_MS)
+      return 'is made for longer than any may be good';
     if (nowMs < token.createdAtMs - TOKEN_SKEW_MS)
       return `begins at ${new Date(token.createdAtMs).toISOString()}, which has not come yet`;
     return null;
@@ -97,7 +102,7 @@ export function openAccess(parts: AccessParts): Access {
 
   /** `given`: the text that was shown; a request without any is no attempt at one. */
   function refuse(request: IncomingMessage, given: string, why: string, fault: Fault): never {
-    const address = request.socket.remoteAddress;
+    const address = addressOf(request.socket);
     const isFew = given === '' || attempts.failed(address);
     refusals.refused({ address, why }, 'request without a good token');
     if (!isFew)
@@ -110,8 +115,21 @@ export function openAccess(parts: AccessParts): Access {
     throw fault;
   }
 
+  function admit(request: IncomingMessage, caller: Caller): Caller {
+    callers.set(request, caller);
+    return caller;
+  }
+
   return {
     users,
+    denied(request, error) {
+      const caller = callers.get(request);
+      if (caller === undefined || !(isFault(error, 'API_ROLE') || isFault(error, 'API_NOT_OWNER'))) return;
+      // A user who asks again and again fills no disk.
+      if (!attempts.failed(`user ${caller.user}`)) return;
+      const path = (request.url ?? '').split('?', 1)[0]?.slice(0, 128) ?? '';
+      audit('access.denied', { user: caller.user, code: error.code, method: request.method ?? '', path });
+    },
     authenticate(request) {
       const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
       // All of this is done for every text.
@@ -119,8 +137,8 @@ export function openAccess(parts: AccessParts): Access {
       const user = users.byToken(parseToken(given)?.id ?? '');
       const isTheirs = isTokenOf(user?.token?.hash ?? nobody, given);
       if (isLocal) {
-        if (isLoopbackAddress(request.socket.remoteAddress))
-          return { user: LOCAL_USER, role: 'admin', tokenId: null };
+        if (isFromHere(request.socket))
+          return admit(request, { user: LOCAL_USER, role: 'admin', tokenId: null });
         return refuse(
           request,
           given,
@@ -155,7 +173,7 @@ export function openAccess(parts: AccessParts): Access {
             remedy: `ask an admin for a new one: flopd user token ${user.name}`,
           }),
         );
-      return { user: user.name, role: user.role, tokenId: user.token.id };
+      return admit(request, { user: user.name, role: user.role, tokenId: user.token.id });
     },
     hold(caller, may, end) {
       const hold = { caller, may, end };

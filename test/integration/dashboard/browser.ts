@@ -34,6 +34,8 @@ export async function openDashboard(
     readonly language?: string;
     readonly picture?: string;
     readonly size?: string;
+    /** Nothing is shown without a token. */
+    readonly shut?: boolean;
     /** A job whose output is shown. */
     readonly job?: { readonly view: JobView; readonly output: Record<'stdout' | 'stderr', Buffer> };
   } = {},
@@ -43,6 +45,9 @@ export async function openDashboard(
     const page = pages[path];
     if (page !== undefined)
       void answerPage(response, dashboard, page.file, page.type).catch(() => response.destroy());
+    else if (options.shut === true && request.headers.authorization === undefined)
+      answerJson(response, 401, { error: { code: 'API_UNAUTHENTICATED' } });
+    else if (path === '/v1/me') answerJson(response, 200, { user: 'mei', role: 'operator' });
     else if (path === '/v1/overview') answerJson(response, 200, sampleOverview(nodes));
     else if (path === '/v1/nodes') answerJson(response, 200, { nodes, fleet: totalsOfNodes(nodes) });
     else if (path.endsWith('/output') && options.job !== undefined) {

@@ -33,6 +33,18 @@ describe.skipIf(chromium === '')('the dashboard', () => {
     expect(text).not.toMatch(/NaN|undefined|\[object/);
   });
 
+  it('says who looks, and asks for a token where nothing is shown without one', async () => {
+    const shown = await openDashboard([small], { shut: true });
+    expect(shown.complaints).toBe('');
+    expect(shown.text).toContain('mei (operator)');
+    expect(shown.text).toContain('gpu-02');
+    const shut = await openDashboard([small], { shut: true, token: false });
+    expect(shut.text).not.toContain('gpu-02');
+    expect(shut.dom).toMatch(/<main hidden/);
+    expect(shut.dom).toMatch(/<p class="empty" id="shut" data-say/);
+    expect(shut.dom).not.toMatch(/id="token-form"[^>]*hidden/);
+  });
+
   it('shows totals but no device without a token', async () => {
     const { text, dom } = await openDashboard([big], { token: false });
     expect(text).toContain('ascend 910B3');

@@ -26,6 +26,41 @@ describe('the specification that the flags ask for', () => {
       expect(() => read(flags)).toThrow(Fault);
   });
 
+  it('says what the data is, and what its egress means for the network', () => {
+    const spec = read({
+      dataClass: 'personal',
+      dataOrigin: 'CN-GD/Shenzhen',
+      dataAllowed: 'CN-GD,HK',
+      dataFiling: 'GBA:2026:17:2027-03-31',
+      dataEgress: 'none',
+    });
+    expect(jobSpecSchema.parse(spec)).toMatchObject({
+      network: 'none',
+      data: {
+        class: 'personal',
+        origin: 'CN-GD',
+        originCity: 'Shenzhen',
+        allowed: ['CN-GD', 'HK'],
+        filing: { number: 'GBA:2026:17', expiresAt: '2027-03-31' },
+        egress: 'none',
+      },
+    });
+    expect(read({})).not.toHaveProperty('data');
+    const least = { dataClass: 'personal', dataOrigin: 'HK' };
+    for (const flags of [
+      { dataClass: 'personal' },
+      { dataOrigin: 'HK' },
+      { dataEgress: 'none' },
+      { ...least, dataClass: 'Personal' },
+      { ...least, dataOrigin: 'hk' },
+      { ...least, dataOrigin: 'CN-HK' },
+      { ...least, dataOrigin: 'HK/' },
+      { ...least, dataAllowed: 'HK,' },
+      { ...least, dataFiling: '17' },
+    ])
+      expect(() => read(flags)).toThrow(Fault);
+  });
+
   it('takes values of the environment by name, keeps = in values, and the last of two wins', () => {
     const spec = read({ env: ['HERE', 'EMPTY', 'A=', 'B=x=y', 'B=2'] });
     expect(spec.environment).toEqual({ HERE: 'value', EMPTY: '', A: '', B: '2' });

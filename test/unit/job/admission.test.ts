@@ -12,6 +12,7 @@ const idle: NodeState = {
   devices: null,
   held: 0,
   walls: null,
+  data: null,
   draining: null,
   diskProblem: null,
 };

@@ -55,6 +55,7 @@ describe('admission of devices', () => {
     devices: { records, held: [], unknownHolder: null, nowMs: 1000 },
     held: 0,
     walls: null,
+    data: null,
     draining: null,
     diskProblem: null,
   };

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
-import { callerProblem, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
+import { callerProblem, isFromHere, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
 import { MAX_JSON_DEPTH, parseJson } from '../../../src/scheduler/json.ts';
 import { createOwnNames } from '../../../src/scheduler/own-names.ts';
 import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
@@ -87,6 +87,15 @@ describe('the caller', () => {
     [undefined, false],
   ])('calls %s loopback: %s', (address, loopback) => {
     expect(isLoopbackAddress(address)).toBe(loopback);
+  });
+
+  it('knows connections of this machine to itself, also over its other addresses', () => {
+    const from = (remoteAddress: string | undefined, localAddress: string | undefined) =>
+      isFromHere({ remoteAddress, localAddress });
+    expect(from('::ffff:127.0.0.1', '::ffff:127.0.0.1')).toBe(true);
+    expect(from('10.0.0.7', '10.0.0.7')).toBe(true);
+    expect(from('10.0.0.8', '10.0.0.7')).toBe(false);
+    expect(from(undefined, undefined)).toBe(false);
   });
 });
 
