@@ -205,6 +205,7 @@ async function build(
     credential(told) {
       if (!identity.adopt(told))
         log.warn({}, 'a credential was not kept: it is not a later one of this node');
+      jobs.learnCredential(told);
     },
     handlers: {
       order: (order) => jobs.order(order),

@@ -37,6 +37,8 @@ const phrases = {
   CPU: ['CPU', 'CPU'],
   Memory: ['記憶體', '内存'],
   'CPUs held': ['已占用 CPU', '已占用 CPU'],
+  Place: ['所在地', '所在地'],
+  cloned: ['重複', '重复'],
   'Network in': ['網路接收', '网络接收'],
   'Network out': ['網路傳送', '网络发送'],
   Power: ['功率', '功率'],

@@ -147,7 +147,18 @@ function showTotals({ nodes, jobs, fleet }) {
 const isLate = ({ hostAgeSeconds, state }) =>
   hostAgeSeconds === null || hostAgeSeconds > STALE_SECONDS || state !== 'ready';
 
-const NODE_CLASSES = ['', '', '', '', 'detail', 'detail number', 'detail number', 'number', 'number'];
+const NODE_CLASSES = [
+  '',
+  '',
+  '',
+  '',
+  'detail',
+  'detail number',
+  'detail number',
+  'detail',
+  'number',
+  'number',
+];
 
 function showNodes(overview, nodes) {
   const list = nodes ?? overview.nodes;
@@ -160,10 +171,11 @@ function showNodes(overview, nodes) {
     const figures = nodes === null ? node : figuresOf(node);
     const late = isLate(node);
     setClass(row, late ? 'late' : '');
-    const [name, stateCell, cpu, memory, held, receive, transmit, power, age] = row.cells;
+    const [name, stateCell, cpu, memory, held, receive, transmit, place, power, age] = row.cells;
     setText(name, node.name);
-    setText(stateCell, say(node.state));
-    setClass(stateCell, node.state === 'ready' ? 'good' : 'bad');
+    const isCloned = (node.cloned ?? null) !== null;
+    setText(stateCell, say(isCloned ? 'cloned' : node.state));
+    setClass(stateCell, node.state === 'ready' && !isCloned ? 'good' : 'bad');
     row.title = node.reason ?? '';
     meterInto(
       cpu,
@@ -177,9 +189,13 @@ function showNodes(overview, nodes) {
       known ? used / total : null,
       known ? say('{0} of {1}', scaled(used, 1024, 'B'), scaled(total, 1024, 'B')) : say('absent'),
     );
-    for (const cell of [held, receive, transmit]) cell.hidden = nodes === null;
+    for (const cell of [held, receive, transmit, place]) cell.hidden = nodes === null;
     if (nodes !== null) {
       const { resources } = node;
+      setText(place, placeOf(node));
+      place.title = Object.entries(node.labels)
+        .map(([label, value]) => `${label}=${value}`)
+        .join(' ');
       setText(held, resources === null ? '–' : say('{0} of {1}', resources.cpus.held, resources.cpus.total));
       const rates = networkRates(node);
       setText(receive, rates === null ? '–' : `${scaled(rates.receive, 1000, 'B')}/s`);
@@ -194,6 +210,11 @@ function showNodes(overview, nodes) {
     );
     setClass(age, late ? 'number late' : 'number');
   });
+}
+
+/** As its credential says. */
+function placeOf({ place: { jurisdiction, hub, cluster, city } }) {
+  return [jurisdiction, hub, cluster, city].filter((part) => part !== null).join(', ') || '–';
 }
 
 /** Without a sample nothing is known, not even that there is no source. */

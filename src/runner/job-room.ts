@@ -21,8 +21,10 @@ import type { Native, NativePaths } from '../native.ts';
 import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import { joinCorridors } from '../protocol/corridor.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import type { Place } from '../protocol/place.ts';
 import type { JobResult } from '../protocol/result.ts';
+import { isSignedBy, type Signed } from '../protocol/signed.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -76,6 +78,8 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec: OrderDoor['exec'];
   learnKeys: OrderDoor['learnKeys'];
+  /** What the scheduler signed anew of this node, its place among it. */
+  learnCredential(credential: Signed): void;
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
@@ -110,6 +114,8 @@ export interface JobRoomParts {
   readonly safeMode: () => string | null;
   /** Where this node stands, by its signed credential. */
   readonly place: () => Place;
+  /** A credential of this node, signed by its scheduler; absent where somebody else keeps it. */
+  readonly keepCredential?: (credential: Signed, body: CredentialBody) => void;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
@@ -228,6 +234,16 @@ async function openJobRoom(
     order: door.order,
     exec: door.exec,
     learnKeys: door.learnKeys,
+    learnCredential(credential) {
+      if (parts.keepCredential === undefined) return;
+      const body = readCredential(credential);
+      const key = trust.key(credential.keyId);
+      const { body: text, signature } = credential;
+      const isSigned = key !== null && isSignedBy(key, 'flopd.v2 node', text, signature);
+      if (isSigned && body?.nodeId === nodeId && body.schedulerId === trust.schedulerId())
+        parts.keepCredential(credential, body);
+      else log.warn({}, 'a credential was not kept: its scheduler has not signed it for this node');
+    },
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();

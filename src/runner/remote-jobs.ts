@@ -77,6 +77,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   const { clock, log } = options;
   /** What the scheduler told last of the keys that it signs with: a runner that was away is told again. */
   let keys: readonly Signed[] = [];
+  let credential: Signed | null = null;
   const { events } = parts;
   const held = new Map<string, HeldJob>();
   const pending = new Map<number, Pending>();
@@ -189,6 +190,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     backoff.reset();
     log.info({ jobs: held.size }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
+    if (credential !== null) say({ type: 'credential', credential });
     devicesChanged();
     say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
@@ -360,6 +362,10 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     learnKeys(statements) {
       keys = statements;
       if (isReady && keys.length > 0) say({ type: 'keys', statements: [...keys] });
+    },
+    learnCredential(told) {
+      credential = told;
+      if (isReady) say({ type: 'credential', credential });
     },
     deviceFailed(ids, { code, text }) {
       if (isReady)

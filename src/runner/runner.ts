@@ -12,13 +12,14 @@ import { createNotifier } from '../daemon/notify.ts';
 import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { nowhere } from '../protocol/place.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
 import { findUser, listenOnSocket } from './listener.ts';
-import { readMembership } from './membership.ts';
+import { readMembership, writeMembership } from './membership.ts';
 import { createToldDevices, type GrantRules } from './told-devices.ts';
 
 export interface RunnerOptions {
@@ -72,7 +73,10 @@ async function build(
   const { native, problem } = loadNative(paths.addon);
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
-  const { nodeId, schedulerId } = readMembership(folder);
+  let membership = readMembership(folder);
+  const { nodeId, schedulerId } = membership;
+  const credential = (): CredentialBody | null =>
+    membership.signedCredential === null ? null : readCredential(membership.signedCredential);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);
@@ -107,8 +111,15 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
-    // TODO(runner): the place of the credential that `flopd join` left with the trust of this runner.
-    place: () => nowhere,
+    place: () => credential()?.place ?? nowhere,
+    keepCredential(signedCredential, told) {
+      const known = credential();
+      if (told.serial <= (known?.serial ?? 0)) return;
+      if (known !== null && known.publicKey !== told.publicKey) return;
+      membership = { ...membership, signedCredential };
+      writeMembership(folder, membership);
+      log.info({ serial: told.serial }, 'the scheduler has signed anew what this node is');
+    },
     bootId,
     capacity: options.capacity,
     devices,
