@@ -21,7 +21,6 @@ import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
-import { nowhere } from '../protocol/place.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
 import { openNodeAudit } from '../runner/node-audit.ts';
@@ -293,7 +292,7 @@ async function build(
       ...common,
       schedulerId: identity.schedulerId,
       trustsFirst: true,
-      place: () => identity.credentialBody()?.place ?? nowhere,
+      credential: identity.signedCredential,
       capacity,
       devices: bank,
       audit,

@@ -12,6 +12,7 @@ import type { JobDevices } from '../job/device-admission.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { JobFilesOptions } from '../job/files.ts';
 import type { JobEvents, Jobs } from '../job/job.ts';
+import { createNodePlace, readOwnCredential } from '../job/node-place.ts';
 import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
 import { createSubmitters } from '../job/submitters.ts';
@@ -21,10 +22,9 @@ import type { Native, NativePaths } from '../native.ts';
 import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import { joinCorridors } from '../protocol/corridor.ts';
-import { type CredentialBody, readCredential } from '../protocol/credential.ts';
-import type { Place } from '../protocol/place.ts';
+import type { CredentialBody } from '../protocol/credential.ts';
 import type { JobResult } from '../protocol/result.ts';
-import { isSignedBy, type Signed } from '../protocol/signed.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -112,8 +112,8 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
-  /** Where this node stands, by its signed credential. */
-  readonly place: () => Place;
+  /** What the scheduler signed of this node, as it is kept; it is verified here. Null for none. */
+  readonly credential: () => Signed | null;
   /** A credential of this node, signed by its scheduler; absent where somebody else keeps it. */
   readonly keepCredential?: (credential: Signed, body: CredentialBody) => void;
   readonly access: JobFilesOptions['access'];
@@ -176,6 +176,15 @@ async function openJobRoom(
     unfit: (ids, finding) => events.unfit(ids, finding),
     onChange: () => events.changed('processes of ended jobs are left, or gone'),
   });
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: nodeRecord,
+  });
+  const place = createNodePlace(parts.credential, nodeId, trust);
   const jobs = await createJobs({
     folder,
     nodeId,
@@ -185,7 +194,8 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
-    data: () => ({ place: parts.place(), classes, corridors }),
+    data: () => ({ place: place(), classes, corridors }),
+    audit: nodeRecord,
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -208,14 +218,6 @@ async function openJobRoom(
   started = jobs;
   jobAudit.takeUp(jobs);
 
-  const trust = openTrust({
-    path: join(folder, KEYS_FILE),
-    schedulerId: parts.schedulerId,
-    trustsFirst: parts.trustsFirst,
-    clock,
-    log,
-    audit: nodeRecord,
-  });
   const { signatures, submitters } = config.orders;
   const door = createOrderDoor({
     jobs,
@@ -236,12 +238,8 @@ async function openJobRoom(
     learnKeys: door.learnKeys,
     learnCredential(credential) {
       if (parts.keepCredential === undefined) return;
-      const body = readCredential(credential);
-      const key = trust.key(credential.keyId);
-      const { body: text, signature } = credential;
-      const isSigned = key !== null && isSignedBy(key, 'flopd.v2 node', text, signature);
-      if (isSigned && body?.nodeId === nodeId && body.schedulerId === trust.schedulerId())
-        parts.keepCredential(credential, body);
+      const body = readOwnCredential(credential, nodeId, trust);
+      if (body !== null) parts.keepCredential(credential, body);
       else log.warn({}, 'a credential was not kept: its scheduler has not signed it for this node');
     },
     offered() {

@@ -43,7 +43,7 @@ const SETTLE_MS = 2500;
 export interface RemoteParts
   extends Omit<
     JobRoomParts,
-    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'place'
+    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'credential'
   > {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;

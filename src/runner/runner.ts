@@ -14,7 +14,6 @@ import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
-import { nowhere } from '../protocol/place.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
@@ -111,7 +110,7 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
-    place: () => credential()?.place ?? nowhere,
+    credential: () => membership.signedCredential,
     keepCredential(signedCredential, told) {
       const known = credential();
       if (told.serial <= (known?.serial ?? 0)) return;

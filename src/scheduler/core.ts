@@ -89,7 +89,7 @@ export function createCore(options: CoreOptions): Core {
   const orders = createOrders(schedulerId, key, clock);
   const versions = versionsFrom(options.leastVersion ?? 1);
   const placement = createPlacement();
-  const data = createDataRules({ ...options.policy, clock });
+  const data = createDataRules({ ...options.policy, clock, audit });
   const fleet = createFleet({ queue, placement, clock, freed: () => dispatcher.place() });
   const watchers = createWatchers();
   const output = createOutputStore({
