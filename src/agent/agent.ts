@@ -21,7 +21,6 @@ import { startExporter } from '../exporter/exporter.ts';
 import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
-import { nowhere } from '../protocol/place.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
 import { openNodeAudit } from '../runner/node-audit.ts';
@@ -205,6 +204,7 @@ async function build(
     credential(told) {
       if (!identity.adopt(told))
         log.warn({}, 'a credential was not kept: it is not a later one of this node');
+      jobs.learnCredential(told);
     },
     handlers: {
       order: (order) => jobs.order(order),
@@ -266,8 +266,9 @@ async function build(
 
   const metrics = createAgentMetrics({ version });
   lifecycle.onStop('metrics', () => metrics.close());
-  const common: Pick<JobRoomParts, 'nodeId' | 'bootId' | 'energy' | 'events'> = {
+  const common: Pick<JobRoomParts, 'nodeId' | 'bootId' | 'credential' | 'energy' | 'events'> = {
     nodeId: identity.nodeId,
+    credential: identity.signedCredential,
     bootId,
     energy: (jobId, epoch) => energy.settle(jobId, epoch),
     events: {
@@ -292,7 +293,6 @@ async function build(
       ...common,
       schedulerId: identity.schedulerId,
       trustsFirst: true,
-      place: () => identity.credentialBody()?.place ?? nowhere,
       capacity,
       devices: bank,
       audit,

@@ -9,7 +9,8 @@ import type { JobRoomParts } from '../runner/job-room.ts';
 import { openRemoteJobs, type RemoteJobRoom } from '../runner/remote-jobs.ts';
 import { createFileRelay } from './file-relay.ts';
 
-export interface RemoteRoomParts extends Pick<JobRoomParts, 'nodeId' | 'bootId' | 'energy' | 'events'> {
+export interface RemoteRoomParts
+  extends Pick<JobRoomParts, 'nodeId' | 'bootId' | 'energy' | 'events' | 'credential'> {
   readonly socketPath: string;
   readonly bank: Pick<Bank, 'records' | 'grantFacts'>;
   /** The scheduler's base URL, the way there, and what opens its store of files. */

@@ -305,6 +305,9 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
         case 'keys':
           to.learnKeys(message.statements);
           return;
+        case 'credential':
+          to.learnCredential(message.credential);
+          return;
         case 'exec':
         case 'signedExec':
           exec(message, to);

@@ -14,6 +14,7 @@ import type { JobFilesOptions } from '../job/files.ts';
 import type { JobEvents, Jobs } from '../job/job.ts';
 import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
+import { createStanding } from '../job/standing.ts';
 import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
@@ -21,8 +22,8 @@ import type { Native, NativePaths } from '../native.ts';
 import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import { joinCorridors } from '../protocol/corridor.ts';
-import type { Place } from '../protocol/place.ts';
 import type { JobResult } from '../protocol/result.ts';
+import type { Signed } from '../protocol/signed.ts';
 import { createJobAudit } from './job-audit.ts';
 import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
@@ -76,6 +77,8 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec: OrderDoor['exec'];
   learnKeys: OrderDoor['learnKeys'];
+  /** The scheduler has signed anew what this node is. */
+  learnCredential(credential: Signed): void;
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
@@ -108,8 +111,10 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
-  /** Where this node stands, by its signed credential. */
-  readonly place: () => Place;
+  /** What the scheduler signed of this node, as it is kept; null for none. */
+  readonly credential: () => Signed | null;
+  /** Keeps a later one; without it, somebody else does. */
+  readonly keepCredential?: (credential: Signed) => void;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
@@ -140,6 +145,21 @@ async function openJobRoom(
   const jobAudit = createJobAudit(audit, nodeRecord);
   const { classes } = config.policy;
   const corridors = joinCorridors(config.policy.corridors);
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: nodeRecord,
+  });
+  const standing = createStanding({
+    nodeId,
+    trust,
+    present: parts.credential,
+    ...(parts.keepCredential === undefined ? {} : { keep: parts.keepCredential }),
+    log,
+  });
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -179,7 +199,7 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
-    data: () => ({ place: parts.place(), classes, corridors }),
+    data: () => ({ place: standing.place(), classes, corridors }),
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -202,14 +222,6 @@ async function openJobRoom(
   started = jobs;
   jobAudit.takeUp(jobs);
 
-  const trust = openTrust({
-    path: join(folder, KEYS_FILE),
-    schedulerId: parts.schedulerId,
-    trustsFirst: parts.trustsFirst,
-    clock,
-    log,
-    audit: nodeRecord,
-  });
   const { signatures, submitters } = config.orders;
   const door = createOrderDoor({
     jobs,
@@ -228,6 +240,7 @@ async function openJobRoom(
     order: door.order,
     exec: door.exec,
     learnKeys: door.learnKeys,
+    learnCredential: standing.learn,
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();

@@ -7,6 +7,7 @@
 //   order {request, order}                ->        an order as it came over the link, signatures and all
 //                                         <-  answer {request, outcome}
 //   keys {statements}                     ->        what the scheduler tells of its keys, each signed by one before it
+//   credential                            ->        what the scheduler signed of this node, its place among it
 //   contact {sinceMs, heartbeatMs}        ->        a round trip with the scheduler is complete: leases count from there
 //   report {request}, read {request}      ->
 //                                         <-  reported {request}, an answer of output (binary)
@@ -30,6 +31,7 @@
 import * as z from 'zod';
 import { auditHeadSchema } from '../protocol/audit.ts';
 import {
+  credentialMessageSchema,
   heldJobSchema,
   jobReportSchema,
   jobStartedSchema,
@@ -151,6 +153,7 @@ export const agentToRunnerSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ping') }),
   /** As the scheduler told them, each signed by a key before it. */
   keysSchema,
+  credentialMessageSchema,
   execOrderSchema,
   signedExecSchema,
   execResizeSchema,

@@ -43,7 +43,7 @@ const SETTLE_MS = 2500;
 export interface RemoteParts
   extends Omit<
     JobRoomParts,
-    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'place'
+    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'keepCredential'
   > {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;
@@ -189,12 +189,19 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     backoff.reset();
     log.info({ jobs: held.size }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
+    tellCredential();
     devicesChanged();
     say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
     for (const done of settling) done();
     // What was said of its jobs may not hold any more.
     if (wasAway) events.changed('the job runner is back');
+  }
+
+  /** It may have been away when that changed. */
+  function tellCredential(): void {
+    const credential = parts.credential();
+    if (credential !== null) say({ type: 'credential', credential });
   }
 
   function devicesChanged(): void {
@@ -360,6 +367,9 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     learnKeys(statements) {
       keys = statements;
       if (isReady && keys.length > 0) say({ type: 'keys', statements: [...keys] });
+    },
+    learnCredential() {
+      if (isReady) tellCredential();
     },
     deviceFailed(ids, { code, text }) {
       if (isReady)

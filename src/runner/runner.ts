@@ -3,6 +3,7 @@
 // runner are taken up before anybody may ask for anything.
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { readBootId } from '../daemon/boot-id.ts';
@@ -13,12 +14,11 @@ import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
-import { nowhere } from '../protocol/place.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
 import { prepareJobRoom } from './job-room.ts';
 import { findUser, listenOnSocket } from './listener.ts';
-import { readMembership } from './membership.ts';
+import { readMembership, writeMembership } from './membership.ts';
 import { createToldDevices, type GrantRules } from './told-devices.ts';
 
 export interface RunnerOptions {
@@ -72,7 +72,8 @@ async function build(
   const { native, problem } = loadNative(paths.addon);
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
-  const { nodeId, schedulerId } = readMembership(folder);
+  let membership = readMembership(folder);
+  const { nodeId, schedulerId } = membership;
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);
@@ -107,8 +108,16 @@ async function build(
     nodeId,
     schedulerId: () => schedulerId,
     trustsFirst: false,
-    // TODO(runner): the place of the credential that `flopd join` left with the trust of this runner.
-    place: () => nowhere,
+    credential: () => membership.signedCredential,
+    keepCredential(signedCredential) {
+      const changed = { ...membership, signedCredential };
+      try {
+        writeMembership(folder, changed);
+        membership = changed;
+      } catch (error) {
+        log.warn({}, `a later credential was not kept: ${describeError(error)}`);
+      }
+    },
     bootId,
     capacity: options.capacity,
     devices,

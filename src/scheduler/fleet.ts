@@ -24,7 +24,6 @@ import {
   nodeDeviceViews,
   placementDevices,
 } from './node-devices.ts';
-import { placeOfNode } from './node-place.ts';
 import type { OutputLengths } from './output.ts';
 import type { Placement } from './placement.ts';
 import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
@@ -409,7 +408,7 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     cloned: record.cloned !== undefined,
     paused: node.ready && node.paused,
     unseen: inventory === null,
-    place: placeOfNode(record),
+    place: placeOf(record),
     dataClasses: inventory?.dataClasses ?? [],
   };
 }

@@ -6,7 +6,7 @@ import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { describeSeconds, type Fleet } from './fleet.ts';
 import { HEARTBEAT_MS } from './gateway.ts';
-import { placeOfNode } from './node-place.ts';
+import { placeOf } from './node-credentials.ts';
 import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
@@ -47,7 +47,7 @@ export async function jobView(
     result: job.result,
     array: job.array,
     members,
-    dataRule: parts.data.ruleOf(job, placeOfNode(job.nodeId === null ? null : parts.queue.node(job.nodeId))),
+    dataRule: parts.data.ruleOf(job, placeOf(job.nodeId === null ? null : parts.queue.node(job.nodeId))),
     retries: job.retries,
     attempts: job.attempts.map((past) => attemptView(past, fleet)),
     notBefore: stamp(job.notBeforeMs),
