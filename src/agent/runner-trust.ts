@@ -1,7 +1,7 @@
 // `flopd join` for an agent with a runner: one answer of the scheduler, told to both. What lies in the agent's folder is
 // written with the rights of the agent's user, whatever links lie there; what the runner believes comes from the answer,
 // never from a file that the agent could write.
-import { lchownSync } from 'node:fs';
+import { lchownSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Fault } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
@@ -44,6 +44,7 @@ async function asUser<T>(user: SocketUser | null, stateDir: string, work: () => 
       remedy: 'run "flopd join" as root',
     });
   lchownSync(stateDir, user.uid, user.gid);
+  giveAway(join(stateDir, 'agent'), user);
   const [group, groups] = [getegid(), getgroups()];
   setgroups([]);
   setegid(user.gid);
@@ -55,4 +56,13 @@ async function asUser<T>(user: SocketUser | null, stateDir: string, work: () => 
     setegid(group);
     setgroups(groups);
   }
+}
+
+/** What an agent that was root has left: its folder and the files in it. A folder that is not root's is left alone. */
+function giveAway(folder: string, { uid, gid }: SocketUser): void {
+  const stat = lstatSync(folder, { throwIfNoEntry: false });
+  if (stat === undefined || !stat.isDirectory() || stat.uid !== 0) return;
+  for (const entry of readdirSync(folder, { withFileTypes: true }))
+    if (entry.isFile()) lchownSync(join(folder, entry.name), uid, gid);
+  lchownSync(folder, uid, gid);
 }

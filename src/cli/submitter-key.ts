@@ -59,7 +59,8 @@ function createSigner(key: KeyObject, schedulerId: string): Signer {
   const publicKey = publicKeyText(key);
   return {
     headers(text) {
-      const signedAtMs = Date.now();
+      // To the microsecond: the same specification twice in a millisecond would else be taken for a repeat.
+      const signedAtMs = Math.round((Date.now() + (performance.now() % 1)) * 1000) / 1000;
       const digest = createHash('sha256').update(text).digest('hex');
       return {
         'flopd-key': publicKey,

@@ -23,10 +23,13 @@ const units: Readonly<Record<string, number>> = { '': 1, K: 1e3, M: 1e6, G: 1e9,
 const RANGE = { min: 1e6, max: 1e20 };
 const MAX_DEVICES = 1024;
 const MAX_NAME = 128;
+const TEXT_CHARACTERS_MAX = 256 * 1024;
 const REMEDY =
   'write NAME=PRECISION:AMOUNT,… with a semicolon between devices, for example "NAME=bf16:148T,fp8:296T", or in the file a section per device';
 
 export function parsePeakFlops(value: unknown): PeakFlops {
+  if (typeof value === 'string' && value.length > TEXT_CHARACTERS_MAX)
+    throw new ValueProblem('far too long', REMEDY);
   if (typeof value === 'string') return collect(value.split(';').map(parseDevice));
   if (typeof value === 'object' && value !== null && !Array.isArray(value))
     return collect(

@@ -1,4 +1,5 @@
 // The keys of the scheduler's TLS (scheduler/tls/).
+import { isIP } from 'node:net';
 import type { ConfigKey, ParseContext } from './keys.ts';
 import { formatDuration, parseChoice, parseDurationMs, parseText, ValueProblem } from './value.ts';
 
@@ -12,7 +13,6 @@ const OVERLAP = { min: 1000, max: 366 * DAY_MS };
 const DEFAULT_OVERLAP_MS = 7 * DAY_MS;
 const MAX_NAMES = 64;
 const NAME = /^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/;
-const ADDRESS = /^(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f:.]*:[0-9a-f:.]*)$/;
 
 const key = <T>(entry: ConfigKey<T>): ConfigKey<T> => entry;
 
@@ -92,7 +92,7 @@ function parseNames(value: unknown): readonly string[] {
     ? value
     : parseText(value, 'names with commas between them', 16_384).split(',');
   const names = items.map((item) => parseText(item, 'a name', 253).trim().toLowerCase());
-  const wrong = names.find((name) => !NAME.test(name) && !ADDRESS.test(name));
+  const wrong = names.find((name) => isIP(name) === 0 && (!NAME.test(name) || /^[\d.]+$/.test(name)));
   if (wrong !== undefined)
     throw new ValueProblem(
       'not a DNS name or an address',

@@ -26,6 +26,8 @@ export type LogLevel = (typeof logLevels)[number];
 export const deviceBackends = ['auto', 'native', 'cli'] as const;
 export type DeviceBackend = (typeof deviceBackends)[number];
 
+const TEXT_CHARACTERS_MAX = 16 * 1024;
+
 const durationUnits: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
@@ -180,6 +182,9 @@ export function formatAddress({ host, port }: Address): string {
 }
 
 function scalarText(value: unknown, what: string, remedy: string): string {
+  // Longer than any value: nothing is tried on it.
+  if (typeof value === 'string' && value.length > TEXT_CHARACTERS_MAX)
+    throw new ValueProblem('far too long', remedy);
   if (typeof value === 'string') return value;
   if (typeof value === 'number') return String(value);
   throw new ValueProblem(`${kindOf(value)} where ${what} is expected`, remedy);

@@ -43,7 +43,9 @@ export function parseMthreadsGmi(text: string): ToolReading[] {
   const all = text.split('\n');
   if (all.length > 5000 || all.some((line) => line.length > 2000)) throw refuse('too long');
   const lines = all.map((line) => line.trim()).filter((line) => line !== '');
-  const version = /^\s*mthreads-gmi:\s*\S+\s+Driver Version:\s*(\S{1,64})\s*$/m.exec(text)?.[1];
+  const version = /^[ \t]*mthreads-gmi:[ \t]*\S{1,64}[ \t]+Driver Version:[ \t]*(\S{1,64})\s*$/m.exec(
+    text,
+  )?.[1];
   const start = lines.findIndex((line) => /^ID\s+Name\s*\|PCIe\s*\|%GPU\s+Mem$/.test(line));
   const isKnown =
     version !== undefined &&

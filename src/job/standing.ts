@@ -55,8 +55,12 @@ export function createStanding({ nodeId, trust, present, keep, log }: StandingPa
         return;
       }
       if (keep === undefined || credential.signature === checked?.signature) return;
-      if (before !== null && body.serial < before.serial) {
-        log.warn({ serial: body.serial, known: before.serial }, 'an earlier credential was not taken');
+      // Another key of this node comes by enrolling it again, and from nowhere else.
+      if (before !== null && (body.serial < before.serial || body.publicKey !== before.publicKey)) {
+        log.warn(
+          { serial: body.serial, known: before.serial },
+          'a credential was not taken: it is earlier, or of another key',
+        );
         return;
       }
       keep(credential);

@@ -77,7 +77,7 @@ export interface JobRoom
   /** Runs a command beside a running job. */
   exec: OrderDoor['exec'];
   learnKeys: OrderDoor['learnKeys'];
-  /** The scheduler has signed anew what this node is. */
+  /** What the scheduler signed anew of this node, its place among it. */
   learnCredential(credential: Signed): void;
   offered(): Offered;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */

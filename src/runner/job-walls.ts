@@ -10,7 +10,7 @@ import type { Config } from '../config/config.ts';
 import { type JobRules, probeHost } from '../job/containment/host.ts';
 import { createWalls, type Walls } from '../job/containment/walls.ts';
 
-/** What the unit of systemd says too (systemd/flopd-agent.service). */
+/** What the unit of systemd says too (systemd/flopd-runner.service). */
 const OOM_SCORE = '-500';
 
 export interface JobWallsOptions {

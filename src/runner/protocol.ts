@@ -7,7 +7,7 @@
 //   order {request, order}                ->        an order as it came over the link, signatures and all
 //                                         <-  answer {request, outcome}
 //   keys {statements}                     ->        what the scheduler tells of its keys, each signed by one before it
-//   credential                            ->        what the scheduler signed of this node, its place among it
+//   credential {credential}               ->        what it has signed anew of this node
 //   contact {sinceMs, heartbeatMs}        ->        a round trip with the scheduler is complete: leases count from there
 //   report {request}, read {request}      ->
 //                                         <-  reported {request}, an answer of output (binary)
@@ -52,6 +52,7 @@ import {
 } from '../protocol/exec.ts';
 import { signedExecSchema, signedStartSchema, signedStopSchema } from '../protocol/order.ts';
 import { flopMethods, jobResultSchema } from '../protocol/result.ts';
+import { signedSchema } from '../protocol/signed.ts';
 
 /** Both sides must speak the same: they are of one package, installed together. */
 export const RUNNER_PROTOCOL = 1;
@@ -153,7 +154,7 @@ export const agentToRunnerSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('ping') }),
   /** As the scheduler told them, each signed by a key before it. */
   keysSchema,
-  credentialMessageSchema,
+  z.strictObject({ type: z.literal('credential'), credential: signedSchema }),
   execOrderSchema,
   signedExecSchema,
   execResizeSchema,

@@ -42,6 +42,9 @@ export interface ApiParts
   readonly refusals: RefusalLog;
 }
 
+/** Taken from anybody, so that many at once must not be much. */
+const MAX_ENROL_BYTES = 16 * 1024;
+
 /** Every route but those of files and of commands beside jobs (file-routes.ts, exec.ts). */
 export function createRoutes(parts: ApiParts): readonly Route[] {
   const { queue, fleet, metrics } = parts;
@@ -58,7 +61,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
   }
 
   async function enrol({ request, response }: Call): Promise<void> {
-    const asked = await readBody(request, enrolRequestSchema);
+    const asked = await readBody(request, enrolRequestSchema, MAX_ENROL_BYTES);
     answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
   }
 

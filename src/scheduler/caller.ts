@@ -23,7 +23,7 @@ function isOurs(host: string, ownNames: OwnNames): boolean {
   return match?.[1] !== undefined && ownNames.has(match[1]);
 }
 
-/** True for addresses of this machine itself. */
+/** True for loopback addresses. */
 export function isLoopbackAddress(address: string | undefined): boolean {
   if (address === undefined) return false;
   const plain = address.startsWith('::ffff:') ? address.slice(7) : address;

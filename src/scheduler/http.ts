@@ -267,8 +267,12 @@ function isClientGone(error: unknown): boolean {
 }
 
 /** The body as a checked value. An empty body counts as `{}`. */
-export async function readBody<T>(request: IncomingMessage, schema: ZodType<T>): Promise<T> {
-  const bytes = await readBytes(request);
+export async function readBody<T>(
+  request: IncomingMessage,
+  schema: ZodType<T>,
+  maxBytes = MAX_BODY_BYTES,
+): Promise<T> {
+  const bytes = await readBytes(request, maxBytes);
   return check(bytes.length === 0 ? {} : parseJson(bytes, 'API'), schema);
 }
 
@@ -282,14 +286,14 @@ export async function readBodyText<T>(
   return { text: bytes.toString('utf8'), value };
 }
 
-async function readBytes(request: IncomingMessage): Promise<Buffer> {
-  const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${MAX_BODY_BYTES} bytes`);
-  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLong;
+async function readBytes(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): Promise<Buffer> {
+  const tooLong = new Fault('API_BODY_TOO_LONG', `the body is longer than ${maxBytes} bytes`);
+  if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong;
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > MAX_BODY_BYTES) throw tooLong;
+    if (length > maxBytes) throw tooLong;
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);

@@ -152,9 +152,10 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   place = dispatcher.place;
   metrics.watch(queue, fleet, audit.figures);
   metrics.certificate(() => tls?.expiresAtMs() ?? null);
-  tls?.onAuthorities(() => {
-    record('authority.rotated', { authorities: tls.authorities().length, pin: tls.authorityPin() });
+  tls?.onAuthorities((by) => {
     gateway.authoritiesChanged();
+    const { phase = null, signs = null } = tls.authority?.succession() ?? {};
+    record('authority.rotated', { by, phase, signs });
   });
   const retention =
     options.retention === undefined

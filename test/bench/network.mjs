@@ -28,33 +28,49 @@ export function quantile(numbers, q) {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN;
 }
 
-/** Starts `flopd up` with more slots than jobs in flight, so that only the machinery is measured. */
-export async function startNetwork({ flags = [] } = {}) {
+/**
+ * Starts `flopd up` with more slots than jobs in flight, so that only the machinery is measured. `apart`: a scheduler and
+ * an agent in processes of their own (`agent`), and with a runner beside it (`runner`).
+ */
+export async function startNetwork({ flags = [], apart = null } = {}) {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-bench-'));
-  const readyFile = join(folder, 'ready.json');
   const stamp = join(folder, 'stamp');
   execFileSync('cc', ['-O2', '-o', stamp, join(here, 'stamp.c')], { stdio: 'inherit' });
-  const child = spawn(
-    process.execPath,
-    [
-      ...[
-        join(root, 'dist', 'flopd.js'),
-        'up',
-        '--state-dir',
-        join(folder, 'state'),
-        '--ready-file',
-        readyFile,
-      ],
-      ...['--listen', '127.0.0.1:0', '--metrics-listen', '127.0.0.1:0', ...flags],
-    ],
-    {
+  const program = join(root, 'dist', 'flopd.js');
+  const at = (name) => join(folder, name);
+  const environment = {
+    ...process.env,
+    // Without walls: what they cost is start.mjs's to measure, and the stamps lie outside of them.
+    ...{ FLOPD_JOBS_SANDBOX: 'off', FLOPD_JOBS_USER: 'agent' },
+  };
+  const children = new Map();
+  async function start(verb, ...args) {
+    const readyFile = at(`${verb}.json`);
+    const child = spawn(process.execPath, [program, verb, ...args, '--ready-file', readyFile], {
       stdio: ['ignore', 'ignore', 'inherit'],
-      // Without walls: what they cost is start.mjs's to measure, and the stamps lie outside of them.
-      env: { ...process.env, FLOPD_JOBS_SANDBOX: 'off', FLOPD_JOBS_USER: 'agent' },
-    },
-  );
-  for (const end = performance.now() + READY_DEADLINE_MS; !existsSync(readyFile); await pause(10)) {
-    if (child.exitCode !== null || performance.now() > end) throw new Error('flopd up did not become ready');
+      env: environment,
+    });
+    children.set(verb, child);
+    for (const end = performance.now() + READY_DEADLINE_MS; !existsSync(readyFile); await pause(10))
+      if (child.exitCode !== null || performance.now() > end)
+        throw new Error(`flopd ${verb} did not become ready`);
+    return readyFile;
+  }
+  const listen = ['--listen', '127.0.0.1:0'];
+  const metrics = ['--metrics-listen', '127.0.0.1:0'];
+  const state = ['--state-dir', at('state')];
+  const readyFile =
+    apart === null
+      ? await start('up', ...state, ...listen, ...metrics, ...flags)
+      : await start('scheduler', ...state, ...listen);
+  if (apart !== null) {
+    const { url } = JSON.parse(readFileSync(readyFile, 'utf8'));
+    const token = ['--token-file', at('state/scheduler/join-token')];
+    const runner = apart === 'runner' ? ['--runner', at('runner.sock')] : [];
+    const both = apart === 'runner' ? ['--runner-state-dir', at('runner')] : [];
+    execFileSync(process.execPath, [program, 'join', url, ...token, '--state-dir', at('agent'), ...both]);
+    if (apart === 'runner') await start('runner', '--state-dir', at('runner'), ...runner);
+    await start('agent', '--state-dir', at('agent'), ...metrics, ...runner, ...flags);
   }
   const { url } = JSON.parse(readFileSync(readyFile, 'utf8'));
   const token = readFileSync(join(folder, 'state', 'scheduler', 'token'), 'utf8').trim();
@@ -93,13 +109,16 @@ export async function startNetwork({ flags = [] } = {}) {
     call,
     submit: (command) => call('POST', '/v1/jobs', { version: 1, command, resources: { cpus: 0.01 } }),
     counts: async () => (await call('GET', '/v1/overview')).jobs,
-    /** CPU seconds and resident bytes of the daemon so far. */
-    cost() {
-      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
-      return {
-        cpuSeconds: (Number(fields[11]) + Number(fields[12])) / 100,
-        residentBytes: Number(fields[21]) * 4096,
-      };
+    /** CPU seconds and resident bytes of the daemons so far, or of one of them. */
+    cost(verb = null) {
+      const sum = { cpuSeconds: 0, residentBytes: 0 };
+      for (const [name, child] of children) {
+        if (verb !== null && name !== verb) continue;
+        const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8').split(') ')[1].split(' ');
+        sum.cpuSeconds += (Number(fields[11]) + Number(fields[12])) / 100;
+        sum.residentBytes += Number(fields[21]) * 4096;
+      }
+      return sum;
     },
     /** Start times that the jobs wrote, ns of CLOCK_MONOTONIC, ascending. */
     stamps(file) {
@@ -129,8 +148,10 @@ export async function startNetwork({ flags = [] } = {}) {
     },
     async close() {
       agent.destroy();
-      child.kill('SIGTERM');
-      await new Promise((resolve) => (child.exitCode === null ? child.once('exit', resolve) : resolve()));
+      for (const child of [...children.values()].reverse()) {
+        child.kill('SIGTERM');
+        await new Promise((resolve) => (child.exitCode === null ? child.once('exit', resolve) : resolve()));
+      }
       rmSync(folder, { recursive: true, force: true });
     },
   };

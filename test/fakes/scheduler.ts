@@ -26,6 +26,7 @@ import {
   frameKind,
 } from '../../src/protocol/frame.ts';
 import type { JobResult } from '../../src/protocol/result.ts';
+import type { Signed } from '../../src/protocol/signed.ts';
 
 const WAIT_MS = 10_000;
 
@@ -47,6 +48,10 @@ export interface FakeOptions {
   readonly acknowledgeResults?: boolean;
   readonly acknowledgeOutput?: boolean;
   readonly joinToken?: string;
+  /** Statements of its keys: it speaks version 2 as well, and tells them at enrolment and in each welcome. */
+  readonly keys?: readonly Signed[];
+  /** Says nothing of its keys when a node enrols. */
+  readonly enrolsWithoutKeys?: boolean;
   /** Key and certificate with its chain, PEM: it speaks TLS then. */
   readonly tls?: { readonly key: string; readonly cert: string };
 }
@@ -163,11 +168,16 @@ function answerEnrolment(fake: FakeScheduler, target: string, body: string): [nu
   fake.enrolments += 1;
   const nodeId = parsed.data.nodeId ?? `node-fake${fake.enrolments}`;
   fake.publicKeys.set(nodeId, parsed.data.publicKey);
-  return [200, { nodeId, schedulerId: fake.schedulerId }];
+  const { keys = [], enrolsWithoutKeys = false } = fake.behaviour;
+  return [200, { nodeId, schedulerId: fake.schedulerId, keys: enrolsWithoutKeys ? [] : keys }];
 }
 
 function error(code: string, message: string): object {
   return { error: { code, message, field: null, remedy: null } };
+}
+
+function versionsOf({ behaviour }: FakeScheduler): { min: number; max: number } {
+  return { min: 1, max: behaviour.keys === undefined ? 1 : 2 };
 }
 
 function createSession(fake: FakeScheduler, socket: WebSocket): FakeSession {
@@ -196,7 +206,8 @@ function createSession(fake: FakeScheduler, socket: WebSocket): FakeSession {
       const { heartbeatMs = 1000, telemetryMs = 100 } = fake.behaviour;
       session.send({
         type: 'welcome',
-        version: 1,
+        version: versionsOf(fake).max,
+        keys: fake.behaviour.keys ?? [],
         sessionId: 'session-fake1',
         heartbeatMs,
         telemetryMs,
@@ -220,7 +231,7 @@ function createSession(fake: FakeScheduler, socket: WebSocket): FakeSession {
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: fake.schedulerId,
-    versions: { min: 1, max: 1 },
+    versions: versionsOf(fake),
     nonce,
   };
   if (fake.behaviour.silent !== true) session.send(challenge);
@@ -270,7 +281,8 @@ function createSession(fake: FakeScheduler, socket: WebSocket): FakeSession {
 
   function isProof(hello: Hello, key: string): boolean {
     const publicKey = createPublicKey({ key: Buffer.from(key, 'base64'), format: 'der', type: 'spki' });
-    const text = helloProofText(hello, { schedulerId: fake.schedulerId, nonce });
+    const challenged = { schedulerId: fake.schedulerId, nonce };
+    const text = helloProofText(hello, challenged, versionsOf(fake).max, '');
     return verify(null, Buffer.from(text), publicKey, Buffer.from(hello.proof, 'base64'));
   }
 

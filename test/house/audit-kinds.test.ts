@@ -42,7 +42,7 @@ const reachedBy: Readonly<Record<(typeof auditKinds)[number], string>> = {
   'node.resumed': 'system/audit.test.ts',
   'policy.refused': 'part policy',
   'key.rotated': 'part orders',
-  'authority.rotated': 'part tls',
+  'authority.rotated': 'system/tls.test.ts',
   'order.accepted': 'system/audit.test.ts',
   'order.refused': 'unit/runner/job-audit.test.ts',
   'order.stopped': 'system/audit.test.ts',

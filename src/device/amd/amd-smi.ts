@@ -64,7 +64,7 @@ function quantity(
     if (found === undefined || found === null) continue;
     const value = isObject(found) ? found.value : found;
     const unit = isObject(found) && typeof found.unit === 'string' ? found.unit : '';
-    const factor = units[unit];
+    const factor = Object.hasOwn(units, unit) ? units[unit] : undefined;
     const text = typeof value === 'number' || typeof value === 'string' ? String(value) : null;
     answer = factor === undefined ? 'error' : measure(text, { factor, isSigned: true });
     if (typeof answer === 'number') return answer;

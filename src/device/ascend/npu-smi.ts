@@ -28,18 +28,20 @@ export type NpuSmiOutput =
   | ({ readonly kind: 'topology' } & Topology)
   | { readonly kind: 'vnpus'; readonly vnpus: readonly Vnpu[] };
 
+// Blanks are `[ \t]`, not `\s`: over many empty lines that would be tried from each of them to the end of all.
+
 /** Throws a Fault: DEVICE_OUTPUT_UNKNOWN for a text of another form, DEVICE_… for an error that the tool reports. */
 export function parseNpuSmi(text: string): NpuSmiOutput {
   refuseFlood(TOOL, text);
   const failure = /\bret(?:urn value)? is (-\d{4,5})\b/.exec(text);
-  if (failure !== null && !/^\s*\|/m.test(text)) throw driverFault(Number(failure[1]));
-  if (/^\|\s*npu-smi\s/m.test(text)) return { kind: 'table', ...parseChipTable(TOOL, text) };
+  if (failure !== null && !/^[ \t]*\|/m.test(text)) throw driverFault(Number(failure[1]));
+  if (/^\|[ \t]*npu-smi\s/m.test(text)) return { kind: 'table', ...parseChipTable(TOOL, text) };
   if (/Total number of vnpu/.test(text)) return { kind: 'vnpus', vnpus: parseVnpus(TOOL, text) };
-  if (/^\s*NPU ID\s+(?:Slot ID\s+)?Chip ID\s/m.test(text))
+  if (/^[ \t]*NPU ID[ \t]+(?:Slot ID[ \t]+)?Chip ID\s/m.test(text))
     return { kind: 'map', places: parseChipMap(TOOL, text) };
-  if (/^\s*(?:NPU|Phy-ID)\d*\s+.*CPU Affinity/m.test(text))
+  if (/^[ \t]*(?:NPU|Phy-ID)\d*[ \t].*CPU Affinity/m.test(text))
     return { kind: 'topology', ...parseTopology(TOOL, text) };
-  if (/^\s*[A-Za-z][^:|]{0,60}:/m.test(text)) return { kind: 'fields', blocks: parseFields(TOOL, text) };
+  if (/^[ \t]*[A-Za-z][^:|]{0,60}:/m.test(text)) return { kind: 'fields', blocks: parseFields(TOOL, text) };
   throw layoutFault(TOOL, text);
 }
 

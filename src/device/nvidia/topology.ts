@@ -108,7 +108,8 @@ export interface Connections {
 
 export function isLinkState(text: string): boolean {
   return (
-    gpuLine.test(text.split('\n', 1)[0] ?? '') && /^\s+Link \d|^(?:Device does|Nvlink q|NVML: )/im.test(text)
+    gpuLine.test(text.split('\n', 1)[0] ?? '') &&
+    /^[ \t]+Link \d|^(?:Device does|Nvlink q|NVML: )/im.test(text)
   );
 }
 

@@ -77,17 +77,25 @@ export function parseRecord(text: string): RecordFields | null {
   return Object.assign(fields, { repeated });
 }
 
+/** What the protocol takes. */
+const GAPS_MAX = 64;
+const EXIT_CODE_MAX = 255;
+const SIGNAL_MAX = 64;
+/** Furthest stamp that a Date can show. */
+const STAMP_MAX = 8.64e15;
 const GAP = /^(stdout|stderr) (quota|disk|lost) (\d+) (\d+)$/;
 
 function gapsOf(fields: RecordFields): OutputGap[] {
   const gaps: OutputGap[] = [];
   for (const line of fields.repeated('gap')) {
     const [, stream, reason, from, to] = GAP.exec(line) ?? [];
-    if (stream === undefined) continue;
+    const [fromByte, toByte] = [Number(from), Number(to)];
+    if (stream === undefined || !Number.isSafeInteger(toByte) || fromByte > toByte) continue;
+    if (gaps.length === GAPS_MAX) break;
     gaps.push({
       stream: stream as OutputGap['stream'],
-      fromByte: Number(from),
-      toByte: Number(to),
+      fromByte,
+      toByte,
       reason: reason as OutputGap['reason'],
     });
   }
@@ -107,6 +115,12 @@ export function numberOf(fields: ReadonlyMap<string, string>, key: string): numb
   if (text === undefined || text === '') return null;
   const value = Number(text);
   return Number.isSafeInteger(value) && value >= 0 ? value : null;
+}
+
+/** A stamp in ms since 1970. */
+function stampOf(fields: ReadonlyMap<string, string>, key: string): number | null {
+  const value = numberOf(fields, key);
+  return value === null || value > STAMP_MAX ? null : value;
 }
 
 const perSecond = (microseconds: number | null): number | null =>
@@ -142,7 +156,7 @@ export function parseEnd(text: string): ProcessEnd | null {
   const fields = parseRecord(text);
   if (fields === null || fields.get('flopd-end') !== '1') return null;
   const kind = fields.get('kind');
-  const endedAtMs = numberOf(fields, 'endedAtMs');
+  const endedAtMs = stampOf(fields, 'endedAtMs');
   if (kind !== 'exited' && kind !== 'signalled' && kind !== 'failedToStart' && kind !== 'lost') return null;
   const exitCode = kind === 'exited' ? numberOf(fields, 'exitCode') : null;
   const signal = kind === 'signalled' ? numberOf(fields, 'signal') : null;
@@ -151,8 +165,8 @@ export function parseEnd(text: string): ProcessEnd | null {
   if (stdoutBytes === null || stderrBytes === null) return null;
   if (
     endedAtMs === null ||
-    (kind === 'exited' && exitCode === null) ||
-    (kind === 'signalled' && signal === null)
+    (kind === 'exited' && (exitCode === null || exitCode > EXIT_CODE_MAX)) ||
+    (kind === 'signalled' && (signal === null || signal === 0 || signal > SIGNAL_MAX))
   )
     return null;
   const stopped = fields.get('stopped');
@@ -168,7 +182,7 @@ export function parseEnd(text: string): ProcessEnd | null {
     killed: fields.get('killed') === '1',
     failedStep: fields.get('failedStep') || null,
     errno: errno === 0 ? null : errorName(errno),
-    startedAtMs: numberOf(fields, 'startedAtMs'),
+    startedAtMs: stampOf(fields, 'startedAtMs'),
     endedAtMs,
     durationMs: durationUs === null ? null : durationUs / 1000,
     cpuUserSeconds: ran ? perSecond(numberOf(fields, 'userUs')) : null,
@@ -176,11 +190,11 @@ export function parseEnd(text: string): ProcessEnd | null {
     maxResidentBytes: ran ? numberOf(fields, 'maxResidentBytes') : null,
     memoryPeakBytes: numberOf(fields, 'memoryPeakBytes'),
     processesPeak: numberOf(fields, 'processesPeak'),
-    outOfMemory: oomKills === null ? null : { kills: oomKills, firstAtMs: numberOf(fields, 'oomAtMs') },
+    outOfMemory: oomKills === null ? null : { kills: oomKills, firstAtMs: stampOf(fields, 'oomAtMs') },
     refusedLimits: refusalsOf(fields),
     gaps: gapsOf(fields),
     survivors: survivorsOf(fields),
-    checkpointAtMs: numberOf(fields, 'checkpointAtMs'),
+    checkpointAtMs: stampOf(fields, 'checkpointAtMs'),
     stdoutBytes,
     stderrBytes,
     detail: detailOf(fields),

@@ -8,8 +8,8 @@ import { Fault } from '../../base/fault.ts';
 import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
-import { TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
-import { isFromHere } from '../caller.ts';
+import { MAX_TOKEN_LIFE_MS, TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
+import { addressOf, isFromHere } from '../caller.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { RefusalLog } from '../refusal-log.ts';
 import type { Secret } from '../secrets.ts';
@@ -90,6 +90,8 @@ export function openAccess(parts: AccessParts): Access {
     if (token === null || revokedAtMs !== null) return 'is revoked';
     const nowMs = clock.wallMs();
     if (nowMs >= token.expiresAtMs) return `ran out at ${new Date(token.expiresAtMs).toISOString()}`;
+    if (token.expiresAtMs - token.createdAtMs > MAX_TOKEN_LIFE_MS)
+      return 'is made for longer than any may be good';
     if (nowMs < token.createdAtMs - TOKEN_SKEW_MS)
       return `begins at ${new Date(token.createdAtMs).toISOString()}, which has not come yet`;
     return null;
@@ -97,7 +99,7 @@ export function openAccess(parts: AccessParts): Access {
 
   /** `given`: the text that was shown; a request without any is no attempt at one. */
   function refuse(request: IncomingMessage, given: string, why: string, fault: Fault): never {
-    const address = request.socket.remoteAddress;
+    const address = addressOf(request.socket);
     const isFew = given === '' || attempts.failed(address);
     refusals.refused({ address, why }, 'request without a good token');
     if (!isFew)

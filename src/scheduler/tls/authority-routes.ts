@@ -28,10 +28,10 @@ export function createAuthorityRoutes({ tls }: AuthorityRoutesParts): readonly R
     return tls.authority.succession();
   }
 
-  async function rotate({ request, response }: Call): Promise<void> {
+  async function rotate({ request, response, caller }: Call): Promise<void> {
     const { now } = await readBody(request, rotateAuthorityRequestSchema);
     succession();
-    tls?.rotate(now);
+    tls?.rotate(now, caller.user);
     answerJson(response, 200, succession());
   }
 

@@ -23,7 +23,8 @@ import type { Log } from '../../base/log.ts';
 import { crossSign, makeAuthority, makeLeaf, type Pair } from './certificate.ts';
 import type { CertificateSource, ServerCertificate } from './certificate-source.ts';
 
-const AUTHORITY_LIFE_MS = 20 * 366 * 86_400_000;
+const DAY_MS = 86_400_000;
+const AUTHORITY_LIFE_MS = 20 * 366 * DAY_MS;
 /** Clocks of nodes may be this much behind. */
 const SKEW_MS = 3600_000;
 /** A certificate is renewed when this share of its life is over. */
@@ -83,8 +84,12 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
   const { folder, schedulerId, clock, log } = parts;
   const path = join(folder, 'authorities.json');
   const bundle = join(folder, 'ca.pem');
-  let state = readState(path, log) ?? first();
-  keep(state);
+  const found = readState(path, log);
+  let state = found ?? first();
+  let toldMs = Number.NEGATIVE_INFINITY;
+  if (found === null) keep(state);
+  else publish();
+  warnOfClock();
   let leaf = issue();
 
   function first(): State {
@@ -103,8 +108,33 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
   function keep(value: State): void {
     writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`, 0o600);
     state = value;
-    // For people and for clients on this machine: whoever trusts this file trusts this scheduler.
-    writeFileAtomic(bundle, authorities().join(''), 0o644);
+    publish();
+  }
+
+  /** For people and for clients on this machine: whoever trusts this file trusts this scheduler. */
+  function publish(): void {
+    const text = authorities().join('');
+    try {
+      if (readText(bundle) !== text) writeFileAtomic(bundle, text, 0o644);
+    } catch (error) {
+      log.error(
+        { bundle, errno: errnoOf(error) },
+        'the certificate authority is not written down for clients',
+      );
+    }
+  }
+
+  /** A wrong clock made it, or one is wrong now: a new authority would lock every node out, so nothing is done by itself. */
+  function warnOfClock(): void {
+    const { validFrom, validTo } = new X509Certificate(state.current.certificate);
+    const nowMs = clock.wallMs();
+    const isValid = nowMs >= Date.parse(validFrom) && nowMs < Date.parse(validTo);
+    if (isValid || clock.monotonicMs() - toldMs < DAY_MS) return;
+    toldMs = clock.monotonicMs();
+    log.error(
+      { validFrom, validTo },
+      'the certificate authority is not valid at this time; set the clock right, or run "flopd scheduler ca rotate --now"',
+    );
   }
 
   function authorities(): readonly string[] {
@@ -203,6 +233,7 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
     look() {
       const before = authorities().join('');
       const old = leaf;
+      warnOfClock();
       try {
         if (state.next === null && state.previous === null && isOld()) announceNext();
         if (step(false) || isDue()) leaf = issue();
@@ -234,6 +265,14 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
       leaf = issue();
     },
   };
+}
+
+function readText(path: string): string | null {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return null;
+  }
 }
 
 function readState(path: string, log: Log): State | null {

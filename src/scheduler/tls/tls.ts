@@ -41,14 +41,14 @@ export interface Tls {
   /** Hands each later certificate to the server, until `close`. */
   serve(server: Pick<TlsServer, 'setSecureContext'>): void;
   authorities(): readonly string[];
-  /** Called when `authorities` gives something else. */
-  onAuthorities(fn: () => void): void;
+  /** Called when `authorities` gives something else, with who wanted it so; null: it was due. */
+  onAuthorities(fn: (by: string | null) => void): void;
   /** Pin of the private authority, or null. */
   authorityPin(): string | null;
   /** The private authority, or null where the certificate is from files. */
   readonly authority: PrivateAuthority | null;
   /** Begins or hastens the succession of the private authority. Throws TLS_ROTATING or TLS_FILES. */
-  rotate(now: boolean): void;
+  rotate(now: boolean, by: string): void;
   /** Wall clock. */
   expiresAtMs(): number;
   /** A host by which programs of this machine reach the port and that the certificate names. */
@@ -108,7 +108,7 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
   const source: CertificateSource =
     authority ?? openOwnCertificate({ certFile: certFile ?? '', keyFile: keyFile ?? '', clock, log });
   const servers = new Set<Pick<TlsServer, 'setSecureContext'>>();
-  const listeners: (() => void)[] = [];
+  const listeners: ((by: string | null) => void)[] = [];
 
   function secureContext(): SecureContextOptions {
     const { cert, key } = source.certificate();
@@ -125,7 +125,7 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
   const look = (): void => {
     const changed = source.look();
     if (changed.certificate) renew();
-    if (changed.authorities) for (const listener of listeners) listener();
+    if (changed.authorities) for (const listener of listeners) listener(null);
   };
   return {
     secureContext,
@@ -137,7 +137,7 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
     onAuthorities: (fn) => void listeners.push(fn),
     authorityPin: () => authority?.pin() ?? null,
     authority,
-    rotate(now) {
+    rotate(now, by) {
       if (authority === null)
         throw new Fault(
           'TLS_FILES',
@@ -148,7 +148,7 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
         );
       authority.rotate(now);
       renew();
-      for (const listener of listeners) listener();
+      for (const listener of listeners) listener(by);
     },
     expiresAtMs: () => source.certificate().expiresAtMs,
     hostHere: (listenHost) => hostHere(source.certificate().cert, listenHost),

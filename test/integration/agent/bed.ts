@@ -18,7 +18,10 @@ export interface AgentBed {
   /** Closed with the bed, latest first. */
   readonly open: { close(): Promise<void> }[];
   scheduler(options?: FakeOptions): Promise<FakeScheduler>;
-  agent(change: Partial<AgentOptions>): Promise<Agent>;
+  /** Takes unsigned orders, as most of these schedulers sign none, unless told otherwise. */
+  agent(
+    change: Partial<AgentOptions> & { readonly orders?: AgentOptions['config']['orders'] },
+  ): Promise<Agent>;
   close(): Promise<void>;
 }
 
@@ -39,7 +42,7 @@ export function createAgentBed(): AgentBed {
       open.push(fake);
       return fake;
     },
-    async agent(change) {
+    async agent({ orders = { signatures: 'optional', submitters: null }, ...change }) {
       const started = await startAgent({
         root,
         stateDir,
@@ -68,7 +71,7 @@ export function createAgentBed(): AgentBed {
             outputQuotaBytes: 1024 ** 3,
             cacheBytes: 1024 ** 3,
           },
-          orders: { signatures: 'optional', submitters: null },
+          orders,
           protocol: { least: 1 },
           runner: { socket: null, user: null },
           tokenFile: null,

@@ -1,6 +1,6 @@
 // A runner of a tool without a child: answers from a function of the arguments, and counts time per call.
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { Fault } from '../../../src/base/fault.ts';
 import type { ToolOutput, ToolRunner } from '../../../src/device/accelerator.ts';
 
@@ -38,7 +38,9 @@ export function createScriptedRunner(
   };
 }
 
-/** A text of test/fixtures. */
+/** A text of test/fixtures, also for who was bundled to another folder. */
 export function fixture(path: string): string {
-  return readFileSync(fileURLToPath(new URL(`../../fixtures/${path}`, import.meta.url)), 'utf8');
+  let folder = import.meta.dirname;
+  while (!existsSync(join(folder, 'package.json')) && folder !== dirname(folder)) folder = dirname(folder);
+  return readFileSync(join(folder, 'test', 'fixtures', path), 'utf8');
 }

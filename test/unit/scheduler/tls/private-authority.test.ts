@@ -1,11 +1,11 @@
 import { X509Certificate } from 'node:crypto';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { authorityPin, splitCertificates } from '../../../../src/base/authority-pin.ts';
 import type { Clock } from '../../../../src/base/clock.ts';
-import { createSilentLog } from '../../../../src/base/log.ts';
+import { createSilentLog, type Log } from '../../../../src/base/log.ts';
 import { openPrivateAuthority } from '../../../../src/scheduler/tls/private-authority.ts';
 
 const LIFE_MS = 90 * 86_400_000;
@@ -13,6 +13,12 @@ const OVERLAP_MS = 7 * 86_400_000;
 let folder = '';
 let nowMs = 0;
 let names: string[] = [];
+let lines: string[] = [];
+const log: Log = {
+  ...createSilentLog(),
+  error: (_, message) => void lines.push(message),
+  child: () => log,
+};
 const clock: Clock = { wallMs: () => nowMs, monotonicMs: () => nowMs, after: () => ({ cancel() {} }) };
 
 beforeEach(() => {
@@ -30,7 +36,7 @@ const open = () =>
     lifetimeMs: LIFE_MS,
     overlapMs: OVERLAP_MS,
     clock,
-    log: createSilentLog(),
+    log,
   });
 /** What is sent in a handshake, by subject and issuer. */
 const chainOf = (pem: string) =>
@@ -152,6 +158,29 @@ describe('the private authority of a scheduler', () => {
     }
     expect(said).toContain('TLS_AUTHORITY_DAMAGED');
     expect(said).not.toContain('PRIVATE');
+  });
+
+  it('writes down for clients what they may trust, again where that is gone, and starts on a full disk', () => {
+    const pin = open().pin();
+    rmSync(join(folder, 'ca.pem'));
+    open();
+    expect(authorityPin(readFileSync(join(folder, 'ca.pem'), 'utf8'))).toBe(pin);
+    rmSync(join(folder, 'ca.pem'));
+    // What no write can replace stands for the full disk.
+    mkdirSync(join(folder, 'ca.pem'));
+    expect(open().pin()).toBe(pin);
+  });
+
+  it('never makes a new authority by itself because of a clock that is wrong, but says so once a day', () => {
+    const pin = open().pin();
+    for (const wrongMs of [Date.UTC(1970, 0, 2), Date.UTC(2060, 0, 1)]) {
+      nowMs = wrongMs;
+      lines = [];
+      const authority = open();
+      authority.look();
+      expect(authority.pin()).toBe(pin);
+      expect(lines.filter((line) => line.includes('not valid at this time'))).toHaveLength(1);
+    }
   });
 
   it('goes on with what it has while the disk refuses a step', () => {

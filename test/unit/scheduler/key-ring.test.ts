@@ -1,0 +1,97 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { readStatement } from '../../../src/protocol/keys.ts';
+import { ORDER_LIFE_MS, ORDER_SKEW_MS } from '../../../src/protocol/order.ts';
+import { openKeyFolder } from '../../../src/scheduler/key-folder.ts';
+
+const HOUR_MS = 3_600_000;
+
+function setUp() {
+  const folder = mkdtempSync(join(tmpdir(), 'flopd-ring-'));
+  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  const time = { nowMs: 1_000_000 };
+  const open = () => openKeyFolder(folder, 'scheduler-1', { wallMs: () => time.nowMs });
+  return { folder, time, open };
+}
+
+const signerOf = (ring: ReturnType<ReturnType<typeof setUp>['open']>) =>
+  ring.sign('flopd.v2 order', '{}').keyId;
+
+test('the first key makes the same statement at each start, and signs for one purpose at a time', () => {
+  const { folder, open } = setUp();
+  const ring = open();
+  expect(open().statements()).toEqual(ring.statements());
+  const signed = ring.sign('flopd.v2 order', 'text');
+  expect(open().isOurs('flopd.v2 order', signed)).toBe(true);
+  expect(ring.isOurs('flopd.v2 node', signed)).toBe(false);
+  expect(ring.isOurs('flopd.v2 order', { ...signed, body: 'other' })).toBe(false);
+  expect(setUp().open().isOurs('flopd.v2 order', signed)).toBe(false);
+  expect(readStatement(ring.statements()[0] as never)).toMatchObject({
+    schedulerId: 'scheduler-1',
+    serial: 1,
+  });
+  for (const file of ['key.pem', 'keys.json']) expect(statSync(join(folder, file)).mode & 0o077).toBe(0);
+});
+
+test('after a rotation the next key signs when the overlap is over, and what the one before signed stays known', () => {
+  const { folder, time, open } = setUp();
+  const ring = open();
+  const old = ring.sign('flopd.v2 order', 'old');
+  const next = ring.rotate(HOUR_MS);
+  expect(signerOf(ring)).toBe(old.keyId);
+  expect(() => ring.rotate(0)).toThrow('signs only from');
+  const [, told] = ring.statements();
+  expect(told?.keyId).toBe(old.keyId);
+  expect(readStatement(told as never)).toMatchObject({
+    serial: 2,
+    keys: [
+      { keyId: old.keyId, notAfterMs: time.nowMs + HOUR_MS + ORDER_LIFE_MS + ORDER_SKEW_MS },
+      { keyId: next.keyId, notBeforeMs: time.nowMs, notAfterMs: null },
+    ],
+  });
+  time.nowMs += HOUR_MS;
+  for (const one of [ring, open()]) {
+    expect(signerOf(one)).toBe(next.keyId);
+    expect(one.isOurs('flopd.v2 order', old)).toBe(true);
+    expect(one.statements()).toHaveLength(2);
+  }
+  const third = open().rotate(0);
+  expect(signerOf(open())).toBe(third.keyId);
+  expect(readStatement(open().statements()[2] as never)?.keys.map(({ keyId }) => keyId)).toEqual([
+    old.keyId,
+    next.keyId,
+    third.keyId,
+  ]);
+  expect(readdirSync(join(folder, 'keys'))).toHaveLength(2);
+});
+
+test('keys that are over are not told any more, but known again', () => {
+  const { time, open } = setUp();
+  const ring = open();
+  const old = ring.sign('flopd.v2 order', 'old');
+  ring.rotate(0);
+  time.nowMs += HOUR_MS;
+  ring.rotate(0);
+  const last = readStatement(ring.statements().at(-1) as never);
+  expect(last?.keys.map(({ keyId }) => keyId)).not.toContain(old.keyId);
+  expect(open().isOurs('flopd.v2 order', old)).toBe(true);
+});
+
+test('a crash in a rotation leaves the ring as it was; what is lost or changed is told', () => {
+  const { folder, open } = setUp();
+  open();
+  // The key was made, and nothing else.
+  const crashed = setUp();
+  crashed.open().rotate(0);
+  rmSync(join(crashed.folder, 'keys.json'));
+  expect(() => crashed.open()).toThrow('it is missing');
+  unlinkSync(join(folder, 'key.pem'));
+  // Deleted before there was a second: a new beginning.
+  expect(open().statements()).toHaveLength(1);
+  open().rotate(0);
+  unlinkSync(join(folder, 'key.pem'));
+  expect(() => open()).toThrow('key.pem is not the key that it names');
+  expect(existsSync(join(folder, 'keys.json'))).toBe(true);
+});
