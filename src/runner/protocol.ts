@@ -31,7 +31,6 @@
 import * as z from 'zod';
 import { auditHeadSchema } from '../protocol/audit.ts';
 import {
-  credentialMessageSchema,
   heldJobSchema,
   jobReportSchema,
   jobStartedSchema,

@@ -13,7 +13,6 @@ import { createNotifier } from '../daemon/notify.ts';
 import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
-import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
