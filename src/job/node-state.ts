@@ -36,7 +36,7 @@ export function createNodeState(
   }
 
   return (order) => {
-    const walls = options.walls?.refuse(order) ?? null;
+    const walls = options.walls?.refuse(order);
     return {
       executors: new Map(options.executors.map((executor) => [executor.name, executor.probe()])),
       cpuHundredths: hundredthsOf(options.capacity.cpus),
@@ -44,7 +44,7 @@ export function createNodeState(
       heldCpuHundredths: life.heldCpuHundredths(),
       heldMemoryBytes: life.heldMemoryBytes(),
       devices: deviceState(order),
-      walls,
+      walls: walls ?? null,
       data:
         refuseData(order.spec, options.data?.() ?? null, options.clock.wallMs()) ??
         refuseEgress(order.spec, walls),

@@ -12,9 +12,9 @@ import type { JobDevices } from '../job/device-admission.ts';
 import { createExecutors } from '../job/executor/catalogue.ts';
 import type { JobFilesOptions } from '../job/files.ts';
 import type { JobEvents, Jobs } from '../job/job.ts';
+import { createNodePlace, readOwnCredential } from '../job/node-place.ts';
 import { createOrderDoor, type OrderDoor } from '../job/order-check.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
-import { createStanding } from '../job/standing.ts';
 import { createSubmitters } from '../job/submitters.ts';
 import { createJobs } from '../job/supervisor.ts';
 import { KEYS_FILE, openTrust } from '../job/trust.ts';
@@ -22,6 +22,7 @@ import type { Native, NativePaths } from '../native.ts';
 import type { AuditHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import { joinCorridors } from '../protocol/corridor.ts';
+import type { CredentialBody } from '../protocol/credential.ts';
 import type { JobResult } from '../protocol/result.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { createJobAudit } from './job-audit.ts';
@@ -111,10 +112,10 @@ export interface JobRoomParts {
   readonly devices: JobDevices;
   /** Why no orders are taken, or null. */
   readonly safeMode: () => string | null;
-  /** What the scheduler signed of this node, as it is kept; null for none. */
+  /** What the scheduler signed of this node, as it is kept; it is verified here. Null for none. */
   readonly credential: () => Signed | null;
-  /** Keeps a later one; without it, somebody else does. */
-  readonly keepCredential?: (credential: Signed) => void;
+  /** A credential of this node, signed by its scheduler; absent where somebody else keeps it. */
+  readonly keepCredential?: (credential: Signed, body: CredentialBody) => void;
   readonly access: JobFilesOptions['access'];
   readonly energy: (jobId: string, epoch: number) => EnergyAnswer | Promise<EnergyAnswer>;
   readonly events: JobRoomEvents;
@@ -145,21 +146,6 @@ async function openJobRoom(
   const jobAudit = createJobAudit(audit, nodeRecord);
   const { classes } = config.policy;
   const corridors = joinCorridors(config.policy.corridors);
-  const trust = openTrust({
-    path: join(folder, KEYS_FILE),
-    schedulerId: parts.schedulerId,
-    trustsFirst: parts.trustsFirst,
-    clock,
-    log,
-    audit: nodeRecord,
-  });
-  const standing = createStanding({
-    nodeId,
-    trust,
-    present: parts.credential,
-    ...(parts.keepCredential === undefined ? {} : { keep: parts.keepCredential }),
-    log,
-  });
   let started: Jobs | null = null;
   // All of them go to the job room: one that cannot start jobs now may still take up those that run.
   const executors = createExecutors({
@@ -190,6 +176,15 @@ async function openJobRoom(
     unfit: (ids, finding) => events.unfit(ids, finding),
     onChange: () => events.changed('processes of ended jobs are left, or gone'),
   });
+  const trust = openTrust({
+    path: join(folder, KEYS_FILE),
+    schedulerId: parts.schedulerId,
+    trustsFirst: parts.trustsFirst,
+    clock,
+    log,
+    audit: nodeRecord,
+  });
+  const place = createNodePlace(parts.credential, nodeId, trust);
   const jobs = await createJobs({
     folder,
     nodeId,
@@ -199,7 +194,8 @@ async function openJobRoom(
     environment: jobEnvironment(environment),
     devices: parts.devices,
     walls,
-    data: () => ({ place: standing.place(), classes, corridors }),
+    data: () => ({ place: place(), classes, corridors }),
+    audit: nodeRecord,
     native,
     draining: safeMode,
     isCareful: safeMode() !== null,
@@ -240,7 +236,12 @@ async function openJobRoom(
     order: door.order,
     exec: door.exec,
     learnKeys: door.learnKeys,
-    learnCredential: standing.learn,
+    learnCredential(credential) {
+      if (parts.keepCredential === undefined) return;
+      const body = readOwnCredential(credential, nodeId, trust);
+      if (body !== null) parts.keepCredential(credential, body);
+      else log.warn({}, 'a credential was not kept: its scheduler has not signed it for this node');
+    },
     offered() {
       const { executors: names, limitations } = offers.offered();
       const trustProblem = trust.problem();

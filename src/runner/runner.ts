@@ -3,7 +3,6 @@
 // runner are taken up before anybody may ask for anything.
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { readBootId } from '../daemon/boot-id.ts';
@@ -13,6 +12,7 @@ import { createNotifier } from '../daemon/notify.ts';
 import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
+import { type CredentialBody, readCredential } from '../protocol/credential.ts';
 import { ATTEMPT_HEADER } from '../protocol/file-api.ts';
 import { createAgentPort } from './agent-port.ts';
 import { createFileConnections, RELAY_URL } from './file-connections.ts';
@@ -74,6 +74,8 @@ async function build(
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native, 'runner'));
   let membership = readMembership(folder);
   const { nodeId, schedulerId } = membership;
+  const credential = (): CredentialBody | null =>
+    membership.signedCredential === null ? null : readCredential(membership.signedCredential);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
   const starts = count(folder);
@@ -109,14 +111,13 @@ async function build(
     schedulerId: () => schedulerId,
     trustsFirst: false,
     credential: () => membership.signedCredential,
-    keepCredential(signedCredential) {
-      const changed = { ...membership, signedCredential };
-      try {
-        writeMembership(folder, changed);
-        membership = changed;
-      } catch (error) {
-        log.warn({}, `a later credential was not kept: ${describeError(error)}`);
-      }
+    keepCredential(signedCredential, told) {
+      const known = credential();
+      if (told.serial <= (known?.serial ?? 0)) return;
+      if (known !== null && known.publicKey !== told.publicKey) return;
+      membership = { ...membership, signedCredential };
+      writeMembership(folder, membership);
+      log.info({ serial: told.serial }, 'the scheduler has signed anew what this node is');
     },
     bootId,
     capacity: options.capacity,

@@ -29,6 +29,10 @@ export interface DataRules {
   demand(spec: JobSpec): DataDemand | null;
   /** Throws Fault DATA_* where this scheduler itself may not keep what the job reads and writes. */
   requireKept(spec: JobSpec): void;
+  /** A node has refused an order for the data of the job: it is given none with the same until it comes back. */
+  refused(nodeId: string, spec: JobSpec, refusal: DataRefusal): void;
+  /** The node has come back, maybe with other rules. */
+  forget(nodeId: string): void;
   /** By which rule the job is where it is, a clause; null for one without data, or with no node. */
   ruleOf(job: JobRecord, place: Place): string | null;
 }
@@ -41,6 +45,9 @@ export interface DataRulesOptions {
   readonly audit?: AuditSink;
 }
 
+/** Refusals that are remembered of one node. */
+const SAID_MAX = 256;
+
 /** Codes of what a job waits for, as a clause behind "N nodes". */
 const clauses: Readonly<Record<string, string>> = {
   DATA_CLASS_NOT_TAKEN: 'take no data of this class (policy.classes of the node)',
@@ -51,11 +58,14 @@ const clauses: Readonly<Record<string, string>> = {
   DATA_CORRIDOR_MISSING: 'stand behind a border without a corridor',
   DATA_FILING_MISSING: 'need data.filing',
   DATA_FILING_EXPIRED: 'need a filing that has not expired',
+  DATA_EGRESS_UNHELD: 'cannot keep the job from the network',
 };
 
 export function createDataRules(options: DataRulesOptions): DataRules {
   const { clock, place = nowhere, corridors = builtInCorridors, audit = noAudit } = options;
   const facts = { corridors };
+  /** By node, what it said of data (as JSON). */
+  const said = new Map<string, Map<string, DataRefusal>>();
 
   function refuseKeeping(data: Data): DataRefusal | null {
     const refusal = decideKeeping(data, place, facts, clock.wallMs());
@@ -70,13 +80,27 @@ export function createDataRules(options: DataRulesOptions): DataRules {
   return {
     demand({ data }) {
       if (data === null || data === undefined) return null;
+      const key = JSON.stringify(data);
       return {
         data,
         refuse: (node) =>
           refuseKeeping(data) ??
           refuseClass(data, node) ??
+          said.get(node.id)?.get(key) ??
           decidePlacement(data, node.place ?? nowhere, facts, clock.wallMs()),
       };
+    },
+
+    refused(nodeId, { data }, { code, message }) {
+      if (data === null || data === undefined) return;
+      const ofNode = said.get(nodeId) ?? new Map<string, DataRefusal>();
+      const [oldest] = ofNode.keys();
+      if (ofNode.size >= SAID_MAX && oldest !== undefined) ofNode.delete(oldest);
+      said.set(nodeId, ofNode.set(JSON.stringify(data), { code, message: `it refused: ${message}` }));
+    },
+
+    forget(nodeId) {
+      said.delete(nodeId);
     },
 
     requireKept({ data }) {

@@ -34,6 +34,7 @@ import {
   decideRefusal,
   decideResult,
   decideStarted,
+  isOfData,
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
@@ -332,7 +333,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     cancelArray: cancellations.cancelArray,
     waitingReason: (job) => gates.reason(job) ?? placement.reason(job.id) ?? 'waiting: its turn comes next',
 
-    welcomed: returns.welcomed,
+    welcomed(session, held, rebooted) {
+      data.forget(session.nodeId);
+      return returns.welcomed(session, held, rebooted);
+    },
     reported(session, report) {
       inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
     },
@@ -384,6 +388,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       const job = queue.job(jobId);
       if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
+      if (isOfData(code)) data.refused(session.nodeId, job.spec, { code, message });
       const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':

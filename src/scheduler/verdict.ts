@@ -94,8 +94,13 @@ const OF_THE_JOB: ReadonlySet<string> = new Set([
   'ORDER_SUBMITTER',
 ]);
 
+/** A refusal for what the job states of its data: the job waits for a node that may have it. */
+export function isOfData(code: string): boolean {
+  return code.startsWith('DATA_');
+}
+
 export function concernsNode(code: string): boolean {
-  return !OF_THE_JOB.has(code) && !code.startsWith('DATA_');
+  return !OF_THE_JOB.has(code) && !isOfData(code);
 }
 
 /** What a node says when it does not carry out an order. */
@@ -119,5 +124,5 @@ export function decideRefusal(
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';
   const refused = job.epoch - job.retries;
-  return PASSING.has(code) || refused < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
+  return PASSING.has(code) || isOfData(code) || refused < MAX_REFUSED_ATTEMPTS ? 'retry' : 'giveUp';
 }

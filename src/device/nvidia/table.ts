@@ -17,8 +17,11 @@ const migLine =
 const processLine =
   /^\|\s*(\d{1,4})\s+(?:(N\/A|\d{1,3})\s+(N\/A|\d{1,3})\s+)?(\d{1,10})\s+([A-Z+]{1,8})\s+(\S.*?)\s+(\d{1,9}MiB|N\/A)\s*\|$/;
 
+/** A line of the table has about ninety; the patterns above take long over long ones. */
+const LINE_CHARACTERS_MAX = 500;
+
 export function isTable(text: string): boolean {
-  return /^\|\s*NVIDIA-SMI\s+\d/m.test(text);
+  return /^\|[ \t]*NVIDIA-SMI[ \t]+\d/m.test(text);
 }
 
 interface Found {
@@ -29,6 +32,8 @@ interface Found {
 
 export function readingsOfTable(text: string): ToolReading[] {
   const lines = text.split('\n').map((line) => line.replace(/\r$/, '').trimEnd());
+  if (lines.some((line) => line.length > LINE_CHARACTERS_MAX))
+    throw layoutFault('nvidia-smi', text, 'a line is too long');
   const banners = lines.filter((line) => banner.test(line));
   if (banners.length !== 1) throw layoutFault('nvidia-smi', text, 'more than one table');
   const driverVersion = banner.exec(banners[0] ?? '')?.[2] ?? null;
