@@ -42,7 +42,7 @@ export function requireName(name: string): string {
 export async function showToken(
   context: Context,
   url: string,
-  { user, token, pin }: NewTokenView,
+  { user, token, pin, ...made }: NewTokenView,
 ): Promise<void> {
   await writeLines(
     context.stdout,
@@ -50,7 +50,7 @@ export async function showToken(
       `user:    ${user.name} (${user.role})`,
       `token:   ${withPin(token, pin)}`,
       `expires: ${user.token?.expiresAt ?? 'unknown'}`,
-      `log in:  ${howToCall(context)} login ${url}   and give the token when it asks; it is not shown again`,
+      `log in:  ${howToCall(context)} login ${made.url ?? url}   and give the token when it asks; it is not shown again`,
     ].map(escapeText),
   );
 }

@@ -81,6 +81,8 @@ export interface NewTokenView {
   readonly token: string;
   /** Pin of the scheduler's private authority, for use from other hosts; null where it has none. */
   readonly pin: string | null;
+  /** Where other hosts reach the scheduler; null where they do not. */
+  readonly url: string | null;
 }
 
 export interface MeView {

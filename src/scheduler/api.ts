@@ -111,6 +111,15 @@ export function createApi(
   }
 
   return async (request, response) => {
+    try {
+      await answer(request, response);
+    } catch (error) {
+      parts.access.denied(request, error);
+      throw error;
+    }
+  };
+
+  async function answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const problem = callerProblem(request, parts.ownNames);
     if (problem !== null) throw new Fault('API_CALLER', problem);
     const { path, query } = parseTarget(request.url ?? '/');
@@ -131,7 +140,7 @@ export function createApi(
     if (route === undefined) throw wrongMethod(fitting.map((one) => one.method).join(' or '));
     const name = decodeName(route.path.exec(path)?.[1] ?? '');
     await route.handle({ request, response, query, name, caller });
-  };
+  }
 }
 
 function parseTarget(target: string): { path: string; query: URLSearchParams } {

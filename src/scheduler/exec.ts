@@ -313,6 +313,7 @@ export function createExecs(options: ExecsOptions): Execs {
         sockets.handleUpgrade(request, socket, head, (connection) => attend(connection, admitted));
       } catch (error) {
         if (!isFault(error)) throw error;
+        options.access.denied(request, error);
         answerUpgrade(socket, error);
       }
       return true;

@@ -39,7 +39,8 @@ export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
 /** Connections of one address that have not yet proven who they are. */
 export const MAX_STRANGERS_PER_ADDRESS = 256;
-export const MAX_STRANGERS = 2048;
+/** About as many hellos as one core checks in two seconds: more of them would outwait their own deadline in the queue. */
+export const MAX_STRANGERS = 1024;
 /** Told to whom finds the door full. */
 const RETRY_AFTER_SECONDS = 5;
 /** Jobs whose output lengths are asked of the disk at the same time. */

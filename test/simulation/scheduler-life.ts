@@ -63,6 +63,7 @@ export function startSchedulerLife({
       authenticate() {
         throw new Error('nobody enters a job of a simulation');
       },
+      denied() {},
       hold: () => () => {},
     },
     received() {},

@@ -120,6 +120,24 @@ describe.skipIf(!canNetwork())('a user on another host', () => {
       expect(stdout + stderr).not.toContain('secret-words');
       expect(stderr).toMatch(args[0] === 'user' ? /needs the role admin/ : /belongs to mei/);
     }
+    const audit = await here(
+      'audit',
+      'list',
+      '-o',
+      'json',
+      '--kind',
+      'user.created',
+      '--kind',
+      'access.denied',
+    );
+    const { records } = JSON.parse(audit.stdout) as { records: { kind: string; facts: object }[] };
+    expect(records.map(({ facts }) => facts)).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({ user: 'mei', role: 'submitter', by: 'local' }),
+        { user: 'lin', code: 'API_NOT_OWNER', method: 'GET', path: `/v1/jobs/${id}/exec` },
+        { user: 'lin', code: 'API_ROLE', method: 'GET', path: '/v1/users' },
+      ]),
+    );
     // What the scheduler keeps for the nodes is what mei has signed.
     const store = new Libsql(join(bed.stateDir, 'scheduler', 'store.db'), { readonly: true });
     const [kept] = store.prepare('SELECT submission FROM submission').all() as { submission: string }[];

@@ -4,7 +4,7 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { type Clock, every } from '../../base/clock.ts';
-import { Fault } from '../../base/fault.ts';
+import { Fault, isFault } from '../../base/fault.ts';
 import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
@@ -22,6 +22,8 @@ const EXPIRY_SWEEP_MS = 5000;
 export interface Admission {
   /** Throws Fault API_UNAUTHENTICATED, API_TOKEN_EXPIRED, API_TOKEN_LOCAL or API_TOO_MANY_ATTEMPTS. */
   authenticate(request: IncomingMessage): Caller;
+  /** Writes down that somebody who is known may not do what the request asks for, where that is what `error` says. */
+  denied(request: IncomingMessage, error: unknown): void;
   /**
    * Watches over a stream that was opened to `caller`: calls `end` once, when the token is no good any more or `may`
    * says no to what the caller has become. Returns the function that ends the watch.
@@ -55,6 +57,7 @@ export function openAccess(parts: AccessParts): Access {
   const { queue, localToken, clock, refusals, audit } = parts;
   const attempts = createAttempts(clock);
   const holds = new Set<Hold>();
+  const callers = new WeakMap<IncomingMessage, Caller>();
   /** Compared with where no user has the token's id. */
   const nobody = randomBytes(32).toString('hex');
   const users = createUsers({
@@ -112,8 +115,21 @@ export function openAccess(parts: AccessParts): Access {
     throw fault;
   }
 
+  function admit(request: IncomingMessage, caller: Caller): Caller {
+    callers.set(request, caller);
+    return caller;
+  }
+
   return {
     users,
+    denied(request, error) {
+      const caller = callers.get(request);
+      if (caller === undefined || !(isFault(error, 'API_ROLE') || isFault(error, 'API_NOT_OWNER'))) return;
+      // A user who asks again and again fills no disk.
+      if (!attempts.failed(`user ${caller.user}`)) return;
+      const path = (request.url ?? '').split('?', 1)[0]?.slice(0, 128) ?? '';
+      audit('access.denied', { user: caller.user, code: error.code, method: request.method ?? '', path });
+    },
     authenticate(request) {
       const given = /^Bearer +(\S+) *$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
       // All of this is done for every text.
@@ -121,7 +137,8 @@ export function openAccess(parts: AccessParts): Access {
       const user = users.byToken(parseToken(given)?.id ?? '');
       const isTheirs = isTokenOf(user?.token?.hash ?? nobody, given);
       if (isLocal) {
-        if (isFromHere(request.socket)) return { user: LOCAL_USER, role: 'admin', tokenId: null };
+        if (isFromHere(request.socket))
+          return admit(request, { user: LOCAL_USER, role: 'admin', tokenId: null });
         return refuse(
           request,
           given,
@@ -156,7 +173,7 @@ export function openAccess(parts: AccessParts): Access {
             remedy: `ask an admin for a new one: flopd user token ${user.name}`,
           }),
         );
-      return { user: user.name, role: user.role, tokenId: user.token.id };
+      return admit(request, { user: user.name, role: user.role, tokenId: user.token.id });
     },
     hold(caller, may, end) {
       const hold = { caller, may, end };

@@ -29,7 +29,17 @@ export function hideMember(member: MemberView): MemberView {
 
 function hideSpec(spec: JobSpec): JobSpec {
   const environment = Object.fromEntries(Object.keys(spec.environment).map((name) => [name, '']));
-  return { ...spec, command: [], environment, image: null, workingDirectory: null, inputs: [], outputs: [] };
+  const { data } = spec;
+  return {
+    ...spec,
+    command: [],
+    environment,
+    image: null,
+    workingDirectory: null,
+    inputs: [],
+    outputs: [],
+    ...(data == null ? {} : { data: { ...data, filing: null } }),
+  };
 }
 
 function plainReason(state: JobState, node: string | null): string {

@@ -19,6 +19,8 @@ export interface UserRoutesParts {
   readonly users: Users;
   /** Pin of the scheduler's private authority; null where it has none. */
   readonly authorityPin: () => string | null;
+  /** Where other hosts reach this scheduler; null where they do not. */
+  readonly joinUrl: () => string | null;
   readonly clock: Clock;
 }
 
@@ -26,12 +28,14 @@ export function createUserRoutes({
   schedulerId,
   users,
   authorityPin,
+  joinUrl,
   clock,
 }: UserRoutesParts): readonly Route[] {
   const issued = ({ user, text }: IssuedToken) => ({
     user: userView(user, clock.wallMs()),
     token: text,
     pin: authorityPin(),
+    url: joinUrl(),
   });
 
   function list({ response }: Call): void {

@@ -51,7 +51,7 @@ describe('flopd drain and resume', () => {
     );
     expect(await bed.node('node-a')).toMatchObject({ takesJobs: false, cordon: { reason: 'new driver' } });
     expect((await call('resume', 'node-a/nvidia:0')).out).toBe(
-      'node-a/GPU-0 is resumed, but the whole of node-a is drained by user (new driver)',
+      'node-a/GPU-0 is resumed, but the whole of node-a is drained by local (new driver)',
     );
     expect((await call('resume', 'node-a')).out).toBe('node-a takes new jobs');
   });

@@ -57,6 +57,8 @@ const table: Readonly<Record<string, Row>> = {
   'GET /v1/authorities': { least: 'anybody' },
   'GET /v1/authorities/succession': { least: 'admin' },
   'POST /v1/authorities/rotate': { least: 'admin', body: {} },
+  'GET /v1/keys': { least: 'admin' },
+  'POST /v1/keys/rotate': { least: 'admin', body: { now: 7 } },
   'GET /v1/overview': { least: 'neighbour' },
   'POST /v1/enrol': { least: 'anybody', body: {} },
   'GET /healthz': { least: 'anybody' },

@@ -33,6 +33,7 @@ function setUp(count: number) {
       keyId: () => keyId,
       issue: ({ id, serial }) => ({ keyId, body: `${id} ${keyId} ${serial ?? 1}`, signature: '' }),
       read: () => null,
+      later: () => null,
       newer: () => null,
     },
     revocations: { leastSerial: () => 0, outdate() {} } as never,
