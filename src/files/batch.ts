@@ -52,6 +52,8 @@ interface Ended {
 export function createBatch(parts: BatchParts): Batch {
   let ended: Ended[] = [];
   let endedBytes = 0;
+  /** Written by this batch and not counted by the store yet. */
+  let uncountedBytes = 0;
 
   async function flush(): Promise<void> {
     const taken = ended;
@@ -70,6 +72,7 @@ export function createBatch(parts: BatchParts): Batch {
     for (const { path, digest, sizeBytes } of taken) {
       const isNew = !parts.has(digest);
       await rename(path, join(parts.folder, digest));
+      uncountedBytes -= sizeBytes;
       if (isNew) parts.added(sizeBytes);
     }
     if (parts.syncs) await parts.syncFolder();
@@ -84,6 +87,8 @@ export function createBatch(parts: BatchParts): Batch {
       let sizeBytes = 0;
       let reservedBytes = 0;
       async function drop(): Promise<void> {
+        uncountedBytes -= sizeBytes;
+        sizeBytes = 0;
         await file.close();
         await removeFile(path);
       }
@@ -91,13 +96,14 @@ export function createBatch(parts: BatchParts): Batch {
         async write(bytes) {
           if (sizeBytes + bytes.length > reservedBytes) {
             reservedBytes = sizeBytes + bytes.length + FLUSH_BYTES / 2;
-            await parts.reserve(bytes.length);
+            await parts.reserve(uncountedBytes + bytes.length);
           }
           await writeAll(file, bytes, sizeBytes).catch((error: unknown) => {
             throw asDiskFault(error);
           });
           hash.update(bytes);
           sizeBytes += bytes.length;
+          uncountedBytes += bytes.length;
         },
         async end(wanted) {
           const digest = hash.digest('hex');

@@ -4,7 +4,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, errnoOf, isFault } from '../base/fault.ts';
-import type { NewFile } from '../files/batch.ts';
+import type { Batch } from '../files/batch.ts';
 import { type Folder, openFileIn, openFolder, openFolderIn, statIn } from '../files/beneath.ts';
 import type { FileStore } from '../files/store.ts';
 import { piecesToEnd } from '../files/stream.ts';
@@ -13,6 +13,8 @@ import type { KeptOutput } from '../protocol/result.ts';
 import { jobFile } from './executor/executor.ts';
 
 const PROBLEM_CHARACTERS_MAX = 250;
+/** Files from this size on must find room as a whole. */
+const RESERVED_BYTES = 16 * 1024 * 1024;
 
 /** Collects one output. Throws only when `signal` is aborted. */
 export async function collectOutput(
@@ -91,7 +93,7 @@ async function collectFile(
     const { nlink, uid, mode } = await file.stat();
     if (nlink > 1 && uid !== ownerUid)
       return problemOf(path, new Error("it is another user's file under a second name"));
-    const taken = await copyIn(await batch.create(), file, signal);
+    const taken = await copyIn(store, batch, file, signal);
     await batch.flush();
     return { path, kind: 'file', ...taken, executable: (mode & 0o100) !== 0, problem: null };
   } finally {
@@ -100,11 +102,16 @@ async function collectFile(
   }
 }
 
+/** A file may be long that takes no room where it lies: it is refused before it is read. */
 async function copyIn(
-  target: NewFile,
+  store: FileStore,
+  batch: Batch,
   file: FileHandle,
   signal: AbortSignal,
 ): Promise<{ digest: string; sizeBytes: number }> {
+  const { size } = await file.stat();
+  if (size > RESERVED_BYTES) await store.reserve(size);
+  const target = await batch.create();
   try {
     for await (const piece of piecesToEnd(file)) {
       signal.throwIfAborted();
@@ -128,7 +135,7 @@ async function collectTree(
   const list = await batch.create();
   try {
     const { sizeBytes, leftOut } = await walkTree(root, {
-      file: async (file) => copyIn(await batch.create(), file, signal),
+      file: (file) => copyIn(store, batch, file, signal),
       lines: (text) => list.write(Buffer.from(text)),
       straying: 'leaveOut',
       ownerUid,

@@ -6,6 +6,7 @@ import { WebSocketServer } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import {
   closeCode,
@@ -29,7 +30,6 @@ import type { OutputStore } from './output.ts';
 import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
@@ -39,7 +39,8 @@ export const HEARTBEAT_MS = 2000;
 export const TELEMETRY_MS = 1000;
 /** Connections of one address that have not yet proven who they are. */
 export const MAX_STRANGERS_PER_ADDRESS = 256;
-export const MAX_STRANGERS = 2048;
+/** About as many hellos as one core checks in two seconds: more of them would outwait their own deadline in the queue. */
+export const MAX_STRANGERS = 1024;
 /** Told to whom finds the door full. */
 const RETRY_AFTER_SECONDS = 5;
 /** Jobs whose output lengths are asked of the disk at the same time. */

@@ -8,7 +8,7 @@ import type { Signed } from '../protocol/signed.ts';
 import { chooseVersion, describeVersions, type VersionRange } from '../protocol/version.ts';
 import type { CloneWatch } from './clone-watch.ts';
 import { type Fleet, isRemoved } from './fleet.ts';
-import { type NodeCredentials, serialOf } from './node-credentials.ts';
+import type { NodeCredentials } from './node-credentials.ts';
 import type { NodeRecord, Queue } from './queue/queue.ts';
 import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
@@ -84,8 +84,8 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
 
   /** The store may be older than what this scheduler signed since: the later of the two counts. */
   function withLater(node: NodeRecord, hello: Hello): NodeRecord {
-    const shown = credentials.read(node.id, hello.signedCredential);
-    if (shown === null || shown.publicKey !== node.publicKey || shown.serial <= serialOf(node)) return node;
+    const shown = credentials.later(node, hello.signedCredential);
+    if (shown === null || shown.publicKey !== node.publicKey) return node;
     return { ...node, place: shown.place, labels: shown.labels, serial: shown.serial };
   }
 

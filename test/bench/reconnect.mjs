@@ -1,6 +1,6 @@
 // F15: N agents are connected to a scheduler that is killed with -9 and started again. How long until they are back, how
 // many sessions and attempts that took, and what it cost the scheduler: its memory, and how late its loop answers.
-//   node test/bench/reconnect.mjs [--agents 10000] [--processes 4] [--away 2000] [--tls] [--json]
+//   node test/bench/reconnect.mjs [--agents 10000] [--processes 4] [--away 2000] [--calm 10000] [--tls] [--json]
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
@@ -19,6 +19,8 @@ const PROBE_MS = 100;
 const agents = numberFlag('agents', 10_000);
 const processes = numberFlag('processes', 4);
 const awayMs = numberFlag('away', 2000);
+/** How long all is looked at when it stands still, before the kill and after the return. */
+const calmMs = numberFlag('calm', 10_000);
 const isTls = process.argv.includes('--tls');
 const asJson = process.argv.includes('--json');
 const say = (text) => asJson || console.log(text);
@@ -118,10 +120,10 @@ try {
   if (first.connected < agents)
     throw new Error(`only ${first.connected} connected: ${JSON.stringify(first.errors)}`);
   say(`${first.connected} of ${agents} agents connected; enrolled in ${(first.enrolMs / 1000).toFixed(1)} s`);
-  await pause(3000);
+  await pause(calmMs / 2);
   const steady = costOf(scheduler.child.pid);
-  await pause(5000);
-  const steadyCpu = (costOf(scheduler.child.pid).cpuSeconds - steady.cpuSeconds) / 5;
+  await pause(calmMs / 2);
+  const steadyCpu = (costOf(scheduler.child.pid).cpuSeconds - steady.cpuSeconds) / (calmMs / 2000);
 
   fleet.mark();
   scheduler.child.kill('SIGKILL');
@@ -138,7 +140,7 @@ try {
   const cpuSeconds = costOf(scheduler.child.pid).cpuSeconds;
   const tookMs = performance.now() - upMs;
   // A cascade would show now: links that fall again because too many came back at once.
-  await pause(10_000);
+  await pause(calmMs);
   const later = await fleet.state();
   clearInterval(watch);
   const delays = await stopProbe();
@@ -173,7 +175,7 @@ try {
       `back after the kill (scheduler away ${s(awayMs)} and its start): p50 ${s(result.backMs.p50)}, p99 ${s(result.backMs.p99)}, last ${s(result.backMs.last)}`,
     );
     say(
-      `sessions per agent ${result.sessionsPerAgent.toFixed(3)} (1: no cascade), attempts ${result.attemptsPerAgent.toFixed(2)}; connected 10 s later: ${later.connected}`,
+      `sessions per agent ${result.sessionsPerAgent.toFixed(3)} (1: no cascade), attempts ${result.attemptsPerAgent.toFixed(2)}; connected ${s(calmMs)} later: ${later.connected}`,
     );
     say(
       `scheduler: ${mb(before.rss)} empty, ${mb(steady.rss)} with all (${(result.rssBytes.perConnection / 1024).toFixed(1)} KiB each), ${mb(peak)} at most while they came back`,
