@@ -56,7 +56,6 @@ export function prepareRoom(
         ...commonOf(parts),
         schedulerId: identity.schedulerId,
         trustsFirst: true,
-        credential: identity.signedCredential,
         capacity,
         devices: bank,
         audit,
@@ -107,6 +106,7 @@ function commonOf({ identity, energy, link, bank, metrics }: RoomParts) {
   return {
     nodeId: identity.nodeId,
     bootId: identity.bootId,
+    credential: identity.signedCredential,
     energy: (jobId: string, epoch: number) => energy.settle(jobId, epoch),
     events,
   };
