@@ -81,6 +81,8 @@ export interface JobRoom
   /** What the scheduler signed anew of this node, its place among it. */
   learnCredential(credential: Signed): void;
   offered(): Offered;
+  /** Why no order can be taken at present, a sentence for people; null where one can. */
+  problem(): string | null;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
@@ -219,6 +221,10 @@ async function openJobRoom(
   jobAudit.takeUp(jobs);
 
   const { signatures, submitters } = config.orders;
+  const unsigned =
+    signatures === 'optional'
+      ? ['orders that nobody signed are carried out (orders.signatures: optional)']
+      : [];
   const door = createOrderDoor({
     jobs,
     nodeId,
@@ -252,11 +258,12 @@ async function openJobRoom(
           ...jobs.problems(),
           ...(trustProblem === null ? [] : [trustProblem]),
         ],
-        limitations: [...limitations, ...walls.limitations()],
+        limitations: [...limitations, ...walls.limitations(), ...unsigned],
         audit: audit.head(),
         dataClasses: classes,
       };
     },
+    problem: () => null,
     settled: () => offers.settled(),
     async close() {
       await jobs.close();
