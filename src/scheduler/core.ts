@@ -129,7 +129,7 @@ export function createCore(options: CoreOptions): Core {
   const credentials = createNodeCredentials(schedulerId, key.signer);
   const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
-  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, clock, log, place });
   const admission = createNodeAdmission({
     key,
     versions,

@@ -234,6 +234,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     access.close();
     tls?.close();
     leases.close();
+    core.standings.close();
     await gateway.close();
     await retention?.close();
     await output.close();
