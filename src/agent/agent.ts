@@ -22,7 +22,6 @@ import { createLink } from '../link/link.ts';
 import { createSocketFactory } from '../link/socket.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { versionsFrom } from '../protocol/version.ts';
-import { type JobRoom, type JobRoomParts, prepareJobRoom } from '../runner/job-room.ts';
 import { openNodeAudit } from '../runner/node-audit.ts';
 import { createSampler } from '../telemetry/sampler.ts';
 import { createAgentDialer, openAuthorities } from './authorities.ts';
@@ -32,12 +31,12 @@ import { createJobEnergy } from './energy.ts';
 import { isTlsUrl, requireSafeUrl } from './enrolment.ts';
 import { cheapInventory, gatherFacts } from './facts.ts';
 import { buildHello } from './hello.ts';
-import { fileHeaders, holdersOf } from './holders.ts';
+import { holdersOf } from './holders.ts';
 import { takeIdentity } from './identity.ts';
 import { takeEnrolment } from './membership.ts';
+import { type AgentRoom, prepareRoom } from './open-room.ts';
 import { watchScheduler } from './refused-scheduler.ts';
 import { createRejoin } from './rejoin.ts';
-import { openRemoteRoom } from './remote-room.ts';
 import { toldInventory } from './told-inventory.ts';
 import { createVitals } from './vitals.ts';
 
@@ -120,22 +119,21 @@ async function build(
   const starts = count(folder);
   lifecycle.onStop('count of starts', () => starts.close());
   lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
-  const runnerSocket = config.runner.socket;
-  const prepared =
-    runnerSocket === null
-      ? prepareJobRoom({
-          folder,
-          stateDir,
-          config,
-          native,
-          paths,
-          procRoot,
-          sysRoot,
-          environment,
-          clock,
-          log: log.child({ room: 'job' }),
-        })
-      : null;
+  const prepared = prepareRoom(
+    {
+      folder,
+      stateDir,
+      config,
+      native,
+      paths,
+      procRoot,
+      sysRoot,
+      environment,
+      clock,
+      log: log.child({ room: 'job' }),
+    },
+    config.runner.socket,
+  );
 
   const name = config.node.name ?? (hostname() || 'unnamed');
   const enrolment = await takeEnrolment(options, name);
@@ -231,8 +229,7 @@ async function build(
     windowMs: config.telemetry.windowMs,
   });
   // The bank is there before the jobs that hold its devices.
-  let started: JobRoom | null = null;
-  let onDevices = (): void => {};
+  let started: AgentRoom | null = null;
   const { bank, ladder } = openAccelerators({
     ...config.devices,
     native,
@@ -251,7 +248,7 @@ async function build(
       figures.update(records);
       energy.devices(records);
       link.devices(records);
-      onDevices();
+      started?.devicesChanged();
       keeper.look();
     },
     onFailed: (id, fault) => started?.deviceFailed([id], fault),
@@ -265,55 +262,20 @@ async function build(
 
   const metrics = createAgentMetrics({ version });
   lifecycle.onStop('metrics', () => metrics.close());
-  const common: Pick<JobRoomParts, 'nodeId' | 'bootId' | 'energy' | 'events'> = {
-    nodeId: identity.nodeId,
-    bootId,
-    energy: (jobId, epoch) => energy.settle(jobId, epoch),
-    events: {
-      granted: (jobId, epoch, cpus, devices) => energy.granted(jobId, epoch, cpus, devices),
-      changed: (why) => link.renew(why),
-      unfit: (ids, finding) => bank.unfit(ids, finding),
-      started(jobId, epoch, pid, startedAtMs) {
-        energy.started(jobId, epoch);
-        link.started(jobId, epoch, pid, startedAtMs);
-      },
-      progress: (...told) => link.progress(...told),
-      outputGrew: (...grown) => link.outputGrew(...grown),
-      settled: ({ state }) => metrics.countEndedJob(state),
-      ended(result) {
-        link.ended(result);
-      },
-    },
-  };
-  const ticket = (): string | null => link.fileTicket();
-  if (prepared !== null)
-    started = await prepared.open({
-      ...common,
-      schedulerId: identity.schedulerId,
-      trustsFirst: true,
-      credential: identity.signedCredential,
-      capacity,
-      devices: bank,
-      audit,
-      safeMode: starts.safeMode,
-      access: (jobId, epoch) => ({ url, dialer, headers: () => fileHeaders(ticket(), jobId, epoch) }),
-    });
-  else {
-    const remote = openRemoteRoom({
-      ...common,
-      socketPath: runnerSocket ?? '',
-      bank,
-      url,
-      dialer,
-      ticket,
-      clock,
-      log,
-      random,
-    });
-    started = remote;
-    onDevices = remote.devicesChanged;
-  }
-  const jobs = started;
+  const jobs = await prepared.open({
+    identity,
+    capacity,
+    bank,
+    energy,
+    link,
+    metrics,
+    url,
+    dialer,
+    audit,
+    safeMode: starts.safeMode,
+    random,
+  });
+  started = jobs;
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 
@@ -357,7 +319,7 @@ async function build(
     runningCount: () => jobs.runningCount(),
     linkState: () => link.state(),
     schedulerUrl: url,
-    safeMode: starts.safeMode,
+    safeMode: () => starts.safeMode() ?? jobs.problem(),
     clock,
   });
   const exporter = await startExporter({

@@ -329,7 +329,9 @@ export function unreachable(access: Access, error: Error): Fault {
     remedy:
       known instanceof Fault && known.remedy !== null
         ? known.remedy
-        : 'start one with "flopd up", or name another with --scheduler URL',
+        : errno === 'ECONNRESET' && access.url.startsWith('http:')
+          ? 'if it speaks TLS, name it by its https:// address'
+          : 'start one with "flopd up", or name another with --scheduler URL',
     cause: error,
   });
 }

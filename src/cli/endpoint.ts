@@ -8,12 +8,14 @@ import type { Config } from '../config/config.ts';
 import { type Environment, SERVICE_STATE_DIRS } from '../config/keys.ts';
 import { parseSchedulerUrl } from '../config/value.ts';
 import type { Dialer } from '../dial/dialer.ts';
-import type { Endpoint } from '../protocol/api.ts';
+import type { AuthoritiesView, Endpoint } from '../protocol/api.ts';
 import { dialerFor, openDialer } from './dialling.ts';
-import { findLogin, loginFile, readLogins } from './login-store.ts';
+import { findLogin, keepAuthorities, type Login, loginFile, readLogins } from './login-store.ts';
 import { localSigner, type Signer, userSigner } from './submitter-key.ts';
 
 const MAX_SMALL_FILE_BYTES = 64 * 1024;
+/** Far below the time that an authority is made known before it signs. */
+const AUTHORITIES_CHECK_MS = 24 * 3600_000;
 
 /** Where a client talks to, and as whom. */
 export interface Access {
@@ -70,19 +72,32 @@ export async function findAccess(config: Config, environment: Environment): Prom
       config.caFile === null
         ? openDialer(authorities)
         : await dialerFor(config, { url, stateDir, pin: null });
-    return {
-      url,
-      token,
-      tokenFile: loginFile(environment),
-      dialer,
-      signer: userSigner(environment, schedulerId),
-    };
+    const signer = userSigner(environment, schedulerId);
+    const access = { url, token, tokenFile: loginFile(environment), dialer, signer };
+    if (config.caFile === null) await renewAuthorities(environment, access, login);
+    return access;
   }
   const localFile = config.tokenFile === null ? localTokenFile(config, url, stateDir) : null;
   const tokenFile = config.tokenFile ?? localFile ?? '';
   const { token, pin } = splitPin(readToken(tokenFile));
   const signer = localFile === null ? null : localSigner(stateDir ?? config.stateDir);
   return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }), signer };
+}
+
+/**
+ * A login by a pin believes one authority: what succeeds it is asked for in time, over a connection that the present one
+ * still vouches for. Never a reason to fail.
+ */
+async function renewAuthorities(environment: Environment, access: Access, login: Login): Promise<void> {
+  const nowMs = Date.now();
+  if (login.authorities === null || Math.abs(nowMs - login.checkedAtMs) < AUTHORITIES_CHECK_MS) return;
+  try {
+    const { askJson } = await import('./client.ts');
+    const { authorities } = await askJson<AuthoritiesView>(access, 'GET', '/v1/authorities', null);
+    if (authorities.length > 0) keepAuthorities(environment, access.url, authorities, nowMs);
+  } catch {
+    // The verb itself will tell what is wrong.
+  }
 }
 
 /** URL of the scheduler, and the state directory that named it, if one did. */

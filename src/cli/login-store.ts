@@ -17,6 +17,8 @@ const loginSchema = z.object({
   schedulerId: z.string(),
   /** PEM; null for those of the system, or where there is no TLS. */
   authorities: z.array(z.string()).nullable(),
+  /** When the scheduler was last asked for them (wall clock). */
+  checkedAtMs: z.number(),
 });
 export type Login = z.output<typeof loginSchema>;
 
@@ -72,9 +74,24 @@ export function findLogin(environment: Environment, url: string): Login | null {
   return Object.hasOwn(schedulers, url) ? (schedulers[url] ?? null) : null;
 }
 
+/** The login of somebody who has just logged in. */
 export function keepLogin(environment: Environment, url: string, login: Login): void {
   const { schedulers } = readLogins(environment);
   write(environment, { version: 1, latest: url, schedulers: { ...schedulers, [url]: login } });
+}
+
+/** What has become known of a scheduler's authorities. */
+export function keepAuthorities(
+  environment: Environment,
+  url: string,
+  authorities: readonly string[],
+  checkedAtMs: number,
+): void {
+  const { schedulers, latest } = readLogins(environment);
+  const login = Object.hasOwn(schedulers, url) ? schedulers[url] : undefined;
+  if (login === undefined) return;
+  const known = { ...login, authorities: [...authorities], checkedAtMs };
+  write(environment, { version: 1, latest, schedulers: { ...schedulers, [url]: known } });
 }
 
 /** False where there was none. */

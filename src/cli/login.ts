@@ -61,7 +61,7 @@ Examples:
       });
     if (isAtLeast(role, 'submitter'))
       await users.addKey(registration(context.environment, schedulerId, user));
-    keepLogin(context.environment, url, { user, token, schedulerId, authorities });
+    keepLogin(context.environment, url, { user, token, schedulerId, authorities, checkedAtMs: 0 });
     await writeLines(
       context.stdout,
       [

@@ -13,9 +13,9 @@ const phrases = {
     '此排程器須有權杖才顯示內容。管理員以「flopd user create」建立。',
     '此调度器须有令牌才显示内容。管理员以“flopd user create”创建。',
   ],
-  ' What it prints is for its owner and operators.': [
-    ' 輸出僅供擁有者與操作員檢視。',
-    ' 输出仅供所有者与操作员查看。',
+  '; what it prints is for its owner and operators': [
+    '；輸出僅供擁有者與操作員檢視',
+    '；输出仅供所有者与操作员查看',
   ],
   '{0} ({1})': ['{0}（{1}）', '{0}（{1}）'],
   viewer: ['檢視者', '查看者'],

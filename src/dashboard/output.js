@@ -19,7 +19,7 @@ function newTail() {
 export async function showJobOutput(job, tails, ask, isStill) {
   const removed =
     job.outputRemoved === null ? '' : say(' Its output is not kept any more: {0}.', job.outputRemoved);
-  const hidden = job.hidden ? say(' What it prints is for its owner and operators.') : '';
+  const hidden = job.hidden ? say('; what it prints is for its owner and operators') : '';
   setText(byId('output-reason'), `${words(job.state)}: ${job.reason}${removed}${hidden}`);
   document.querySelector('#output .streams').hidden = job.hidden;
   if (job.hidden) return;

@@ -2,26 +2,15 @@
 // says, and tells all that is not settled again to each new connection. What a taken-over agent may do ends here: it
 // can ask for what is signed, withhold, repeat and listen; it cannot name a path, a command or a device node.
 import type { Socket } from 'node:net';
-import { type Clock, every, type Timer } from '../base/clock.ts';
-import { describeError, Fault } from '../base/fault.ts';
+import type { Clock } from '../base/clock.ts';
+import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import { createRefusalLog } from '../base/refusal-log.ts';
 import type { EnergyAnswer } from '../job/settle.ts';
-import { MAX_FRAME_BYTES } from '../protocol/control.ts';
-import { decodeExecFrame, type Exec, encodeExecFrame } from '../protocol/exec.ts';
-import { type Channel, createChannel } from './channel.ts';
-import { encodeFrame, encodeOutput, type Incoming } from './framing.ts';
+import { openConnection } from './agent-connection.ts';
+import type { Channel } from './channel.ts';
 import type { JobRoom, JobRoomEvents } from './job-room.ts';
-import { parseAgentMessage } from './message.ts';
-import {
-  type AgentToRunner,
-  hostMonotonicMs,
-  MAX_RUNNER_REQUESTS,
-  RUNNER_HELLO_MS,
-  RUNNER_PING_MS,
-  RUNNER_PROTOCOL,
-  RUNNER_SILENT_MS,
-  type RunnerToAgent,
-} from './protocol.ts';
+import { RUNNER_PROTOCOL, type RunnerToAgent } from './protocol.ts';
 import type { ToldDevices } from './told-devices.ts';
 
 /** How long the agent may take to say what energy a job used; it is absent otherwise. */
@@ -63,7 +52,7 @@ interface Told {
 }
 
 export function createAgentPort(parts: AgentPortParts): AgentPort {
-  const { identity, devices, safeMode, clock, log } = parts;
+  const { identity, safeMode, clock, log } = parts;
   const peers = new Set<Channel>();
   const told = new Map<string, Told>();
   const questions = new Map<number, (answer: EnergyAnswer) => void>();
@@ -122,8 +111,8 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
     if (agent !== null) say({ type: 'offered', ...offered(), why });
   }
 
-  /** All that an agent that knows nothing must know. */
-  function tellAll(to: JobRoom): void {
+  /** All that an agent that knows nothing must know: what is held at once, results as fast as it takes them. */
+  async function tellAll(own: Channel, to: JobRoom): Promise<void> {
     say({ type: 'welcome', version: RUNNER_PROTOCOL, ...identity, ...offered() });
     const held = to.held();
     for (let at = 0; at < held.length; at += JOBS_IN_A_PIECE)
@@ -135,217 +124,37 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
       if (started !== null) say({ type: 'jobStarted', jobId, epoch, ...started });
       if (stdoutBytes + stderrBytes > 0) say({ type: 'grew', jobId, epoch, stdoutBytes, stderrBytes });
     }
-    for (const result of to.unsettled()) say({ type: 'ended', result });
     say({ type: 'told' });
+    for (const result of to.unsettled()) {
+      await own.roomy();
+      if (!own.isOpen()) return;
+      own.send({ type: 'ended', result } satisfies RunnerToAgent);
+    }
   }
 
+  const refusals = createRefusalLog(log, clock);
+
   function connected(socket: Socket): void {
-    let heardMs = clock.monotonicMs();
-    let isGreeted = false;
-    let requests = 0;
-    const execs = new Map<string, Exec>();
-    const timers: Timer[] = [
-      clock.after(RUNNER_HELLO_MS, () => {
-        if (!isGreeted) channel.close('it did not say who it is');
-      }),
-      every(clock, RUNNER_PING_MS, () => {
-        if (clock.monotonicMs() - heardMs > RUNNER_SILENT_MS) channel.close('nothing came from it');
-      }),
-    ];
-    const channel = createChannel(socket, {
-      incoming(incoming) {
-        heardMs = clock.monotonicMs();
-        if (room === null) throw new Fault('RUNNER_NOT_READY', 'the job room is not open yet');
-        receive(incoming, room);
+    const channel = openConnection(socket, {
+      ...parts,
+      room: () => room,
+      greeted(own, to) {
+        agent?.close('another agent has come');
+        agent = own;
+        log.info({}, 'an agent has come');
+        tellAll(own, to).catch((error: unknown) => own.close(describeError(error)));
       },
-      ended(why, code) {
-        leave();
-        for (const exec of execs.values()) exec.close();
-        execs.clear();
-        if (agent === channel) {
+      gone(own, why, code) {
+        peers.delete(own);
+        if (agent === own) {
           agent = null;
           log.warn({ code }, `the agent is away: ${why}; running jobs go on`);
-        } else if (code !== null) log.warn({ code }, `a connection was refused: ${why}`);
+        } else if (code !== null) refusals.refused({ code }, `a connection was refused: ${why}`);
       },
+      acknowledged: (jobId, epoch) => void told.delete(`${jobId}.${epoch}`),
+      energyTold: (request, answer) => questions.get(request)?.(answer),
     });
     peers.add(channel);
-
-    function leave(): void {
-      for (const timer of timers) timer.cancel();
-      peers.delete(channel);
-    }
-
-    function greet(message: AgentToRunner, to: JobRoom): void {
-      if (message.type === 'files') {
-        leave();
-        const stream = channel.detach();
-        if (!parts.files(message.ticket, stream)) stream.destroy();
-        return;
-      }
-      if (message.type !== 'hello')
-        throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'a message before the hello');
-      if (message.version !== RUNNER_PROTOCOL) {
-        channel.send({
-          type: 'refused',
-          code: 'RUNNER_VERSION',
-          message: `this runner speaks version ${RUNNER_PROTOCOL}: restart it and the agent after an upgrade`,
-        } satisfies RunnerToAgent);
-        throw new Fault('RUNNER_VERSION', `it speaks version ${message.version}`);
-      }
-      isGreeted = true;
-      agent?.close('another agent has come');
-      agent = channel;
-      log.info({}, 'an agent has come');
-      tellAll(to);
-    }
-
-    function receive(incoming: Incoming, to: JobRoom): void {
-      if (incoming.kind === 'message') {
-        const message = parseAgentMessage(incoming.text);
-        if (isGreeted) handle(message, to);
-        else greet(message, to);
-      } else if (incoming.kind === 'exec' && isGreeted) {
-        const { execId, channel: of, bytes } = decodeExecFrame(incoming.frame);
-        if (of !== 'stdin') throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'output from the agent');
-        execs.get(execId)?.input(bytes);
-      } else throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'a binary frame');
-    }
-
-    /** Work whose answer goes to this very connection. */
-    function answer<T>(work: Promise<T> | T, give: (value: T) => void, fail: (error: unknown) => void): void {
-      requests += 1;
-      if (requests > MAX_RUNNER_REQUESTS)
-        throw new Fault('RUNNER_TOO_MANY', 'more questions than are allowed');
-      Promise.resolve(work)
-        .then(give, fail)
-        .catch((error: unknown) => channel.close(describeError(error)))
-        .finally(() => {
-          requests -= 1;
-        });
-    }
-
-    function handle(message: AgentToRunner, to: JobRoom): void {
-      switch (message.type) {
-        case 'hello':
-        case 'files':
-          throw new Fault('RUNNER_MESSAGE_UNEXPECTED', `the message "${message.type}" after the hello`);
-        case 'ping':
-          channel.send({ type: 'pong', audit: room?.offered().audit ?? null } satisfies RunnerToAgent);
-          return;
-        case 'devices':
-          devices.tell(message.vendors, message.devices);
-          return;
-        case 'order': {
-          const { request } = message;
-          const reply = (
-            given: Pick<Extract<RunnerToAgent, { type: 'answer' }>, 'outcome' | 'code' | 'message'>,
-          ) =>
-            channel.send({
-              type: 'answer',
-              request,
-              ...given,
-              message: given.message?.slice(0, 1024) ?? null,
-            });
-          answer(to.order(message.order), reply, (error) => {
-            log.error({ jobId: message.order.jobId }, `an order failed: ${describeError(error)}`);
-            reply({ outcome: 'refused', code: 'RUNNER_ERROR', message: describeError(error) });
-          });
-          return;
-        }
-        case 'contact': {
-          // On the clock of this process; nothing of the future prolongs a lease.
-          const agoMs = Math.max(0, hostMonotonicMs() - message.sinceMs);
-          to.contact(clock.monotonicMs() - agoMs, message.heartbeatMs);
-          return;
-        }
-        case 'report': {
-          const { request, jobId, epoch } = message;
-          answer(
-            to.report(jobId, epoch),
-            (report) => {
-              const whole = { type: 'reported', request, report } satisfies RunnerToAgent;
-              const fits = Buffer.byteLength(JSON.stringify(report)) <= MAX_FRAME_BYTES;
-              channel.send(
-                fits || report === null ? whole : { ...whole, report: { ...report, result: null } },
-              );
-            },
-            (error) => {
-              throw error;
-            },
-          );
-          return;
-        }
-        case 'read': {
-          const { request, jobId, epoch, stream, offset, limit } = message;
-          answer(
-            to.readOutput(jobId, epoch, stream, offset, limit),
-            (bytes) => channel.sendFrame(encodeOutput(request, bytes)),
-            (error) => {
-              log.warn({ jobId, stream }, `cannot read job output: ${describeError(error)}`);
-              channel.sendFrame(encodeOutput(request, new Uint8Array(0)));
-            },
-          );
-          return;
-        }
-        case 'acknowledged':
-          to.acknowledged(message.jobId, message.epoch);
-          told.delete(`${message.jobId}.${message.epoch}`);
-          return;
-        case 'delivered':
-          to.delivered(message.jobId, message.epoch, message.stdoutBytes, message.stderrBytes);
-          return;
-        case 'deviceFailed':
-          to.deviceFailed(message.ids, message);
-          return;
-        case 'energy': {
-          questions.get(message.request)?.(message.answer as EnergyAnswer);
-          questions.delete(message.request);
-          return;
-        }
-        case 'keys':
-          to.learnKeys(message.statements);
-          return;
-        case 'credential':
-          to.learnCredential(message.credential);
-          return;
-        case 'exec':
-        case 'signedExec':
-          exec(message, to);
-          return;
-        case 'execResize':
-          execs.get(message.execId)?.resize(message.rows, message.columns);
-          return;
-        case 'execSignal':
-          execs.get(message.execId)?.signal(message.signal);
-          return;
-        case 'execCredit':
-          execs.get(message.execId)?.outputTaken(message.bytes);
-          return;
-        case 'execStop':
-          execs.get(message.execId)?.close();
-          execs.delete(message.execId);
-          return;
-      }
-    }
-
-    function exec(order: Extract<AgentToRunner, { type: 'exec' | 'signedExec' }>, to: JobRoom): void {
-      const { execId } = order;
-      if (execs.has(execId)) throw new Fault('RUNNER_EXEC_TWICE', 'an exec that runs already');
-      const tell = (message: RunnerToAgent): void => channel.send(message);
-      execs.set(
-        execId,
-        to.exec(order, {
-          started: (pid) => tell({ type: 'execStarted', execId, pid }),
-          output: (stream, bytes) =>
-            channel.sendFrame(encodeFrame(encodeExecFrame({ execId, channel: stream, bytes }))),
-          inputTaken: (bytes) => tell({ type: 'execCredit', execId, bytes }),
-          ended(end) {
-            execs.delete(execId);
-            tell({ type: 'execEnd', execId, ...end });
-          },
-        }),
-      );
-    }
   }
 
   return {

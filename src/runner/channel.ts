@@ -13,6 +13,8 @@ export interface Channel {
   sendFrame(frame: Uint8Array): void;
   /** True while the peer keeps up: facts that may be lost are only sent then. */
   hasRoom(): boolean;
+  /** Resolves when there is room, or the end of it. */
+  roomy(): Promise<void>;
   isOpen(): boolean;
   /** `why` is for the log of this side. */
   close(why: string): void;
@@ -65,6 +67,16 @@ export function createChannel(socket: Socket, events: ChannelEvents): Channel {
       sendFrame(encodeFrame(JSON.stringify(message)));
     },
     sendFrame,
+    async roomy() {
+      while (state === 'open' && socket.writableLength >= ROOM_BYTES)
+        await new Promise<void>((resolve) => {
+          const done = (): void => {
+            socket.off('drain', done).off('close', done);
+            resolve();
+          };
+          socket.on('drain', done).on('close', done);
+        });
+    },
     hasRoom: () => state === 'open' && socket.writableLength < ROOM_BYTES,
     isOpen: () => state === 'open',
     close: (why) => end(why, null),

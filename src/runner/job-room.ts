@@ -81,6 +81,8 @@ export interface JobRoom
   /** What the scheduler signed anew of this node, its place among it. */
   learnCredential(credential: Signed): void;
   offered(): Offered;
+  /** Why no order can be taken at present, a sentence for people; null where one can. */
+  problem(): string | null;
   /** Resolves when `offered` is complete, or after a while. Rejects where nobody knows what is held. */
   settled(): Promise<void>;
 }
@@ -257,6 +259,7 @@ async function openJobRoom(
         dataClasses: classes,
       };
     },
+    problem: () => null,
     settled: () => offers.settled(),
     async close() {
       await jobs.close();

@@ -2,7 +2,7 @@
 //
 //   agent                                     runner
 //   hello {version}                       ->
-//                                         <-  welcome {nodeId, …}, jobs {held} …, jobStarted, grew, ended …, told
+//                                         <-  welcome {nodeId, …}, jobs {held} …, jobStarted, grew, told, ended …
 //   devices {…}                           ->        what there is, so that grants can be decided; whenever it changes
 //   order {request, order}                ->        an order as it came over the link, signatures and all
 //                                         <-  answer {request, outcome}
@@ -186,7 +186,7 @@ export const runnerToAgentSchema = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('offered'), ...offeredFields, why: sentence }),
   /** Jobs that it holds, told once on each connection, in pieces; what follows changes the list. */
   z.strictObject({ type: z.literal('jobs'), held: z.array(heldJobSchema).max(1000) }),
-  /** All that is held and not settled has been told. */
+  /** All that is held has been told; results that are not settled follow. */
   z.strictObject({ type: z.literal('told') }),
   z.strictObject({
     type: z.literal('answer'),

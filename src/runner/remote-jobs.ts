@@ -14,11 +14,12 @@ import type { Log } from '../base/log.ts';
 import type { OrderAnswer } from '../job/job.ts';
 import type { OrderMessage } from '../job/order-check.ts';
 import type { AuditHead } from '../protocol/audit.ts';
-import type { HeldJob, JobReport } from '../protocol/control.ts';
+import type { JobReport } from '../protocol/control.ts';
 import { decodeExecFrame } from '../protocol/exec.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { type Channel, createChannel } from './channel.ts';
 import type { Incoming } from './framing.ts';
+import { createHeldMirror } from './held-mirror.ts';
 import type { JobRoom, JobRoomParts, Offered } from './job-room.ts';
 import { parseRunnerMessage } from './message.ts';
 import {
@@ -79,7 +80,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   let keys: readonly Signed[] = [];
   let credential: Signed | null = null;
   const { events } = parts;
-  const held = new Map<string, HeldJob>();
+  const mirror = createHeldMirror();
   const pending = new Map<number, Pending>();
   const reports = new Map<number, (report: JobReport | null) => void>();
   const reads = new Map<number, { give(bytes: Uint8Array | null): void; fail(error: Fault): void }>();
@@ -89,7 +90,6 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     maxMs: RETRY_MAX_MS,
     random: options.random,
   });
-  const keyOf = (jobId: string, epoch: number): string => `${jobId}.${epoch}`;
 
   let audit: AuditHead | null = null;
   let offered: Omit<Offered, 'audit'> & { readonly safeMode: string | null } = {
@@ -109,7 +109,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   let isAway = false;
   let awayWhy = 'it has not been reached yet';
   let lastRequest = 0;
-  let fresh: HeldJob[] = [];
+  let toldDevices = '';
 
   const say = (message: AgentToRunner): void => channel?.send(message);
   const execs = createRemoteExecs(() => (isReady ? channel : null));
@@ -143,7 +143,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     });
     channel = own;
     isReady = false;
-    fresh = [];
+    mirror.begin();
     own.send({ type: 'hello', version: RUNNER_PROTOCOL } satisfies AgentToRunner);
   }
 
@@ -171,6 +171,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     retry = clock.after(backoff.next(), connect);
   }
 
+  const problem = (): string | null => (isAway ? away().message : offered.safeMode);
+
   function refusal(): OrderAnswer {
     const { code, message } = away();
     return { outcome: 'refused', code, message };
@@ -179,16 +181,15 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   /** The runner has told all that it holds. */
   function ready(): void {
     const wasAway = isKnown;
-    held.clear();
-    for (const job of fresh) held.set(keyOf(job.jobId, job.epoch), job);
-    fresh = [];
+    mirror.complete();
     isReady = true;
     isKnown = true;
+    toldDevices = '';
     isAway = false;
     grace?.cancel();
     grace = null;
     backoff.reset();
-    log.info({ jobs: held.size }, 'the job runner is here');
+    log.info({ jobs: mirror.list().length }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
     if (credential !== null) say({ type: 'credential', credential });
     devicesChanged();
@@ -200,7 +201,11 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   }
 
   function devicesChanged(): void {
-    if (isReady) say({ type: 'devices', ...parts.devices() });
+    if (!isReady) return;
+    const devices = parts.devices();
+    const text = JSON.stringify(devices);
+    if (text !== toldDevices) say({ type: 'devices', ...devices });
+    toldDevices = text;
   }
 
   function transmit(request: number, each: Pending): void {
@@ -222,12 +227,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     reads.delete(incoming.request);
   }
 
-  function settle(key: string, change: (job: HeldJob) => HeldJob): void {
-    const job = held.get(key);
-    if (job !== undefined) held.set(key, change(job));
-  }
-
   function handle(message: RunnerToAgent): void {
+    mirror.hear(message);
     switch (message.type) {
       case 'welcome':
         if (message.nodeId !== parts.nodeId)
@@ -244,7 +245,6 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         events.changed(message.why);
         return;
       case 'jobs':
-        fresh.push(...message.held);
         return;
       case 'told':
         ready();
@@ -260,17 +260,10 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         reports.get(message.request)?.(message.report);
         reports.delete(message.request);
         return;
-      case 'granted': {
-        const { jobId, epoch, cpus, devices } = message;
-        const key = keyOf(jobId, epoch);
-        if (!held.has(key)) held.set(key, { jobId, epoch, phase: 'accepted', devices });
-        events.granted(jobId, epoch, cpus, devices);
+      case 'granted':
+        events.granted(message.jobId, message.epoch, message.cpus, message.devices);
         return;
-      }
       case 'jobStarted':
-        settle(keyOf(message.jobId, message.epoch), (job) =>
-          job.phase === 'ended' ? job : { ...job, phase: 'running' },
-        );
         events.started(message.jobId, message.epoch, message.pid, message.startedAtMs);
         return;
       case 'progress':
@@ -283,11 +276,6 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         events.settled?.(message);
         return;
       case 'ended':
-        settle(keyOf(message.result.jobId, message.result.epoch), (job) => ({
-          ...job,
-          phase: 'ended',
-          devices: [],
-        }));
         events.ended(message.result);
         return;
       case 'energyAsked': {
@@ -343,7 +331,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     },
     acknowledged(jobId, epoch) {
       // Lost on the way: the runner tells the result again, and it is acknowledged again.
-      held.delete(keyOf(jobId, epoch));
+      mirror.forget(jobId, epoch);
       if (isReady) say({ type: 'acknowledged', jobId, epoch });
     },
     delivered(jobId, epoch, stdoutBytes, stderrBytes) {
@@ -372,9 +360,9 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
         say({ type: 'deviceFailed', ids: [...ids], code: code.slice(0, 64), text: text.slice(0, 512) });
     },
     held() {
-      const list = [...held.values()];
+      const list = mirror.list();
       for (const { order } of pending.values())
-        if (isStart(order) && !held.has(keyOf(order.jobId, order.epoch)))
+        if (isStart(order) && !mirror.has(order.jobId, order.epoch))
           list.push({
             jobId: order.jobId,
             epoch: order.epoch,
@@ -383,38 +371,16 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
           });
       return list;
     },
-    heldDevices() {
-      const ids = new Set<string>();
-      for (const { phase, devices } of held.values())
-        if (phase !== 'ended') for (const id of devices ?? []) ids.add(id);
-      return ids;
-    },
-    runningCount() {
-      let count = 0;
-      for (const { phase } of held.values()) if (phase === 'running') count += 1;
-      return count;
-    },
+    heldDevices: () => mirror.devices(),
+    runningCount: () => mirror.runningCount(),
     // The runner tells them itself, on each connection.
     unsettled: () => [],
     offered() {
-      const { safeMode: careful } = offered;
-      if (!isAway && careful === null) return { ...offered, audit };
-      if (!isAway)
-        return {
-          executors: [],
-          problems: [careful ?? '', ...offered.problems],
-          limitations: offered.limitations,
-          dataClasses: offered.dataClasses,
-          audit,
-        };
-      return {
-        executors: [],
-        problems: [away().message, ...offered.problems],
-        limitations: offered.limitations,
-        dataClasses: offered.dataClasses,
-        audit,
-      };
+      const careful = problem();
+      if (careful === null) return { ...offered, audit };
+      return { ...offered, executors: [], problems: [careful, ...offered.problems], audit };
     },
+    problem,
     devicesChanged,
     async settled() {
       if (isKnown) return;

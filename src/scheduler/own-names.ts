@@ -63,7 +63,14 @@ function plain(name: string): string {
 
 /** Addresses of the machine that others can reach it by: no loopback, no link-local ones. */
 function machineAddresses(): string[] {
-  return Object.values(networkInterfaces())
+  let found: ReturnType<typeof networkInterfaces>;
+  try {
+    found = networkInterfaces();
+  } catch {
+    // Not allowed to ask (AF_NETLINK in a service): then by its names alone.
+    return [];
+  }
+  return Object.values(found)
     .flatMap((list) => list ?? [])
     .filter(({ internal, address }) => !internal && !/^(?:fe80:|169\.254\.)/i.test(address))
     .map(({ address }) => address);

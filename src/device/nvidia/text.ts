@@ -13,7 +13,7 @@ import { treeOfText } from './tree.ts';
 
 /** Readings from any form but XML. Throws DEVICE_OUTPUT_UNKNOWN, or what `failureOf` finds. */
 export function parseNvidiaText(text: string): ToolReading[] {
-  if (/=+NVSMI LOG=+/.test(text)) return readingsOfLog(treeOfText(text), text);
+  if (/=NVSMI LOG=/.test(text)) return readingsOfLog(treeOfText(text), text);
   if (isTable(text)) return readingsOfTable(text);
   if (isLinkState(text)) return readingsOfLinkState(text);
   if (isList(text)) return readingsOfList(text);

@@ -70,6 +70,8 @@ describe.skipIf(!isBuilt)(title('arguments of the addon'), () => {
     ['environment', 'spawn', ['/bin/true', ['true'], undefined]],
     ['environment[0]', 'spawn', ['/bin/true', ['true'], [null]]],
     ['path', 'lockFile', [7]],
+    ['fd', 'peerUser', ['3']],
+    ['fd', 'peerUser', [-1]],
     ['path', 'removeTree', []],
     ['path', 'removeTree', ['']],
     ['path', 'removeTree', ['a\0b']],
@@ -108,7 +110,16 @@ describe.skipIf(!isBuilt)(title('arguments of the addon'), () => {
   });
 
   it('throws or answers, whatever is passed', () => {
-    const names = ['openReader', 'readerColumns', 'takeWindow', 'closeReader', 'notify', 'reap', 'lockFile'];
+    const names = [
+      'openReader',
+      'readerColumns',
+      'takeWindow',
+      'closeReader',
+      'notify',
+      'reap',
+      'lockFile',
+      'peerUser',
+    ];
     const value = fc.oneof(
       fc.anything({ withTypedArray: true, withDate: true, withSparseArray: true, withBigInt: true }),
       fc.constantFrom(

@@ -114,7 +114,24 @@ describe.each(forms)('$file', (form) => {
   test('4 MB of one character, one line or many, take no time', async () => {
     const beforeMs = performance.now();
     const size = 4 * 1024 * 1024;
-    for (const char of ['|', '-', '+', ' ', '0', '{', '[', ':', 'a\n', '| 0 |\n', '|-|\n', '- ', '"a":'])
+    for (const char of [
+      '\n',
+      ' \n',
+      '=',
+      '|',
+      '-',
+      '+',
+      ' ',
+      '0',
+      '{',
+      '[',
+      ':',
+      'a\n',
+      '| 0 |\n',
+      '|-|\n',
+      '- ',
+      '"a":',
+    ])
       await ask(form, char.repeat(size / char.length));
     for (const insert of [' ', '0', '|', '-']) await ask(form, text.replace('\n', insert.repeat(size)));
     expect(performance.now() - beforeMs).toBeLessThan(5000);

@@ -174,6 +174,8 @@ describe('foreign text', () => {
     const startedMs = performance.now();
     for (const line of [
       'A',
+      '=',
+      '\n',
       '|   0  ',
       ' : : ',
       '\t',
