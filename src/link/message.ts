@@ -4,7 +4,7 @@
 import * as z from 'zod';
 import { Fault } from '../base/fault.ts';
 import { MAX_FRAME_BYTES, type SchedulerMessage, schedulerMessageSchema } from '../protocol/control.ts';
-import { hasPrototypeKey, isNestedDeeper } from '../protocol/nesting.ts';
+import { isNestedDeeper } from '../protocol/nesting.ts';
 import { type Issue, isOptional, parseTolerant } from '../protocol/tolerant.ts';
 
 /** The deepest message has five levels. */
@@ -57,9 +57,6 @@ export function parseSchedulerMessage(bytes: Uint8Array): Incoming {
     // The parser's own text quotes the message, so it is not kept as the cause.
     throw new Fault('LINK_MESSAGE_SYNTAX', 'a message that is not JSON');
   }
-  // Its depth is bounded by now.
-  if (hasPrototypeKey(value))
-    throw new Fault('LINK_MESSAGE_INVALID', 'a message with the key "__proto__"', { field: '*' });
   const parsed = parseTolerant(schedulerMessageSchema, value, wholeFields);
   if (parsed.success) return { message: parsed.data, ignored: parsed.ignored.map(nameOf) };
   const { issue } = parsed;

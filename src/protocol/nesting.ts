@@ -21,10 +21,3 @@ function endOfString(bytes: Uint8Array, from: number): number {
   while (at < bytes.length && bytes[at] !== 0x22) at += bytes[at] === 0x5c ? 2 : 1;
   return at;
 }
-
-/** Whether any object in it has the key `__proto__`, which schemas of free keys would drop without a word. */
-export function hasPrototypeKey(value: unknown): boolean {
-  if (typeof value !== 'object' || value === null) return false;
-  if (!Array.isArray(value) && Object.hasOwn(value, '__proto__')) return true;
-  return Object.values(value).some(hasPrototypeKey);
-}

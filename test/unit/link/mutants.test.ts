@@ -22,8 +22,11 @@ test.each(ofSchedulers)('%s', (_, message) => {
       expect(error.code, what).toMatch(/^LINK_/);
       expect(error.message.length, what).toBeLessThan(200);
     }
-    // Inside of a specification the order is refused by its ids.
-    if (NEVER.test(what) && parsed !== null) expect(parsed.message, what).toMatchObject({ type: 'unfit' });
+    // Inside of a specification the order is refused by its ids; of the one free map the name is left out.
+    if (NEVER.test(what) && parsed !== null && parsed.message?.type !== 'unfit') {
+      expect(what).toMatch(/^spec\.environment with __proto__$/);
+      expect(JSON.stringify(parsed.message)).not.toContain('__proto__');
+    }
     expect(({} as Record<string, unknown>).x).toBe(undefined);
   }
   expect(refused).toBeGreaterThan(0);
