@@ -53,7 +53,6 @@ export function prepareRoom(
         ...commonOf(parts),
         schedulerId: identity.schedulerId,
         trustsFirst: true,
-        credential: identity.signedCredential,
         capacity,
         devices: bank,
         audit,
@@ -104,6 +103,7 @@ function commonOf({ identity, energy, link, bank, metrics }: RoomParts) {
   return {
     nodeId: identity.nodeId,
     bootId: identity.bootId,
+    credential: identity.signedCredential,
     energy: (jobId: string, epoch: number) => energy.settle(jobId, epoch),
     events,
   };

@@ -167,6 +167,7 @@ async function open(
   target: string,
   body: unknown,
   signer: Signer | null = null,
+  isAgain = false,
 ): Promise<IncomingMessage> {
   const { request } = access.url.startsWith('https:')
     ? await import('node:https')
@@ -211,7 +212,12 @@ async function open(
   });
   const status = response.statusCode ?? 0;
   if (status >= 200 && status < 300) return response;
-  throw await refusal(access, response, status);
+  const fault = await refusal(access, response, status);
+  const theirMs = Date.parse(response.headers.date ?? '');
+  // The clock of this host is off: signed by that of the scheduler, which is who the signature is for.
+  if (fault.code === 'SUBMISSION_CLOCK' && signer !== null && !isAgain && Number.isFinite(theirMs))
+    return open(access, method, target, body, signer.by(theirMs), true);
+  throw fault;
 }
 
 /** The fault that an answer without success tells. */

@@ -15,6 +15,8 @@ import { type KeyRequest, userKeyText } from '../protocol/user-api.ts';
 export interface Signer {
   /** Headers that go with the text of a specification. */
   headers(text: string): Readonly<Record<string, string>>;
+  /** The same by another clock, which shows this time (ms since 1970) now. */
+  by(nowMs: number): Signer;
 }
 
 const owner: KeyOwner = {
@@ -55,12 +57,13 @@ export function localSigner(stateDir: string): Signer | null {
   }
 }
 
-function createSigner(key: KeyObject, schedulerId: string): Signer {
+function createSigner(key: KeyObject, schedulerId: string, offsetMs = 0): Signer {
   const publicKey = publicKeyText(key);
   return {
+    by: (nowMs) => createSigner(key, schedulerId, nowMs - Date.now()),
     headers(text) {
       // To the microsecond: the same specification twice in a millisecond would else be taken for a repeat.
-      const signedAtMs = Math.round((Date.now() + (performance.now() % 1)) * 1000) / 1000;
+      const signedAtMs = Math.round((Date.now() + offsetMs + (performance.now() % 1)) * 1000) / 1000;
       const digest = createHash('sha256').update(text).digest('hex');
       return {
         'flopd-key': publicKey,

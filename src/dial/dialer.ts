@@ -53,6 +53,8 @@ export interface DialerParts {
   readonly log: Log;
   readonly names?: Names;
   readonly proxyOf?: ProxyOf;
+  /** How long a proxy may take to answer; tests shorten it. */
+  readonly proxyDeadlineMs?: number;
 }
 
 /** Reads and connects nothing yet. */
@@ -93,6 +95,17 @@ export function createDialer(parts: DialerParts): Dialer {
     return proxy;
   }
 
+  function tunnel(proxy: URL, url: URL, limits: PoolLimits | null): Agent {
+    return createTunnel({
+      proxy,
+      isTls: isTls(url),
+      lookup: names.lookup,
+      keepAlive: limits !== null,
+      ...limits,
+      ...(parts.proxyDeadlineMs === undefined ? {} : { deadlineMs: parts.proxyDeadlineMs }),
+    });
+  }
+
   return {
     options(address) {
       const url = new URL(address);
@@ -104,13 +117,13 @@ export function createDialer(parts: DialerParts): Dialer {
         autoSelectFamilyAttemptTimeout: NEXT_ADDRESS_MS,
         rejectUnauthorized: true,
         ...(isTls(url) ? tlsOptions(url) : {}),
-        ...(proxy === null ? {} : { agent: createTunnel({ proxy, lookup: names.lookup, keepAlive: false }) }),
+        ...(proxy === null ? {} : { agent: tunnel(proxy, url, null) }),
       };
     },
     pool(address, { maxSockets, idleMs }) {
       const url = new URL(address);
       const proxy = proxyFor(url);
-      if (proxy !== null) return createTunnel({ proxy, lookup: names.lookup, keepAlive: true, maxSockets });
+      if (proxy !== null) return tunnel(proxy, url, { maxSockets, idleMs });
       const limits = { keepAlive: true, maxSockets, timeout: idleMs };
       return isTls(url) ? new TlsAgent(limits) : new PlainAgent(limits);
     },

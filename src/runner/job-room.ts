@@ -221,6 +221,10 @@ async function openJobRoom(
   jobAudit.takeUp(jobs);
 
   const { signatures, submitters } = config.orders;
+  const unsigned =
+    signatures === 'optional'
+      ? ['orders that nobody signed are carried out (orders.signatures: optional)']
+      : [];
   const door = createOrderDoor({
     jobs,
     nodeId,
@@ -254,7 +258,7 @@ async function openJobRoom(
           ...jobs.problems(),
           ...(trustProblem === null ? [] : [trustProblem]),
         ],
-        limitations: [...limitations, ...walls.limitations()],
+        limitations: [...limitations, ...walls.limitations(), ...unsigned],
         audit: audit.head(),
         dataClasses: classes,
       };

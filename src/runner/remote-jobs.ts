@@ -44,7 +44,7 @@ const SETTLE_MS = 2500;
 export interface RemoteParts
   extends Omit<
     JobRoomParts,
-    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'credential'
+    'devices' | 'access' | 'safeMode' | 'capacity' | 'schedulerId' | 'trustsFirst' | 'keepCredential'
   > {
   /** What the runner must know of this host's devices, now. */
   readonly devices: () => Pick<Extract<AgentToRunner, { type: 'devices' }>, 'vendors' | 'devices'>;
@@ -78,7 +78,6 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   const { clock, log } = options;
   /** What the scheduler told last of the keys that it signs with: a runner that was away is told again. */
   let keys: readonly Signed[] = [];
-  let credential: Signed | null = null;
   const { events } = parts;
   const mirror = createHeldMirror();
   const pending = new Map<number, Pending>();
@@ -191,13 +190,19 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     backoff.reset();
     log.info({ jobs: mirror.list().length }, 'the job runner is here');
     if (keys.length > 0) say({ type: 'keys', statements: [...keys] });
-    if (credential !== null) say({ type: 'credential', credential });
+    tellCredential();
     devicesChanged();
     say({ type: 'ping' });
     for (const [request, each] of pending) transmit(request, each);
     for (const done of settling) done();
     // What was said of its jobs may not hold any more.
     if (wasAway) events.changed('the job runner is back');
+  }
+
+  /** It may have been away when that changed. */
+  function tellCredential(): void {
+    const credential = parts.credential();
+    if (credential !== null) say({ type: 'credential', credential });
   }
 
   function devicesChanged(): void {
@@ -351,9 +356,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
       keys = statements;
       if (isReady && keys.length > 0) say({ type: 'keys', statements: [...keys] });
     },
-    learnCredential(told) {
-      credential = told;
-      if (isReady) say({ type: 'credential', credential });
+    learnCredential() {
+      if (isReady) tellCredential();
     },
     deviceFailed(ids, { code, text }) {
       if (isReady)

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import { enrolRequestSchema, type OverviewView } from '../protocol/api.ts';
 import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
@@ -20,7 +21,6 @@ import { createMembershipRoutes, type MembershipRoutesParts } from './membership
 import type { SchedulerMetrics } from './metrics.ts';
 import { createNodeRoutes, type NodeRoutesParts } from './node-routes.ts';
 import type { OwnNames } from './own-names.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import { type Call, type Least, type Route, stranger } from './route.ts';
 import { type AuthorityRoutesParts, createAuthorityRoutes } from './tls/authority-routes.ts';
 

@@ -2,6 +2,7 @@
 // built in order and joined. scheduler.ts puts it behind HTTP; a simulation runs it as it is.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
@@ -27,7 +28,6 @@ import type { OwnNames } from './own-names.ts';
 import { createPlacement, type Placement } from './placement.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import type { Revocations } from './revocations.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import { createWatchers, type Watchers } from './watchers.ts';
@@ -129,7 +129,7 @@ export function createCore(options: CoreOptions): Core {
   const credentials = createNodeCredentials(schedulerId, key.signer);
   const clones = createCloneWatch({ queue, fleet, clock, log, audit, place });
   const removals = createNodeRemovals({ queue, fleet, clock, log, revocations, audit, end: dispatcher.end });
-  const standings = createNodeStandings({ queue, fleet, credentials, revocations, log, place });
+  const standings = createNodeStandings({ queue, fleet, credentials, revocations, clock, log, place });
   const admission = createNodeAdmission({
     key,
     versions,

@@ -8,6 +8,7 @@
 import type { Clock } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
@@ -26,7 +27,6 @@ import type { OutputStore, OutputStream } from './output.ts';
 import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import { createSubmissions, type SubmittedBy } from './submission.ts';
 import {
   concernsNode,

@@ -8,6 +8,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { Fault, isFault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import {
   decodeExecFrame,
@@ -34,7 +35,6 @@ import { findJob } from './job-names.ts';
 import { parseJson } from './json.ts';
 import type { OwnNames } from './own-names.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
 
 /** Commands at the same time, of all jobs. */
 export const MAX_EXECS = 256;

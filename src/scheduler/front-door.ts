@@ -5,7 +5,7 @@ import type { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { errnoOf } from '../base/fault.ts';
-import type { RefusalLog } from './refusal-log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 
 /** Connections that have not asked for anything yet; above it new ones are dropped. */
 export const MAX_SILENT = 4096;

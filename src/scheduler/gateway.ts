@@ -6,6 +6,7 @@ import { WebSocketServer } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import {
   closeCode,
@@ -29,7 +30,6 @@ import type { OutputStore } from './output.ts';
 import type { OwnNames } from './own-names.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { Queue } from './queue/queue.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import { findAttempt } from './retry.ts';
 import type { SchedulerKey } from './scheduler-key.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';

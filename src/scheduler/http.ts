@@ -13,11 +13,11 @@ import type { Duplex } from 'node:stream';
 import type { ZodType } from 'zod';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import type { ErrorView } from '../protocol/api.ts';
 import { ATTEMPT_RETRY_SECONDS } from './access/attempts.ts';
 import { keepDoor } from './front-door.ts';
 import { parseJson } from './json.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import type { Tls } from './tls/tls.ts';
 
 export const MAX_BODY_BYTES = 1024 * 1024;

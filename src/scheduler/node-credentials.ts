@@ -12,6 +12,8 @@ export interface CredentialSigner {
 }
 
 export interface NodeCredentials {
+  /** Of the key that signs at present. */
+  keyId(): string;
   /** The credential of the record as it is. */
   issue(record: NodeRecord): Signed;
   /** What a node shows, where this scheduler signed it for this node; null otherwise. */
@@ -45,6 +47,7 @@ export function createNodeCredentials(schedulerId: string, signer: CredentialSig
   }
 
   return {
+    keyId: () => signer.sign('flopd.v2 node', '').keyId,
     issue,
     read,
     later(record, shown) {

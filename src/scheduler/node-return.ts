@@ -2,6 +2,7 @@
 // missing is sent, and what it says it holds counts, also where nobody here knows the job: a device with a job on it
 // is not given to another.
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import type { HeldJob, JobReport } from '../protocol/control.ts';
 import { isFinalState } from '../protocol/result.ts';
 import { adoptedJob, type ReadOrder } from './adoption.ts';
@@ -12,7 +13,6 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import { decideHeld, decideReturn, isGivenUp } from './reconcile.ts';
-import type { RefusalLog } from './refusal-log.ts';
 
 export interface NodeReturns {
   /** Resolves when every job that the node lost is on disk as lost. */

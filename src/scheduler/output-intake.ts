@@ -1,11 +1,12 @@
 // Output of jobs as it comes from one agent: to the store, no faster than the disk takes it.
+
+import type { RefusalLog } from '../base/refusal-log.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import { decodeOutputChunk } from '../protocol/frame.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession } from './fleet.ts';
 import type { OutputStore } from './output.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import type { ServerSocket } from './server-session.ts';
 
 /** Output that waits for the disk: reading stops above the first and goes on below the second. */

@@ -1,6 +1,7 @@
 // What one session of an agent (session.ts) is given by the gateway.
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import type { RefusalLog } from '../base/refusal-log.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import type { Challenge, Hello, JobProgress, Welcome } from '../protocol/control.ts';
 import type { VersionRange } from '../protocol/version.ts';
@@ -11,7 +12,6 @@ import type { Fleet } from './fleet.ts';
 import type { Admitted } from './node-admission.ts';
 import type { Orders } from './orders.ts';
 import type { OutputStore } from './output.ts';
-import type { RefusalLog } from './refusal-log.ts';
 import type { ServerSession } from './server-session.ts';
 
 export interface SessionParts {

@@ -36,7 +36,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   job: { uses: ['base', 'protocol', 'native', 'files'], types: ['device'], packages: ['zod', 'yaml'] },
   exporter: { uses: ['base', 'protocol'], types: ['telemetry'], packages: ['prom-client'] },
   // How a scheduler is reached: names, proxies, trusted authorities. Agent and command line do the same.
-  dial: { uses: ['base'], types: [], packages: ['https-proxy-agent', 'proxy-from-env'] },
+  dial: { uses: ['base'], types: [], packages: ['proxy-from-env'] },
   // The chain of records that scheduler and node write and `flopd audit` reads.
   audit: { uses: ['base', 'protocol'], types: [], packages: ['zod'] },
   // What every daemon is that holds a state folder: one of its kind, ordered in start and stop, told to systemd.

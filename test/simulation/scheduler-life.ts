@@ -1,12 +1,12 @@
 // One run of a scheduler in the simulation: its real core over a disk and a network of the simulation.
 import { createSilentLog, type Log } from '../../src/base/log.ts';
+import { createRefusalLog } from '../../src/base/refusal-log.ts';
 import { type Core, createCore } from '../../src/scheduler/core.ts';
 import type { SchedulerHit } from '../../src/scheduler/fault-points.ts';
 import { createFileTickets } from '../../src/scheduler/file-tickets.ts';
 import { createProgressBoard } from '../../src/scheduler/progress.ts';
 import { createQueue } from '../../src/scheduler/queue/embedded.ts';
 import type { Queue } from '../../src/scheduler/queue/queue.ts';
-import { createRefusalLog } from '../../src/scheduler/refusal-log.ts';
 import { createRevocations } from '../../src/scheduler/revocations.ts';
 import type { SchedulerKey } from '../../src/scheduler/scheduler-key.ts';
 import type { OutputFiles, QueueRows } from './disks.ts';

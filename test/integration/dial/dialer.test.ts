@@ -261,10 +261,16 @@ describe('through a proxy', () => {
     expect(`${String(refused)}${link.state().error}${JSON.stringify(refused)}`).not.toContain('hunter2');
   });
 
-  test('that is silent the connection to it ends with the request', async () => {
-    const { proxy, url, dialer } = await behind();
+  test('that is silent it is told, and the connection to it ends', async () => {
+    const proxy = keep(await startProxy());
     proxy.status = 0;
-    await expect(postJson(`${url}/v1/enrol`, {}, 300, dialer)).rejects.toThrow('no answer within 0.3 s');
+    const dialer = dialerOf([ours.certificate], {
+      proxyOf: () => new URL(proxy.url),
+      proxyDeadlineMs: 300,
+    });
+    const silent = await enrolled('https://scheduler.test', dialer).catch((error: unknown) => error);
+    expect(silent).toMatchObject({ code: 'DIAL_PROXY_UNREACHABLE' });
+    expect(String(silent)).toContain('no answer within 0.3 s');
     await until(() => proxy.open() === 0, 'no connection to the proxy');
   });
 

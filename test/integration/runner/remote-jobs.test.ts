@@ -88,6 +88,7 @@ function open(factor = 1): RemoteJobRoom {
     {
       nodeId: 'node-1',
       bootId: 'boot',
+      credential: () => null,
       energy: () => ({ joules: 5 }),
       devices: () => ({ vendors: [], devices: [] }),
       files() {},

@@ -5,6 +5,7 @@ import { cpSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSilentLog } from '../../../src/base/log.ts';
+import { createRefusalLog } from '../../../src/base/refusal-log.ts';
 import { isArrayId } from '../../../src/protocol/array.ts';
 import { isFinalState, type JobResult } from '../../../src/protocol/result.ts';
 import { jobSpecSchema } from '../../../src/protocol/spec.ts';
@@ -15,7 +16,6 @@ import type { OutputStore } from '../../../src/scheduler/output.ts';
 import { createPlacement, type Placement } from '../../../src/scheduler/placement.ts';
 import { openEmbeddedQueue } from '../../../src/scheduler/queue/embedded.ts';
 import type { JobRecord, Queue } from '../../../src/scheduler/queue/queue.ts';
-import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 import { createFakeClock, settleDown } from '../../unit/job/fake-clock.ts';
 

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { createOrderGate } from '../../../src/link/order-gate.ts';
 import type { Order } from '../../../src/link/orders.ts';
+import { createFakeSigner } from '../../fakes/signer.ts';
 import { startOrder, stopOrder } from '../job/samples.ts';
 import { createHandClock } from './parts.ts';
 
@@ -37,8 +38,18 @@ test('an agent that was stopped beyond its leases asks before it acts, and acts 
   expect(done.slice(3)).toEqual(['start job-2', 'start job-3']);
 
   await clock.advance(60_000);
+  const signer = createFakeSigner('scheduler-1', () => 'node-1');
+  const stop = { disconnect: { policy: 'stop', afterMs: 1 } };
+  take(signer.start('job-6', { version: 1, command: ['true'], ...stop }));
+  take(signer.start('job-7', { version: 1, command: ['true'] }));
+  take(signer.start('job-8', '['.repeat(100_000)));
+  expect(done.slice(5)).toEqual(['signedStart job-7', 'signedStart job-8']);
+  gate.contact(clock.monotonicMs());
+  expect(done.slice(7)).toEqual(['signedStart job-6']);
+
+  await clock.advance(60_000);
   take(leased('job-5'));
   gate.end();
   gate.contact(clock.monotonicMs());
-  expect(done).toHaveLength(5);
+  expect(done).toHaveLength(8);
 });

@@ -3,10 +3,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
+import { createRefusalLog } from '../../../src/base/refusal-log.ts';
 import { callerProblem, isFromHere, isLoopbackAddress } from '../../../src/scheduler/caller.ts';
 import { MAX_JSON_DEPTH, parseJson } from '../../../src/scheduler/json.ts';
 import { createOwnNames } from '../../../src/scheduler/own-names.ts';
-import { createRefusalLog } from '../../../src/scheduler/refusal-log.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 

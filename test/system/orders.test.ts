@@ -1,0 +1,63 @@
+// Signed orders between the built programs: the keys change while a network runs, a node's operator names who may submit.
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { startAgent, untilReady } from './apart.ts';
+import { type Bed, createBed } from './bed.ts';
+import { submit, untilState } from './job-view.ts';
+
+let bed: Bed;
+beforeEach(() => {
+  bed = createBed();
+});
+afterEach(() => bed.close());
+
+const keysOf = async (): Promise<readonly { keyId: string }[]> => {
+  const { code, stdout, stderr } = await bed.run(['scheduler', 'key', 'show', '-o', 'json']);
+  expect(code, stderr).toBe(0);
+  return (JSON.parse(stdout) as { keys: readonly { keyId: string }[] }).keys;
+};
+
+test('the next key signs when it is to; a node that was away follows, and what ran goes on', async () => {
+  const scheduler = await bed.start(['scheduler']);
+  const agent = await startAgent(bed, scheduler, 'node-a');
+  const journal = (): string => readFileSync(join(bed.folder, 'state-node-a', 'agent', 'journal'), 'utf8');
+  const before = await submit(bed, '--cpus', '0.1', '--', 'sleep', '600');
+  await untilState(bed, before, 'RUNNING');
+  const [first] = await keysOf();
+  expect(journal()).toContain(`"keyId":"${first?.keyId}"`);
+  // To a session that stands.
+  const rotated = await bed.run(['scheduler', 'key', 'rotate', '--overlap', '0s']);
+  expect(rotated.code, rotated.stderr).toBe(0);
+  const second = (await keysOf()).at(-1);
+  expect((await bed.run(['run', '--cpus', '0.1', '--', 'true'])).code).toBe(0);
+  expect(journal()).toContain(`"keyId":"${second?.keyId}"`);
+  // While the agent is away.
+  agent.daemon.kill('SIGTERM');
+  await agent.daemon.finished();
+  expect((await bed.run(['scheduler', 'key', 'rotate', '--overlap', '0s'])).code).toBe(0);
+  await bed.start(['agent'], agent.options);
+  await untilReady(bed, 'node-a');
+  expect((await bed.run(['run', '--cpus', '0.1', '--', 'sh', '-c', 'exit 3'])).code).toBe(3);
+  expect(journal()).toContain(`"keyId":"${(await keysOf()).at(-1)?.keyId}"`);
+  // Ordered under the first key, stopped under the third.
+  expect((await bed.run(['cancel', before])).code).toBe(0);
+  await untilState(bed, before, 'CANCELLED');
+});
+
+test('a node whose operator names submitters takes the jobs of no one else', async () => {
+  const file = join(bed.folder, 'submitters');
+  const lineOf = (key: KeyObject, who: string): string =>
+    `${key.export({ type: 'spki', format: 'der' }).toString('base64')} ${who}\n`;
+  writeFileSync(file, lineOf(generateKeyPairSync('ed25519').publicKey, 'somebody else'));
+  const up = await bed.start(['up', '--orders-submitters', file]);
+  const refused = await bed.run(['run', '--', 'true']);
+  expect([refused.code, refused.stderr]).toEqual([125, expect.stringContaining('ORDER_SUBMITTER')]);
+  const own = createPublicKey(readFileSync(join(bed.stateDir, 'scheduler', 'local-key.pem')));
+  writeFileSync(file, lineOf(own, 'this machine'));
+  const taken = await bed.run(['run', '--', 'sh', '-c', 'exit 6']);
+  expect([taken.code, taken.stderr]).toEqual([6, '']);
+  up.kill('SIGTERM');
+  await up.finished();
+});
