@@ -224,6 +224,10 @@ describe('a user', () => {
       status: 409,
       body: { error: { code: 'USER_KEY_TOO_MANY' } },
     });
+    expect(await bed.call('POST', '/v1/me/keys/0123456789abcdef/remove', {}, mei)).toMatchObject({
+      status: 404,
+      body: { error: { code: 'USER_KEY_UNKNOWN' } },
+    });
     const { keys } = added.body as MeView;
     const removed = await bed.call('POST', `/v1/me/keys/${keys[0]?.id}/remove`, {}, mei);
     expect((removed.body as MeView).keys).toHaveLength(MAX_USER_KEYS - 1);
