@@ -1,6 +1,7 @@
 // F15: N agents are connected to a scheduler that is killed with -9 and started again. How long until they are back, how
 // many sessions and attempts that took, and what it cost the scheduler: its memory, and how late its loop answers.
-//   node test/bench/reconnect.mjs [--agents 10000] [--processes 4] [--away 2000] [--calm 10000] [--tls] [--json]
+// --silent: without telemetry, where scheduler and agents share few cores.
+//   node test/bench/reconnect.mjs [--agents 10000] [--processes 4] [--away 2000] [--calm 10000] [--silent] [--tls] [--json]
 import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { request } from 'node:http';
@@ -114,7 +115,7 @@ try {
     count: agents,
     processes,
     rampMs: Math.max(2000, agents * 2),
-    windowMs: 1000,
+    windowMs: process.argv.includes('--silent') ? 0 : 1000,
   });
   const first = await untilConnected(fleet, agents, BACK_DEADLINE_MS);
   if (first.connected < agents)

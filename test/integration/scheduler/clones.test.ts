@@ -79,7 +79,7 @@ describe('a node', () => {
     expect(await refused({ generation: 9, instance: 'instance-z' })).toContain(why);
     const back = await begin(first);
     expect((await trust()).body).toMatchObject({ cloned: null, takesJobs: true });
-    await back.next('start', ({ jobId }) => jobId === id);
+    await back.next('signedStart', ({ jobId }) => jobId === id);
     expect(bed.logged.filter(({ level }) => level === 'error')).toHaveLength(1);
     await back.disconnect();
   });
@@ -106,7 +106,7 @@ describe('a node', () => {
   it('of a copy that came while the first did not answer goes to the copy; the first is refused and nothing runs twice', async () => {
     const agent = await begin(first);
     const { id } = await bed.submit();
-    await agent.next('start', ({ jobId }) => jobId === id);
+    await agent.next('signedStart', ({ jobId }) => jobId === id);
     agent.started(id);
     await bed.until(id, ({ state }) => state === 'RUNNING');
     // As good as stopped: nothing of it is read or answered any more.
@@ -117,7 +117,7 @@ describe('a node', () => {
     expect((await agent.closed).code).toBe(4409);
     expect(await refused(first)).toContain('number 3 after number 4');
     expect(await bed.node(identity.nodeId)).toMatchObject({ takesJobs: false });
-    expect(copy.messages.some(({ type }) => type === 'start')).toBe(false);
+    expect(copy.messages.some(({ type }) => type === 'signedStart')).toBe(false);
     await copy.disconnect();
   });
 

@@ -79,7 +79,7 @@ describe('join tokens', () => {
     const { text, view } = await create();
     for (const wrong of ['', text.slice(0, -1), `${text}A`, text.replace('join', 'user')])
       expect(tokens.find(wrong)).toBeNull();
-    expect(JSON.stringify([...documents.values()])).not.toContain(text.split('-')[3]);
+    expect(JSON.stringify([...documents.values()])).not.toContain(text.slice(-43));
     expect(await tokens.revoke(view.id, 'bob')).toMatchObject({ state: 'revoked' });
     const token = tokens.find(text);
     if (token === null) throw new Error('it is not found');
@@ -110,6 +110,6 @@ describe('join tokens', () => {
       ['token.created', 'alice'],
       ['token.revoked', 'bob'],
     ]);
-    expect(JSON.stringify(recorded)).not.toContain(text.split('-')[3]);
+    expect(JSON.stringify(recorded)).not.toContain(text.slice(-43));
   });
 });
