@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { type Clock, createClock } from '../base/clock.ts';
-import { describeError, errnoOf, Fault } from '../base/fault.ts';
+import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import { createSilentLog, type Log } from '../base/log.ts';
 import { createDialer, type Dialer } from '../dial/dialer.ts';
 import { fetchPinned } from '../dial/pinned.ts';
@@ -80,11 +80,23 @@ export async function findWay(
     return { dialer: believing(authorities), authorities };
   }
   if (pin !== null) {
-    const authorities = [await fetchPinned(believing(null), url, pin)];
+    const authorities = [
+      await fetchPinned(believing(null), url, pin).catch((error: unknown) => notReached(url, error)),
+    ];
     return { dialer: believing(authorities), authorities };
   }
   const kept = openAuthorities({ folder, caFile: null, log }).present();
   return { dialer: believing(kept), authorities: null };
+}
+
+/** A way that is not there, said with what can be done; anything else as it is. */
+function notReached(url: string, error: unknown): never {
+  if (!isFault(error, 'DIAL_UNREACHABLE')) throw error;
+  throw new Fault('ENROL_UNREACHABLE', `cannot enrol with the scheduler at ${url}: ${describeError(error)}`, {
+    field: 'scheduler',
+    remedy: 'start the scheduler there, or check the address',
+    cause: error,
+  });
 }
 
 function readKept(folder: string): readonly string[] | null {

@@ -79,7 +79,9 @@ export async function findAccess(config: Config, environment: Environment): Prom
   }
   const localFile = config.tokenFile === null ? localTokenFile(config, url, stateDir) : null;
   const tokenFile = config.tokenFile ?? localFile ?? '';
-  const { token, pin } = splitPin(readToken(tokenFile));
+  const { token, pin } = splitPin(
+    readToken(tokenFile, config.tokenFile === null ? undefined : 'check the path'),
+  );
   const signer = localFile === null ? null : localSigner(stateDir ?? config.stateDir);
   return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }), signer };
 }
@@ -147,8 +149,11 @@ function isLoopback(url: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
-/** The token in a file: one line of printable ASCII. */
-export function readToken(path: string): string {
+/** The token in a file: one line of printable ASCII. `remedy`: where there is no such file. */
+export function readToken(
+  path: string,
+  remedy = 'start a scheduler with "flopd up", log in to one with "flopd login URL", or name the file with --token-file PATH or FLOPD_TOKEN_FILE',
+): string {
   let text: string;
   try {
     text = readSmallFile(path).trim();
@@ -165,7 +170,7 @@ export function readToken(path: string): string {
       remedy:
         errno === 'EACCES'
           ? 'run as the user who started the scheduler, or name another with --token-file PATH'
-          : 'start a scheduler with "flopd up", or name the file with --token-file PATH or FLOPD_TOKEN_FILE',
+          : remedy,
       cause: error,
     });
   }

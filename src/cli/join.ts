@@ -12,6 +12,7 @@ import { exitCode } from './exit-code.ts';
 import { addConfigFlags, readConfig } from './flags.ts';
 import { writeLines } from './output.ts';
 import { shellQuote } from './text.ts';
+import { requireKind } from './token-kind.ts';
 import { readFlag, usageFault } from './usage.ts';
 
 /** Where the units have it (systemd/flopd-runner.service). */
@@ -54,6 +55,7 @@ With a job runner apart from the agent (systemd/README.md), as root:
       token,
       tokenFile === undefined ? undefined : (config.tokenFile ?? tokenFile),
     );
+    requireKind(joinToken, 'join');
     prepareStateDir(config);
     const enrolled = await context.daemons.readEnrolment(config.stateDir);
     if (enrolled !== null && enrolled.schedulerUrl !== url) throw enrolledElsewhere(config, enrolled);
@@ -112,7 +114,7 @@ function readUrl(text: string): string {
 function chooseToken(token: string | undefined, tokenFile: string | undefined): string {
   if (token !== undefined && tokenFile !== undefined)
     throw usageFault('--token and --token-file are both given', 'give one of them');
-  if (tokenFile !== undefined) return readToken(tokenFile);
+  if (tokenFile !== undefined) return readToken(tokenFile, 'check the path');
   if (token === undefined)
     throw usageFault(
       'a join token is needed',

@@ -2,7 +2,7 @@
 // signs submissions with. Exit code 0 only after the scheduler has recognised both.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import { Fault } from '../base/fault.ts';
+import { Fault, isFault } from '../base/fault.ts';
 import { splitPin } from '../base/token-text.ts';
 import { parseSchedulerUrl } from '../config/value.ts';
 import { fetchPinned } from '../dial/pinned.ts';
@@ -18,6 +18,7 @@ import { writeLines } from './output.ts';
 import { readSecretLine } from './secret-line.ts';
 import { registration } from './submitter-key.ts';
 import { escapeText } from './text.ts';
+import { requireKind } from './token-kind.ts';
 import { readFlag, usageFault } from './usage.ts';
 import { createUserClient } from './user-client.ts';
 
@@ -43,9 +44,12 @@ Examples:
     const url = readFlag('url', text, parseSchedulerUrl);
     const { caFile } = await readConfig(command, context);
     const { tokenFile } = command.opts() as { tokenFile?: string };
-    const { token, pin } = splitPin(
-      tokenFile === undefined ? await askToken(context, url) : readToken(resolve(context.folder, tokenFile)),
-    );
+    const given =
+      tokenFile === undefined
+        ? await askToken(context, url)
+        : readToken(resolve(context.folder, tokenFile), 'check the path');
+    requireKind(given, 'user');
+    const { token, pin } = splitPin(given);
     const authorities = await authoritiesOf(url, caFile, pin);
     const users = createUserClient({
       url,
@@ -54,7 +58,9 @@ Examples:
       dialer: openDialer(authorities),
       signer: null,
     });
-    const { user, role, schedulerId, tokenExpiresAt } = await users.me();
+    const { user, role, schedulerId, tokenExpiresAt } = await users.me().catch((error: unknown) => {
+      throw isFault(error, 'SCHEDULER_TOKEN_REFUSED') ? refused(url) : error;
+    });
     if (tokenExpiresAt === null)
       throw new Fault('LOGIN_LOCAL', 'that is the local token of the scheduler, which needs no login', {
         remedy: 'make a user for yourself: flopd user create NAME --role submitter',
@@ -70,6 +76,14 @@ Examples:
       ].map(escapeText),
     );
     finish(exitCode.ok);
+  });
+}
+
+function refused(url: string): Fault {
+  return new Fault('SCHEDULER_TOKEN_REFUSED', `scheduler ${url} does not take this token`, {
+    field: 'tokenFile',
+    remedy:
+      'it is wrong, has expired or was replaced: copy it anew, or ask an admin for another (flopd user token NAME)',
   });
 }
 

@@ -126,7 +126,7 @@ export function parseAddress(value: unknown, example: string): Address {
 
 /** Base URL of a scheduler, without a trailing slash. */
 export function parseSchedulerUrl(value: unknown): string {
-  const remedy = 'write it like http://127.0.0.1:7070';
+  const remedy = 'write it like https://scheduler.example:7070, on its own machine http://127.0.0.1:7070';
   const text = scalarText(value, 'a URL', remedy);
   let url: URL;
   try {

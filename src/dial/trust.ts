@@ -58,7 +58,10 @@ export function readAuthorities(path: string): readonly string[] {
     const why = errnoOf(error) ?? (error instanceof Error ? error.message : String(error));
     throw new Fault('DIAL_AUTHORITIES_UNREADABLE', `the authorities in ${path} cannot be read (${why})`, {
       field: 'caFile',
-      remedy: 'make the file readable for this user, or name another with --ca-file PATH',
+      remedy:
+        why === 'ENOENT'
+          ? 'there is no such file: check the path given with --ca-file'
+          : 'make the file readable for this user, or name another with --ca-file PATH',
       cause: error,
     });
   }
