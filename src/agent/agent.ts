@@ -35,6 +35,7 @@ import { holdersOf } from './holders.ts';
 import { takeIdentity } from './identity.ts';
 import { takeEnrolment } from './membership.ts';
 import { type AgentRoom, prepareRoom } from './open-room.ts';
+import { watchScheduler } from './refused-scheduler.ts';
 import { createRejoin } from './rejoin.ts';
 import { toldInventory } from './told-inventory.ts';
 import { createVitals } from './vitals.ts';
@@ -171,33 +172,31 @@ async function build(
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const versions = versionsFrom(config.protocol.least);
+  const schedulers = watchScheduler(audit.record);
   const link = createLink({
     versions,
     url,
-    connect: createSocketFactory(dialer),
+    connect: schedulers.sockets(createSocketFactory(dialer)),
     unknownNode: () => rejoin.unknownNode(),
     hello: async (challenge, binding) => {
-      await rejoin.meet(challenge);
+      await schedulers.hello(() => rejoin.meet(challenge));
       const [inventory] = await Promise.all([
         facts.settled(),
         bank.settled(DEVICES_PATIENCE_MS),
         jobs.settled(),
       ]);
       const told = toldInventory(inventory, starts.safeMode(), jobs.offered());
-      return buildHello(
-        {
-          identity,
-          name,
-          version,
-          audit: jobs.offered().audit,
-          inventory: told,
-          devices: [],
-          jobs: jobs.held(),
-          versions,
-        },
-        challenge,
-        binding,
-      );
+      const parts = {
+        identity,
+        name,
+        version,
+        audit: jobs.offered().audit,
+        inventory: told,
+        devices: [],
+        jobs: jobs.held(),
+        versions,
+      };
+      return schedulers.hello(async () => buildHello(parts, challenge, binding));
     },
     credential(told) {
       if (!identity.adopt(told))

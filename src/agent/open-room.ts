@@ -19,6 +19,9 @@ import { createFileRelay } from './file-relay.ts';
 import { fileHeaders } from './holders.ts';
 import type { Identity } from './identity.ts';
 
+/** So that the list fits a frame, whatever is wrong with each. */
+const TOLD_DEVICES_MAX = 1024;
+
 export interface RoomParts {
   readonly identity: Identity;
   readonly capacity: JobRoomParts['capacity'];
@@ -114,13 +117,16 @@ function tellDevices(bank: Pick<Bank, 'records' | 'grantFacts'>) {
   const facts = new Map(devices.map((each) => [each.id, each]));
   return {
     vendors: [...vendors],
-    devices: bank.records().flatMap((record) => {
-      const known = facts.get(record.id);
-      if (known === undefined) return [];
-      const { slot, parentSlot, id, index, rung, faults, cordon } = record;
-      const worst = faults.filter((fault) => fault.rung === rung).slice(0, 1);
-      const { vendor, parentId, nodeNumber } = known;
-      return [{ slot, parentSlot, id, index, vendor, parentId, nodeNumber, rung, faults: worst, cordon }];
-    }),
+    devices: bank
+      .records()
+      .slice(0, TOLD_DEVICES_MAX)
+      .flatMap((record) => {
+        const known = facts.get(record.id);
+        if (known === undefined) return [];
+        const { slot, parentSlot, id, index, rung, faults, cordon } = record;
+        const worst = faults.filter((fault) => fault.rung === rung).slice(0, 1);
+        const { vendor, parentId, nodeNumber } = known;
+        return [{ slot, parentSlot, id, index, vendor, parentId, nodeNumber, rung, faults: worst, cordon }];
+      }),
   };
 }

@@ -4,7 +4,7 @@ import { parseSimulated } from '../device/simulated.ts';
 import type { Context } from './context.ts';
 import { runChecks } from './doctor-check.ts';
 import type { Check } from './doctor-outcome.ts';
-import { addConfigFlags, jobKeys, readConfig } from './flags.ts';
+import { addConfigFlags, readConfig, wallKeys } from './flags.ts';
 import { addOutputFlag, type OutputFormat, printValue } from './output.ts';
 import { escapeText, padEnd } from './text.ts';
 
@@ -20,7 +20,7 @@ export function define(command: Command, context: Context, finish: (code: number
       'tokenFile',
       'devices.backend',
       'simulate',
-      ...jobKeys,
+      ...wallKeys,
     ]),
   ).addHelpText(
     'after',

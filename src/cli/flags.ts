@@ -12,7 +12,10 @@ export const clientKeys = [
   'stateDir',
 ] as const satisfies readonly ConfigKeyName[];
 
-/** Keys that hold for every job of a node: for the commands that run an agent, and the one that checks a host. */
+/** Keys of how jobs are walled in: for the command that checks a host. */
+export const wallKeys = configKeyNames.filter((name) => name.startsWith('jobs.'));
+
+/** Keys that hold for every job of a node: for the commands that hold its job room. */
 export const jobKeys = configKeyNames.filter(
   (name) => name.startsWith('jobs.') || name.startsWith('orders.') || name.startsWith('policy.'),
 );

@@ -7,8 +7,8 @@ import type { Log } from '../base/log.ts';
 import { readText } from '../base/text-file.ts';
 import type { Native } from '../native.ts';
 
-/** One agent, its connections for files, and a few that are on their way. */
-const CONNECTIONS_MAX = 32;
+/** One agent, its connections for files (a few for each job that is given or brings some), and some on their way. */
+const CONNECTIONS_MAX = 256;
 const LOG_AT_MOST_EVERY_MS = 60_000;
 /** What the path of a Unix socket may be long. */
 const PATH_BYTES_MAX = 107;

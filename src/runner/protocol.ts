@@ -118,7 +118,7 @@ export const agentToRunnerSchema = z.discriminatedUnion('type', [
     type: z.literal('devices'),
     /** Vendors that this host has or may have. */
     vendors: z.array(z.string().regex(/^[a-z]{1,32}$/)).max(64),
-    devices: z.array(toldDeviceSchema).max(4096),
+    devices: z.array(toldDeviceSchema).max(1024),
   }),
   z.strictObject({
     type: z.literal('order'),

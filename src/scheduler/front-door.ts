@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { errnoOf } from '../base/fault.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
+import { addressGroup } from './address-group.ts';
 
 /** Connections that have not asked for anything yet; above it new ones are dropped. */
 export const MAX_SILENT = 4096;
@@ -18,37 +19,40 @@ const answers: Readonly<Record<string, string>> = {
   ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
 };
 
+const ownLimits = { silent: MAX_SILENT, silentPerAddress: MAX_SILENT_PER_ADDRESS };
+
 /** Puts the limits in front of a server, with or without TLS. */
-export function keepDoor(server: Server, refusals: RefusalLog): void {
+export function keepDoor(server: Server, refusals: RefusalLog, limits = ownLimits): void {
   /** By address and port of the peer, which are the same below and above TLS. */
   const silent = new Map<string, Socket>();
-  const byAddress = new Map<string, number>();
+  const byGroup = new Map<string, number>();
 
-  function leave(key: string, address: string): void {
+  function leave(key: string, group: string): void {
     if (!silent.delete(key)) return;
-    const rest = (byAddress.get(address) ?? 1) - 1;
-    if (rest === 0) byAddress.delete(address);
-    else byAddress.set(address, rest);
+    const rest = (byGroup.get(group) ?? 1) - 1;
+    if (rest === 0) byGroup.delete(group);
+    else byGroup.set(group, rest);
   }
 
   function spoke({ remoteAddress = '', remotePort = 0 }: Socket): void {
-    leave(`${remoteAddress} ${remotePort}`, remoteAddress);
+    leave(`${remoteAddress} ${remotePort}`, addressGroup(remoteAddress));
   }
 
   server.on('connection', (socket: Socket) => {
     // https.Server raises this once more for the TLS socket above the one that was counted.
     if (socket instanceof TLSSocket) return;
     const { remoteAddress: address = '', remotePort = 0 } = socket;
-    const ofAddress = byAddress.get(address) ?? 0;
-    if (silent.size >= MAX_SILENT || ofAddress >= MAX_SILENT_PER_ADDRESS) {
+    const group = addressGroup(address);
+    const ofGroup = byGroup.get(group) ?? 0;
+    if (silent.size >= limits.silent || ofGroup >= limits.silentPerAddress) {
       refusals.refused({ address }, 'too many connections say nothing');
       socket.destroy();
       return;
     }
     const key = `${address} ${remotePort}`;
     silent.set(key, socket);
-    byAddress.set(address, ofAddress + 1);
-    socket.once('close', () => leave(key, address));
+    byGroup.set(group, ofGroup + 1);
+    socket.once('close', () => leave(key, group));
   });
   // The server knows nothing of connections that are still at their handshake, and would wait for them at its end.
   const closeKnown = server.closeAllConnections.bind(server);

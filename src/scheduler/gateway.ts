@@ -18,6 +18,7 @@ import {
   type Welcome,
 } from '../protocol/control.ts';
 import type { VersionRange } from '../protocol/version.ts';
+import { addressGroup } from './address-group.ts';
 import { callerProblem } from './caller.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Execs } from './exec.ts';
@@ -147,7 +148,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       answer(socket, ...problem);
       return;
     }
-    const address = request.socket.remoteAddress ?? 'unknown';
+    const address = addressGroup(request.socket.remoteAddress);
     const known = countStranger(address);
     if (known === null) {
       refusals.refused({ address }, 'too many connections wait at the door');

@@ -82,6 +82,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'ORDER_EXPIRED',
   'ORDER_NOT_YET',
   'ORDER_KEY_UNKNOWN',
+  'RUNNER_AWAY',
 ]);
 
 /** Refusals for what this one job asks: they say nothing about the node, which is not paused for them. */
@@ -103,6 +104,11 @@ export function concernsNode(code: string): boolean {
   return !OF_THE_JOB.has(code) && !isOfData(code);
 }
 
+/** Refusals at the door of the node's job room (protocol/order-seal.ts), or before it: they say nothing about the job. */
+function isAtDoor(code: string): boolean {
+  return code.startsWith('ORDER_') || code.startsWith('RUNNER_') || code === 'JOB_ORDER_UNFIT';
+}
+
 /** What a node says when it does not carry out an order. */
 export interface OrderRefusal {
   readonly jobId: string;
@@ -119,7 +125,9 @@ export function decideRefusal(
   code: string,
 ): 'ignore' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
   if (isFinalState(job.state) || job.state === 'PENDING') return 'ignore';
-  // Only a node that does not know the job refuses to stop it, and will not start it either from then on.
+  // It was not let in at all (clocks or keys that differ): the job may well run on, and is stopped when its node is back.
+  if (kind === 'stop' && isAtDoor(code)) return 'ignore';
+  // Else only a node that does not know the job refuses to stop it, and will not start it either from then on.
   if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';

@@ -138,9 +138,10 @@ async function measure(server, what) {
 }
 
 const children = [];
+/** Below the packages that it imports. */
+const script = join(root, 'node_modules', `.flopd-bench-${process.pid}.mjs`);
 const rows = [];
 try {
-  const script = join(root, 'node_modules', `.flopd-bench-${process.pid}.mjs`);
   writeFileSync(script, bare);
   for (const mode of ['off', 'on']) {
     const stateDir = join(folder, mode);
@@ -187,9 +188,9 @@ try {
       });
     }
   }
-  rmSync(script);
 } finally {
   for (const child of children) child.kill('SIGKILL');
+  rmSync(script, { force: true });
   rmSync(folder, { recursive: true, force: true });
 }
 

@@ -2,10 +2,11 @@
 import type { Target } from './target.ts';
 import { jobTargets } from './targets/jobs.ts';
 import { linkTargets } from './targets/link.ts';
+import { orderTargets } from './targets/orders.ts';
 import { trustTargets } from './targets/trust.ts';
 import { vendorTargets } from './targets/vendors.ts';
 import { wordTargets } from './targets/words.ts';
 
 export function createTargets(): readonly Target[] {
-  return [...linkTargets, ...jobTargets, ...trustTargets, ...wordTargets, ...vendorTargets];
+  return [...linkTargets, ...jobTargets, ...orderTargets, ...trustTargets, ...wordTargets, ...vendorTargets];
 }

@@ -34,12 +34,20 @@ describe.each([
   let daemon: Daemon;
   let door: Door;
   let beforeBytes = 0;
+  let quiet: Stranger;
+  let silent: Stranger[];
+  let slow: Stranger;
 
   beforeAll(async () => {
     bed = createBed();
     daemon = await bed.start(['scheduler', '--tls', mode]);
     door = doorOf(daemon.endpoint);
     beforeBytes = rssBytes(daemon.pid);
+    // They stand there while the other tests go on. Well below the limit of one address.
+    quiet = await openLink(door);
+    silent = await Promise.all(Array.from({ length: 300 }, () => openStranger({ ...door, ca: null })));
+    slow = await openStranger({ ...door, ca: null });
+    slow.send(mode === 'on' ? Buffer.from('160301020001000', 'hex') : 'GET / HTTP/1.1\r\nHo');
   });
   afterAll(() => bed.close());
 
@@ -103,17 +111,6 @@ describe.each([
     expect([1008, 4400]).toContain(code);
   });
 
-  it('who says no hello is gone after five seconds, and so is who says nothing at all (A05)', async () => {
-    const quiet = await openLink(door);
-    // Well below the limit of one address, with the half handshakes; what is above it has its own test.
-    const silent = await Promise.all(Array.from({ length: 300 }, () => openStranger({ ...door, ca: null })));
-    const slow = await openStranger({ ...door, ca: null });
-    slow.send(mode === 'on' ? Buffer.from('160301020001000', 'hex') : 'GET / HTTP/1.1\r\nHo');
-    expect(await healthy()).toBe(200);
-    expect(closeCodeOf(await quiet.closed)).toBe(4408);
-    await Promise.all([...silent, slow].map((each) => each.closed));
-  });
-
   it('of thousands of silent connections those above the limit are dropped at once (A05)', async () => {
     const held: Stranger[] = [];
     let dropped = 0;
@@ -172,6 +169,12 @@ describe.each([
     expect(await ask({ ...door, ca: null }, `${head()}\r\n`)).toBe(0);
     expect(await ask({ ...door, ca: null }, Buffer.alloc(4096, 0x41))).toBe(0);
     expect(await healthy()).toBe(200);
+  });
+
+  it('who says no hello is gone after five seconds, and so is who says nothing at all (A05)', async () => {
+    expect(await healthy()).toBe(200);
+    expect(closeCodeOf(await quiet.closed)).toBe(4408);
+    await Promise.all([...silent, slow].map((each) => each.closed));
   });
 
   it('after all that the process is up, small, and has said little, without secrets', () => {

@@ -190,6 +190,7 @@ describe('an agent without its native parts', () => {
       expect.stringMatching(/^executor process: /),
       expect.stringMatching(/^jobs run without a sandbox: /),
       expect.stringContaining('native addon missing'),
+      expect.stringContaining('orders that nobody signed are carried out'),
     ]);
     const base = started.metricsUrl;
     expect((await get(`${base}/readyz`)).status).toBe(200);

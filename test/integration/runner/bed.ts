@@ -10,8 +10,10 @@ import { createClock } from '../../../src/base/clock.ts';
 import type { Log } from '../../../src/base/log.ts';
 import { createGrantRules } from '../../../src/device/told-grant.ts';
 import { KEYS_FILE, writeSchedulerKeys } from '../../../src/job/trust.ts';
+import { signedCredentialText } from '../../../src/protocol/credential.ts';
 import { ORDER_LIFE_MS } from '../../../src/protocol/order.ts';
 import { type SealText, type StartFields, sealStart } from '../../../src/protocol/order-seal.ts';
+import { nowhere } from '../../../src/protocol/place.ts';
 import { keyIdOf, type Signed, signText } from '../../../src/protocol/signed.ts';
 import { createFrameReader, decodeBody, encodeFrame } from '../../../src/runner/framing.ts';
 import { writeMembership } from '../../../src/runner/membership.ts';
@@ -37,10 +39,27 @@ export function makeKeys(): Keys {
   };
 }
 
+const nodePublicKey = makeKeys().publicKey;
+
 export function statementOf({ publicKey, privateKey }: Keys, serial = 1): Signed {
   const keys = [{ publicKey, notBeforeMs: 0, notAfterMs: null }];
   const body = JSON.stringify({ version: 1, schedulerId, serial, keys });
   return { keyId: keyIdOf(publicKey), body, signature: signText(privateKey, 'flopd.v2 keys', body) };
+}
+
+/** That this node stands in Guangdong. */
+export function credentialOf({ publicKey, privateKey }: Keys, serial: number): Signed {
+  const body = signedCredentialText({
+    version: 2,
+    schedulerId,
+    nodeId,
+    publicKey: nodePublicKey,
+    enrolledAtMs: 0,
+    place: { ...nowhere, jurisdiction: 'CN-GD' },
+    labels: {},
+    serial,
+  });
+  return { keyId: keyIdOf(publicKey), body, signature: signText(privateKey, 'flopd.v2 node', body) };
 }
 
 /** A start order for this node that is good for ten minutes, but for what is changed. */

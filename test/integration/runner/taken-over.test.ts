@@ -1,14 +1,16 @@
 // A taken-over agent: a program with the agent's rights that says to the runner whatever it likes. Nothing starts that
 // the scheduler has not signed for this node and now, no path is read, no device named that is none, and whatever else
 // comes, the runner stays.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sealStop } from '../../../src/protocol/order-seal.ts';
+import type { Signed } from '../../../src/protocol/signed.ts';
 import { encodeFrame, MAX_RUNNER_FRAME_BYTES } from '../../../src/runner/framing.ts';
 import {
   createRunnerBed,
+  credentialOf,
   makeKeys,
   nodeId,
   openPeer,
@@ -111,6 +113,23 @@ describe('a taken-over agent', () => {
       code: 'ORDER_KEY_UNKNOWN',
     });
     expect(existsSync(mark('bad'))).toBe(false);
+  });
+
+  test('moves the node nowhere: what it is comes from a credential that its scheduler signed, the latest', async () => {
+    const file = join(bed.folder, 'state', 'runner', 'node.json');
+    const kept = () => JSON.parse(readFileSync(file, 'utf8')).signedCredential as Signed | null;
+    const good = credentialOf(bed.keys, 2);
+    for (const credential of [
+      credentialOf(makeKeys(), 3),
+      { ...good, body: good.body.replace('CN-GD', 'CN-GZ') },
+    ])
+      agent.say({ type: 'credential', credential });
+    agent.say({ type: 'credential', credential: good });
+    agent.say({ type: 'credential', credential: credentialOf(bed.keys, 1) });
+    request += 1;
+    agent.say({ type: 'report', request, jobId: 'job-none', epoch: 1 });
+    await agent.next('reported', request);
+    expect(kept()).toEqual(good);
   });
 
   test('stops no job with an order that it has made up', async () => {
@@ -228,7 +247,7 @@ describe('a taken-over agent', () => {
           await peer.closed;
         },
       ),
-      { numRuns: 150, verbose: 1 },
+      { numRuns: 100, verbose: 1 },
     );
     await expectWell('job-fuzz');
     expect(bed.lines.some(({ fields }) => String(fields.code).startsWith('RUNNER_'))).toBe(true);

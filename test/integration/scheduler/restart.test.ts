@@ -8,6 +8,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { startScheduler } from '../../../src/scheduler/scheduler.ts';
+import { defaultTls } from '../../../src/scheduler/tls/tls.ts';
 import { connectFake, enrolFake, type FakeAgent } from '../../fakes/agent.ts';
 import { type Bed, followJob, freshFolder, readFollowed, startBed } from './bed.ts';
 
@@ -238,13 +239,18 @@ describe('the start of a scheduler', () => {
     rmSync(stateDir, { recursive: true });
   });
 
-  it.each(['0.0.0.0', '::', '10.1.2.3', 'example.org', ''])('refuses to listen on "%s"', async (host) => {
-    await expect(startScheduler(options('/nonexistent', { host, port: 0 }))).rejects.toMatchObject({
-      code: 'SCHEDULER_LISTEN_OPEN',
-      field: 'listen',
-      remedy: expect.stringContaining('SSH tunnel'),
-    });
-  });
+  it.each(['0.0.0.0', '::', '10.1.2.3', 'example.org', ''])(
+    'refuses to listen on "%s" without TLS',
+    async (host) => {
+      const tls = { ...defaultTls, mode: 'off' as const };
+      const asked = { ...options('/nonexistent', { host, port: 0 }), tls };
+      await expect(startScheduler(asked)).rejects.toMatchObject({
+        code: 'SCHEDULER_LISTEN_OPEN',
+        field: 'tls.mode',
+        remedy: expect.stringContaining('SSH tunnel'),
+      });
+    },
+  );
 
   it('names the state directory when it cannot be used', async () => {
     await expect(startScheduler(options('/proc/flopd', loopback))).rejects.toMatchObject({

@@ -6,7 +6,7 @@ import { bytesOf, type Target, textOf } from '../../fuzz/target.ts';
 import { createTargets } from '../../fuzz/targets.ts';
 
 const SEED = 20_261_128;
-const ROUNDS = 300;
+const ROUNDS = 200;
 
 describe('mutants of good input', () => {
   it.each(createTargets().map((target) => [target.name, target] as const))(

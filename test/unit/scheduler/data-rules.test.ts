@@ -115,6 +115,21 @@ describe('placement of jobs with data', () => {
     expect(placement.decide()).toEqual([]);
     expect(placement.reason('job-2')).toContain('17 expired on 2026-11-30');
   });
+
+  it('gives a node that refused the data no such job until it has come back', () => {
+    const { rules, placement, add } = bed(at('HK'), node('node-a', at('HK')));
+    const data = { class: 'internal', origin: 'HK' };
+    const refusal = { code: 'DATA_CLASS_NOT_TAKEN', message: 'this node takes no internal data' };
+    rules.refused('node-a', jobRecord({}, { data }).spec, refusal);
+    add('job-1', data);
+    add('job-2', { ...data, class: 'public' });
+    expect(placement.decide()).toMatchObject([{ jobId: 'job-2' }]);
+    expect(placement.reason('job-1')).toContain('node-a: it refused: this node takes no internal data');
+    rules.forget('node-a');
+    placement.setNode({ ...node('node-a', at('HK')), available: false });
+    placement.setNode(node('node-a', at('HK')));
+    expect(placement.decide()).toMatchObject([{ jobId: 'job-1' }]);
+  });
 });
 
 describe('the scheduler itself', () => {

@@ -153,6 +153,22 @@ describe('an order that was refused', () => {
       'JOB_UNKNOWN',
       'cancelled',
     ],
+    ['a stop that was not let in leaves a job that may run on', record(), 'stop', 'ORDER_EXPIRED', 'ignore'],
+    ['also where nobody is there to stop it', record(), 'stop', 'RUNNER_AWAY', 'ignore'],
+    [
+      'a start that came too late, or under a key that the node will learn, is tried again as often as it takes',
+      record({ state: 'STARTING', startedAtMs: null, epoch: 99 }),
+      'start',
+      'ORDER_EXPIRED',
+      'retry',
+    ],
+    [
+      'a start that nobody signed is given up in the end',
+      record({ state: 'STARTING', startedAtMs: null, epoch: 99 }),
+      'start',
+      'ORDER_UNSIGNED',
+      'giveUp',
+    ],
   ] as const)('%s', (_name, job, kind, code, decision) => {
     expect(decideRefusal(job, kind, code)).toBe(decision);
   });
