@@ -42,7 +42,7 @@ export function openOwnCertificate(parts: OwnCertificateParts): CertificateSourc
   return {
     certificate: () => used,
     authorities: () => [],
-    look() {
+    async look() {
       warn();
       const now = stampOf(parts);
       if (now === stamp) return { certificate: false, authorities: false };
