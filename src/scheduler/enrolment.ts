@@ -123,6 +123,7 @@ async function enrolWith(
   }
   const token = grant.token;
   if (token !== null) parts.joinTokens.requireGood(token);
+  if (known !== null) requireFor(token, known.id);
   const record = known === null ? freshRecord(grant, publicKey, request, parts) : backAgain(known, grant);
   const before = queue.node(record.id);
   if (before !== null && before.publicKey !== publicKey) replaceKey(before, token, parts);
@@ -155,6 +156,15 @@ async function enrolWith(
   return answer(record, parts);
 }
 
+/** Throws Fault ENROL_TOKEN_NODE where the token is for another node. */
+function requireFor(token: JoinTokenRecord | null, nodeId: string): void {
+  if (token === null || token.nodeId === null || token.nodeId === nodeId) return;
+  throw new Fault('ENROL_TOKEN_NODE', `the join token is for ${token.nodeId}, and this host is ${nodeId}`, {
+    field: 'token',
+    remedy: 'ask an admin for one of your own: flopd scheduler token create',
+  });
+}
+
 function freshRecord(
   { token, place, labels }: Grant,
   publicKey: string,
@@ -163,15 +173,7 @@ function freshRecord(
 ): NodeRecord {
   const fresh = { name, publicKey, enrolledAtMs: clock.wallMs(), generation: 0, bootId: null };
   if (token !== null && token.nodeId !== null) {
-    if (asked !== undefined && asked !== token.nodeId)
-      throw new Fault(
-        'ENROL_TOKEN_NODE',
-        `the join token is for ${token.nodeId}, and this host is ${asked}`,
-        {
-          field: 'token',
-          remedy: 'ask an admin for one of your own: flopd scheduler token create',
-        },
-      );
+    if (asked !== undefined) requireFor(token, asked);
     const before = queue.node(token.nodeId);
     const serial =
       Math.max(revocations.leastSerial(token.nodeId), before === null ? 0 : serialOf(before)) + 1;

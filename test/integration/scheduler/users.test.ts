@@ -1,6 +1,6 @@
 // Users and their tokens at the scheduler, over HTTP: what opens the door, what does not, and when what is open is shut.
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
@@ -52,6 +52,17 @@ describe('a token', () => {
       if (name.isFile())
         expect(readFileSync(join(folder, name.name)).includes(secret), name.name).toBe(false);
     }
+  });
+
+  it('and all else that the scheduler keeps is in files that are its own alone', async () => {
+    await makeUser('mei', 'submitter');
+    await bed.submit();
+    const folder = join(bed.stateDir, 'scheduler');
+    const open = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+      // The lock of the store holds nothing.
+      (name) => !name.includes('.lock') && (statSync(join(folder, name)).mode & 0o077) !== 0,
+    );
+    expect(open).toEqual([]);
   });
 
   it('that is missing, empty, wrong, cut, of somebody else or one character off gets one and the same answer', async () => {
