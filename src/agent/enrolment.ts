@@ -49,6 +49,8 @@ const enrolmentSchema = z.object({
   signedCredential,
   /** File that the join token was read from; null where it was given in another way. */
   tokenFile: z.string().max(4096).nullable().default(null),
+  /** It joined together with a job runner: an agent that is told of none would start jobs with rights of its own. */
+  withRunner: z.boolean().default(false),
 });
 /** What this host knows of its membership. */
 export type Enrolment = z.output<typeof enrolmentSchema>;
@@ -73,6 +75,8 @@ export interface EnrolOptions {
   readonly dialer?: Dialer;
   /** With a key made anew, for a host whose key was revoked. */
   readonly newKey?: boolean;
+  /** Whether it joins together with a job runner; without it, as it did before. */
+  readonly withRunner?: boolean;
 }
 
 export const nodeKey: KeyOwner = {
@@ -116,7 +120,8 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   options.learned?.(keys);
   if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
-  const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile };
+  const withRunner = options.withRunner ?? known?.withRunner ?? false;
+  const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile, withRunner };
   if (authorities !== null) keepAuthorities(folder, authorities);
   writeEnrolment(folder, enrolment);
   return enrolment;

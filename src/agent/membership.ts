@@ -12,10 +12,21 @@ export async function takeEnrolment(
     scheduler,
     joinToken,
     caFile,
-  }: Pick<AgentOptions, 'stateDir' | 'scheduler' | 'joinToken' | 'caFile'>,
+    config,
+  }: Pick<AgentOptions, 'stateDir' | 'scheduler' | 'joinToken' | 'caFile' | 'config'>,
   name: string,
 ): Promise<Enrolment> {
   const known = await readEnrolment(stateDir);
+  if (known?.withRunner === true && config.runner.socket === null)
+    throw new Fault(
+      'CONFIG_RUNNER_MISSING',
+      'this host joined with a job runner, and the agent is told of none: it would start jobs itself, as its own user',
+      {
+        field: 'runner.socket',
+        remedy:
+          'name the socket of "flopd runner" with --runner PATH, or join again without --runner-state-dir',
+      },
+    );
   if (known !== null) return known;
   if (scheduler !== null && joinToken !== null)
     return enrol({ url: scheduler, token: joinToken, stateDir, name, caFile: caFile ?? null });

@@ -28,7 +28,9 @@ export async function enrolWithRunner(options: EnrolOptions, runner: RunnerMembe
   const learned = (told: readonly Signed[]): void => {
     keys = told;
   };
-  const enrolment = await asUser(user, options.stateDir, () => enrol({ ...options, learned }));
+  const enrolment = await asUser(user, options.stateDir, () =>
+    enrol({ ...options, learned, withRunner: true }),
+  );
   writeSchedulerKeys(join(folder, KEYS_FILE), enrolment.schedulerId, keys);
   writeMembership(folder, enrolment);
   return enrolment;

@@ -142,7 +142,7 @@ async function main(): Promise<void> {
       startRunner: async (options) => (await import('../runner/runner.ts')).startRunner(options),
       enrol: async ({ runner, ...options }) =>
         runner === null
-          ? (await import('../agent/enrolment.ts')).enrol(options)
+          ? (await import('../agent/enrolment.ts')).enrol({ ...options, withRunner: false })
           : (await import('../agent/runner-trust.ts')).enrolWithRunner(options, runner),
       readEnrolment: async (stateDir) => (await import('../agent/enrolment.ts')).readEnrolment(stateDir),
     },

@@ -22,6 +22,8 @@ import { findPowerSources, whyNoPower } from './power-source.ts';
 import { formatBytes } from './text.ts';
 
 const NODE_FLOOR = [20, 19] as const;
+/** An own exporter answers in milliseconds. */
+const OWN_PORT_MS = 2000;
 const LOW_SPACE_BYTES = 1024 ** 3;
 const NO_SPACE_BYTES = 64 * 1024 ** 2;
 
@@ -142,7 +144,7 @@ function checkSecrets(_: Context, { stateDir, tokenFile }: Config): Outcome {
   const unreadable = files.filter((path) => !isReadable(path));
   if (unreadable.length > 0)
     return warning(`this user cannot read ${unreadable.join(', ')}`, 'run as the user who started flopd');
-  return ok(`${files.length} files, private`);
+  return ok(`${files.length === 1 ? '1 file' : `${files.length} files`}, private`);
 }
 
 async function checkPort(config: Config, key: 'listen' | 'metricsListen'): Promise<Outcome> {
@@ -155,8 +157,12 @@ async function checkPort(config: Config, key: 'listen' | 'metricsListen'): Promi
   if (errno !== 'EADDRINUSE') return warning(`${where} cannot be used (${errno})`, remedy);
   const endpoint = readEndpoint(config.stateDir);
   const own = key === 'listen' ? endpoint?.url : endpoint?.metricsUrl;
-  if (own?.includes(`:${address.port}`) === true && (await answers(own, config)))
-    return ok(`${where}: flopd itself listens there`);
+  const isOwn =
+    own?.includes(`:${address.port}`) === true
+      ? await answers(own, config)
+      : // An agent that is no part of "flopd up" leaves no note of its address.
+        key === 'metricsListen' && (await isAgent(address));
+  if (isOwn) return ok(`${where}: flopd itself listens there`);
   return warning(`${where} is occupied by another program`, `${remedy}, or stop that program`);
 }
 
@@ -168,7 +174,35 @@ function tryListen({ host, port }: Address): Promise<string | null> {
   });
 }
 
-async function checkScheduler({ environment }: Context, config: Config): Promise<Outcome> {
+/** Whether what listens there answers as the exporter of an agent does. */
+async function isAgent(address: Address): Promise<boolean> {
+  try {
+    const answer = await fetch(`http://${formatAddress(address)}/metrics`, {
+      signal: AbortSignal.timeout(OWN_PORT_MS),
+    });
+    return (await answer.text()).includes('\nflopd_agent_');
+  } catch {
+    return false;
+  }
+}
+
+/** Of a host that is a node, where nobody has named a scheduler for the verbs: the one that it joined. Null: it is none. */
+async function checkJoined({ daemons }: Context, config: Config): Promise<Outcome | null> {
+  const joined = await daemons.readEnrolment(config.stateDir).catch(() => null);
+  if (joined === null) return null;
+  const { nodeId, schedulerUrl } = joined;
+  const kept = join(config.stateDir, 'agent', 'authorities.pem');
+  const caFile = config.caFile ?? (existsSync(kept) ? kept : null);
+  return (await answers(schedulerUrl, { stateDir: config.stateDir, caFile }))
+    ? ok(`${schedulerUrl} answers; this host joined it as ${nodeId}`)
+    : warning(
+        `${schedulerUrl}, which this host joined as ${nodeId}, does not answer, or is not trusted here any more`,
+        'start it, or check the address and what lies between; the log of "flopd agent" says why',
+      );
+}
+
+async function checkScheduler(context: Context, config: Config): Promise<Outcome> {
+  const { environment } = context;
   try {
     const access = await findAccess(config, environment);
     const { nodes } = await createClient(access).nodes();
@@ -179,7 +213,10 @@ async function checkScheduler({ environment }: Context, config: Config): Promise
       : ok(finding);
   } catch (error) {
     if (isFault(error, 'SCHEDULER_UNKNOWN'))
-      return note('none named, none running here', 'start one with "flopd up"');
+      return (
+        (await checkJoined(context, config)) ??
+        note('none named, none running here', 'start one with "flopd up"')
+      );
     if (error instanceof Fault) return failure(error.message, error.remedy ?? 'see the log of the scheduler');
     throw error;
   }

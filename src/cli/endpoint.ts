@@ -15,8 +15,8 @@ import { findLogin, keepAuthorities, type Login, loginFile, readLogins } from '.
 import { localSigner, type Signer, userSigner } from './submitter-key.ts';
 
 const MAX_SMALL_FILE_BYTES = 64 * 1024;
-/** Far below the time that an authority is made known before it signs. */
-const AUTHORITIES_CHECK_MS = 24 * 3600_000;
+/** Far below the time that an authority is made known before it signs, also where an operator makes that short. */
+const AUTHORITIES_CHECK_MS = 3600_000;
 
 /** Where a client talks to, and as whom. */
 export interface Access {
@@ -86,17 +86,22 @@ export async function findAccess(config: Config, environment: Environment): Prom
   return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }), signer };
 }
 
+async function renewAuthorities(environment: Environment, access: Access, login: Login): Promise<void> {
+  if (Math.abs(Date.now() - login.checkedAtMs) >= AUTHORITIES_CHECK_MS)
+    await followAuthorities(environment, access);
+}
+
 /**
  * A login by a pin believes one authority: what succeeds it is asked for in time, over a connection that the present one
- * still vouches for. Never a reason to fail.
+ * still vouches for. Does nothing without such a login; never a reason to fail.
  */
-async function renewAuthorities(environment: Environment, access: Access, login: Login): Promise<void> {
-  const nowMs = Date.now();
-  if (login.authorities === null || Math.abs(nowMs - login.checkedAtMs) < AUTHORITIES_CHECK_MS) return;
+export async function followAuthorities(environment: Environment, access: Access): Promise<void> {
   try {
+    const login = findLogin(environment, access.url);
+    if (login === null || login.authorities === null || access.tokenFile !== loginFile(environment)) return;
     const { askJson } = await import('./client.ts');
     const { authorities } = await askJson<AuthoritiesView>(access, 'GET', '/v1/authorities', null);
-    if (authorities.length > 0) keepAuthorities(environment, access.url, authorities, nowMs);
+    if (authorities.length > 0) keepAuthorities(environment, access.url, authorities, Date.now());
   } catch {
     // The verb itself will tell what is wrong.
   }

@@ -1,6 +1,6 @@
 // `flopd join URL`: enrols this host. Exit code 0 only after the scheduler's acknowledgement is on disk.
 import { hostname } from 'node:os';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Fault } from '../base/fault.ts';
 import type { Config } from '../config/config.ts';
@@ -13,6 +13,9 @@ import { addConfigFlags, readConfig } from './flags.ts';
 import { writeLines } from './output.ts';
 import { shellQuote } from './text.ts';
 import { readFlag, usageFault } from './usage.ts';
+
+/** Where the units have it (systemd/flopd-runner.service). */
+const SHARED_SOCKET = '/run/flopd-runner/runner.sock';
 
 export function define(command: Command, context: Context, finish: (code: number) => void): void {
   command
@@ -70,20 +73,34 @@ With a job runner apart from the agent (systemd/README.md), as root:
     const how = enrolled === null ? 'enrolled' : isSame ? 'already enrolled' : 'enrolled again';
     await writeLines(context.stdout, [
       `${how} with ${url} as ${answer.nodeId}`,
-      ...(runnerStateDir === undefined ? [] : [startRunnerLine(runnerStateDir)]),
-      `start the agent: ${startLine(config)}`,
+      ...startLines(
+        config.sources.stateDir.kind === 'flag' ? config.stateDir : null,
+        runnerStateDir === undefined
+          ? null
+          : { stateDir: resolve(context.folder, runnerStateDir), user: config.runner.user },
+      ),
     ]);
     finish(exitCode.ok);
   });
 }
 
-function startLine(config: Config): string {
-  const flag = config.sources.stateDir.kind === 'flag' ? ` --state-dir ${shellQuote(config.stateDir)}` : '';
-  return `flopd agent${flag}   (as a service: systemctl start flopd-agent)`;
-}
-
-function startRunnerLine(stateDir: string): string {
-  return `start the runner: flopd runner --state-dir ${shellQuote(stateDir)}   (as a service: systemctl start flopd-runner)`;
+/** How the daemons of this host are started, whole lines. `stateDir`: of the agent, where it is not the usual one. */
+export function startLines(
+  stateDir: string | null,
+  runner: { readonly stateDir: string; readonly user: string | null } | null,
+): string[] {
+  const own = stateDir === null ? '' : ` --state-dir ${shellQuote(stateDir)}`;
+  if (runner === null)
+    return [`start the agent: flopd agent${own}   (as a service: systemctl start flopd-agent)`];
+  // The state folder of the runner is closed to the agent's user.
+  const socket = runner.user === null ? join(runner.stateDir, 'runner.sock') : SHARED_SOCKET;
+  const at = runner.user === null ? '' : ` --runner ${socket} --runner-user ${shellQuote(runner.user)}`;
+  const as = runner.user === null ? '' : `, as user ${runner.user}`;
+  return [
+    `start the runner: flopd runner --state-dir ${shellQuote(runner.stateDir)}${at}`,
+    `start the agent${as}: flopd agent${own} --runner ${shellQuote(socket)}`,
+    'as services: systemctl start flopd-runner flopd-agent',
+  ];
 }
 
 function readUrl(text: string): string {

@@ -31,8 +31,9 @@ export function notConnected(url: string, reason: string | null): Fault {
   return new Fault(
     'LINK_NOT_CONNECTED',
     `no session with the scheduler at ${url}: ${reason ?? 'no answer yet'}`,
-    {
-      remedy: 'start the scheduler there, or check the address and what lies between',
-    },
+    // A reason that is a fault of its own says what helps.
+    reason?.includes('; ') === true
+      ? {}
+      : { remedy: 'start the scheduler there, or check the address and what lies between' },
   );
 }

@@ -118,7 +118,9 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   };
   const away = (): Fault =>
     new Fault('RUNNER_AWAY', `the job runner of this node does not answer at ${options.path}: ${awayWhy}`, {
-      remedy: 'look at its log (journalctl -u flopd-runner), and start it again',
+      remedy: /EACCES|EPERM/.test(awayWhy)
+        ? 'see --runner-user of the runner, and put the socket where this user may enter (--runner)'
+        : 'look at its log (journalctl -u flopd-runner), and start it again',
     });
 
   function connect(): void {

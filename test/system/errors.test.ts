@@ -52,11 +52,8 @@ describe('one clear line for', () => {
   test('the flag of a token file is read, not the environment beside it', async () => {
     const empty = join(bed.folder, 'empty');
     writeFileSync(empty, '');
-    const end = await bed
-      .launch(['join', 'http://127.0.0.1:9', '--token-file', empty], {
-        environment: { FLOPD_TOKEN_FILE: join(bed.folder, 'elsewhere') },
-      })
-      .finished(20_000);
+    const environment = { FLOPD_TOKEN_FILE: join(bed.folder, 'elsewhere') };
+    const end = await bed.run(['join', 'http://127.0.0.1:9', '--token-file', empty], { environment });
     expect(end.code).not.toBe(0);
     expectOneLine(end, /empty/, /; /);
     expect(end.stderr).not.toContain('elsewhere');

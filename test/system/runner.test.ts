@@ -1,6 +1,6 @@
 // The privilege split with the built program: an agent that may not start jobs, and a runner that speaks to nobody but
 // it. As root the agent is another user; as anybody else both are the same, and all but the users is as real.
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Bed, createBed, type Daemon, until } from './bed.ts';
@@ -13,6 +13,7 @@ const asAgent = isRoot ? { user: nobody } : {};
 let bed: Bed;
 let agent: Daemon;
 let runner: Daemon;
+let joinedLines = '';
 
 const at = (...steps: string[]): string => join(bed.folder, ...steps);
 const startRunner = (): Promise<Daemon> =>
@@ -29,6 +30,7 @@ beforeAll(async () => {
     ...['--state-dir', at('agent'), '--runner-state-dir', at('runner'), ...runnerUser],
   ]);
   expect(joined.stderr).toBe('');
+  joinedLines = joined.stdout;
   runner = await startRunner();
   agent = await startAgent();
 });
@@ -55,6 +57,14 @@ async function expectWhole(id: string, starts: string): Promise<void> {
 }
 
 describe('an agent with a runner', () => {
+  test('starts no job itself: without the socket of its runner it does not start', async () => {
+    expect(joinedLines).toContain(`flopd agent --state-dir ${at('agent')} --runner `);
+    mkdirSync(at('alone', 'agent'), { recursive: true, mode: 0o700 });
+    copyFileSync(at('agent', 'agent', 'node.json'), at('alone', 'agent', 'node.json'));
+    const { code, stderr } = await bed.run(['agent', '--state-dir', at('alone')]);
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/joined with a job runner.*--runner PATH/)]);
+  });
+
   test('runs jobs as before: output, exit code, files, commands beside them, stops', async () => {
     mkdirSync(at('data'));
     writeFileSync(at('data', 'a'), 'alpha\n');

@@ -1,7 +1,7 @@
 // The built program beyond loopback: TLS by a private authority from the first start on, a joined node, certificates and
 // authorities that change under running sessions and jobs (F19).
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type PeerCertificate } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -93,20 +93,37 @@ describe('flopd up beyond loopback', () => {
     const learned = (count: number) => () =>
       readFileSync(join(bed.folder, 'node', 'agent', 'authorities.pem'), 'utf8').split('BEGIN').length ===
       count + 1;
+    // By somebody who has only a login: each step is followed before the next, so that no step locks them out.
+    const boss = {
+      environment: {
+        XDG_CONFIG_HOME: join(bed.folder, 'boss'),
+        FLOPD_STATE_DIR: join(bed.folder, 'nowhere'),
+      },
+    };
+    const made = await bed.run(['user', 'create', 'boss', '--role', 'admin']);
+    const [token = ''] = /flopd-user-[\w-]+\.sha256-[\w-]{43}/.exec(made.stdout) ?? [];
+    writeFileSync(join(bed.folder, 'boss-token'), token, { mode: 0o600 });
+    const login = await bed.run(
+      ['login', up.endpoint.url, '--token-file', join(bed.folder, 'boss-token')],
+      boss,
+    );
+    expect([login.code, login.stderr]).toEqual([0, '']);
     for (const [args, count] of [
       [['scheduler', 'ca', 'rotate'], 2],
       [['scheduler', 'ca', 'rotate', '--now'], 2],
       [['scheduler', 'ca', 'rotate', '--now'], 1],
     ] as const) {
-      expect((await bed.run(args)).code).toBe(0);
+      const { code, stderr } = await bed.run(args, boss);
+      expect([code, stderr]).toEqual([0, '']);
       await until(`the node trusts ${count}`, learned(count));
     }
     await until('three records', async () => {
       const { stdout } = await bed.run(['audit', 'list', '--kind', 'authority.rotated', '-o', 'json']);
       const { records } = JSON.parse(stdout) as { records: { facts: { by: string; phase: string } }[] };
       const told = records.map(({ facts }) => `${facts.by} ${facts.phase}`);
-      return told.join(', ') === 'local announced, local succeeded, local steady';
+      return told.join(', ') === 'boss announced, boss succeeded, boss steady';
     });
+    expect((await bed.run(['whoami'], boss)).code).toBe(0);
     await expect(shown(first)).rejects.toThrow(/self-signed/);
     const { subject } = new X509Certificate(bundle());
     expect((await shown(bundle())).issuer.CN).toBe(subject.replace('CN=', ''));

@@ -1,5 +1,5 @@
 // Who writes certificates for the scheduler: a child process (src/bin/certificate-issuer.ts) that ends when the work is
-// done. The library for it would keep 13 MB resident in the scheduler for two certificates a quarter, and hold up every
+// done. The library for it would keep 13 MB resident in the scheduler for a few certificates a quarter, and hold up every
 // session while it is loaded. Keys go there and back over the channel between the two; never in arguments or files.
 import { type ChildProcess, fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -52,24 +52,30 @@ export function createIssuing(script: URL | null): WithIssuer {
 function issuerOver(child: ChildProcess): Issuer {
   let waiting: ((answer: IssuerAnswer) => void) | null = null;
   let gone: string | null = null;
-  const lose = (why: string): void => {
-    gone ??= why;
-    waiting?.({ failed: gone });
-  };
-  child.on('error', ({ message }) => lose(message));
-  child.on('exit', (code, signal) => lose(`its process ended (${signal ?? code})`));
+  const started = new Promise<void>((resolve) => {
+    const lose = (why: string): void => {
+      gone ??= why;
+      waiting?.({ failed: gone });
+      resolve();
+    };
+    child.once('spawn', () => resolve());
+    child.on('error', ({ message }) => lose(message));
+    child.on('exit', (code, signal) => lose(`its process ended (${signal ?? code})`));
+  });
   child.on('message', (answer: IssuerAnswer) => waiting?.(answer));
 
   async function ask(question: IssuerQuestion): Promise<Pair | string> {
+    await started;
     const answer = await new Promise<IssuerAnswer>((resolve) => {
       waiting = resolve;
-      if (gone !== null) lose(gone);
-      else child.send(question, (error) => error !== null && lose(error.message));
+      if (gone === null) child.send(question);
+      else resolve({ failed: gone });
     });
     waiting = null;
     if ('made' in answer) return answer.made;
     throw new Fault('TLS_ISSUER_FAILED', `no certificate could be made: ${answer.failed}`, {
-      remedy: 'see that this machine has memory and processes left; then it is tried again by itself',
+      remedy:
+        'see that this machine has memory and processes left; a running scheduler tries it again by itself',
     });
   }
 

@@ -45,6 +45,7 @@ const enrolment: Enrolment = {
   credential: null,
   signedCredential: null,
   tokenFile: null,
+  withRunner: false,
 };
 
 describe('the node key', () => {

@@ -64,6 +64,15 @@ describe("a certificate of the operator's own", () => {
     expect(own.certificate().expiresAtMs).toBe(nowMs + 120 * DAY_MS);
   });
 
+  it('is not replaced by one that is over already, as long as it is good itself', async () => {
+    put(await pairUntil(nowMs + 30 * DAY_MS));
+    const own = open();
+    put(await pairUntil(nowMs - DAY_MS));
+    expect((await own.look()).certificate).toBe(false);
+    expect(own.certificate().expiresAtMs).toBe(nowMs + 30 * DAY_MS);
+    expect(lines).toEqual(['the new certificate cannot be used; the one before stays']);
+  });
+
   it('warns of its end once a day, and says when it is past', async () => {
     put(await pairUntil(nowMs + 20 * DAY_MS));
     const own = open();

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { authorityPin, splitCertificates } from '../../../../src/base/authority-pin.ts';
 import type { Clock } from '../../../../src/base/clock.ts';
 import { createSilentLog, type Log } from '../../../../src/base/log.ts';
-import { createIssuing } from '../../../../src/scheduler/tls/issuer.ts';
+import { createIssuing, type Issuer } from '../../../../src/scheduler/tls/issuer.ts';
 import { openPrivateAuthority } from '../../../../src/scheduler/tls/private-authority.ts';
 
 const LIFE_MS = 90 * 86_400_000;
@@ -15,6 +15,10 @@ let folder = '';
 let nowMs = 0;
 let names: string[] = [];
 let lines: string[] = [];
+let isFailing = false;
+const makeLeaf: Issuer['makeLeaf'] = (...given) =>
+  isFailing ? Promise.reject(new Error('no memory')) : issuing((issuer) => issuer.makeLeaf(...given));
+const issuing = createIssuing(null);
 const log: Log = {
   ...createSilentLog(),
   error: (_, message) => void lines.push(message),
@@ -26,6 +30,7 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'flopd-authority-'));
   nowMs = Date.UTC(2026, 10, 28);
   names = ['localhost', '127.0.0.1'];
+  isFailing = false;
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
@@ -36,7 +41,7 @@ const open = () =>
     names: () => names,
     lifetimeMs: LIFE_MS,
     overlapMs: OVERLAP_MS,
-    withIssuer: createIssuing(null),
+    withIssuer: (work) => issuing((issuer) => work({ ...issuer, makeLeaf })),
     clock,
     log,
   });
@@ -194,5 +199,33 @@ describe('the private authority of a scheduler', () => {
     expect(authority.succession().phase).toBe('announced');
     // Made again for the end of the test.
     folder = mkdtempSync(join(tmpdir(), 'flopd-authority-'));
+  });
+
+  it('makes up for a certificate that could not be made after a step', async () => {
+    const authority = await open();
+    await authority.rotate(false);
+    isFailing = true;
+    nowMs += OVERLAP_MS;
+    expect(await authority.look()).toEqual({ certificate: false, authorities: true });
+    expect(await authority.look()).toEqual(nothing);
+    isFailing = false;
+    expect(await authority.look()).toEqual({ certificate: true, authorities: false });
+    const [leaf] = splitCertificates(authority.certificate().cert);
+    const [signer] = authority.authorities().map((pem) => new X509Certificate(pem));
+    expect(new X509Certificate(leaf ?? '').issuer).toBe(signer?.subject);
+  });
+
+  it('does one thing after the other', async () => {
+    const authority = await open();
+    const first = authority.pin();
+    const done = await Promise.allSettled([
+      authority.rotate(true),
+      authority.look(),
+      authority.rotate(false),
+      authority.rotate(true),
+    ]);
+    expect(done.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
+    expect(authority.succession().phase).toBe('steady');
+    expect(authority.pin()).not.toBe(first);
   });
 });
