@@ -12,7 +12,7 @@ import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
 import type { EnrolAnswer, EnrolRequest } from '../protocol/api.ts';
 import type { AuditSink } from '../protocol/audit.ts';
-import { closeCode } from '../protocol/control.ts';
+import { closeCode, nodeNameSchema } from '../protocol/control.ts';
 import type { Labels, Place } from '../protocol/place.ts';
 import { ATTEMPT_RETRY_SECONDS, type Attempts } from './access/attempts.ts';
 import { isLoopbackAddress } from './caller.ts';
@@ -105,8 +105,12 @@ async function enrolWith(
 ): Promise<EnrolAnswer> {
   const { queue, fleet, revocations, log } = parts;
   const publicKey = canonicalKey(request.publicKey);
-  if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(request.name))
-    throw new Fault('ENROL_NAME_INVALID', 'the name contains control characters', { field: 'name' });
+  if (!nodeNameSchema.safeParse(request.name).success)
+    throw new Fault(
+      'ENROL_NAME_INVALID',
+      'the name contains control characters, or marks that turn the direction of writing',
+      { field: 'name' },
+    );
   if (revocations.standing(publicKey) === 'revoked')
     throw new Fault('ENROL_KEY_REVOKED', 'the key of this host was revoked', {
       field: 'publicKey',

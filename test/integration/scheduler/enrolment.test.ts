@@ -189,6 +189,20 @@ describe('the name of a node', () => {
     });
   });
 
+  it.each(['two\nlines', '\u001b]0;title\u0007', 'txt\u202egpj'])(
+    'cannot become %j, by no hello',
+    async (name) => {
+      const identity = await joinAs(bed.url, localToken(), fakeHost());
+      const [before] = await nodes();
+      const agent = await connectFake({ url: bed.url, identity, alter: (hello) => ({ ...hello, name }) });
+      expect((await agent.closed).code).toBe(4400);
+      expect((await nodes()).map((node) => node.name)).toEqual([before?.name]);
+      expect(await askToJoin(bed.url, localToken(), fakeHost(), { name })).toMatchObject({
+        body: { error: { code: 'ENROL_NAME_INVALID' } },
+      });
+    },
+  );
+
   it('is taken from a live node by such a token: its key and session are good no more', async () => {
     const old = await joinAs(bed.url, localToken(), fakeHost());
     const agent = await connectFake({ url: bed.url, identity: old });
