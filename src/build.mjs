@@ -45,6 +45,7 @@ const bundle = await rolldown({
     flopd: join(source, 'bin', 'flopd.ts'),
     'store-writer': join(source, 'bin', 'store-writer.ts'),
     'nvidia-query': join(source, 'bin', 'nvidia-query.ts'),
+    'certificate-issuer': join(source, 'bin', 'certificate-issuer.ts'),
   },
   platform: 'node',
   // Packages with binaries of their own, or used once at start-up, stay in node_modules.

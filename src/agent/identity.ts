@@ -26,8 +26,6 @@ export interface Identity {
   credential(): Credential | null;
   /** The same with the place of the node; null where its scheduler speaks version 1 alone. */
   signedCredential(): Signed | null;
-  /** What the signed credential says. */
-  credentialBody(): CredentialBody | null;
   /**
    * Keeps a later credential, on disk at once. False for one that is not of this node, not later than the present one, or
    * that cannot be written.
@@ -62,7 +60,6 @@ export function takeIdentity(folder: string, enrolment: Enrolment, bootId: strin
     schedulerId: () => present.schedulerId,
     credential: () => present.credential,
     signedCredential: () => present.signedCredential,
-    credentialBody: body,
     adopt(credential) {
       const told = readCredential(credential);
       if (told === null || told.nodeId !== nodeId || told.schedulerId !== present.schedulerId) return false;

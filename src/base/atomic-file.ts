@@ -1,5 +1,5 @@
 // Files that are either the old ones or the new ones, never half of one.
-import { closeSync, fsyncSync, openSync, renameSync, unlinkSync, writeSync } from 'node:fs';
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, unlinkSync, writeSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 
 /**
@@ -9,7 +9,9 @@ import { basename, dirname, join } from 'node:path';
 export function writeFileAtomic(path: string, text: string | Uint8Array, mode = 0o644): void {
   const folder = dirname(path);
   const temporary = join(folder, `.${basename(path)}.${process.pid}.tmp`);
-  const fd = openSync(temporary, 'w', mode);
+  // Made here: what a crash left, or somebody put there, has its own mode, or leads elsewhere.
+  rmSync(temporary, { force: true });
+  const fd = openSync(temporary, 'wx', mode);
   try {
     const bytes = typeof text === 'string' ? Buffer.from(text) : text;
     for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);

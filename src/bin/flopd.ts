@@ -136,6 +136,7 @@ async function main(): Promise<void> {
         (await import('../scheduler/scheduler.ts')).startScheduler({
           ...options,
           writerScript: builtBeside('store-writer.js'),
+          issuerScript: builtBeside('certificate-issuer.js'),
         }),
       startAgent: async (options) => (await import('../agent/agent.ts')).startAgent(options),
       startRunner: async (options) => (await import('../runner/runner.ts')).startRunner(options),

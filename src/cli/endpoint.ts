@@ -10,6 +10,7 @@ import { parseSchedulerUrl } from '../config/value.ts';
 import type { Dialer } from '../dial/dialer.ts';
 import type { AuthoritiesView, Endpoint } from '../protocol/api.ts';
 import { dialerFor, openDialer } from './dialling.ts';
+import { requireOwnListener } from './listener-owner.ts';
 import { findLogin, keepAuthorities, type Login, loginFile, readLogins } from './login-store.ts';
 import { localSigner, type Signer, userSigner } from './submitter-key.ts';
 
@@ -62,7 +63,7 @@ function candidateStateDirs(config: Config): string[] {
   return [...new Set([config.stateDir, ...SERVICE_STATE_DIRS])];
 }
 
-/** Rejects with SCHEDULER_UNKNOWN, TOKEN_UNKNOWN or TOKEN_UNREADABLE, and as `dialerFor` does. */
+/** Rejects with SCHEDULER_UNKNOWN, TOKEN_UNKNOWN, TOKEN_UNREADABLE or TOKEN_STRANGER, and as `dialerFor` does. */
 export async function findAccess(config: Config, environment: Environment): Promise<Access> {
   const { url, stateDir } = findScheduler(config, environment);
   const login = config.tokenFile === null ? findLogin(environment, url) : null;
@@ -82,6 +83,7 @@ export async function findAccess(config: Config, environment: Environment): Prom
   const { token, pin } = splitPin(
     readToken(tokenFile, config.tokenFile === null ? undefined : 'check the path'),
   );
+  if (localFile !== null) requireOwnListener(url, localFile);
   const signer = localFile === null ? null : localSigner(stateDir ?? config.stateDir);
   return { url, token, tokenFile, dialer: await dialerFor(config, { url, stateDir, pin }), signer };
 }

@@ -51,10 +51,8 @@ With a job runner apart from the agent (systemd/README.md), as root:
       newKey?: true;
       runnerStateDir?: string;
     };
-    const joinToken = chooseToken(
-      token,
-      tokenFile === undefined ? undefined : (config.tokenFile ?? tokenFile),
-    );
+    const joinTokenFile = tokenFile === undefined ? null : resolve(context.folder, tokenFile);
+    const joinToken = chooseToken(token, joinTokenFile);
     requireKind(joinToken, 'join');
     prepareStateDir(config);
     const enrolled = await context.daemons.readEnrolment(config.stateDir);
@@ -64,7 +62,7 @@ With a job runner apart from the agent (systemd/README.md), as root:
       token: joinToken,
       stateDir: config.stateDir,
       name: config.node.name ?? hostname(),
-      tokenFile: tokenFile === undefined ? null : resolve(context.folder, config.tokenFile ?? tokenFile),
+      tokenFile: joinTokenFile,
       again: enrolled !== null,
       newKey: newKey === true,
       caFile: config.caFile,
@@ -111,10 +109,10 @@ function readUrl(text: string): string {
   return readFlag('url', text, (given) => parseSchedulerUrl(given));
 }
 
-function chooseToken(token: string | undefined, tokenFile: string | undefined): string {
-  if (token !== undefined && tokenFile !== undefined)
+function chooseToken(token: string | undefined, tokenFile: string | null): string {
+  if (token !== undefined && tokenFile !== null)
     throw usageFault('--token and --token-file are both given', 'give one of them');
-  if (tokenFile !== undefined) return readToken(tokenFile, 'check the path');
+  if (tokenFile !== null) return readToken(tokenFile, 'check the path');
   if (token === undefined)
     throw usageFault(
       'a join token is needed',

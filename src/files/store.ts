@@ -247,6 +247,8 @@ export function openFileStore(options: FileStoreOptions): FileStore {
         await reserve(piece.length);
       }
       await part.write(piece);
+      // As it comes: whoever never ends an upload takes of the quota as well.
+      added(piece.length);
     }
     if (part.receivedBytes < sizeBytes) return { receivedBytes: part.receivedBytes, complete: false };
     const isRight = await part.isRight(options.syncs !== false).catch(async (error: unknown) => {
@@ -259,12 +261,12 @@ export function openFileStore(options: FileStoreOptions): FileStore {
       throw new Fault('FILES_DIGEST', 'what came has another SHA-256');
     }
     await rename(partOf(digest), pathOf(digest));
-    added(sizeBytes);
     if (options.syncs !== false) await syncFolder();
     return { receivedBytes: sizeBytes, complete: true };
   }
 
   async function discardPart(digest: string): Promise<void> {
+    usedBytes -= sizeAt(partOf(digest)) ?? 0;
     await removeFile(partOf(digest));
     memory.delete(digest);
   }

@@ -138,11 +138,15 @@ export const credentialSchema = z.strictObject({
 });
 export type Credential = z.output<typeof credentialSchema>;
 
+/** What people call a node: on one line, and written in one direction. */
+const NODE_NAME = /^[^\p{Cc}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]+$/u;
+export const nodeNameSchema = z.string().min(1).max(253).regex(NODE_NAME);
+
 export const helloSchema = z.strictObject({
   type: z.literal('hello'),
   versions: versionRange,
   nodeId: id,
-  name: z.string().min(1).max(253),
+  name: nodeNameSchema,
   agentVersion: z.string().max(64),
   bootId: z.string().max(64),
   /** Counts the starts of this agent on this state directory; a copy of the directory shows as a fork. */

@@ -39,8 +39,8 @@ export type OrderFaultCode =
   | 'ORDER_SUBMITTER'
   | 'JOB_ORDER_UNFIT';
 
-/** Deepest nesting of a specification: the schema has five levels. */
-const MAX_NESTING = 12;
+/** Deepest nesting of a specification's text: the schema has five levels. */
+export const MAX_NESTING = 12;
 
 export type SealText = (body: string) => Signed;
 

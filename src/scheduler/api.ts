@@ -10,7 +10,7 @@ import type { Caller } from '../protocol/role.ts';
 import type { Access } from './access/access.ts';
 import { requireRole } from './access/ownership.ts';
 import { createUserRoutes } from './access/user-routes.ts';
-import { addressOf, callerProblem, isFromHere } from './caller.ts';
+import { askerOf, callerProblem, isAskedHere } from './caller.ts';
 import { type EnrolParts, enrolNode } from './enrolment.ts';
 import { totalsOfNodes } from './fleet-totals.ts';
 import { answerJson, answerPage, answerText, pages, readBody } from './http.ts';
@@ -62,7 +62,7 @@ export function createRoutes(parts: ApiParts): readonly Route[] {
 
   async function enrol({ request, response }: Call): Promise<void> {
     const asked = await readBody(request, enrolRequestSchema, MAX_ENROL_BYTES);
-    answerJson(response, 200, await enrolNode(asked, addressOf(request.socket), parts));
+    answerJson(response, 200, await enrolNode(asked, askerOf(request), parts));
   }
 
   function ready({ response }: Call): void {
@@ -104,7 +104,7 @@ export function createApi(
   /** Throws the Fault of whoever may not. */
   function admit(request: IncomingMessage, least: Least): Caller {
     if (least === 'anybody') return stranger;
-    if (least === 'neighbour' && isFromHere(request.socket)) return stranger;
+    if (least === 'neighbour' && isAskedHere(request)) return stranger;
     const caller = parts.access.authenticate(request);
     requireRole(caller, least === 'neighbour' ? 'viewer' : least);
     return caller;

@@ -40,6 +40,26 @@ export function isFromHere({ remoteAddress, localAddress }: Ends): boolean {
   return isLoopbackAddress(remoteAddress) || (remoteAddress !== undefined && remoteAddress === localAddress);
 }
 
+/** What a proxy adds to a request that it passes on. */
+const PASSED_ON = ['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip', 'via'];
+
+/** Whether a request comes from this machine itself: what a proxy here passes on for others does not. */
+export function isAskedHere({ socket, headers }: Pick<IncomingMessage, 'socket' | 'headers'>): boolean {
+  return isFromHere(socket) && !isPassedOn(headers);
+}
+
+/** The address of who asks; undefined where a proxy on this machine passes it on for others. */
+export function askerOf({
+  socket,
+  headers,
+}: Pick<IncomingMessage, 'socket' | 'headers'>): string | undefined {
+  return isFromHere(socket) && isPassedOn(headers) ? undefined : addressOf(socket);
+}
+
+function isPassedOn(headers: IncomingMessage['headers']): boolean {
+  return PASSED_ON.some((name) => headers[name] !== undefined);
+}
+
 /** The address of the peer; that of loopback for this machine itself, whichever of its addresses it came by. */
 export function addressOf(ends: Ends): string | undefined {
   return isFromHere(ends) ? '127.0.0.1' : ends.remoteAddress;

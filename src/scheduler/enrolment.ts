@@ -12,7 +12,7 @@ import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
 import type { EnrolAnswer, EnrolRequest } from '../protocol/api.ts';
 import type { AuditSink } from '../protocol/audit.ts';
-import { closeCode } from '../protocol/control.ts';
+import { closeCode, nodeNameSchema } from '../protocol/control.ts';
 import type { Labels, Place } from '../protocol/place.ts';
 import { ATTEMPT_RETRY_SECONDS, type Attempts } from './access/attempts.ts';
 import { isLoopbackAddress } from './caller.ts';
@@ -105,8 +105,12 @@ async function enrolWith(
 ): Promise<EnrolAnswer> {
   const { queue, fleet, revocations, log } = parts;
   const publicKey = canonicalKey(request.publicKey);
-  if (/[\p{Cc}\p{Zl}\p{Zp}]/u.test(request.name))
-    throw new Fault('ENROL_NAME_INVALID', 'the name contains control characters', { field: 'name' });
+  if (!nodeNameSchema.safeParse(request.name).success)
+    throw new Fault(
+      'ENROL_NAME_INVALID',
+      'the name contains control characters, or marks that turn the direction of writing',
+      { field: 'name' },
+    );
   if (revocations.standing(publicKey) === 'revoked')
     throw new Fault('ENROL_KEY_REVOKED', 'the key of this host was revoked', {
       field: 'publicKey',
@@ -123,6 +127,7 @@ async function enrolWith(
   }
   const token = grant.token;
   if (token !== null) parts.joinTokens.requireGood(token);
+  if (known !== null) requireFor(token, known.id);
   const record = known === null ? freshRecord(grant, publicKey, request, parts) : backAgain(known, grant);
   const before = queue.node(record.id);
   if (before !== null && before.publicKey !== publicKey) replaceKey(before, token, parts);
@@ -155,6 +160,15 @@ async function enrolWith(
   return answer(record, parts);
 }
 
+/** Throws Fault ENROL_TOKEN_NODE where the token is for another node. */
+function requireFor(token: JoinTokenRecord | null, nodeId: string): void {
+  if (token === null || token.nodeId === null || token.nodeId === nodeId) return;
+  throw new Fault('ENROL_TOKEN_NODE', `the join token is for ${token.nodeId}, and this host is ${nodeId}`, {
+    field: 'token',
+    remedy: 'ask an admin for one of your own: flopd scheduler token create',
+  });
+}
+
 function freshRecord(
   { token, place, labels }: Grant,
   publicKey: string,
@@ -163,15 +177,7 @@ function freshRecord(
 ): NodeRecord {
   const fresh = { name, publicKey, enrolledAtMs: clock.wallMs(), generation: 0, bootId: null };
   if (token !== null && token.nodeId !== null) {
-    if (asked !== undefined && asked !== token.nodeId)
-      throw new Fault(
-        'ENROL_TOKEN_NODE',
-        `the join token is for ${token.nodeId}, and this host is ${asked}`,
-        {
-          field: 'token',
-          remedy: 'ask an admin for one of your own: flopd scheduler token create',
-        },
-      );
+    if (asked !== undefined) requireFor(token, asked);
     const before = queue.node(token.nodeId);
     const serial =
       Math.max(revocations.leastSerial(token.nodeId), before === null ? 0 : serialOf(before)) + 1;

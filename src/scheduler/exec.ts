@@ -29,15 +29,18 @@ import type { Caller } from '../protocol/role.ts';
 import type { Admission } from './access/access.ts';
 import { isOwn, requireOwn, requireRole } from './access/ownership.ts';
 import { callerProblem } from './caller.ts';
+import { createExecBudget } from './exec-budget.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
 import { findJob } from './job-names.ts';
 import { parseJson } from './json.ts';
 import type { OwnNames } from './own-names.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
+import { createShares } from './shares.ts';
 
 /** Commands at the same time, of all jobs. */
 export const MAX_EXECS = 256;
+export const MAX_EXECS_PER_USER = 128;
 export const EXEC_PATH = /^\/v1\/jobs\/([^/?]+)\/exec$/;
 /** Longest message of a client; a command may be six times as long in JSON. */
 const MAX_MESSAGE_BYTES = 512 * 1024;
@@ -76,6 +79,8 @@ interface Admitted {
   readonly caller: Caller;
   readonly job: JobRecord;
   readonly session: AgentSession;
+  /** It is over, or did not begin. */
+  readonly giveBack: () => void;
 }
 
 interface Running {
@@ -89,6 +94,7 @@ export function createExecs(options: ExecsOptions): Execs {
   const { queue, fleet, clock, log, refusals } = options;
   const running = new Map<string, Running>();
   const clients = new Set<WebSocket>();
+  const shares = createShares(MAX_EXECS_PER_USER);
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
@@ -118,7 +124,13 @@ export function createExecs(options: ExecsOptions): Execs {
       throw new Fault('API_BUSY', `${MAX_EXECS} commands run beside jobs already`, {
         remedy: 'try again later',
       });
-    return { caller, job, session: sessionOf(job) };
+    const session = sessionOf(job);
+    const giveBack = shares.take(caller);
+    if (giveBack === null)
+      throw new Fault('API_BUSY', `${caller.user} runs ${MAX_EXECS_PER_USER} commands beside jobs already`, {
+        remedy: 'end some of them',
+      });
+    return { caller, job, session, giveBack };
   }
 
   /** The session of the node that the job runs on. Throws a Fault. */
@@ -139,11 +151,13 @@ export function createExecs(options: ExecsOptions): Execs {
     );
   }
 
-  function attend(socket: WebSocket, { caller, job, session }: Admitted): void {
+  function attend(socket: WebSocket, { caller, job, session, giveBack }: Admitted): void {
     const execId = createId('exec');
     let isOver = false;
     let isAlive = true;
     let hasRequest = false;
+    let hasEndedInput = false;
+    const budget = createExecBudget(clock);
     /** Bytes under way that the other end has not taken. */
     let untakenInputBytes = 0;
     let untakenOutputBytes = 0;
@@ -168,6 +182,7 @@ export function createExecs(options: ExecsOptions): Execs {
       timer.cancel();
       answer?.cancel();
       release();
+      giveBack();
       clients.delete(socket);
       running.delete(execId);
       socket.close(code, reason);
@@ -229,6 +244,8 @@ export function createExecs(options: ExecsOptions): Execs {
     function receive(message: ExecClientMessage): void {
       if ((message.type === 'request') === hasRequest)
         throw new Fault('EXEC_MESSAGE', 'a message out of turn');
+      const isControl = message.type === 'resize' || message.type === 'signal';
+      if (isControl && !budget.control()) throw new Fault('EXEC_MESSAGE', 'too many signals or sizes');
       switch (message.type) {
         case 'request':
           order(message);
@@ -239,12 +256,14 @@ export function createExecs(options: ExecsOptions): Execs {
         case 'signal':
           session.tell({ type: 'execSignal', execId, signal: message.signal });
           return;
-        case 'credit':
+        case 'credit': {
           if (message.bytes > untakenOutputBytes)
             throw new Fault('EXEC_MESSAGE', 'credit for what never came');
           untakenOutputBytes -= message.bytes;
-          session.tell({ type: 'execCredit', execId, bytes: message.bytes });
+          const told = budget.credit(message.bytes, untakenOutputBytes);
+          if (told > 0) session.tell({ type: 'execCredit', execId, bytes: told });
           return;
+        }
       }
     }
 
@@ -253,7 +272,11 @@ export function createExecs(options: ExecsOptions): Execs {
       untakenInputBytes += bytes.length;
       if (untakenInputBytes > EXEC_INPUT_WINDOW_BYTES)
         throw new Fault('EXEC_MESSAGE', 'more input than credit');
-      if (bytes.length === 0) session.send(encodeExecFrame({ execId, channel: 'stdin', bytes }));
+      if (hasEndedInput) return;
+      if (bytes.length === 0) {
+        hasEndedInput = true;
+        session.send(encodeExecFrame({ execId, channel: 'stdin', bytes }));
+      } else if (!budget.piece()) throw new Fault('EXEC_MESSAGE', 'too many pieces of input at once');
       for (const piece of execPieces(bytes))
         session.send(encodeExecFrame({ execId, channel: 'stdin', bytes: piece }));
     }
@@ -265,6 +288,7 @@ export function createExecs(options: ExecsOptions): Execs {
       else if (told.type === 'execCredit') {
         const taken = Math.min(told.bytes, untakenInputBytes);
         untakenInputBytes -= taken;
+        budget.taken(untakenInputBytes);
         if (taken > 0) say({ type: 'credit', bytes: taken });
       } else {
         const { exitCode, signal, code, message: text } = told;
@@ -310,7 +334,12 @@ export function createExecs(options: ExecsOptions): Execs {
       socket.on('error', () => socket.destroy());
       try {
         const admitted = admit(request, name);
-        sockets.handleUpgrade(request, socket, head, (connection) => attend(connection, admitted));
+        let isAttended = false;
+        sockets.handleUpgrade(request, socket, head, (connection) => {
+          isAttended = true;
+          attend(connection, admitted);
+        });
+        if (!isAttended) admitted.giveBack();
       } catch (error) {
         if (!isFault(error)) throw error;
         options.access.denied(request, error);

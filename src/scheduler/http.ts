@@ -21,6 +21,8 @@ import { parseJson } from './json.ts';
 import type { Tls } from './tls/tls.ts';
 
 export const MAX_BODY_BYTES = 1024 * 1024;
+/** Bodies that are on their way at the same time, all together: who is slow with many holds memory for as long. */
+export const MAX_BODIES_BYTES = 256 * 1024 * 1024;
 const MAX_HEADERS = 100;
 /** A connection that does not say what it wants, or does not finish its handshake, is closed. */
 const HEADERS_TIMEOUT_MS = 5000;
@@ -291,13 +293,25 @@ async function readBytes(request: IncomingMessage, maxBytes = MAX_BODY_BYTES): P
   if (Number(request.headers['content-length'] ?? 0) > maxBytes) throw tooLong;
   const chunks: Buffer[] = [];
   let length = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > maxBytes) throw tooLong;
-    chunks.push(chunk);
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      length += chunk.length;
+      bodiesBytes += chunk.length;
+      if (length > maxBytes) throw tooLong;
+      if (bodiesBytes > MAX_BODIES_BYTES)
+        throw new Fault('API_BUSY', 'too many long requests come in at the same time', {
+          remedy: 'try again later',
+        });
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks);
+  } finally {
+    bodiesBytes -= length;
   }
-  return Buffer.concat(chunks);
 }
+
+/** Of this process: it has one memory. */
+let bodiesBytes = 0;
 
 /** The value as the schema says; throws Fault API_INVALID with the path of the first wrong field. */
 export function check<T>(value: unknown, schema: ZodType<T>): T {

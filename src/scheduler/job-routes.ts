@@ -23,11 +23,13 @@ import type { OutputStore } from './output.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 import { type Call, drained, type Route } from './route.ts';
+import { createShares } from './shares.ts';
 import type { SubmissionCheck } from './submission-check.ts';
 import type { Watchers } from './watchers.ts';
 
 /** Clients that may follow jobs at the same time. */
 export const MAX_FOLLOWERS = 4096;
+export const MAX_FOLLOWERS_PER_USER = 2048;
 const JOBS_LISTED = 100;
 const MAX_JOBS_LISTED = 10_000;
 const OUTPUT_PIECE_BYTES = 64 * 1024;
@@ -57,6 +59,7 @@ export interface JobRoutesParts {
 
 export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
   const { queue, output, dispatcher } = parts;
+  const shares = createShares(MAX_FOLLOWERS_PER_USER);
 
   /** As much of it as the caller may see. */
   async function view(job: JobRecord, caller: Caller, members: string | null = null): Promise<JobView> {
@@ -171,6 +174,11 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
         remedy: 'try again later',
       });
     }
+    const giveBack = shares.take(caller);
+    if (giveBack === null)
+      throw new Fault('API_BUSY', `${caller.user} follows ${MAX_FOLLOWERS_PER_USER} jobs already`, {
+        remedy: 'end some of what follows jobs',
+      });
     request.socket.setNoDelay(true);
     writeHead(response, 200, 'application/octet-stream');
     const denied = new AbortController();
@@ -184,6 +192,7 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
       await follow(response, job, offsets, { ...parts, view: (one) => jobView(one, parts) }, ended);
     } finally {
       release();
+      giveBack();
     }
   }
 

@@ -17,7 +17,8 @@ export function parseJson(bytes: Uint8Array, prefix: 'API' | 'LINK' | 'EXEC'): u
     throw new Fault(code, `JSON is nested deeper than ${MAX_JSON_DEPTH} levels`);
   let text: string;
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    // A byte order mark is no JSON, neither here nor at a node that gets the text as it was sent.
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch (cause) {
     throw new Fault(code, 'text is not valid UTF-8', { cause });
   }

@@ -65,6 +65,8 @@ export interface SchedulerOptions {
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
   readonly writerScript?: URL | null;
+  /** Script of the process that writes certificates; without it, the library for it stays in this one. */
+  readonly issuerScript?: URL | null;
   /** Oldest protocol version that agents may speak; without it, all that this build knows. */
   readonly leastVersion?: number;
   /** Uniform in [0, 1); spreads retries. */
@@ -100,7 +102,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const files = openState(options.stateDir, folder, clock, log);
   const { schedulerId, key, token, joinToken, revocations } = files;
   const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
-  const tls = openTls(tlsOptions, { listenHost: listen.host, folder, schedulerId, ownNames, clock, log });
+  const issuerScript = options.issuerScript ?? null;
+  const tlsParts = { listenHost: listen.host, folder, schedulerId, ownNames, issuerScript, clock, log };
+  const tls = await openTls(tlsOptions, tlsParts);
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
@@ -232,9 +236,9 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   async function closeParts(): Promise<void> {
     sweeper.cancel();
     access.close();
-    tls?.close();
     leases.close();
     core.standings.close();
+    await tls?.close();
     await gateway.close();
     await retention?.close();
     await output.close();

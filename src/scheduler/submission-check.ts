@@ -4,7 +4,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
+import { isNestedDeeper } from '../protocol/nesting.ts';
 import { ORDER_SKEW_MS, submissionSchema, submissionText } from '../protocol/order.ts';
+import { MAX_NESTING } from '../protocol/order-seal.ts';
 import { digestOf, isSignedBy, keyIdOf, readPublicKey } from '../protocol/signed.ts';
 import type { JobSubmission, Queue } from './queue/queue.ts';
 
@@ -89,6 +91,9 @@ export function createSubmissionCheck(parts: SubmissionCheckParts): SubmissionCh
       const signedText = submissionText(schedulerId, submission.signedAtMs, digestOf(text) ?? '');
       if (key === null || !isSignedBy(key, 'flopd.v2 job', signedText, submission.signature))
         throw new Fault('SUBMISSION_SIGNATURE', 'the signature does not fit what was submitted');
+      // The very text goes to the nodes, and none would read it: the value of a name that is written twice may be anything.
+      if (isNestedDeeper(Buffer.from(text), MAX_NESTING))
+        throw new Fault('API_JSON', `the text of a signed job is nested deeper than ${MAX_NESTING} levels`);
       forgetOld(nowMs);
       if (seen.has(submission.signature) || submission.signedAtMs < knownSinceMs)
         throw new Fault('SUBMISSION_REPEATED', 'this very submission has been made before', {

@@ -8,9 +8,7 @@ import type { DataRules } from './data-rules.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import { requireFit } from './orders.ts';
 import type { JobRecord, JobSubmission, Queue } from './queue/queue.ts';
-
-/** Jobs that may wait at the same time. */
-export const MAX_WAITING_JOBS = 100_000;
+import { createWaitingLedger } from './waiting-ledger.ts';
 
 /** Throws Fault JOB_DEPENDENCY_UNKNOWN for an id that is not here. */
 export function checkDependencies(spec: JobSpec, queue: Pick<Queue, 'job' | 'array'>): void {
@@ -93,19 +91,17 @@ export interface Submissions {
 }
 
 export function createSubmissions({ queue, clock, data, hit, taken, refused }: SubmissionParts): Submissions {
+  const ledger = createWaitingLedger({ queue, clock });
   return {
     async submit(spec, by) {
       hit('submit.received');
       const failure = queue.failure();
       if (failure !== null) throw failure;
-      if (queue.counts().PENDING + jobCount(spec) > MAX_WAITING_JOBS) {
-        throw new Fault('QUEUE_FULL', `no more than ${MAX_WAITING_JOBS} jobs may wait at the same time`, {
-          remedy: 'submit it again later',
-        });
-      }
       checkDependencies(spec, queue);
-      requireFit({ spec, submission: by.submission ?? null });
+      const submitted = { spec, submission: by.submission ?? null };
+      requireFit(submitted);
       data.requireKept(spec);
+      ledger.take(by.owner, submitted, jobCount(spec));
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);

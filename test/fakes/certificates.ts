@@ -7,16 +7,16 @@ export function validity(fromMs = Date.now() - DAY_MS, untilMs = Date.now() + DA
   return { fromMs, untilMs };
 }
 
-export function authority(name = 'test authority'): Pair {
+export function authority(name = 'test authority'): Promise<Pair> {
   return makeAuthority(name, validity());
 }
 
 /** What a TLS server takes: a certificate for these names, with its authority behind it. */
-export function serverPair(
+export async function serverPair(
   by: Pair,
   names: readonly string[] = ['127.0.0.1', 'localhost'],
   time: Validity = validity(),
-): { readonly key: string; readonly cert: string } {
-  const leaf = makeLeaf(names, by, time);
+): Promise<{ readonly key: string; readonly cert: string }> {
+  const leaf = await makeLeaf(names, by, time);
   return { key: leaf.key, cert: `${leaf.certificate}${by.certificate}` };
 }

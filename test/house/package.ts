@@ -12,7 +12,7 @@ export interface PackageJson {
 /** What an installed flopd may depend on. A new entry is a decision: its size, its binaries, who keeps it. */
 // biome-ignore format: a list to read, not a column
 export const runtimePackages = [
-  'commander', 'libsql', 'node-nvidia-smi', 'pino', 'prom-client', 'proxy-from-env', 'systeminformation', 'ws', 'yaml', 'zod',
+  '@peculiar/x509', 'commander', 'libsql', 'node-nvidia-smi', 'pino', 'prom-client', 'proxy-from-env', 'reflect-metadata', 'systeminformation', 'ws', 'yaml', 'zod',
 ];
 // biome-ignore format: a list to read, not a column
 export const developmentPackages = [

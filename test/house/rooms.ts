@@ -51,7 +51,7 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   scheduler: {
     uses: ['base', 'protocol', 'files', 'audit'],
     types: ['config'],
-    packages: ['ws', 'zod', 'libsql', 'prom-client'],
+    packages: ['ws', 'zod', 'libsql', 'prom-client', '@peculiar/x509', 'reflect-metadata'],
   },
   cli: {
     uses: ['base', 'protocol', 'config', 'native', 'device', 'telemetry', 'job', 'files', 'dial', 'audit'],

@@ -49,6 +49,16 @@ describe('one clear line for', () => {
     expectOneLine(end, word, /; /);
   });
 
+  test('the flag of a token file is read, not the environment beside it', async () => {
+    const empty = join(bed.folder, 'empty');
+    writeFileSync(empty, '');
+    const environment = { FLOPD_TOKEN_FILE: join(bed.folder, 'elsewhere') };
+    const end = await bed.run(['join', 'http://127.0.0.1:9', '--token-file', empty], { environment });
+    expect(end.code).not.toBe(0);
+    expectOneLine(end, /empty/, /; /);
+    expect(end.stderr).not.toContain('elsewhere');
+  });
+
   test('a configuration file that is not there', async () => {
     const end = await bed.launch(['up', '--config', join(bed.folder, 'gone.yaml')]).finished(20_000);
     expect(end.code).toBe(2);

@@ -10,7 +10,7 @@ import { isTokenOf, parseToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Caller } from '../../protocol/role.ts';
 import { MAX_TOKEN_LIFE_MS, TOKEN_SKEW_MS } from '../../protocol/user-api.ts';
-import { addressOf, isFromHere } from '../caller.ts';
+import { addressOf, isAskedHere } from '../caller.ts';
 import type { Queue } from '../queue/queue.ts';
 import type { Secret } from '../secrets.ts';
 import { ATTEMPTS_PER_MINUTE, createAttempts } from './attempts.ts';
@@ -137,8 +137,7 @@ export function openAccess(parts: AccessParts): Access {
       const user = users.byToken(parseToken(given)?.id ?? '');
       const isTheirs = isTokenOf(user?.token?.hash ?? nobody, given);
       if (isLocal) {
-        if (isFromHere(request.socket))
-          return admit(request, { user: LOCAL_USER, role: 'admin', tokenId: null });
+        if (isAskedHere(request)) return admit(request, { user: LOCAL_USER, role: 'admin', tokenId: null });
         return refuse(
           request,
           given,

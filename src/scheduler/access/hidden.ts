@@ -7,12 +7,15 @@ import type { JobSpec } from '../../protocol/spec.ts';
 
 /** `waiting`: why it waits, where it does. */
 export function hideJob(job: JobView, waiting: string | null): JobView {
-  const { result, attempts } = job;
+  const { result, attempts, spec } = job;
+  // Sentences about its data quote the number of a filing.
+  const isQuoting = spec.data?.filing != null;
   return {
     ...job,
     hidden: true,
-    reason: waiting ?? plainReason(job.state, job.node?.name ?? null),
-    spec: hideSpec(job.spec),
+    reason: (isQuoting ? null : waiting) ?? plainReason(job.state, job.node?.name ?? null),
+    spec: hideSpec(spec),
+    dataRule: isQuoting ? null : job.dataRule,
     attempts: attempts.map((past) => ({ ...past, cause: '' })),
     result: result === null ? null : { ...result, cause: '', outputs: [], workspace: null },
   };

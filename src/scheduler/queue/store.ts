@@ -11,6 +11,7 @@
 //
 // A second file, `<path>.lock`, is held by an open exclusive transaction for as long as the queue is open: the
 // kernel drops it with the process, so no stale lock can be left.
+import { chmodSync, closeSync, openSync, statSync } from 'node:fs';
 import { describeError, errnoOf, Fault } from '../../base/fault.ts';
 import { memberPrefix } from '../../protocol/array.ts';
 import type { JobState } from '../../protocol/result.ts';
@@ -83,8 +84,20 @@ export function unusable(path: string, cause: unknown): Fault {
   );
 }
 
+/** Takes from others what an earlier flopd let them read, where a copy of the folder did. */
+function makePrivate(path: string): void {
+  try {
+    if ((statSync(path).mode & 0o077) !== 0) chmodSync(path, 0o600);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
+
 /** Makes or checks the tables. Throws Fault QUEUE_STORE_NEWER, or what SQLite says. */
 export function openStore(Libsql: DatabaseClass, path: string): Database {
+  // Jobs stand in it with their environments. The files that SQLite makes beside it get its mode.
+  closeSync(openSync(path, 'a', 0o600));
+  for (const name of [path, `${path}-wal`, `${path}-shm`]) makePrivate(name);
   const store = new Libsql(path, { timeout: BUSY_TIMEOUT_MS });
   try {
     store.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL');

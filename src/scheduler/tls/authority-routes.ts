@@ -31,7 +31,7 @@ export function createAuthorityRoutes({ tls }: AuthorityRoutesParts): readonly R
   async function rotate({ request, response, caller }: Call): Promise<void> {
     const { now } = await readBody(request, rotateAuthorityRequestSchema);
     succession();
-    tls?.rotate(now, caller.user);
+    await tls?.rotate(now, caller.user);
     answerJson(response, 200, succession());
   }
 

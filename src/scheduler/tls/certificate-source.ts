@@ -10,11 +10,17 @@ export interface ServerCertificate {
   readonly expiresAtMs: number;
 }
 
+/** Whether `certificate` or `authorities` give something else than before. */
+export interface Changes {
+  readonly certificate: boolean;
+  readonly authorities: boolean;
+}
+
 export interface CertificateSource {
   /** The certificate to use from now on. */
   certificate(): ServerCertificate;
-  /** Does what is due. Says whether `certificate` or `authorities` give something else than before. Never throws. */
-  look(): { readonly certificate: boolean; readonly authorities: boolean };
+  /** Does what is due. Never rejects. */
+  look(): Promise<Changes>;
   /** Whom peers may trust: PEM, the one that signs first; empty where that is not for us to say. */
   authorities(): readonly string[];
 }

@@ -1,30 +1,16 @@
-// Certificates that this scheduler makes itself: its private authority and what that signs. X.509 version 3, ECDSA over
-// P-256 with SHA-256, since browsers take no Ed25519. Written here because the libraries for it cost a scheduler 20 MB
-// and 140 ms for two certificates a quarter; read by Node's own X509Certificate.
+// Certificates that this scheduler makes itself: its private authority and what that signs. ECDSA over P-256 with SHA-256,
+// since browsers take no Ed25519. Written by @peculiar/x509, which is loaded when there is something to write, in a process
+// of its own (issuer.ts); read by Node's own X509Certificate.
 //
 // A private authority signs its successor and certificates for servers, and its path ends there (pathlen 1).
-import {
-  createHash,
-  createPrivateKey,
-  createPublicKey,
-  generateKeyPairSync,
-  type KeyObject,
-  randomBytes,
-  sign,
-  X509Certificate,
-} from 'node:crypto';
+import { createPrivateKey, KeyObject, randomBytes, webcrypto } from 'node:crypto';
 import { isIP } from 'node:net';
-import { bits, explicit, implicit, integer, octets, oid, sequence, setOf, time, utf8, yes } from './der.ts';
 
-const ECDSA_WITH_SHA256 = '1.2.840.10045.4.3.2';
-const COMMON_NAME = '2.5.4.3';
-const SUBJECT_KEY_ID = '2.5.29.14';
-const KEY_USAGE = '2.5.29.15';
-const ALTERNATIVE_NAMES = '2.5.29.17';
-const BASIC_CONSTRAINTS = '2.5.29.19';
-const AUTHORITY_KEY_ID = '2.5.29.35';
-const EXTENDED_KEY_USAGE = '2.5.29.37';
-const SERVER_AUTHENTICATION = '1.3.6.1.5.5.7.3.1';
+type Library = typeof import('@peculiar/x509');
+type Name = InstanceType<Library['Name']>;
+type Extension = InstanceType<Library['Extension']>;
+
+const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const SERIAL_BYTES = 16;
 
 /** A certificate and its private key, both PEM. */
@@ -40,133 +26,163 @@ export interface Validity {
 }
 
 /** A new authority that signs itself. */
-export function makeAuthority(name: string, validity: Validity): Pair {
-  const key = newKey();
-  const subject = { name, key };
-  return { certificate: write(subject, subject, validity, authorityExtensions), key: exportKey(key) };
+export async function makeAuthority(name: string, validity: Validity): Promise<Pair> {
+  const x509 = await load();
+  const keys = await newKeys();
+  const subject = nameOf(x509, name);
+  const keyId = await newKeyId(x509, keys);
+  const certificate = await write(x509, {
+    subject: { name: subject, publicKey: keys.publicKey, keyId },
+    issuer: { name: subject, signingKey: keys.privateKey, keyId },
+    validity,
+    extensions: authorityExtensions(x509),
+  });
+  return { certificate, key: exportKey(keys) };
 }
 
 /** The certificate of one authority by the key of another, for peers that know only the other. */
-export function crossSign(authority: Pair, by: Pair): string {
-  const certificate = new X509Certificate(authority.certificate);
-  const other = new X509Certificate(by.certificate);
-  const validity = {
-    fromMs: Math.max(Date.parse(certificate.validFrom), Date.parse(other.validFrom)),
-    untilMs: Math.min(Date.parse(certificate.validTo), Date.parse(other.validTo)),
-  };
-  return write(partyOf(authority), partyOf(by), validity, authorityExtensions);
+export async function crossSign(authority: Pair, by: Pair): Promise<string> {
+  const x509 = await load();
+  const certificate = new x509.X509Certificate(authority.certificate);
+  const other = new x509.X509Certificate(by.certificate);
+  return write(x509, {
+    subject: {
+      name: certificate.subjectName,
+      publicKey: certificate.publicKey,
+      keyId: keyIdOf(x509, certificate),
+    },
+    issuer: await issuerOf(x509, by),
+    validity: {
+      fromMs: Math.max(certificate.notBefore.getTime(), other.notBefore.getTime()),
+      untilMs: Math.min(certificate.notAfter.getTime(), other.notAfter.getTime()),
+    },
+    extensions: authorityExtensions(x509),
+  });
 }
 
 /** A new key and its certificate for a server that is reached under these DNS names and addresses. */
-export function makeLeaf(names: readonly string[], authority: Pair, validity: Validity): Pair {
-  const key = newKey();
-  const subjectNames = alternativeNames(names);
-  const extensions = (): Buffer[] => [
-    extension(KEY_USAGE, bits(Buffer.from([0x80]), 7), true),
-    extension(EXTENDED_KEY_USAGE, sequence(oid(SERVER_AUTHENTICATION)), false),
-    extension(ALTERNATIVE_NAMES, subjectNames, false),
+export async function makeLeaf(names: readonly string[], authority: Pair, validity: Validity): Promise<Pair> {
+  const x509 = await load();
+  const keys = await newKeys();
+  const certificate = await write(x509, {
+    subject: {
+      name: nameOf(x509, 'flopd scheduler'),
+      publicKey: keys.publicKey,
+      keyId: await newKeyId(x509, keys),
+    },
+    issuer: await issuerOf(x509, authority),
+    validity,
+    extensions: [
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth], false),
+      new x509.SubjectAlternativeNameExtension(names.map(alternativeName), false),
+    ],
+  });
+  return { certificate, key: exportKey(keys) };
+}
+
+/** Its containers look for the reflection that the polyfill adds, at import. */
+async function load(): Promise<Library> {
+  await import('reflect-metadata');
+  return import('@peculiar/x509');
+}
+
+interface Subject {
+  readonly name: Name;
+  readonly publicKey: InstanceType<Library['PublicKey']> | webcrypto.CryptoKey;
+  /** Hexadecimal. */
+  readonly keyId: string;
+}
+
+interface Issuer {
+  readonly name: Name;
+  readonly signingKey: webcrypto.CryptoKey;
+  /** Hexadecimal. */
+  readonly keyId: string;
+}
+
+interface Content {
+  readonly subject: Subject;
+  readonly issuer: Issuer;
+  readonly validity: Validity;
+  readonly extensions: readonly Extension[];
+}
+
+async function write(x509: Library, { subject, issuer, validity, extensions }: Content): Promise<string> {
+  const serial = randomBytes(SERIAL_BYTES);
+  // Never negative or zero, and of one length.
+  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial.toString('hex'),
+    subject: subject.name,
+    issuer: issuer.name,
+    notBefore: wholeSeconds(validity.fromMs),
+    notAfter: wholeSeconds(validity.untilMs),
+    publicKey: subject.publicKey,
+    signingKey: issuer.signingKey,
+    signingAlgorithm: ALGORITHM,
+    extensions: [
+      ...extensions,
+      new x509.SubjectKeyIdentifierExtension(subject.keyId),
+      new x509.AuthorityKeyIdentifierExtension(issuer.keyId),
+    ],
+  });
+  return `${certificate.toString('pem')}\n`;
+}
+
+function authorityExtensions(x509: Library): readonly Extension[] {
+  const { keyCertSign, cRLSign } = x509.KeyUsageFlags;
+  return [
+    new x509.BasicConstraintsExtension(true, 1, true),
+    new x509.KeyUsagesExtension(keyCertSign | cRLSign, true),
   ];
-  const subject = { name: 'flopd scheduler', key };
+}
+
+async function issuerOf(x509: Library, { certificate, key }: Pair): Promise<Issuer> {
+  const read = new x509.X509Certificate(certificate);
+  const bytes = createPrivateKey(key).export({ format: 'der', type: 'pkcs8' });
   return {
-    certificate: write(subject, partyOf(authority), validity, extensions),
-    key: exportKey(key),
+    // As its own certificate has it: peers compare the bytes.
+    name: read.subjectName,
+    signingKey: await webcrypto.subtle.importKey('pkcs8', bytes, ALGORITHM, false, ['sign']),
+    keyId: keyIdOf(x509, read),
   };
 }
 
-interface Party {
-  readonly name: string;
-  readonly key: KeyObject;
+function keyIdOf(x509: Library, certificate: InstanceType<Library['X509Certificate']>): string {
+  const found = certificate.getExtension(x509.SubjectKeyIdentifierExtension);
+  if (found === null) throw new Error('an authority has no key identifier');
+  return found.keyId;
 }
 
-function partyOf({ certificate, key }: Pair): Party {
-  const subject = new X509Certificate(certificate).subject;
-  return { name: /^CN=(.*)$/m.exec(subject)?.[1] ?? '', key: createPrivateKey(key) };
+async function newKeyId(x509: Library, { publicKey }: webcrypto.CryptoKeyPair): Promise<string> {
+  return (await x509.SubjectKeyIdentifierExtension.create(publicKey)).keyId;
 }
 
-function newKey(): KeyObject {
-  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+function alternativeName(name: string): { readonly type: 'dns' | 'ip'; readonly value: string } {
+  switch (isIP(name)) {
+    case 0:
+      return { type: 'dns', value: name };
+    case 6:
+      // The library takes no dotted end; the URL parser writes every address without one.
+      return { type: 'ip', value: new URL(`http://[${name}]/`).hostname.slice(1, -1) };
+    default:
+      return { type: 'ip', value: name };
+  }
 }
 
-function exportKey(key: KeyObject): string {
-  return key.export({ format: 'pem', type: 'pkcs8' }).toString();
+function nameOf(x509: Library, text: string): Name {
+  return new x509.Name([{ CN: [{ utf8String: text }] }]);
 }
 
-function authorityExtensions(): Buffer[] {
-  return [
-    extension(BASIC_CONSTRAINTS, sequence(yes(), integer(Buffer.from([1]))), true),
-    // keyCertSign and cRLSign.
-    extension(KEY_USAGE, bits(Buffer.from([0x06]), 1), true),
-  ];
+function newKeys(): Promise<webcrypto.CryptoKeyPair> {
+  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
 }
 
-function write(
-  subject: Party,
-  issuer: Party,
-  { fromMs, untilMs }: Validity,
-  extensions: () => Buffer[],
-): string {
-  const publicKey = createPublicKey(subject.key).export({ format: 'der', type: 'spki' });
-  const algorithm = sequence(oid(ECDSA_WITH_SHA256));
-  const serial = randomBytes(SERIAL_BYTES);
-  // Never zero, and of one length.
-  serial[0] = ((serial[0] ?? 0) & 0x7f) | 0x40;
-  const body = sequence(
-    explicit(0, integer(Buffer.from([2]))),
-    integer(serial),
-    algorithm,
-    distinguishedName(issuer.name),
-    sequence(time(fromMs), time(untilMs)),
-    distinguishedName(subject.name),
-    publicKey,
-    explicit(
-      3,
-      sequence(
-        ...extensions(),
-        extension(SUBJECT_KEY_ID, octets(keyId(subject.key)), false),
-        extension(AUTHORITY_KEY_ID, sequence(implicit(0, keyId(issuer.key))), false),
-      ),
-    ),
-  );
-  const signature = sign('sha256', body, { key: issuer.key, dsaEncoding: 'der' });
-  return pem(sequence(body, algorithm, bits(signature)));
+function exportKey({ privateKey }: webcrypto.CryptoKeyPair): string {
+  return KeyObject.from(privateKey).export({ format: 'pem', type: 'pkcs8' }).toString();
 }
 
-function distinguishedName(name: string): Buffer {
-  return sequence(setOf(sequence(oid(COMMON_NAME), utf8(name))));
-}
-
-function extension(name: string, value: Buffer, isCritical: boolean): Buffer {
-  return sequence(oid(name), ...(isCritical ? [yes()] : []), octets(value));
-}
-
-/** RFC 5280 4.2.1.2, method 1, over the whole of the public key: any value that tells keys apart will do. */
-function keyId(key: KeyObject): Buffer {
-  const publicKey = createPublicKey(key).export({ format: 'der', type: 'spki' });
-  return createHash('sha256').update(publicKey).digest().subarray(0, 20);
-}
-
-function alternativeNames(names: readonly string[]): Buffer {
-  return sequence(
-    ...names.map((name) =>
-      isIP(name) === 0 ? implicit(2, Buffer.from(name, 'ascii')) : implicit(7, addressBytes(name)),
-    ),
-  );
-}
-
-/** An address as its 4 or 16 bytes. */
-function addressBytes(address: string): Buffer {
-  if (isIP(address) === 4) return Buffer.from(address.split('.').map(Number));
-  // The URL parser writes every IPv6 address in one way, without a dotted end.
-  const [head = '', tail] = new URL(`http://[${address}]/`).hostname.slice(1, -1).split('::');
-  const groups = (text: string): number[] =>
-    text === '' ? [] : text.split(':').map((group) => Number.parseInt(group, 16));
-  const first = groups(head);
-  const last = groups(tail ?? '');
-  const all = [...first, ...new Array<number>(8 - first.length - last.length).fill(0), ...last];
-  return Buffer.from(all.flatMap((group) => [group >> 8, group & 0xff]));
-}
-
-function pem(der: Buffer): string {
-  const lines = der.toString('base64').match(/.{1,64}/g) ?? [];
-  return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
+function wholeSeconds(ms: number): Date {
+  return new Date(Math.floor(ms / 1000) * 1000);
 }

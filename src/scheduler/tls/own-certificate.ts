@@ -42,13 +42,16 @@ export function openOwnCertificate(parts: OwnCertificateParts): CertificateSourc
   return {
     certificate: () => used,
     authorities: () => [],
-    look() {
+    async look() {
       warn();
       const now = stampOf(parts);
       if (now === stamp) return { certificate: false, authorities: false };
       stamp = now;
       try {
         const pair = readPair(parts);
+        const nowMs = clock.wallMs();
+        if (pair.expiresAtMs <= nowMs && used.expiresAtMs > nowMs)
+          throw invalidCertificate(certFile, 'holds a certificate that has expired already');
         if (pair.cert === used.cert && pair.key === used.key)
           return { certificate: false, authorities: false };
         used = pair;

@@ -18,10 +18,11 @@ import * as z from 'zod';
 import { writeFileAtomic } from '../../base/atomic-file.ts';
 import { authorityPin } from '../../base/authority-pin.ts';
 import type { Clock } from '../../base/clock.ts';
-import { errnoOf, Fault } from '../../base/fault.ts';
+import { describeError, errnoOf, Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
-import { crossSign, makeAuthority, makeLeaf, type Pair } from './certificate.ts';
-import type { CertificateSource, ServerCertificate } from './certificate-source.ts';
+import type { Pair } from './certificate.ts';
+import type { CertificateSource, Changes, ServerCertificate } from './certificate-source.ts';
+import type { Issuer, WithIssuer } from './issuer.ts';
 
 const DAY_MS = 86_400_000;
 const AUTHORITY_LIFE_MS = 20 * 366 * DAY_MS;
@@ -59,12 +60,21 @@ export interface Succession {
   readonly certificateExpiresAtMs: number;
 }
 
+type Leaf = ServerCertificate & {
+  readonly issuedAtMs: number;
+  readonly names: string;
+  readonly signer: string;
+};
+
 export interface PrivateAuthority extends CertificateSource {
   /** Pin of the authority that signs. */
   pin(): string;
   succession(): Succession;
-  /** Makes a next authority. `now`: does not wait for an overlap but takes the next step at once. Throws TLS_ROTATING. */
-  rotate(now: boolean): void;
+  /**
+   * Makes a next authority. `now`: does not wait for an overlap but takes the next step at once. Rejects with TLS_ROTATING
+   * or TLS_ISSUER_FAILED.
+   */
+  rotate(now: boolean): Promise<void>;
 }
 
 export interface PrivateAuthorityParts {
@@ -75,31 +85,46 @@ export interface PrivateAuthorityParts {
   readonly names: () => readonly string[];
   readonly lifetimeMs: number;
   readonly overlapMs: number;
+  /** Whoever writes the certificates (issuer.ts). */
+  readonly withIssuer: WithIssuer;
   readonly clock: Clock;
   readonly log: Log;
 }
 
-/** Opens the authority in the folder or makes one. Throws TLS_AUTHORITY_DAMAGED, or the system's error. */
-export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAuthority {
-  const { folder, schedulerId, clock, log } = parts;
+/**
+ * Opens the authority in the folder or makes one. Rejects with TLS_AUTHORITY_DAMAGED, TLS_ISSUER_FAILED, or the system's
+ * error.
+ */
+export async function openPrivateAuthority(parts: PrivateAuthorityParts): Promise<PrivateAuthority> {
+  const { folder, schedulerId, withIssuer, clock, log } = parts;
   const path = join(folder, 'authorities.json');
   const bundle = join(folder, 'ca.pem');
   const found = readState(path, log);
-  let state = found ?? first();
   let toldMs = Number.NEGATIVE_INFINITY;
+  /** Looks and rotations wait for each other. */
+  let last: Promise<unknown> = Promise.resolve();
+  let { state, leaf } = await withIssuer(async (issuer) => {
+    const opened = found ?? (await first(issuer));
+    return { state: opened, leaf: await issue(opened, issuer) };
+  });
   if (found === null) keep(state);
   else publish();
   warnOfClock();
-  let leaf = issue();
 
-  function first(): State {
+  async function first(issuer: Issuer): Promise<State> {
     log.info({ path: bundle }, 'a private certificate authority is made');
-    return { version: 1, current: newAuthority(), next: null, previous: null };
+    return { version: 1, current: await newAuthority(issuer), next: null, previous: null };
   }
 
-  function newAuthority(): Pair {
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = last.then(work);
+    last = turn.catch(() => {});
+    return turn;
+  }
+
+  function newAuthority(issuer: Issuer): Promise<Pair> {
     const nowMs = clock.wallMs();
-    return makeAuthority(`flopd ${schedulerId} ${randomBytes(4).toString('hex')}`, {
+    return issuer.makeAuthority(`flopd ${schedulerId} ${randomBytes(4).toString('hex')}`, {
       fromMs: nowMs - SKEW_MS,
       untilMs: nowMs + AUTHORITY_LIFE_MS,
     });
@@ -146,13 +171,12 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
     ];
   }
 
-  function issue(): ServerCertificate & { readonly issuedAtMs: number; readonly names: string } {
+  async function issue({ current, previous }: State, issuer: Issuer): Promise<Leaf> {
     const names = parts.names();
     const nowMs = clock.wallMs();
     const untilMs = nowMs + parts.lifetimeMs;
-    const made = makeLeaf(names, state.current, { fromMs: nowMs - SKEW_MS, untilMs });
+    const made = await issuer.makeLeaf(names, current, { fromMs: nowMs - SKEW_MS, untilMs });
     // What was signed by the previous one stands before the authority itself: a peer takes the first that fits.
-    const { previous, current } = state;
     const chain = [
       made.certificate,
       ...(previous === null ? [] : [previous.cross, previous.certificate]),
@@ -168,16 +192,17 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
       expiresAtMs: untilMs,
       issuedAtMs: nowMs,
       names: names.join(' '),
+      signer: current.certificate,
     };
   }
 
   /** Takes the step of the succession that is due, or the next one whatever is due. Returns whether one was taken. */
-  function step(isForced: boolean): boolean {
+  async function step(isForced: boolean, issuer: Issuer): Promise<boolean> {
     const nowMs = clock.wallMs();
     const { current, next, previous } = state;
     if (next !== null && (isForced || nowMs >= next.signsAtMs)) {
       const endsAtMs = nowMs + parts.overlapMs;
-      const cross = crossSign(next.pair, current);
+      const cross = await issuer.crossSign(next.pair, current);
       keep({
         version: 1,
         current: next.pair,
@@ -207,7 +232,10 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
     const ageMs = nowMs - leaf.issuedAtMs;
     // A clock that was set back makes certificates of the future.
     return (
-      ageMs >= RENEW_AT * parts.lifetimeMs || ageMs < -SKEW_MS / 2 || parts.names().join(' ') !== leaf.names
+      ageMs >= RENEW_AT * parts.lifetimeMs ||
+      ageMs < -SKEW_MS / 2 ||
+      parts.names().join(' ') !== leaf.names ||
+      leaf.signer !== state.current.certificate
     );
   }
 
@@ -217,31 +245,55 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
     return clock.wallMs() >= fromMs + SUCCEED_AT * (Date.parse(validTo) - fromMs);
   }
 
-  function announceNext(): void {
+  async function announceNext(issuer: Issuer): Promise<void> {
+    const pair = await newAuthority(issuer);
     const signsAtMs = clock.wallMs() + parts.overlapMs;
-    keep({ ...state, next: { pair: newAuthority(), signsAtMs } });
+    keep({ ...state, next: { pair, signsAtMs } });
     log.warn(
       { pin: authorityPin(authorities()[1] ?? ''), signsAt: new Date(signsAtMs).toISOString() },
       'a next certificate authority is announced to the nodes',
     );
   }
 
+  async function look(): Promise<Changes> {
+    const before = authorities().join('');
+    const old = leaf;
+    warnOfClock();
+    const nowMs = clock.wallMs();
+    const { next, previous } = state;
+    const isNextDue = next === null && previous === null && isOld();
+    const isStepDue = nowMs >= (next?.signsAtMs ?? previous?.endsAtMs ?? Number.POSITIVE_INFINITY);
+    if (isNextDue || isStepDue || isDue())
+      try {
+        await withIssuer(async (issuer) => {
+          if (isNextDue) await announceNext(issuer);
+          if ((await step(false, issuer)) || isDue()) leaf = await issue(state, issuer);
+        });
+      } catch (error) {
+        log.error({ cause: describeError(error) }, 'the certificates could not be renewed; tried again');
+      }
+    return { certificate: leaf !== old, authorities: authorities().join('') !== before };
+  }
+
+  async function rotate(now: boolean): Promise<void> {
+    const isSteady = state.next === null && state.previous === null;
+    if (!isSteady && !now)
+      throw new Fault('TLS_ROTATING', 'the certificate authority is being replaced already', {
+        remedy:
+          'wait for the next step, which "flopd scheduler ca show" tells, or take it at once with --now',
+      });
+    await withIssuer(async (issuer) => {
+      if (isSteady) await announceNext(issuer);
+      if (now) await step(true, issuer);
+      leaf = await issue(state, issuer);
+    });
+  }
+
   return {
     certificate: () => leaf,
     authorities,
     pin,
-    look() {
-      const before = authorities().join('');
-      const old = leaf;
-      warnOfClock();
-      try {
-        if (state.next === null && state.previous === null && isOld()) announceNext();
-        if (step(false) || isDue()) leaf = issue();
-      } catch (error) {
-        log.error({ errno: errnoOf(error) }, 'the certificate authority could not be kept; tried again');
-      }
-      return { certificate: leaf !== old, authorities: authorities().join('') !== before };
-    },
+    look: () => inTurn(look),
     succession() {
       const { next, previous } = state;
       return {
@@ -253,17 +305,7 @@ export function openPrivateAuthority(parts: PrivateAuthorityParts): PrivateAutho
         certificateExpiresAtMs: leaf.expiresAtMs,
       };
     },
-    rotate(now) {
-      const isSteady = state.next === null && state.previous === null;
-      if (!isSteady && !now)
-        throw new Fault('TLS_ROTATING', 'the certificate authority is being replaced already', {
-          remedy:
-            'wait for the next step, which "flopd scheduler ca show" tells, or take it at once with --now',
-        });
-      if (isSteady) announceNext();
-      if (now) step(true);
-      leaf = issue();
-    },
+    rotate: (now) => inTurn(() => rotate(now)),
   };
 }
 

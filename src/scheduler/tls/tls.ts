@@ -8,6 +8,7 @@ import { Fault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { EVERYWHERE, isLoopbackName, type OwnNames } from '../own-names.ts';
 import type { CertificateSource } from './certificate-source.ts';
+import { createIssuing } from './issuer.ts';
 import { openOwnCertificate } from './own-certificate.ts';
 import { forgetBundle, openPrivateAuthority, type PrivateAuthority } from './private-authority.ts';
 
@@ -47,13 +48,17 @@ export interface Tls {
   authorityPin(): string | null;
   /** The private authority, or null where the certificate is from files. */
   readonly authority: PrivateAuthority | null;
-  /** Begins or hastens the succession of the private authority. Throws TLS_ROTATING or TLS_FILES. */
-  rotate(now: boolean, by: string): void;
+  /**
+   * Begins or hastens the succession of the private authority. Rejects with TLS_ROTATING, TLS_FILES or
+   * TLS_ISSUER_FAILED.
+   */
+  rotate(now: boolean, by: string): Promise<void>;
   /** Wall clock. */
   expiresAtMs(): number;
   /** A host by which programs of this machine reach the port and that the certificate names. */
   hostHere(listenHost: string): string;
-  close(): void;
+  /** Resolves when nothing is written any more. */
+  close(): Promise<void>;
 }
 
 export interface TlsParts {
@@ -61,6 +66,8 @@ export interface TlsParts {
   readonly folder: string;
   readonly schedulerId: string;
   readonly ownNames: OwnNames;
+  /** The built src/bin/certificate-issuer.ts; null writes certificates in this process. */
+  readonly issuerScript: URL | null;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -92,8 +99,8 @@ export function requireTls(options: TlsOptions, listenHost: string): boolean {
   });
 }
 
-/** Null for a scheduler without TLS. Throws what the two sources of certificates throw. */
-export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
+/** Null for a scheduler without TLS. Rejects with what the two sources of certificates throw. */
+export async function openTls(options: TlsOptions, parts: TlsParts): Promise<Tls | null> {
   const { clock, log, folder } = parts;
   if (!requireTls(options, parts.listenHost)) {
     forgetBundle(folder);
@@ -102,7 +109,13 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
   const { certFile, keyFile, lifetimeMs, overlapMs } = options;
   const authority =
     certFile === null || keyFile === null
-      ? openPrivateAuthority({ ...parts, names: parts.ownNames.list, lifetimeMs, overlapMs })
+      ? await openPrivateAuthority({
+          ...parts,
+          names: parts.ownNames.list,
+          lifetimeMs,
+          overlapMs,
+          withIssuer: createIssuing(parts.issuerScript),
+        })
       : null;
   if (authority === null) forgetBundle(folder);
   const source: CertificateSource =
@@ -122,22 +135,34 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
   const shortest = Math.min(lifetimeMs, overlapMs);
   const period = authority === null ? LOOK_MS : Math.min(LOOK_MS, Math.max(100, shortest / LOOKS_PER_LIFE));
   let timer: Timer | null = null;
-  const look = (): void => {
-    const changed = source.look();
+  let looking: Promise<void> | null = null;
+  let rotating: Promise<void> | null = null;
+
+  async function look(): Promise<void> {
+    const changed = await source.look();
     if (changed.certificate) renew();
-    if (changed.authorities) for (const listener of listeners) listener(null);
-  };
+    if (changed.authorities) tell(null);
+  }
+
+  function tell(by: string | null): void {
+    for (const listener of listeners) listener(by);
+  }
+
   return {
     secureContext,
     serve(server) {
       servers.add(server);
-      timer ??= every(clock, period, look);
+      timer ??= every(clock, period, () => {
+        looking ??= look().finally(() => {
+          looking = null;
+        });
+      });
     },
     authorities: source.authorities,
     onAuthorities: (fn) => void listeners.push(fn),
     authorityPin: () => authority?.pin() ?? null,
     authority,
-    rotate(now, by) {
+    async rotate(now, by) {
       if (authority === null)
         throw new Fault(
           'TLS_FILES',
@@ -146,15 +171,22 @@ export function openTls(options: TlsOptions, parts: TlsParts): Tls | null {
             remedy: 'put a new certificate in the place of the old one; it is read again by itself',
           },
         );
-      authority.rotate(now);
-      renew();
-      for (const listener of listeners) listener(by);
+      const before = authority.authorities().join('');
+      rotating = authority.rotate(now);
+      try {
+        await rotating;
+      } finally {
+        // One that fails may have gone half of the way.
+        renew();
+        if (authority.authorities().join('') !== before) tell(by);
+      }
     },
     expiresAtMs: () => source.certificate().expiresAtMs,
     hostHere: (listenHost) => hostHere(source.certificate().cert, listenHost),
-    close() {
+    async close() {
       timer?.cancel();
       servers.clear();
+      await Promise.allSettled([looking, rotating]);
     },
   };
 }

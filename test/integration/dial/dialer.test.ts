@@ -29,14 +29,16 @@ const keep = <T extends { close(): unknown }>(part: T): T => {
   return part;
 };
 
-const ours = authority('ours');
+const ours = await authority('ours');
+const theirs = await authority('theirs');
+const namesake = await authority('ours');
 const clock = createClock();
 const log = createSilentLog();
 const dialerOf = (authorities: readonly string[] | null, more: Partial<DialerParts> = {}): Dialer =>
   createDialer({ authorities: () => authorities, clock, log, proxyOf: () => null, ...more });
 
 async function scheduler(tls = serverPair(ours)): Promise<FakeScheduler> {
-  return keep(await startFakeScheduler({ tls, joinToken: 'secret-token' }));
+  return keep(await startFakeScheduler({ tls: await tls, joinToken: 'secret-token' }));
 }
 
 const enrolled = (url: string, dialer: Dialer) =>
@@ -67,8 +69,8 @@ describe('a scheduler with TLS', () => {
   const past = validity(Date.now() - 2 * dayMs, Date.now() - hourMs);
   const future = validity(Date.now() + hourMs, Date.now() + dayMs);
   test.each([
-    ['another authority', serverPair(authority('theirs')), 'DIAL_AUTHORITY_UNKNOWN'],
-    ['another authority of the same name', serverPair(authority('ours')), 'DIAL_AUTHORITY_UNKNOWN'],
+    ['another authority', serverPair(theirs), 'DIAL_AUTHORITY_UNKNOWN'],
+    ['another authority of the same name', serverPair(namesake), 'DIAL_AUTHORITY_UNKNOWN'],
     ['another name', serverPair(ours, ['scheduler.example']), 'DIAL_NAME_OTHER'],
     ['an expired certificate', serverPair(ours, undefined, past), 'DIAL_CERTIFICATE_EXPIRED'],
     ['a certificate of tomorrow', serverPair(ours, undefined, future), 'DIAL_CERTIFICATE_EARLY'],
@@ -76,7 +78,7 @@ describe('a scheduler with TLS', () => {
     'but %s is refused by link, enrolment and files, with the reason, before anything is sent',
     async (_, tls, code) => {
       let bytes = 0;
-      const server = createTlsServer({ ...tls }, () => (bytes += 1));
+      const server = createTlsServer({ ...(await tls) }, () => (bytes += 1));
       server.on('tlsClientError', () => {});
       server.on('upgrade', () => (bytes += 1));
       await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -112,7 +114,7 @@ describe('a scheduler with TLS', () => {
     expect(plain.sessions).toHaveLength(0);
 
     const answer = `HTTP/1.1 307 Away\r\nLocation: ${plain.url}/v1/link\r\nContent-Length: 0\r\n\r\n`;
-    const away = createTlsServer(serverPair(ours));
+    const away = createTlsServer(await serverPair(ours));
     const send = (socket: { end(text: string): unknown }): void => void socket.end(answer);
     away.on('upgrade', (_, socket) => send(socket));
     away.on('request', (_, response) => response.writeHead(307, { location: `${plain.url}/v1/enrol` }).end());
@@ -151,7 +153,7 @@ describe('a scheduler with TLS', () => {
   });
 
   test('whose authority changes is believed from the next connection on', async () => {
-    const next = authority('next');
+    const next = await authority('next');
     let trusted: readonly string[] = [ours.certificate];
     const dialer = createDialer({ authorities: () => trusted, clock, log, proxyOf: () => null });
     const fake = await scheduler(serverPair(next));
@@ -173,7 +175,7 @@ describe('an authority by its pin', () => {
   });
 
   test('of another is refused, and so is a scheduler without TLS', async () => {
-    const fake = await scheduler(serverPair(authority('theirs')));
+    const fake = await scheduler(serverPair(theirs));
     const pin = authorityPin(ours.certificate);
     await expect(fetchPinned(dialerOf(null), fake.url, pin)).rejects.toMatchObject({
       code: 'DIAL_PIN_OTHER',
@@ -184,8 +186,8 @@ describe('an authority by its pin', () => {
   });
 
   test('that somebody else shows behind a certificate of his own opens nothing', async () => {
-    const own = serverPair(authority('theirs'));
-    const fake = await scheduler({ key: own.key, cert: `${own.cert}${ours.certificate}` });
+    const own = await serverPair(theirs);
+    const fake = await scheduler(Promise.resolve({ key: own.key, cert: `${own.cert}${ours.certificate}` }));
     const pin = authorityPin(ours.certificate);
     const found = await fetchPinned(dialerOf(null), fake.url, pin).catch(() => ours.certificate);
     await expect(enrolled(fake.url, dialerOf([found]))).rejects.toMatchObject({

@@ -23,7 +23,7 @@ import { startTlsMiddle, type TlsMiddle } from '../../fakes/tls-middle.ts';
 const clock = createClock();
 const log = createSilentLog();
 const validity = { fromMs: Date.now() - 3_600_000, untilMs: Date.now() + 86_400_000 };
-const authority = makeAuthority('test', validity);
+const authority = await makeAuthority('test', validity);
 const names = ['localhost', '127.0.0.1'];
 
 let folder = '';
@@ -34,7 +34,7 @@ const links: Link[] = [];
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'flopd-bound-'));
-  const leaf = makeLeaf(names, authority, validity);
+  const leaf = await makeLeaf(names, authority, validity);
   const certFile = join(folder, 'cert.pem');
   const keyFile = join(folder, 'key.pem');
   const caFile = join(folder, 'ca.pem');
@@ -50,7 +50,7 @@ beforeAll(async () => {
     version: '0.1.0',
     dashboardFolder: null,
   });
-  const { certificate, key } = makeLeaf(names, authority, validity);
+  const { certificate, key } = await makeLeaf(names, authority, validity);
   middle = await startTlsMiddle({
     certificate,
     key,

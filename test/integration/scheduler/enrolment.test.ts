@@ -177,6 +177,32 @@ describe('the name of a node', () => {
     });
   });
 
+  it('that an operator removed does not come back by a token that was made for another', async () => {
+    const removed = fakeHost();
+    const { nodeId } = await joinAs(bed.url, localToken(), removed);
+    const other = await joinAs(bed.url, localToken(), fakeHost());
+    expect((await bed.call('POST', `/v1/nodes/${nodeId}/remove`, {})).status).toBe(200);
+    const { token } = await makeToken({ nodeId: other.nodeId });
+    expect(await askToJoin(bed.url, token, removed)).toMatchObject({
+      status: 403,
+      body: { error: { code: 'ENROL_TOKEN_NODE' } },
+    });
+  });
+
+  it.each(['two\nlines', '\u001b]0;title\u0007', 'txt\u202egpj'])(
+    'cannot become %j, by no hello',
+    async (name) => {
+      const identity = await joinAs(bed.url, localToken(), fakeHost());
+      const [before] = await nodes();
+      const agent = await connectFake({ url: bed.url, identity, alter: (hello) => ({ ...hello, name }) });
+      expect((await agent.closed).code).toBe(4400);
+      expect((await nodes()).map((node) => node.name)).toEqual([before?.name]);
+      expect(await askToJoin(bed.url, localToken(), fakeHost(), { name })).toMatchObject({
+        body: { error: { code: 'ENROL_NAME_INVALID' } },
+      });
+    },
+  );
+
   it('is taken from a live node by such a token: its key and session are good no more', async () => {
     const old = await joinAs(bed.url, localToken(), fakeHost());
     const agent = await connectFake({ url: bed.url, identity: old });

@@ -145,6 +145,12 @@ describe('a command beside a job', () => {
   it.each<[string, (client: TestClient) => void]>([
     ['speaks out of turn', (client) => client.say({ type: 'request', command: ['true'] })],
     ['sends what is no message', (client) => client.socket.send('{"type":"request"')],
+    [
+      'floods its node with sizes',
+      (client) => {
+        for (let rows = 1; rows < 1000; rows += 1) client.say({ type: 'resize', rows, columns: 80 });
+      },
+    ],
     ['takes what never came', (client) => client.say({ type: 'credit', bytes: 1 })],
     [
       'sends more input than credit',
@@ -158,6 +164,15 @@ describe('a command beside a job', () => {
     misbehave(client);
     expect(await client.closed).toBe(1008);
     await agent.next('execStop', (message) => message.execId === execId);
+  });
+
+  it('ends its input once, however often its client says so', async () => {
+    const inputs = frames();
+    const { client, execId } = await running();
+    for (let at = 0; at < 50; at += 1) client.socket.send(Buffer.alloc(0));
+    client.say({ type: 'signal', signal: 2 });
+    await agent.next('execSignal', (message) => message.execId === execId);
+    expect(inputs).toHaveLength(1);
   });
 
   it('is ended when its node sends more than was asked for, or frames for another are dropped', async () => {

@@ -13,9 +13,9 @@ afterEach(() => {
 
 describe.each(['without TLS', 'with TLS'])('the door of a server %s', (kind) => {
   async function open(limits: { silent: number; silentPerAddress: number }) {
-    const by = kind === 'with TLS' ? authority() : null;
+    const by = kind === 'with TLS' ? await authority() : null;
     const server: Server =
-      by === null ? createServer() : createTlsServer({ ...serverPair(by), minVersion: 'TLSv1.3' });
+      by === null ? createServer() : createTlsServer({ ...(await serverPair(by)), minVersion: 'TLSv1.3' });
     const refusals: string[] = [];
     keepDoor(server, { refused: (_, message) => void refusals.push(message) }, limits);
     server.on('request', (_, response) => void response.end('hello'));

@@ -1,5 +1,5 @@
 // A crash: what is on disk while the scheduler runs is copied away, and another scheduler starts on the copy.
-import { rmSync, statSync } from 'node:fs';
+import { readdirSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -243,12 +243,15 @@ describe('the start of a scheduler', () => {
     'refuses to listen on "%s" without TLS',
     async (host) => {
       const tls = { ...defaultTls, mode: 'off' as const };
-      const asked = { ...options('/nonexistent', { host, port: 0 }), tls };
+      const stateDir = freshFolder();
+      const asked = { ...options(join(stateDir, 'state'), { host, port: 0 }), tls };
       await expect(startScheduler(asked)).rejects.toMatchObject({
         code: 'SCHEDULER_LISTEN_OPEN',
         field: 'tls.mode',
         remedy: expect.stringContaining('SSH tunnel'),
       });
+      expect(readdirSync(stateDir)).toEqual([]);
+      rmSync(stateDir, { recursive: true });
     },
   );
 

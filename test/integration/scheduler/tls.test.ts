@@ -220,12 +220,12 @@ describe('a scheduler with TLS', () => {
     const stateDir = freshFolder();
     const certFile = join(stateDir, 'cert.pem');
     const keyFile = join(stateDir, 'key.pem');
-    const by = authority();
+    const by = await authority();
     const put = ({ cert, key }: { cert: string; key: string }): void => {
       writeFileSync(keyFile, key, { mode: 0o600 });
       writeFileSync(certFile, cert);
     };
-    put(serverPair(by, ['localhost']));
+    put(await serverPair(by, ['localhost']));
     const started = await start({ mode: 'auto', certFile, keyFile }, stateDir, createFastClock(50));
     // Of its likely names, the one that the certificate names.
     expect(started.scheduler.url).toMatch(/^https:\/\/localhost:/);
@@ -233,13 +233,13 @@ describe('a scheduler with TLS', () => {
     const at = { ...started, host: 'localhost' };
     const { serialNumber } = await shown(at, by.certificate);
 
-    writeFileSync(certFile, serverPair(by).cert);
+    writeFileSync(certFile, (await serverPair(by)).cert);
     await until('the bad pair is told of', async () =>
       started.messages.includes('the new certificate cannot be used; the one before stays'),
     );
     expect((await shown(at, by.certificate)).serialNumber).toBe(serialNumber);
 
-    put(serverPair(by, ['localhost']));
+    put(await serverPair(by, ['localhost']));
     await until('the new pair', async () => (await shown(at, by.certificate)).serialNumber !== serialNumber);
     const answer = await call(started, by.certificate, '/v1/authorities/rotate', {
       method: 'POST',
@@ -251,9 +251,9 @@ describe('a scheduler with TLS', () => {
 
   it('with an expired certificate runs and says so, and who dials it learns why it is refused (F19)', async () => {
     const stateDir = freshFolder();
-    const by = authority();
+    const by = await authority();
     const dayMs = 86_400_000;
-    const old = serverPair(by, ['127.0.0.1'], validity(Date.now() - dayMs, Date.now() - 60_000));
+    const old = await serverPair(by, ['127.0.0.1'], validity(Date.now() - dayMs, Date.now() - 60_000));
     writeFileSync(join(stateDir, 'cert.pem'), old.cert);
     writeFileSync(join(stateDir, 'key.pem'), old.key, { mode: 0o600 });
     const started = await start(
@@ -286,7 +286,7 @@ describe('a scheduler with TLS', () => {
 
 describe('the binding of a TLS channel', () => {
   it('is the same at both ends, another for each connection, and empty without TLS', async () => {
-    const pair = serverPair(authority());
+    const pair = await serverPair(await authority());
     const bindings: string[] = [];
     const server = createServer({ ...pair, minVersion: 'TLSv1.3' }, (socket) => {
       bindings.push(channelBinding(socket));

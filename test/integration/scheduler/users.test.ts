@@ -1,6 +1,6 @@
 // Users and their tokens at the scheduler, over HTTP: what opens the door, what does not, and when what is open is shut.
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
@@ -53,6 +53,38 @@ describe('a token', () => {
         expect(readFileSync(join(folder, name.name)).includes(secret), name.name).toBe(false);
     }
   });
+
+  it('and all else that the scheduler keeps is in files that are its own alone', async () => {
+    await makeUser('mei', 'submitter');
+    await bed.submit();
+    const folder = join(bed.stateDir, 'scheduler');
+    const open = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter(
+      // The lock of the store holds nothing.
+      (name) => !name.includes('.lock') && (statSync(join(folder, name)).mode & 0o077) !== 0,
+    );
+    expect(open).toEqual([]);
+  });
+
+  it.each(['Forwarded', 'X-Forwarded-For', 'X-Real-IP', 'Via'])(
+    'of the state directory is not good for whom a proxy on this machine passes on (%s)',
+    async (name) => {
+      const headers = { [name]: '192.0.2.7' };
+      const asked = (at: string, more: object = {}) =>
+        fetch(`${bed.url}${at}`, { headers: { ...headers, ...more } });
+      const refused = await asked('/v1/me', { authorization: `Bearer ${bed.token}` });
+      expect([refused.status, await refused.text()]).toEqual([
+        403,
+        expect.stringContaining('API_TOKEN_LOCAL'),
+      ]);
+      for (const open of ['/metrics', '/v1/overview']) expect((await asked(open)).status).toBe(401);
+      const token = readFileSync(bed.scheduler.joinTokenFile, 'utf8').trim();
+      const body = JSON.stringify({ version: 1, token, publicKey: 'AAAA', name: 'host' });
+      const joined = await fetch(`${bed.url}/v1/enrol`, { method: 'POST', headers, body });
+      expect(await joined.text()).toContain('ENROL_TOKEN_LOCAL');
+      const mei = await makeUser('mei', 'viewer');
+      expect((await asked('/v1/me', { authorization: `Bearer ${mei}` })).status).toBe(200);
+    },
+  );
 
   it('that is missing, empty, wrong, cut, of somebody else or one character off gets one and the same answer', async () => {
     const token = await makeUser('mei', 'admin');

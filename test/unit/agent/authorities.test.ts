@@ -6,7 +6,8 @@ import { keepAuthorities, openAuthorities } from '../../../src/agent/authorities
 import { authority, serverPair } from '../../fakes/certificates.ts';
 import { createKeptLog, type KeptLog } from '../link/parts.ts';
 
-const [ours, next] = [authority('ours'), authority('next')];
+const [ours, next] = [await authority('ours'), await authority('next')];
+const ofServer = (await serverPair(ours)).cert.replace(ours.certificate, '');
 let folder = '';
 let log: KeptLog;
 const kept = (): string => join(folder, 'authorities.pem');
@@ -43,7 +44,7 @@ describe('whom an agent believes', () => {
   test.each([
     ['nothing', []],
     ['no certificate', ['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n']],
-    ['a certificate of a server', [serverPair(ours).cert.replace(ours.certificate, '')]],
+    ['a certificate of a server', [ofServer]],
   ])('stays as it is when %s is named', (_, named) => {
     keepAuthorities(folder, [ours.certificate]);
     const before = readFileSync(kept(), 'utf8');

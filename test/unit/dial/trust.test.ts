@@ -18,9 +18,9 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
 describe('authorities', () => {
-  test('are read one by one from a text, with whatever stands between them', () => {
-    const first = authority('first');
-    const second = authority('second');
+  test('are read one by one from a text, with whatever stands between them', async () => {
+    const first = await authority('first');
+    const second = await authority('second');
     const read = parseAuthorities(
       `# ours\n${first.certificate}\nsubject=x\n${second.certificate}`,
       'the file',
@@ -38,8 +38,8 @@ describe('authorities', () => {
     );
   });
 
-  test('are none of certificates of servers', () => {
-    const { cert } = serverPair(authority());
+  test('are none of certificates of servers', async () => {
+    const { cert } = await serverPair(await authority());
     expect(() => parseAuthorities(cert, 'the file')).toThrow('none of an authority');
   });
 
@@ -49,9 +49,9 @@ describe('authorities', () => {
     );
   });
 
-  test('of a file are those that it holds now, or held when it was last whole', () => {
+  test('of a file are those that it holds now, or held when it was last whole', async () => {
     const path = join(folder, 'ca.pem');
-    const [first, second] = [authority('first'), authority('second')];
+    const [first, second] = [await authority('first'), await authority('second')];
     writeFileSync(path, first.certificate);
     const present = watchAuthorities(path);
     expect(present()).toEqual([first.certificate]);
@@ -63,9 +63,9 @@ describe('authorities', () => {
     expect(present()).toEqual([second.certificate, first.certificate]);
   });
 
-  test("of the system are its administrators' list, else Node's", () => {
+  test("of the system are its administrators' list, else Node's", async () => {
     const path = join(folder, 'ca.pem');
-    writeFileSync(path, authority().certificate);
+    writeFileSync(path, (await authority()).certificate);
     expect(systemAuthorities([join(folder, 'none'), path])).toContain('BEGIN CERTIFICATE');
     expect(systemAuthorities([]).length).toBeGreaterThan(50);
   });

@@ -103,6 +103,23 @@ describe('a store of files', () => {
     expect(store.usedBytes()).toBe(200);
   });
 
+  test('counts what came of uploads that nobody ends, and gives it back when they turn out to be wrong', async () => {
+    const store = createStore({ quotaBytes: 250 });
+    await store.sweep();
+    const bring = (name: string, sizeBytes: number, bytes: number) =>
+      store.put(digestOf(name), { offset: 0, sizeBytes }, pieces('x'.repeat(bytes)));
+    await bring('first', 120, 100);
+    await bring('second', 120, 100);
+    expect(store.usedBytes()).toBe(200);
+    await expect(bring('third', 120, 100)).rejects.toMatchObject({ code: 'FILES_FULL' });
+    await expect(
+      store.put(digestOf('first'), { offset: 100, sizeBytes: 120 }, pieces('x'.repeat(20))),
+    ).rejects.toMatchObject({ code: 'FILES_DIGEST' });
+    expect(store.usedBytes()).toBe(100);
+    expect((await put(store, 'c'.repeat(100))).complete).toBe(true);
+    expect(store.usedBytes()).toBe(200);
+  });
+
   test('sweeps what is old and what an earlier process left half done', async () => {
     const folder = freshFolder();
     writeFileSync(join(folder, 'new-00000000-1'), 'half');

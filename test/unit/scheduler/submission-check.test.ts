@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { isFault } from '../../../src/base/fault.ts';
 import { ORDER_SKEW_MS } from '../../../src/protocol/order.ts';
+import { parseJson } from '../../../src/scheduler/json.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
 import { createSubmissionCheck } from '../../../src/scheduler/submission-check.ts';
 import { createFakeKey, signSubmission } from '../../fakes/signer.ts';
@@ -71,4 +72,17 @@ test('is not made again at a scheduler that was restarted', () => {
   time.nowMs += 10;
   expect(check(headersOf(text, time.nowMs - 20))).toBe('SUBMISSION_REPEATED');
   expect(check(headersOf())).toMatchObject({ text });
+});
+
+test('that no node would read is refused: it would go from node to node, and each would pause for it', () => {
+  const check = open();
+  time.nowMs += 1000;
+  const deep = `{"version":1,"name":${'['.repeat(20)}${']'.repeat(20)},"name":null,"command":["true"]}`;
+  expect(JSON.parse(deep)).toMatchObject({ name: null });
+  expect(check(headersOf(deep), deep)).toBe('API_JSON');
+});
+
+test('a byte order mark is no JSON: a node would not read it', () => {
+  const bytes = Buffer.from(`\ufeff${text}`);
+  expect(() => parseJson(bytes, 'API')).toThrow(expect.objectContaining({ code: 'API_JSON' }));
 });

@@ -14,7 +14,7 @@ import {
   fullFault,
   type StoreWriter,
 } from '../../../../src/scheduler/queue/store-writer.ts';
-import { buildWriterScript } from './built-writer.ts';
+import { buildScript } from '../built-script.ts';
 import { newJob, newNode, queueContract } from './contract.ts';
 
 const Libsql = createRequire(import.meta.url)('libsql') as new (
@@ -30,7 +30,7 @@ const open = (folder: string, change: Partial<Parameters<typeof openEmbeddedQueu
     ...change,
   });
 
-const built = await buildWriterScript();
+const built = await buildScript('store-writer');
 afterAll(built.remove);
 const writers = [
   { where: 'a thread of its own', writerScript: built.script },
