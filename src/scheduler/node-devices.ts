@@ -90,9 +90,9 @@ function cordonOf(record: DeviceRecord, cordons: Cordons, nowMs: number): Cordon
   return cordons.devices.get(record.id) ?? (isInForce(record.cordon, nowMs) ? record.cordon : null);
 }
 
-/** `alice: fan is loud`. */
-export function describeCordon({ by, reason }: Cordon): string {
-  return `${by}: ${reason}`;
+/** `alice: fan is loud`, and until when, where it ends by itself. */
+export function describeCordon({ by, reason, untilMs }: Cordon): string {
+  return untilMs === null ? `${by}: ${reason}` : `${by}: ${reason}, until ${new Date(untilMs).toISOString()}`;
 }
 
 export function nodeDeviceViews(

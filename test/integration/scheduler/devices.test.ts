@@ -252,10 +252,12 @@ describe('devices', () => {
       cordon: { reason: 'new driver' },
       jobs: [running.id],
     });
-    expect(node.reason).toBe('connected; takes no new jobs; drained by local: new driver');
+    expect(node.reason).toMatch(
+      /^connected; takes no new jobs; drained by local: new driver, until \d{4}-\S+Z$/,
+    );
     const plain = await bed.submit();
-    expect(plain.reason).toBe(
-      'waiting: node-a could take it but is drained (local: new driver); bring it back with "flopd resume node-a"',
+    expect(plain.reason).toMatch(
+      /^waiting: node-a could take it but is drained \(local: new driver, until \d{4}-\S+Z\); bring it back with "flopd resume node-a"$/,
     );
     await agent.next('start', (one) => one.jobId === plain.id);
     expect(await bed.node('node-a')).toMatchObject({ takesJobs: true, cordon: null });
