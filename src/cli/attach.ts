@@ -33,6 +33,7 @@ async function attach(command: Command, context: Context, id: string): Promise<n
   });
   const restore = context.onSignal(['SIGINT', 'SIGTERM'], (signal) => leave(signal));
   const shower = createShower(context, raw === true);
+  let isAttached = false;
   try {
     const following = followJob({
       client,
@@ -44,7 +45,12 @@ async function attach(command: Command, context: Context, id: string): Promise<n
       sink: {
         stdout: (bytes) => shower.write('stdout', bytes),
         stderr: (bytes) => shower.write('stderr', bytes),
-        job() {},
+        // Not before: the scheduler may still refuse it.
+        job({ state }) {
+          if (!isAttached)
+            say(context.stderr, `attached to job ${job.id} (${state}); Ctrl-C leaves it alone`);
+          isAttached = true;
+        },
         gap: (gap, seenBytes) => sayGap(context.stderr, gap, seenBytes, job),
         link: (problem) =>
           say(
@@ -53,7 +59,6 @@ async function attach(command: Command, context: Context, id: string): Promise<n
           ),
       },
     });
-    say(context.stderr, `attached to job ${job.id} (${job.state}); Ctrl-C leaves it alone`);
     const end = await Promise.race([following, left]);
     if (typeof end === 'string') {
       say(context.stderr, `left job ${job.id}, which goes on: stop it with "flopd cancel ${job.id}"`);

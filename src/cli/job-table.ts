@@ -13,6 +13,8 @@ const GREEN = '32';
 const RED = '31';
 const YELLOW = '33';
 const CYAN = '36';
+/** In place of what is kept from all but the owner and operators. */
+const NOT_SHOWN = 'not shown to you';
 const INDICES_WIDTH = 24;
 
 const stateColours: Readonly<Record<JobState, string>> = {
@@ -103,8 +105,8 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
           ] as const,
         ]),
     ...dataFields(job),
-    ['directory', spec.workingDirectory ?? "the job's own workspace"],
-    ['environment', Object.keys(spec.environment).join(' ') || ABSENT],
+    ['directory', job.hidden ? NOT_SHOWN : (spec.workingDirectory ?? "the job's own workspace")],
+    ['environment', Object.keys(spec.environment).join(' ') || 'none'],
     ['output', describeStored(job)],
     ...(result === null
       ? []
@@ -129,11 +131,12 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
 }
 
 /** `personal data of CN-GD (Shenzhen), may be in CN-GD, HK, filing 17 until 2027-03-31`, and by which rule it is there. */
-function dataFields({ spec: { data }, dataRule }: JobView): (readonly [string, string])[] {
+function dataFields({ spec: { data }, dataRule, hidden }: JobView): (readonly [string, string])[] {
   if (data === null || data === undefined) return [];
   const parts = [
     `${describeData(data)}${data.originCity === null ? '' : ` (${data.originCity})`}`,
     `may be in ${(data.allowed ?? [data.origin]).join(', ')}`,
+    ...(hidden ? [`a filing is ${NOT_SHOWN}`] : []),
     ...(data.filing === null ? [] : [`filing ${data.filing.number} until ${data.filing.expiresAt}`]),
     ...(data.egress === 'none' ? ['no egress'] : []),
   ];
@@ -172,7 +175,7 @@ export function arrayFields(array: ArrayView): (readonly [string, string])[] {
 function describeRequest(spec: JobSpec): string {
   const { accelerators, cpus, memoryBytes } = spec.resources;
   return [
-    `${cpus} CPUs`,
+    cpus === 1 ? '1 CPU' : `${cpus} CPUs`,
     memoryBytes === null ? 'no memory reserved' : formatBytes(memoryBytes),
     ...(accelerators === null ? [] : [describeAccelerators(accelerators)]),
     spec.timeLimitMs === null ? 'no time limit' : `time limit ${formatSeconds(spec.timeLimitMs / 1000)}`,
@@ -190,7 +193,7 @@ function describeAttempt({ epoch, retries, spec }: JobView): string {
 function describePast({ state, node, cause, startedAt, endedAt }: AttemptView): string {
   const ranMs = startedAt === null || endedAt === null ? null : Date.parse(endedAt) - Date.parse(startedAt);
   const after = ranMs === null ? '' : ` after ${formatSeconds(Math.max(0, ranMs) / 1000)}`;
-  return `${state} on ${node.name}${after}: ${cause}`;
+  return `${state} on ${node.name}${after}${cause === '' ? '' : `: ${cause}`}`;
 }
 
 function describePolicies({ dependencies, retry, checkpoint, disconnect, array }: JobSpec): string[] {

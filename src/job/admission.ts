@@ -41,7 +41,7 @@ export function hundredthsOf(cpus: number): number {
 }
 
 const refuse = (code: string, message: string): Refusal => ({ code, message });
-const cores = (hundredths: number): string => `${hundredths / 100} CPUs`;
+const cores = (hundredths: number): string => (hundredths === 100 ? '1 CPU' : `${hundredths / 100} CPUs`);
 
 /** Null grants the order. Reasons that will not pass come before those that will. */
 export function decideAdmission(order: StartOrder, node: NodeState): Refusal | null {

@@ -11,6 +11,8 @@ import { type Issue, isOptional, parseTolerant } from '../protocol/tolerant.ts';
 const MAX_NESTING = 12;
 /** Longest part of a peer's own words that we keep or show. */
 const MAX_QUOTE = 200;
+/** Of our own words with their remedy; they may hold names that somebody else chose. */
+const MAX_OWN = 1000;
 
 /** A start order that this build does not understand; it is refused by its ids. */
 export interface UnfitOrder {
@@ -89,6 +91,15 @@ function fieldOf(path: readonly PropertyKey[]): string {
 
 /** A peer's words made safe for a log line, a status line and a page: no control characters, at most 200 long. */
 export function printable(text: string): string {
-  const clean = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').trim();
-  return clean.length > MAX_QUOTE ? `${clean.slice(0, MAX_QUOTE)}…` : clean;
+  return clean(text, MAX_QUOTE);
+}
+
+/** The same for a sentence made on this host: long enough for the remedy at its end. */
+export function printableOwn(text: string): string {
+  return clean(text, MAX_OWN);
+}
+
+function clean(text: string, max: number): string {
+  const plain = text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return plain.length > max ? `${plain.slice(0, max)}…` : plain;
 }

@@ -23,7 +23,7 @@ import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
 import { nextFields } from '../protocol/next.ts';
 import { chooseVersion, describeVersions, ownVersions, type VersionRange } from '../protocol/version.ts';
-import { type Incoming, parseSchedulerMessage, printable, type UnfitOrder } from './message.ts';
+import { type Incoming, parseSchedulerMessage, printable, printableOwn, type UnfitOrder } from './message.ts';
 import { createRoundTrips } from './round-trips.ts';
 import { type LinkSocket, linkUrl, retryAfterSeconds, type SocketFactory } from './socket.ts';
 
@@ -140,7 +140,7 @@ export function startSession(parts: SessionParts): Session {
     },
     failed(error, seconds) {
       // The first is the cause; later ones come of the clean-up.
-      failure ??= printable(describeFailure(error));
+      failure ??= printableOwn(describeFailure(error));
       if (seconds !== null) retryAfterMs = seconds * 1000;
     },
     closed: onClosed,
@@ -179,7 +179,7 @@ export function startSession(parts: SessionParts): Session {
     if (message.type === 'challenge' && state === 'waiting') {
       state = 'proving';
       prove(message).catch((error: unknown) =>
-        end(closeCode.badMessage, printable(describeError(error)), faultCode(error)),
+        end(closeCode.badMessage, printableOwn(describeError(error)), faultCode(error)),
       );
       return;
     }

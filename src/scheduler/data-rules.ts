@@ -48,17 +48,20 @@ export interface DataRulesOptions {
 /** Refusals that are remembered of one node. */
 const SAID_MAX = 256;
 
-/** Codes of what a job waits for, as a clause behind "N nodes". */
-const clauses: Readonly<Record<string, string>> = {
-  DATA_CLASS_NOT_TAKEN: 'take no data of this class (policy.classes of the node)',
-  DATA_PLACE_MISSING: 'have no jurisdiction in their credential',
-  DATA_PLACE_INVALID: 'have a jurisdiction that is none',
-  DATA_PLACE_NOT_ALLOWED: 'stand outside of data.allowed',
-  DATA_IMPORTANT: 'stand outside of its origin',
-  DATA_CORRIDOR_MISSING: 'stand behind a border without a corridor',
-  DATA_FILING_MISSING: 'need data.filing',
-  DATA_FILING_EXPIRED: 'need a filing that has not expired',
-  DATA_EGRESS_UNHELD: 'cannot keep the job from the network',
+/** Codes of what a job waits for, as a clause behind "2 nodes" or, the second, "1 node". */
+const clauses: Readonly<Record<string, readonly [string, string]>> = {
+  DATA_CLASS_NOT_TAKEN: ['take no data of this class', 'takes no data of this class'],
+  DATA_PLACE_MISSING: ['have no jurisdiction', 'has no jurisdiction'],
+  DATA_PLACE_INVALID: ['have a jurisdiction that is none', 'has a jurisdiction that is none'],
+  DATA_PLACE_NOT_ALLOWED: ['stand outside of data.allowed', 'stands outside of data.allowed'],
+  DATA_IMPORTANT: ['stand outside of its origin', 'stands outside of its origin'],
+  DATA_CORRIDOR_MISSING: [
+    'stand behind a border without a corridor',
+    'stands behind a border without a corridor',
+  ],
+  DATA_FILING_MISSING: ['need data.filing', 'needs data.filing'],
+  DATA_FILING_EXPIRED: ['need a filing that has not expired', 'needs a filing that has not expired'],
+  DATA_EGRESS_UNHELD: ['cannot keep the job from the network', 'cannot keep the job from the network'],
 };
 
 export function createDataRules(options: DataRulesOptions): DataRules {
@@ -128,15 +131,18 @@ export function createDataRules(options: DataRulesOptions): DataRules {
   };
 }
 
-function refuseClass(data: Data, { name, dataClasses }: PlacementNode): DataRefusal | null {
+function refuseClass(data: Data, { dataClasses }: PlacementNode): DataRefusal | null {
   if (dataClasses?.includes(data.class) === true) return null;
   return {
     code: 'DATA_CLASS_NOT_TAKEN',
-    message: `${name} takes no ${data.class} data; its operator may add it to policy.classes`,
+    message: `takes no ${data.class} data; its operator may add it to policy.classes`,
   };
 }
 
-/** `no node may have personal data of CN-GD: 2 nodes need data.filing, …`: counts, then the most frequent in full. */
+/**
+ * `no node may have personal data of CN-GD: 2 nodes need data.filing, 1 node …; node-a: …`: counts where there are
+ * several nodes, then the most frequent reason in full.
+ */
 export function describeDataRefusals(demand: DataDemand, nodes: readonly PlacementNode[]): string {
   const found = new Map<string, { count: number; readonly example: string }>();
   for (const node of nodes) {
@@ -148,8 +154,10 @@ export function describeDataRefusals(demand: DataDemand, nodes: readonly Placeme
     else known.count += 1;
   }
   const ranked = [...found].sort(([, a], [, b]) => b.count - a.count);
-  const counts = ranked.map(
-    ([code, { count }]) => `${count === 1 ? '1 node' : `${count} nodes`} (${clauses[code] ?? code})`,
-  );
-  return `no node may have ${describeData(demand.data)}: ${counts.join(', ')}; ${ranked[0]?.[1].example ?? ''}`;
+  const counts = ranked.map(([code, { count }]) => {
+    const [plural, singular] = clauses[code] ?? [`refuse it with ${code}`, `refuses it with ${code}`];
+    return count === 1 ? `1 node ${singular}` : `${count} nodes ${plural}`;
+  });
+  const tally = nodes.length === 1 ? '' : `${counts.join(', ')}; `;
+  return `no node may have ${describeData(demand.data)}: ${tally}${ranked[0]?.[1].example ?? ''}`;
 }

@@ -68,7 +68,7 @@ test('runs where its data may be, says by which rule, and refuses in a sentence 
     const { stdout } = await bed.run(['job', id]);
     return stdout.includes('no node may have') && stdout;
   });
-  expect(reason).toContain('1 node (take no data of this class (policy.classes of the node))');
+  expect(reason).toContain('takes no personal data; its operator may add it to policy.classes');
   await bed.run(['cancel', id]);
 });
 

@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isFault } from '../../../src/base/fault.ts';
-import { parseSchedulerMessage, printable } from '../../../src/link/message.ts';
+import { parseSchedulerMessage, printable, printableOwn } from '../../../src/link/message.ts';
 import { MAX_FRAME_BYTES } from '../../../src/protocol/control.ts';
 import { isNestedDeeper } from '../../../src/protocol/nesting.ts';
 import { challenge, startOrderOf, welcome } from './parts.ts';
@@ -166,4 +166,5 @@ describe('depth of a text', () => {
 test('printable words hold no control characters and have an end', () => {
   expect(printable('a\u001b[31m\nb\u202e\u2028c')).toBe('a [31m b c');
   expect(printable('x'.repeat(1000)).length).toBe(201);
+  expect(printableOwn('x\n'.repeat(1000)).length).toBe(1001);
 });

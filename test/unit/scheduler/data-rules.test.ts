@@ -90,7 +90,7 @@ describe('placement of jobs with data', () => {
     add('job-1', crossing);
     expect(placement.decide()).toEqual([]);
     expect(placement.reason('job-1')).toBe(
-      'waiting: no node may have personal data of CN-GD: 2 nodes (have no jurisdiction in their credential), 1 node (stand outside of data.allowed), 1 node (take no data of this class (policy.classes of the node)); node-a: this place has no jurisdiction, and personal data of CN-GD is computed only where one is known; enrol the node with a token that has one ("flopd scheduler token create --jurisdiction …")',
+      'waiting: no node may have personal data of CN-GD: 2 nodes have no jurisdiction, 1 node stands outside of data.allowed, 1 node takes no data of this class; node-a: this place has no jurisdiction, and personal data of CN-GD is computed only where one is known; enrol the node with a token that has one ("flopd scheduler token create --jurisdiction …")',
     );
     placement.setNode(node('node-e', at('HK')));
     expect(placement.decide()).toMatchObject([{ nodeId: 'node-e' }]);
