@@ -4,6 +4,7 @@
 import type { IncomingMessage } from 'node:http';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { isTrustFault } from '../dial/failure.ts';
+import { isLoopback } from '../dial/proxy.ts';
 import type {
   ArrayView,
   AuthorityView,
@@ -337,7 +338,9 @@ export function unreachable(access: Access, error: Error): Fault {
         ? known.remedy
         : errno === 'ECONNRESET' && access.url.startsWith('http:')
           ? 'if it speaks TLS, name it by its https:// address'
-          : 'start one with "flopd up", or name another with --scheduler URL',
+          : isLoopback(new URL(access.url).hostname)
+            ? 'start one with "flopd up", or name another with --scheduler URL'
+            : 'check the address, and that the scheduler runs there; or name another with --scheduler URL',
     cause: error,
   });
 }

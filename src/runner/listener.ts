@@ -1,7 +1,7 @@
 // The runner's door: a Unix socket that its agent's user may open, and whose peers are asked of the kernel.
-import { chmodSync, chownSync, lstatSync, mkdirSync, unlinkSync } from 'node:fs';
+import { chmodSync, chownSync, lstatSync, mkdirSync, statSync, unlinkSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, resolve as resolvePath } from 'node:path';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { readText } from '../base/text-file.ts';
@@ -88,6 +88,13 @@ export async function listenOnSocket(parts: ListenerParts): Promise<Listener> {
   server.on('error', (error) => log.error({}, `the runner's socket: ${describeError(error)}`));
   if (native === null) log.warn({}, "peers are told by the socket's mode alone: the native addon is missing");
 
+  const closed = user === null ? null : closedFolder(path, user);
+  if (closed !== null)
+    log.warn(
+      { code: 'RUNNER_FOLDER', folder: closed, uid: user?.uid },
+      `the agent's user cannot enter ${closed}, where the socket lies; open it for that user (chmod o+x), or name a socket elsewhere with --runner PATH`,
+    );
+
   return {
     async close() {
       await new Promise<void>((resolve) => {
@@ -114,6 +121,29 @@ async function makeRoom(path: string): Promise<void> {
     unlinkSync(path);
   } catch (error) {
     if (errnoOf(error) !== 'ENOENT') throw error;
+  }
+}
+
+/**
+ * The outermost folder on the way to the socket that this user surely cannot enter, or null. Where its group may, nobody
+ * can tell from the mode alone: the user may be one of the group, or named by an access list.
+ */
+function closedFolder(path: string, { uid, gid }: SocketUser): string | null {
+  if (uid === 0) return null;
+  const folders: string[] = [];
+  for (let folder = dirname(resolvePath(path)); ; folder = dirname(folder)) {
+    folders.unshift(folder);
+    if (folder === dirname(folder)) break;
+  }
+  const isClosed = (folder: string): boolean => {
+    const { mode, ...owner } = statSync(folder);
+    if (owner.uid === uid) return (mode & 0o100) === 0;
+    return (mode & (owner.gid === gid ? 0o010 : 0o011)) === 0;
+  };
+  try {
+    return folders.find(isClosed) ?? null;
+  } catch {
+    return null; // what this process cannot look at, it says nothing about
   }
 }
 

@@ -179,7 +179,8 @@ export function createContainerClient(options: ContainerClientOptions): Containe
     if (told === null) again?.cancel();
     if (told === null) again = null;
     else if (!closed && choice !== 'none') again ??= every(clock, LOOK_AGAIN_MS, start);
-    if (changed && found !== null) log.info({ ...found, problem: told }, 'container runtime');
+    // A problem is told, once, by who offers the executor.
+    if (changed && found !== null && told === null) log.info({ ...found }, 'container runtime');
     if (changed) options.onChange();
   }
 

@@ -108,6 +108,17 @@ test.skipIf(native === null || !isRoot)(
   },
 );
 
+test.skipIf(!isRoot)("says at once where the agent's user cannot enter the folder", async () => {
+  const nobody = findUser('nobody');
+  lines.length = 0;
+  await listen(nobody);
+  expect(lines).not.toContainEqual(expect.objectContaining({ code: 'RUNNER_FOLDER' }));
+  await listener?.close();
+  chmodSync(folder, 0o700);
+  await listen(nobody);
+  expect(lines).toContainEqual({ code: 'RUNNER_FOLDER', folder, uid: nobody.uid });
+});
+
 test('refuses a place that is taken, and a path that is too long', async () => {
   path = join(folder, 'file');
   writeFileSync(path, 'mine');
