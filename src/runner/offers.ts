@@ -19,8 +19,13 @@ export function createOffers(executors: readonly Executor[], clock: Clock, log: 
 
   function note(name: string, problem: string | null): void {
     if (said.get(name) === problem) return;
+    const worked = said.get(name) === null;
     said.set(name, problem);
-    if (problem !== null) log.warn({ executor: name }, `no jobs through this executor: ${problem}`);
+    if (problem === null) return;
+    // One that never worked here is among what the node says of itself, which `flopd up` prints; a loss is news.
+    const text = `no jobs through this executor: ${problem}`;
+    if (worked) log.warn({ executor: name }, text);
+    else log.info({ executor: name }, text);
   }
 
   return {

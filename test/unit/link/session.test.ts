@@ -245,6 +245,19 @@ describe('a session', () => {
     expect(other.ends[0]?.retryAfterMs).toBeNull();
   });
 
+  test("keeps the remedy of this host's own reasons, and cuts what a peer says", async () => {
+    const own = bench();
+    const remedy = `${'join again with a token that carries the pin '.repeat(6)}and this is the end`;
+    own.socket.events.failed(new Fault('DIAL_AUTHORITY_UNKNOWN', 'not trusted', { remedy }), null);
+    own.socket.events.closed(1006, '');
+    expect(own.ends[0]?.reason).toBe(`not trusted; ${remedy}`);
+    const theirs = bench();
+    await theirs.greet();
+    theirs.socket.say({ type: 'error', code: 'FLEET_X', message: 'x'.repeat(400) });
+    theirs.socket.events.closed(4400, '');
+    expect(theirs.ends[0]?.reason.length).toBeLessThan(300);
+  });
+
   test('names the causes behind an error that says nothing itself', () => {
     const { socket, ends } = bench();
     const tried = [
