@@ -5,12 +5,13 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
-import type { AuditFacts, AuditKind, AuditRecord, AuditSink } from '../protocol/audit.ts';
+import type { AuditFacts, AuditHead, AuditKind, AuditRecord, AuditSink } from '../protocol/audit.ts';
+import { keyIdOf } from '../protocol/signed.ts';
 import { type AuditDisk, createAuditDisk } from './disk.ts';
 import type { AuditSigner } from './head.ts';
 import { recoverChain } from './recovery.ts';
 import { createRetention, type RetentionLimits } from './retention.ts';
-import { type ChainPosition, createWriter, WAITING_MAX, type Writer } from './writer.ts';
+import { createWriter, WAITING_MAX, type Writer } from './writer.ts';
 
 const SEGMENT_BYTES = 16 * 1024 * 1024;
 const OPEN_AGAIN_MS = 10_000;
@@ -18,7 +19,7 @@ const OPEN_AGAIN_MS = 10_000;
 export interface Audit {
   readonly record: AuditSink;
   /** How far the chain is on disk; null while it cannot be opened. */
-  head(): ChainPosition | null;
+  head(): AuditHead | null;
   /** The last records of a run that did not close the log, oldest first; empty once they were asked for. */
   takeTail(): readonly AuditRecord[];
   /** The last writer closed the log, so that its tail lacks nothing. */
@@ -55,6 +56,7 @@ export interface AuditOptions {
 export function openAudit(options: AuditOptions): Audit {
   const { folder, signer, clock, log } = options;
   const disk = options.disk ?? createAuditDisk(folder);
+  const keyId = keyIdOf(signer.publicKey);
   let writer: Writer | null = null;
   let tail: readonly AuditRecord[] = [];
   let isClean = true;
@@ -123,7 +125,7 @@ export function openAudit(options: AuditOptions): Audit {
   open();
   return {
     record,
-    head: () => writer?.durable() ?? null,
+    head: () => (writer === null ? null : { ...writer.durable(), keyId }),
     takeTail() {
       const taken = tail;
       tail = [];

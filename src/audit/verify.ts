@@ -33,14 +33,18 @@ export interface Verification {
   readonly head: { readonly sequence: number; readonly at: string } | null;
   /** In order; the first PROBLEMS_MAX. */
   readonly problems: readonly ChainProblem[];
+  /** What was told of a chain of this owner and does not fit this one; nobody said which chain it was of. */
+  readonly doubts: readonly ChainProblem[];
   /** What is no damage, but worth a line. */
   readonly notes: readonly string[];
 }
 
-/** What somebody else wrote down of this chain: the hash of the record with this sequence. */
+/** What somebody else wrote down of a chain of this owner: the hash of the record with this sequence. */
 export interface Witness {
   readonly sequence: number;
   readonly hash: string;
+  /** Key id of who signs the chain; null where that was not told. One of another chain is not compared. */
+  readonly keyId: string | null;
   readonly at: string;
 }
 
@@ -75,7 +79,17 @@ export function verifyChain(
     notes.push(
       `${all.length - segments.length} segments from before the first that is kept were not looked at`,
     );
-  const checker = createChecker(head.body, say, options);
+  const signedBy = head.publicKey === null ? null : keyIdOf(head.publicKey);
+  // Where the head does not say whose chain it is, nothing that was told is let pass.
+  const witnesses = (options.witnesses ?? []).filter(
+    ({ keyId }) => keyId === null || signedBy === null || keyId === signedBy,
+  );
+  const doubts: ChainProblem[] = [];
+  const sayWitness = (problem: ChainProblem, { keyId }: Witness): void => {
+    if (keyId !== null) say(problem);
+    else if (doubts.length < PROBLEMS_MAX) doubts.push(problem);
+  };
+  const checker = createChecker(head.body, say, sayWitness, { ...options, witnesses });
   let expected = head.body?.first.segment ?? segments[0] ?? 1;
   let records = 0;
   for (const number of segments) {
@@ -94,7 +108,7 @@ export function verifyChain(
   const { body } = head;
   return {
     owner: body?.owner ?? null,
-    signedBy: head.publicKey === null ? null : keyIdOf(head.publicKey),
+    signedBy,
     isKeyGiven: trusted !== null && head.publicKey !== null,
     records,
     segments: segments.length,
@@ -102,6 +116,7 @@ export function verifyChain(
     last: checker.last(),
     head: body === null ? null : { sequence: body.sequence, at: body.at },
     problems,
+    doubts,
     notes,
   };
 }
@@ -109,9 +124,16 @@ export function verifyChain(
 function createChecker(
   head: HeadBody | null,
   say: (problem: ChainProblem) => void,
-  options: { readonly onRecord?: (record: AuditRecord) => void; readonly witnesses?: readonly Witness[] },
+  sayWitness: (problem: ChainProblem, witness: Witness) => void,
+  options: { readonly onRecord?: (record: AuditRecord) => void; readonly witnesses: readonly Witness[] },
 ) {
-  const witnesses = new Map((options.witnesses ?? []).map((one) => [one.sequence, one]));
+  /** By sequence; of a log that went back there are several that differ. */
+  const witnesses = new Map<number, Witness[]>();
+  for (const one of options.witnesses) {
+    const others = witnesses.get(one.sequence) ?? [];
+    if (others.some(({ hash, keyId }) => hash === one.hash && keyId === one.keyId)) continue;
+    witnesses.set(one.sequence, [...others, one]);
+  }
   /** The line before the last one, and the last one, which waits for what comes behind it. */
   let before: Place | null = null;
   let held: Place | null = null;
@@ -176,16 +198,12 @@ function createChecker(
   }
 
   function tellWitness({ file, line, hash }: Place, { sequence }: AuditRecord): void {
-    const witness = witnesses.get(sequence);
-    if (witness === undefined) return;
+    const told = witnesses.get(sequence) ?? [];
     witnesses.delete(sequence);
-    if (witness.hash !== hash)
-      say({
-        sequence,
-        file,
-        line,
-        text: `it is not the one that the scheduler was told of at ${witness.at}`,
-      });
+    for (const witness of told) {
+      const text = `it is not the one that the scheduler was told of at ${witness.at}`;
+      if (witness.hash !== hash) sayWitness({ sequence, file, line, text }, witness);
+    }
   }
 
   return {
@@ -214,14 +232,13 @@ function createChecker(
           line: before === null ? null : before.line + 1,
           text: `records up to ${head.sequence} are missing: the signed head names them`,
         });
-      for (const witness of witnesses.values())
-        if (firstSequence === null || witness.sequence >= firstSequence)
-          say({
-            sequence: witness.sequence,
-            file: before?.file ?? segmentName(1),
-            line: null,
-            text: `it is not there any more; the scheduler was told of it at ${witness.at}`,
-          });
+      const file = before?.file ?? segmentName(1);
+      for (const witness of [...witnesses.values()].flat()) {
+        const { sequence, at } = witness;
+        const text = `it is not there any more; the scheduler was told of it at ${at}`;
+        if (firstSequence === null || sequence >= firstSequence)
+          sayWitness({ sequence, file, line: null, text }, witness);
+      }
     },
   };
 }

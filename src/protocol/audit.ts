@@ -1,6 +1,7 @@
 // What is written down for an auditor: every decision about who may do what, and what was done. The record is a line of
 // JSON in a chain of hashes (audit/), on both sides.
 import * as z from 'zod';
+import { keyIdSchema } from './signed.ts';
 
 /** Every kind of record, by who writes it. */
 export const auditKinds = [
@@ -77,6 +78,8 @@ export type AuditRecord = z.output<typeof auditRecordSchema>;
 export const auditHeadSchema = z.strictObject({
   sequence: z.number().int().nonnegative(),
   hash: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Which chain: the key id of the key that signs its heads; null from older peers. A node that was split has two. */
+  keyId: keyIdSchema.nullable().default(null),
 });
 export type AuditHead = z.output<typeof auditHeadSchema>;
 

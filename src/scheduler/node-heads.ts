@@ -1,12 +1,20 @@
 // What nodes tell of their own audit logs when they connect: written into the scheduler's log, so that a node cannot
-// rewrite its own past unseen, and compared with what it told last.
+// rewrite its own past unseen, and compared with what it told last of the same chain. A node whose jobs moved to a runner
+// has two chains, one after the other; the key that signs a chain names it.
 import * as z from 'zod';
 import type { Log } from '../base/log.ts';
-import type { AuditSink } from '../protocol/audit.ts';
+import { type AuditHead, type AuditSink, auditHeadSchema } from '../protocol/audit.ts';
 import type { Hello } from '../protocol/control.ts';
 import type { Queue } from './queue/queue.ts';
 
-const toldSchema = z.strictObject({ sequence: z.number().int(), hash: z.string() });
+/** Chains of one node that are remembered, the last told last; the audit log has all of them. */
+const CHAINS_MAX = 8;
+
+const toldSchema = z.union([
+  z.strictObject({ chains: z.array(auditHeadSchema).max(CHAINS_MAX) }),
+  // Before chains were told apart.
+  auditHeadSchema.transform((head) => ({ chains: [head] })),
+]);
 
 export interface NodeHeads {
   /** A node that has proven who it is said hello. */
@@ -22,12 +30,20 @@ export function createNodeHeads(
     told({ nodeId, generation, audit: head }) {
       if (head === null) return;
       const parsed = toldSchema.safeParse(queue.documents('nodeHead').get(nodeId));
-      const last = parsed.success ? parsed.data : null;
-      const { sequence, hash } = head;
-      if (last !== null && last.sequence === sequence && last.hash === hash) return;
-      if (last !== null && last.sequence >= sequence) {
+      const chains = parsed.success ? parsed.data.chains : [];
+      const known = comparable(chains, head);
+      const { sequence, hash, keyId } = head;
+      const isSame = (one: AuditHead): boolean => one.sequence === sequence && one.hash === hash;
+      if (known.some((one) => isSame(one) && (keyId === null || one.keyId === keyId))) return;
+      if (known.length === 0 && chains.length > 0)
+        log.warn(
+          { nodeId, keyId, keyIdBefore: chains.at(-1)?.keyId ?? null },
+          'a node keeps another audit log than before, as one does that was split; keep the former too',
+        );
+      const later = known.find((one) => one.sequence >= sequence && !isSame(one));
+      if (later !== undefined) {
         log.error(
-          { nodeId, sequence, toldBefore: last.sequence },
+          { nodeId, keyId, sequence, toldBefore: later.sequence },
           'the audit log of a node does not hold any more what it told before',
         );
         audit('node.rewound', {
@@ -35,15 +51,30 @@ export function createNodeHeads(
           generation,
           sequence,
           hash,
-          toldSequence: last.sequence,
-          toldHash: last.hash,
+          keyId,
+          toldSequence: later.sequence,
+          toldHash: later.hash,
+          toldKeyId: later.keyId,
         });
       }
-      audit('node.head', { nodeId, generation, sequence, hash });
+      audit('node.head', { nodeId, generation, sequence, hash, keyId });
+      // One that names its chain takes the place of what was told without a name.
+      const others = chains.filter((one) => one.keyId !== keyId && (keyId === null || one.keyId !== null));
+      const value = { chains: [...others, head].slice(-CHAINS_MAX) };
       // Where the disk takes nothing, the log has it all the same.
-      queue.putDocument('nodeHead', nodeId, { sequence, hash }).catch(() => {});
+      queue.putDocument('nodeHead', nodeId, value).catch(() => {});
     },
   };
+}
+
+/**
+ * What was told of the same chain, or may have been: what names no chain is compared rather than let pass. It is taken
+ * for the chain that was told last.
+ */
+function comparable(chains: readonly AuditHead[], { keyId }: AuditHead): readonly AuditHead[] {
+  if (keyId !== null) return chains.filter((one) => one.keyId === keyId || one.keyId === null);
+  const last = chains.at(-1);
+  return last === undefined ? [] : [...chains.filter((one) => one.keyId === null && one !== last), last];
 }
 
 /** The same admission of nodes; what they tell is written down with the rest of their hello. */

@@ -103,8 +103,6 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
   const { schedulerId, key, token, joinToken, revocations } = files;
   const ownNames = createOwnNames({ listenHost: listen.host, names: tlsOptions.names, clock });
   const issuerScript = options.issuerScript ?? null;
-  const tlsParts = { listenHost: listen.host, folder, schedulerId, ownNames, issuerScript, clock, log };
-  const tls = await openTls(tlsOptions, tlsParts);
   const metrics = createSchedulerMetrics(version);
   /** Set below: the dispatcher is built on the queue. */
   let place: () => void = () => {};
@@ -119,6 +117,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
   const { queue, record } = audit.watch(store);
+  const tlsParts = { listenHost: listen.host, folder, schedulerId, ownNames, issuerScript, clock, log };
+  const nodes = () => queue.nodes().length;
+  const tls = await openTls(tlsOptions, { ...tlsParts, nodes }).catch(async (error: unknown) => {
+    await queue.close();
+    await audit.close();
+    throw error;
+  });
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);

@@ -85,6 +85,8 @@ export interface PrivateAuthorityParts {
   readonly names: () => readonly string[];
   readonly lifetimeMs: number;
   readonly overlapMs: number;
+  /** How many nodes are enrolled. */
+  readonly nodes: () => number;
   /** Whoever writes the certificates (issuer.ts). */
   readonly withIssuer: WithIssuer;
   readonly clock: Clock;
@@ -92,14 +94,15 @@ export interface PrivateAuthorityParts {
 }
 
 /**
- * Opens the authority in the folder or makes one. Rejects with TLS_AUTHORITY_DAMAGED, TLS_ISSUER_FAILED, or the system's
- * error.
+ * Opens the authority in the folder or makes one. Rejects with TLS_AUTHORITY_DAMAGED, TLS_AUTHORITY_LOST,
+ * TLS_ISSUER_FAILED, or the system's error.
  */
 export async function openPrivateAuthority(parts: PrivateAuthorityParts): Promise<PrivateAuthority> {
   const { folder, schedulerId, withIssuer, clock, log } = parts;
   const path = join(folder, 'authorities.json');
   const bundle = join(folder, 'ca.pem');
   const found = readState(path, log);
+  if (found === null) requireNew(path, bundle, parts);
   let toldMs = Number.NEGATIVE_INFINITY;
   /** Looks and rotations wait for each other. */
   let last: Promise<unknown> = Promise.resolve();
@@ -341,6 +344,29 @@ function readState(path: string, log: Log): State | null {
       remedy: 'restore it, or remove it for a new one: then every node and user has to join and log in again',
     });
   }
+}
+
+/**
+ * Nobody may know an authority of this scheduler yet, where a new one is to be made: whoever trusts another refuses it.
+ * What was written down for clients stays behind when the authority itself is lost. Throws TLS_AUTHORITY_LOST.
+ */
+function requireNew(path: string, bundle: string, { nodes, log }: PrivateAuthorityParts): void {
+  const count = nodes();
+  if (count === 0) return;
+  if (readText(bundle) === null) {
+    log.warn(
+      { path, nodes: count },
+      'a new certificate authority is made though nodes are enrolled: those that joined over TLS refuse it; restore the file from a copy, or let them join again',
+    );
+    return;
+  }
+  const remedy = `restore it from a copy; or remove ${bundle} too for a new one: then every node and user has to join and log in again`;
+  const nodesText = count === 1 ? '1 node is' : `${count} nodes are`;
+  throw new Fault(
+    'TLS_AUTHORITY_LOST',
+    `${path}, the certificate authority of this scheduler, is missing, and ${nodesText} enrolled`,
+    { field: 'stateDir', remedy },
+  );
 }
 
 /** Takes back what is told to clients of this machine, where no private authority signs. */

@@ -66,6 +66,8 @@ export interface TlsParts {
   readonly folder: string;
   readonly schedulerId: string;
   readonly ownNames: OwnNames;
+  /** How many nodes are enrolled. */
+  readonly nodes: () => number;
   /** The built src/bin/certificate-issuer.ts; null writes certificates in this process. */
   readonly issuerScript: URL | null;
   readonly clock: Clock;

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import type { X509Certificate } from 'node:crypto';
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { join } from 'node:path';
 import { connect, createServer, type TLSSocket } from 'node:tls';
@@ -15,6 +15,7 @@ import { type Scheduler, startScheduler } from '../../../src/scheduler/scheduler
 import { defaultTls, type TlsOptions } from '../../../src/scheduler/tls/tls.ts';
 import { authority, serverPair, validity } from '../../fakes/certificates.ts';
 import { createFastClock } from '../../fakes/fast-clock.ts';
+import { fakeHost } from '../../fakes/host.ts';
 import { freshFolder } from './bed.ts';
 
 const ends: (() => Promise<void> | void)[] = [];
@@ -159,6 +160,25 @@ describe('a scheduler with TLS', () => {
     const second = await start({}, stateDir);
     expect(bundleOf(second)).toBe(bundle);
     await shown(second, bundle);
+  });
+
+  it('that lost its authority does not start while nodes are enrolled, and leaves the store free for one that has it again', async () => {
+    const stateDir = freshFolder();
+    const first = await start({}, stateDir);
+    const ca = bundleOf(first);
+    const token = readFileSync(first.scheduler.joinTokenFile, 'utf8').trim();
+    const { publicKey } = fakeHost();
+    const body = JSON.stringify({ version: 1, token, publicKey, name: 'host' });
+    expect(await call(first, ca, '/v1/enrol', { method: 'POST', body })).toMatchObject({ status: 200 });
+    await first.scheduler.close();
+    const path = join(first.folder, 'authorities.json');
+    renameSync(path, `${path}.copy`);
+    await expect(start({}, stateDir)).rejects.toMatchObject({
+      code: 'TLS_AUTHORITY_LOST',
+      message: expect.stringContaining('1 node is enrolled'),
+    });
+    renameSync(`${path}.copy`, path);
+    expect((await call(await start({}, stateDir), ca, '/v1/nodes')).body).toContain('"host"');
   });
 
   it('renews its certificate while a connection goes on (F19)', async () => {

@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { encodeRecord, hashOf, parseLine } from '../../../src/audit/chain.ts';
 import { createAuditSigner } from '../../../src/audit/head.ts';
 import { verifyChain } from '../../../src/audit/verify.ts';
+import { keyIdOf } from '../../../src/protocol/signed.ts';
 import { createChainBed } from './chain-bed.ts';
 
 const lineOf = (bytes: Buffer): string[] => bytes.toString().split('\n').slice(0, -1);
@@ -153,6 +154,7 @@ describe('the check of a chain', () => {
       sequence: record?.sequence ?? 0,
       hash: hashOf(lineOf(bed.bytes()).at(-1) as string),
       at: 'noon',
+      keyId: keyIdOf(bed.signer.publicKey),
     };
     expect(verifyChain(bed.folder, null, { witnesses: [told] }).problems).toEqual([]);
     bed.write(old.segment);
@@ -162,6 +164,29 @@ describe('the check of a chain', () => {
     expect(verifyChain(bed.folder, null, { witnesses: [{ ...told, sequence: 2 }] }).problems).toMatchObject([
       { sequence: 2, text: expect.stringContaining('was told of') },
     ]);
+    // One more at the same place hides nothing.
+    const other = { ...told, sequence: 2, hash: hashOf(lineOf(bed.bytes())[1] as string) };
+    const witnesses = [{ ...told, sequence: 2 }, other];
+    expect(verifyChain(bed.folder, null, { witnesses }).problems).toHaveLength(1);
+  });
+
+  test('what was told of another chain of the owner is not held against this one; of a chain without a name it is a doubt', async () => {
+    const bed = createChainBed();
+    await bed.fill(3);
+    const fits = { sequence: 2, hash: hashOf(lineOf(bed.bytes())[1] as string), at: 'noon', keyId: null };
+    const another = { ...fits, sequence: 90, keyId: 'f'.repeat(16) };
+    expect(verifyChain(bed.folder, null, { witnesses: [fits, another] })).toMatchObject({
+      problems: [],
+      doubts: [],
+    });
+    const nameless = [
+      { ...fits, sequence: 3 },
+      { ...fits, sequence: 90 },
+    ];
+    expect(verifyChain(bed.folder, null, { witnesses: nameless })).toMatchObject({
+      problems: [],
+      doubts: [{ sequence: 3 }, { sequence: 90 }],
+    });
   });
 
   test('a copy of the folder verifies elsewhere, without the key', async () => {

@@ -16,12 +16,14 @@ let nowMs = 0;
 let names: string[] = [];
 let lines: string[] = [];
 let isFailing = false;
+let nodes = 0;
 const makeLeaf: Issuer['makeLeaf'] = (...given) =>
   isFailing ? Promise.reject(new Error('no memory')) : issuing((issuer) => issuer.makeLeaf(...given));
 const issuing = createIssuing(null);
 const log: Log = {
   ...createSilentLog(),
   error: (_, message) => void lines.push(message),
+  warn: (facts, message) => void lines.push(`${message} ${JSON.stringify(facts)}`),
   child: () => log,
 };
 const clock: Clock = { wallMs: () => nowMs, monotonicMs: () => nowMs, after: () => ({ cancel() {} }) };
@@ -31,6 +33,8 @@ beforeEach(() => {
   nowMs = Date.UTC(2026, 10, 28);
   names = ['localhost', '127.0.0.1'];
   isFailing = false;
+  nodes = 0;
+  lines = [];
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
@@ -39,6 +43,7 @@ const open = () =>
     folder,
     schedulerId: 'scheduler-abc',
     names: () => names,
+    nodes: () => nodes,
     lifetimeMs: LIFE_MS,
     overlapMs: OVERLAP_MS,
     withIssuer: (work) => issuing((issuer) => work({ ...issuer, makeLeaf })),
@@ -165,6 +170,28 @@ describe('the private authority of a scheduler', () => {
     }
     expect(said).toContain('TLS_AUTHORITY_DAMAGED');
     expect(said).not.toContain('PRIVATE');
+  });
+
+  it('is not made anew in silence where nodes are enrolled: refused where clients were told of a lost one', async () => {
+    await open();
+    nodes = 3;
+    const path = join(folder, 'authorities.json');
+    const kept = readFileSync(path);
+    rmSync(path);
+    await expect(open()).rejects.toMatchObject({
+      code: 'TLS_AUTHORITY_LOST',
+      message: expect.stringContaining('3 nodes are enrolled'),
+      remedy: expect.stringContaining('restore it from a copy'),
+    });
+    expect(() => statSync(path)).toThrow('ENOENT');
+    writeFileSync(path, kept, { mode: 0o600 });
+    await open();
+    expect(lines).toEqual([]);
+    // As the remedy says, or a scheduler that had no TLS until now.
+    rmSync(path);
+    rmSync(join(folder, 'ca.pem'));
+    await open();
+    expect(lines).toMatchObject([expect.stringMatching(/let them join again .*"nodes":3/)]);
   });
 
   it('writes down for clients what they may trust, again where that is gone, and starts on a full disk', async () => {
