@@ -1,6 +1,6 @@
 // Processes in state D: a frozen file system holds them, SIGKILL does not end them (fault F31).
 import { spawnSync } from 'node:child_process';
-import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -24,6 +24,15 @@ function mountDisk(): boolean {
     ran('mke2fs', '-q', '-F', '-t', 'ext4', image) &&
     ran('mount', '-o', 'loop', image, disk)
   );
+}
+
+/** `environ`: a path as `processesOf` gives them. */
+function waitsInKernel(environ: string): boolean {
+  try {
+    return readFileSync(join(dirname(environ), 'status'), 'utf8').includes('State:\tD');
+  } catch {
+    return false;
+  }
 }
 
 const isMounted = mountDisk();
@@ -63,6 +72,12 @@ describe.skipIf(!isMounted)('a job that waits inside the kernel', () => {
     );
     for (const job of jobs) {
       await job.grown(6);
+      // One that is killed before it writes ends like any other.
+      await until(
+        () => processesOf(job.request.jobId).some(waitsInKernel),
+        'it waits inside the kernel',
+        20_000,
+      );
       job.execution.stop(0);
     }
     const ends = await Promise.all(jobs.map((job) => job.ended));
