@@ -11,6 +11,7 @@ import { createServer as createTlsServer } from 'node:https';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { ZodType } from 'zod';
+import type { Clock } from '../base/clock.ts';
 import { describeError, errnoOf, Fault, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
@@ -118,6 +119,7 @@ export interface HttpParts {
   handle(request: IncomingMessage, response: ServerResponse): Promise<void>;
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   answered(status: number): void;
+  readonly clock: Clock;
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** Null: without TLS. */
@@ -126,7 +128,7 @@ export interface HttpParts {
 
 /** A server that no input and no vanished client can bring down. */
 export function createHttpServer(parts: HttpParts): Server {
-  const { handle, upgrade, answered, log, refusals } = parts;
+  const { handle, upgrade, answered, clock, log, refusals } = parts;
   const server = createServer(parts.tls);
   keepDoor(server, refusals);
   // One more than allowed, so that too many can be told from just enough.
@@ -139,6 +141,8 @@ export function createHttpServer(parts: HttpParts): Server {
     handled.catch((error: unknown) => {
       if (isFault(error) && STRANGERS.has(error.code))
         refusals.refused({ address: request.socket.remoteAddress, code: error.code }, 'request refused');
+      // Node's own is up to a second old: too old for whoever signs by it when this clock has jumped.
+      if (!response.headersSent) response.setHeader('Date', new Date(clock.wallMs()).toUTCString());
       answerError(response, error, log);
     });
   });

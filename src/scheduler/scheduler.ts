@@ -233,6 +233,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
       if (!execs.upgrade(request, socket, head)) gateway.upgrade(request, socket, head);
     },
     answered: metrics.answered,
+    clock,
     log,
     refusals,
     tls,

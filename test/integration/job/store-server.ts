@@ -3,6 +3,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { onTestFinished } from 'vitest';
+import { createClock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import type { FileStore } from '../../../src/files/store.ts';
 import type { TransferAccess } from '../../../src/files/transfer.ts';
@@ -55,6 +56,7 @@ export async function startStoreServer(): Promise<StoreServer> {
     },
     upgrade() {},
     answered() {},
+    clock: createClock(),
     log,
     refusals: { refused() {} },
     tls: null,

@@ -141,6 +141,15 @@ describe('a token', () => {
     }
   });
 
+  it('that is refused gets the time of this very moment, by which a submission may be signed', async () => {
+    for (const hours of [1, -1]) {
+      aheadMs = hours * 3600_000;
+      const { headers } = await fetch(`${bed.url}/v1/jobs`);
+      const told = Date.parse(headers.get('date') ?? '');
+      expect(Math.abs(told - clock.wallMs())).toBeLessThan(60_000);
+    }
+  });
+
   it('is replaced at once, also after a restart, and a revoked user comes back by a new one alone', async () => {
     const first = await makeUser('mei', 'submitter');
     const { body } = await bed.call('POST', '/v1/users/mei/token', {});
