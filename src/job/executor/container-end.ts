@@ -96,8 +96,9 @@ function decide(facts: EndFacts): ProcessEnd {
   const killed: ProcessEnd = { ...unmeasured(end), kind: 'signalled', exitCode: null, signal: 9 };
   if (end.killed) return killed;
   if (inspected?.outOfMemory === true) return { ...killed, outOfMemory: { kills: 1, firstAtMs: null } };
-  // It may have been asked before there was a program to ask; else the container's removal ended it.
-  if (end.stopped !== null) return { ...killed, signal: facts.hasRun ? 9 : 15 };
+  // It may have been asked before there was a program to ask; else the container's removal ended it: a client that is
+  // told to stop before it passes signals on leaves that to be done.
+  if (end.stopped !== null) return facts.hasRun ? { ...killed, killed: true } : { ...killed, signal: 15 };
   if (!facts.hasRun && end.kind === 'exited') return neverRan(facts);
   if (end.kind === 'signalled')
     return lost(

@@ -100,6 +100,11 @@ describe('how a container job ended', () => {
     expect(decide({ end })).toMatchObject({ kind: 'signalled', signal: 9, stopped: 'timeLimit' });
   });
 
+  test('stopped with a client that left before it passed the order on is killed by the removal', () => {
+    const end = { kind: 'signalled', exitCode: null, signal: 15, stopped: 'stop', killed: false } as const;
+    expect(decide({ end })).toMatchObject({ kind: 'signalled', signal: 9, stopped: 'stop', killed: true });
+  });
+
   test('stopped before the program ran is stopped', () => {
     expect(decide({ hasRun: false, end: { exitCode: 1, stopped: 'stop' } })).toMatchObject({
       kind: 'signalled',
