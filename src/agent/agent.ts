@@ -5,11 +5,11 @@ import { hostname } from 'node:os';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
+import { bootDaemon, type CountStart } from '../daemon/boot.ts';
 import { readBootId } from '../daemon/boot-id.ts';
 import { type Host, presentHost } from '../daemon/host.ts';
-import { createLifecycle, type Lifecycle } from '../daemon/lifecycle.ts';
+import type { Lifecycle } from '../daemon/lifecycle.ts';
 import { createNotifier } from '../daemon/notify.ts';
-import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { openAccelerators } from '../device/accelerators.ts';
 import { decideCapacity } from '../device/capacity.ts';
@@ -87,26 +87,11 @@ const DEVICES_PATIENCE_MS = 2000;
 const heldPhases = ['accepted', 'running', 'ended'] as const;
 
 /** Starts the agent; resolves when its local parts run. Rejects with a Fault, and then nothing is left running. */
-export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const lifecycle = createLifecycle(options.clock, options.log);
-  let starts: Starts | null = null;
-  try {
-    return await build(options, lifecycle, (folder) => {
-      starts = countStarts(folder, options.clock, options.log);
-      return starts;
-    });
-  } catch (error) {
-    (starts as Starts | null)?.failed(error);
-    await lifecycle.stop();
-    throw error;
-  }
+export function startAgent(options: AgentOptions): Promise<Agent> {
+  return bootDaemon(options, (lifecycle, count) => build(options, lifecycle, count));
 }
 
-async function build(
-  options: AgentOptions,
-  lifecycle: Lifecycle,
-  count: (folder: string) => Starts,
-): Promise<Agent> {
+async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountStart): Promise<Agent> {
   const { root, stateDir, config, clock, log, version } = options;
   const { procRoot, sysRoot, environment, random, onCrash } = options.host ?? presentHost();
 
@@ -116,9 +101,7 @@ async function build(
   if (problem !== null) log.warn({}, problem);
   if (native !== null) lifecycle.onStop('lock', lockStateFolder(folder, native));
 
-  const starts = count(folder);
-  lifecycle.onStop('count of starts', () => starts.close());
-  lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
+  const starts = count(folder, onCrash);
   const prepared = prepareRoom(
     {
       folder,

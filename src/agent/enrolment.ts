@@ -8,6 +8,7 @@ import * as z from 'zod';
 import { writeFileAtomic } from '../base/atomic-file.ts';
 import { describeError, errnoOf, Fault } from '../base/fault.ts';
 import { type KeyOwner, publicKeyText, takeKey } from '../base/key-file.ts';
+import { isLoopbackName } from '../base/loopback.ts';
 import { splitPin } from '../base/token-text.ts';
 import { prepareStateFolder } from '../daemon/state-folder.ts';
 import type { Dialer } from '../dial/dialer.ts';
@@ -172,7 +173,7 @@ export function requireSafeUrl(url: string): void {
   if (parsed.protocol === 'https:' || parsed.protocol === 'wss:') return;
   const isPlain = parsed.protocol === 'http:' || parsed.protocol === 'ws:';
   const host = parsed.hostname;
-  if (isPlain && (host === 'localhost' || host === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(host))) return;
+  if (isPlain && isLoopbackName(host)) return;
   throw new Fault('AGENT_URL', `${parsed.protocol}//${parsed.host} is not a safe way to a scheduler`, {
     field: 'scheduler',
     remedy: 'use https:// (plain http:// is for a scheduler on this machine alone)',

@@ -3,6 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoOf, Fault } from '../base/fault.ts';
+import { isLoopbackName } from '../base/loopback.ts';
 import { splitPin } from '../base/token-text.ts';
 import type { Config } from '../config/config.ts';
 import { type Environment, SERVICE_STATE_DIRS } from '../config/keys.ts';
@@ -137,18 +138,13 @@ export function findScheduler(
 
 /** The token of a local scheduler goes to this machine only: never to a host that merely was named. */
 function localTokenFile(config: Config, url: string, stateDir: string | null): string {
-  if (stateDir === null && !isLoopback(url)) {
+  if (stateDir === null && !isLoopbackName(new URL(url).hostname)) {
     throw new Fault('TOKEN_UNKNOWN', `no token is named for ${url}`, {
       field: 'tokenFile',
       remedy: `log in with "flopd login ${url}", or name its file with --token-file PATH or FLOPD_TOKEN_FILE`,
     });
   }
   return join(stateDir ?? config.stateDir, 'scheduler', 'token');
-}
-
-function isLoopback(url: string): boolean {
-  const { hostname } = new URL(url);
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }
 
 /** The token in a file: one line of printable ASCII. `remedy`: where there is no such file. */

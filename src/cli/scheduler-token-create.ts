@@ -1,5 +1,7 @@
 // `flopd scheduler token create`: a join token, shown this once.
+
 import type { Command } from 'commander';
+import { isLoopbackName } from '../base/loopback.ts';
 import { parseDurationMs, parseInteger } from '../config/value.ts';
 import { describePlace } from '../protocol/credential.ts';
 import { MAX_TOKEN_LIFE_MS, MAX_TOKEN_USES, type NewJoinToken } from '../protocol/join-token.ts';
@@ -74,11 +76,8 @@ function describeToken(token: NewJoinToken, url: string): string[] {
     `good:   for ${hosts} until ${token.expiresAt}${token.nodeId === null ? '' : `, as ${token.nodeId}`}`,
     `place:  ${stand}`,
     `join:   flopd join ${shellQuote(url)} --token ${token.token}${renewed}`,
-    ...(isLoopback(url) ? [`        on other hosts with the address that they reach this scheduler by`] : []),
+    ...(isLoopbackName(new URL(url).hostname)
+      ? [`        on other hosts with the address that they reach this scheduler by`]
+      : []),
   ];
-}
-
-function isLoopback(url: string): boolean {
-  const { hostname } = new URL(url);
-  return hostname === 'localhost' || hostname === '[::1]' || /^127(\.\d{1,3}){3}$/.test(hostname);
 }

@@ -2,6 +2,7 @@
 // or capitals. What is on this machine is never asked of a proxy on another.
 import { getProxyForUrl } from 'proxy-from-env';
 import { Fault } from '../base/fault.ts';
+import { isLoopbackName } from '../base/loopback.ts';
 
 /** The proxy for an address, or null for the direct way. Throws DIAL_PROXY_UNFIT. */
 export type ProxyOf = (url: URL) => URL | null;
@@ -34,12 +35,7 @@ export function isTls(url: URL): boolean {
 
 /** A host of this machine, by its name or address alone. */
 export function isLoopback(hostname: string): boolean {
-  return (
-    hostname === 'localhost' ||
-    hostname.endsWith('.localhost') ||
-    hostname === '[::1]' ||
-    /^127(\.\d{1,3}){3}$/.test(hostname)
-  );
+  return isLoopbackName(hostname) || hostname.endsWith('.localhost');
 }
 
 /** A proxy as it may be shown: without user and password. */

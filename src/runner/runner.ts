@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
+import { bootDaemon, type CountStart } from '../daemon/boot.ts';
 import { readBootId } from '../daemon/boot-id.ts';
 import { type Host, presentHost } from '../daemon/host.ts';
-import { createLifecycle, type Lifecycle } from '../daemon/lifecycle.ts';
+import type { Lifecycle } from '../daemon/lifecycle.ts';
 import { createNotifier } from '../daemon/notify.ts';
-import { countStarts, type Starts } from '../daemon/starts.ts';
 import { lockStateFolder, prepareStateFolder } from '../daemon/state-folder.ts';
 import { loadNative, nativePaths } from '../native.ts';
 import { type CredentialBody, readCredential } from '../protocol/credential.ts';
@@ -44,26 +44,11 @@ export interface Runner {
 }
 
 /** Starts the runner; resolves when it listens. Rejects with a Fault, and then nothing is left running. */
-export async function startRunner(options: RunnerOptions): Promise<Runner> {
-  const lifecycle = createLifecycle(options.clock, options.log);
-  let starts: Starts | null = null;
-  try {
-    return await build(options, lifecycle, (folder) => {
-      starts = countStarts(folder, options.clock, options.log);
-      return starts;
-    });
-  } catch (error) {
-    (starts as Starts | null)?.failed(error);
-    await lifecycle.stop();
-    throw error;
-  }
+export function startRunner(options: RunnerOptions): Promise<Runner> {
+  return bootDaemon(options, (lifecycle, count) => build(options, lifecycle, count));
 }
 
-async function build(
-  options: RunnerOptions,
-  lifecycle: Lifecycle,
-  count: (folder: string) => Starts,
-): Promise<Runner> {
+async function build(options: RunnerOptions, lifecycle: Lifecycle, count: CountStart): Promise<Runner> {
   const { root, stateDir, config, clock, log } = options;
   const { procRoot, sysRoot, environment, onCrash } = options.host ?? presentHost();
 
@@ -78,9 +63,7 @@ async function build(
     membership.signedCredential === null ? null : readCredential(membership.signedCredential);
   const user = config.runner.user === null ? null : findUser(config.runner.user);
 
-  const starts = count(folder);
-  lifecycle.onStop('count of starts', () => starts.close());
-  lifecycle.onStop('crash', onCrash?.(starts.crashed) ?? (() => {}));
+  const starts = count(folder, onCrash);
   const jobLog = log.child({ room: 'job' });
   const prepared = prepareJobRoom({
     folder,

@@ -2,6 +2,7 @@
 // for. Whoever listens on all addresses has those of the machine, which may change while it runs.
 import { hostname, networkInterfaces } from 'node:os';
 import type { Clock } from '../base/clock.ts';
+import { isLoopbackName, plainHost } from '../base/loopback.ts';
 
 const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '::1'];
 /** Hosts that stand for all addresses of the machine. */
@@ -32,7 +33,7 @@ export function createOwnNames(parts: OwnNamesParts): OwnNames {
   const isWide = !isLoopbackName(listenHost);
   // On loopback the machine's own name means somebody else's port.
   const fixed = new Set(
-    [...LOOPBACK_NAMES, ...(isEverywhere ? [] : [listenHost]), ...names].map((name) => plain(name)),
+    [...LOOPBACK_NAMES, ...(isEverywhere ? [] : [listenHost]), ...names].map((name) => plainHost(name)),
   );
   let all: ReadonlySet<string> = fixed;
   let readMs = Number.NEGATIVE_INFINITY;
@@ -41,24 +42,18 @@ export function createOwnNames(parts: OwnNamesParts): OwnNames {
     const nowMs = clock.monotonicMs();
     if (!isWide || nowMs - readMs < FRESH_MS) return all;
     readMs = nowMs;
-    const own = plain(hostName());
-    all = new Set([...fixed, ...(own === '' ? [] : [own]), ...(isEverywhere ? addresses() : []).map(plain)]);
+    const own = plainHost(hostName());
+    all = new Set([
+      ...fixed,
+      ...(own === '' ? [] : [own]),
+      ...(isEverywhere ? addresses() : []).map(plainHost),
+    ]);
     return all;
   }
   return {
-    has: (name) => fixed.has(plain(name)) || present().has(plain(name)),
+    has: (name) => fixed.has(plainHost(name)) || present().has(plainHost(name)),
     list: () => [...present()],
   };
-}
-
-/** True for the names and addresses that mean this machine alone. */
-export function isLoopbackName(name: string): boolean {
-  const host = plain(name);
-  return LOOPBACK_NAMES.includes(host) || /^127(?:\.\d{1,3}){3}$/.test(host);
-}
-
-function plain(name: string): string {
-  return name.replace(/^\[(.*)\]$/, '$1').toLowerCase();
 }
 
 /** Addresses of the machine that others can reach it by: no loopback, no link-local ones. */

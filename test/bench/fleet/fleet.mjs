@@ -1,10 +1,8 @@
 // Starts processes of many agents each (main.ts), bundled once, and speaks to all of them as one.
 import { fork } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { rolldown } from 'rolldown';
-
-const root = join(import.meta.dirname, '..', '..', '..');
+import { rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { makeBundle } from '../../fakes/bundle.mjs';
 
 /** A fleet of `count` agents in `processes` processes; resolves when all are enrolled and begin to connect. */
 export async function startFleet({
@@ -16,19 +14,10 @@ export async function startFleet({
   rampMs = 0,
   windowMs = 0,
 }) {
-  const cache = join(root, 'test', '.cache');
-  mkdirSync(cache, { recursive: true });
-  const folder = mkdtempSync(join(cache, 'fleet-'));
-  const bundle = await rolldown({
-    input: join(import.meta.dirname, 'main.ts'),
-    platform: 'node',
-    logLevel: 'silent',
-  });
-  await bundle.write({ file: join(folder, 'main.mjs'), format: 'esm', codeSplitting: false });
-  await bundle.close();
+  const program = await makeBundle('fleet', join(import.meta.dirname, 'main.ts'));
   const children = [];
   for (let n = 0; n < processes; n += 1) {
-    const child = fork(join(folder, 'main.mjs'), {
+    const child = fork(program, {
       execArgv: [],
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
     });
@@ -85,7 +74,7 @@ export async function startFleet({
     async close() {
       for (const child of children) child.send({ type: 'stop' });
       await Promise.all(children.map(({ gone }) => gone));
-      rmSync(folder, { recursive: true, force: true });
+      rmSync(dirname(program), { recursive: true, force: true });
     },
   };
 }
