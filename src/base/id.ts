@@ -14,3 +14,13 @@ export function createId(
   for (const byte of Buffer.from(uuid.slice(0, 8) + uuid.slice(24), 'hex')) text += ALPHABET[byte & 31];
   return `${kind}-${text}`;
 }
+
+/** Fewest letters of an id, behind its word, that may stand for the whole: fewer could be a slip of the finger. */
+const MIN_START = 4;
+
+/** Whether a text may name an id by its beginning: `job-7k3m`, not `job-7`. `word` is what the ids begin with. */
+export function isIdStart(word: 'arr' | 'job' | 'node', text: string): boolean {
+  if (!text.startsWith(`${word}-`)) return false;
+  const letters = text.slice(word.length + 1);
+  return letters.length >= MIN_START && /^[0-9a-z]+$/.test(letters);
+}

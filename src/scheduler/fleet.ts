@@ -3,6 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Clock, Timer } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
+import { isIdStart } from '../base/id.ts';
 import type { NodeView, OverviewView } from '../protocol/api.ts';
 import type { Window } from '../protocol/columns.ts';
 import type { Dictionary, Hello, Inventory } from '../protocol/control.ts';
@@ -119,7 +120,7 @@ export interface Fleet {
   silentSeconds(nodeId: string): number | null;
   view(nodeId: string): NodeView | null;
   views(): readonly NodeView[];
-  /** Nodes with this id or name, or whose id starts with the text. */
+  /** Nodes with this id or name, or whose id starts so (`isIdStart`). */
   find(text: string): readonly string[];
   overview(): OverviewView['nodes'];
   counts(): { readonly ready: number; readonly unreachable: number };
@@ -359,7 +360,10 @@ export function createFleet(options: {
       if (nodes.has(text)) return [text];
       const all = [...nodes.values()];
       const named = all.filter((node) => node.record.name === text);
-      const found = named.length > 0 ? named : all.filter((node) => node.record.id.startsWith(text));
+      const found =
+        named.length > 0 || !isIdStart('node', text)
+          ? named
+          : all.filter((node) => node.record.id.startsWith(text));
       return found.map((node) => node.record.id);
     },
     overview() {

@@ -1,11 +1,13 @@
-// What people call jobs and arrays in requests: whole ids, unambiguous starts of them, and `arr-ID.3` or `arr-ID[3]`
+// What people call jobs and arrays in requests: whole ids, unambiguous starts of them (`isIdStart`), and `arr-ID.3` or `arr-ID[3]`
 // for a job of an array.
 import { Fault } from '../base/fault.ts';
+import { isIdStart } from '../base/id.ts';
 import { memberId, parseMemberName } from '../protocol/array.ts';
 import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 
 /** Ids named when a prefix fits several. */
 const AMBIGUOUS_SHOWN = 5;
+const REMEDY = 'see the list of jobs; an id may be cut to its first four letters or more, behind its word';
 
 /** Throws Fault API_NOT_FOUND or API_AMBIGUOUS. */
 export function findJob(name: string, queue: Queue): JobRecord {
@@ -28,10 +30,10 @@ export function findJob(name: string, queue: Queue): JobRecord {
   }
   // Ids are lower case; a start may leave out the word that all of them share.
   const start = name.startsWith('job-') ? name : `job-${name}`;
-  const found = /^job-[0-9a-z]*$/.test(start) ? queue.jobsByPrefix(start, AMBIGUOUS_SHOWN + 1) : [];
+  const found = isIdStart('job', start) ? queue.jobsByPrefix(start, AMBIGUOUS_SHOWN + 1) : [];
   const [only] = found;
   if (only === undefined) {
-    throw new Fault('API_NOT_FOUND', `there is no job "${shown(name)}"`, { remedy: 'see the list of jobs' });
+    throw new Fault('API_NOT_FOUND', `there is no job "${shown(name)}"`, { remedy: REMEDY });
   }
   if (found.length > 1) {
     const ids = found.map((job) => job.id);
@@ -42,14 +44,13 @@ export function findJob(name: string, queue: Queue): JobRecord {
 
 /** Throws Fault API_NOT_FOUND or API_AMBIGUOUS. */
 export function findArray(name: string, queue: Pick<Queue, 'array' | 'arraysByPrefix'>): ArrayTally {
-  const isStart = /^arr-[0-9a-z]*$/.test(name);
-  const known = isStart ? queue.array(name) : null;
+  const known = name.startsWith('arr-') ? queue.array(name) : null;
   if (known !== null) return known;
-  const ids = isStart ? queue.arraysByPrefix(name, AMBIGUOUS_SHOWN + 1) : [];
+  const ids = isIdStart('arr', name) ? queue.arraysByPrefix(name, AMBIGUOUS_SHOWN + 1) : [];
   if (ids.length > 1) throw ambiguous('array', name, ids);
   const only = ids[0] === undefined ? null : queue.array(ids[0]);
   if (only !== null) return only;
-  throw new Fault('API_NOT_FOUND', `there is no array "${shown(name)}"`, { remedy: 'see the list of jobs' });
+  throw new Fault('API_NOT_FOUND', `there is no array "${shown(name)}"`, { remedy: REMEDY });
 }
 
 export function ambiguous(kind: string, name: string, ids: readonly string[]): Fault {

@@ -63,13 +63,13 @@ export function createNodeRoutes(parts: NodeRoutesParts): readonly Route[] {
   ];
 }
 
-/** Id of the node with this id or name, or whose id starts so. Throws Fault API_NOT_FOUND or API_AMBIGUOUS. */
+/** Id of the node with this id or name, or whose id starts so (base/id.ts). Throws Fault API_NOT_FOUND or API_AMBIGUOUS. */
 export function findNode(name: string, fleet: Pick<Fleet, 'find'>): string {
   const ids = fleet.find(name);
   const [id] = ids;
   if (ids.length > 1) throw ambiguous('node', name, ids);
   if (id !== undefined) return id;
   throw new Fault('API_NOT_FOUND', `there is no node "${shown(name)}"`, {
-    remedy: 'see the list of nodes',
+    remedy: 'see the list of nodes; an id may be cut to its first four letters or more, behind its word',
   });
 }

@@ -63,6 +63,18 @@ describe('flopd drain and resume', () => {
     });
   });
 
+  it('take the first letters of an id, four at least: fewer could be a slip', async () => {
+    const { id } = await bed.node('node-a');
+    const start = id.slice(0, 'node-7k3m'.length);
+    expect((await call('drain', start, '--reason', 'x')).out).toMatch(/^node-a takes no new jobs/);
+    expect((await call('resume', start)).code).toBe(0);
+    expect(await call('drain', start.slice(0, -1), '--reason', 'x')).toMatchObject({
+      code: 1,
+      error: expect.stringContaining('four letters or more'),
+    });
+    expect((await bed.node('node-a')).takesJobs).toBe(true);
+  });
+
   it.each([
     [['drain', 'node-a'], 2, '--reason'],
     [['drain', 'node-a/', '--reason', 'x'], 2, 'device'],
@@ -70,6 +82,7 @@ describe('flopd drain and resume', () => {
     [['drain', 'node-a', '--reason', 'x', '--for', '2'], 2, '--for'],
     [['drain', 'node-a/nvidia:0', '--device', 'NPU-1', '--reason', 'x'], 2, 'named twice'],
     [['drain', 'node-x', '--reason', 'x'], 1, 'there is no node "node-x"'],
+    [['drain', 'node', '--reason', 'x'], 1, 'there is no node "node"'],
     [['drain', 'node-a/nvidia:9', '--reason', 'x'], 1, 'name one of nvidia:0, ascend:1 and ascend:2'],
   ])('%j is refused with %i and names %s', async (args, code, text) => {
     const ended = await call(...args);
