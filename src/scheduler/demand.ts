@@ -65,6 +65,18 @@ export function demandOf(spec: JobSpec): Demand {
   };
 }
 
+/** The demand of a specification with its data's; the same one for all jobs of an array, which share theirs. */
+export function createDemands(ofData: (spec: JobSpec) => DataDemand | null): (spec: JobSpec) => Demand {
+  const demands = new WeakMap<JobSpec, Demand>();
+  return (spec) => {
+    const known = demands.get(spec);
+    if (known !== undefined) return known;
+    const demand = { ...demandOf(spec), data: ofData(spec) };
+    demands.set(spec, demand);
+    return demand;
+  };
+}
+
 /** Whether the node may have its data now; what else it needs is not looked at. */
 export function mayHaveData(node: PlacementNode, { data }: Demand): boolean {
   return data === undefined || data === null || data.refuse(node) === null;

@@ -9,6 +9,7 @@ import type { Clock } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
+import { inSlices, nextTurn } from '../base/turns.ts';
 import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
@@ -16,7 +17,7 @@ import type { JobSpec } from '../protocol/spec.ts';
 import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
 import { createDataRules, type DataRules } from './data-rules.ts';
-import { demandOf } from './demand.ts';
+import { createDemands, demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createGates } from './gates.ts';
@@ -38,6 +39,9 @@ import {
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
+
+/** New jobs that are looked at in one turn of the event loop. */
+const TAKEN_AT_ONCE = 500;
 
 export interface Dispatcher {
   /**
@@ -101,6 +105,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
+  const demandFor = createDemands((spec) => data.demand(spec));
   /** Jobs whose assignment is not on disk yet: no order may be sent for them from elsewhere. */
   const assigning = new Set<string>();
   /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
@@ -167,12 +172,16 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     data,
     clock,
     hit,
-    taken(jobs) {
+    async taken(jobs) {
       for (const job of jobs) sequences.set(job.id, nextSequence++);
-      together(() => {
-        for (const job of jobs) gates.wait(job);
-        place();
-      });
+      if (jobs.length > TAKEN_AT_ONCE) await nextTurn();
+      await inSlices(jobs, TAKEN_AT_ONCE, (some) =>
+        together(() => {
+          // One of a later slice may have been cancelled or refused by then.
+          for (const job of some) if (queue.job(job.id)?.state === 'PENDING') gates.wait(job);
+          place();
+        }),
+      );
     },
     refused(jobs) {
       together(() => {
@@ -204,7 +213,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: { ...demandOf(job.spec), data: data.demand(job.spec) },
+      demand: demandFor(job.spec),
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }

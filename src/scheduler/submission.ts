@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
+import { nextTurn } from '../base/turns.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { DataRules } from './data-rules.ts';
@@ -74,13 +75,16 @@ export interface SubmittedBy {
   readonly submission?: JobSubmission | null;
 }
 
+/** More records than this are made in one turn of the event loop and put into the queue in the next. */
+const MADE_AT_ONCE = 1000;
+
 export interface SubmissionParts {
   readonly queue: Queue;
   readonly clock: Clock;
   readonly data: Pick<DataRules, 'requireKept'>;
   readonly hit: SchedulerHit;
-  /** Jobs wait from now on. They are not on disk yet. */
-  taken(jobs: readonly JobRecord[]): void;
+  /** Jobs wait from now on. They are not on disk yet. Of many, the later ones are taken in by and by; never rejects. */
+  taken(jobs: readonly JobRecord[]): Promise<void>;
   /** They could not be stored: they have never been there. */
   refused(jobs: readonly JobRecord[]): void;
 }
@@ -104,11 +108,13 @@ export function createSubmissions({ queue, clock, data, hit, taken, refused }: S
       ledger.take(by.owner, submitted, jobCount(spec));
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
+      if (jobs.length > MADE_AT_ONCE) await nextTurn();
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
-      taken(jobs);
+      const taking = taken(jobs);
       try {
         await stored;
       } catch (error) {
+        await taking;
         refused(jobs);
         throw error;
       }
