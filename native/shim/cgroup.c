@@ -210,6 +210,10 @@ int cgroup_kill(const struct spec *spec)
 bool cgroup_remove(const struct spec *spec)
 {
 	int left = 0;
-	for (size_t i = 0; i < spec->cgroup_count; i++) left += walk(AT_FDCWD, spec->cgroups[i].folder, 0, visit_remove);
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		const char *folder = spec->cgroups[i].folder;
+		/* Nearly always there is no group below: one call instead of a list of the kernel's files. */
+		if (rmdir(folder) < 0 && errno != ENOENT) left += walk(AT_FDCWD, folder, 0, visit_remove);
+	}
 	return left == 0;
 }

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
+import { gatherWrites } from '../base/gathered-writes.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
@@ -51,9 +52,9 @@ export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
    * Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. `binding` is
-   * that of its TLS channel (base/channel-binding.ts), the empty text without TLS.
+   * that of its TLS channel (base/channel-binding.ts), the empty text without TLS; `gather` is called before each message.
    */
-  accept(connection: ServerSocket, known: () => void, binding: string): void;
+  accept(connection: ServerSocket, known: () => void, binding: string, gather?: () => void): void;
   /** Tells all connected agents whom to trust from now on. */
   authoritiesChanged(): void;
   /** The keys have changed: tells every session. */
@@ -157,12 +158,18 @@ export function createGateway(options: GatewayOptions): Gateway {
     }
     socket.once('close', known);
     sockets.handleUpgrade(request, socket, head, (connection) =>
-      accept(connection, known, channelBinding(request.socket)),
+      accept(connection, known, channelBinding(request.socket), gatherWrites(socket)),
     );
   }
 
-  function accept(connection: ServerSocket, known: () => void, binding: string): void {
+  function accept(
+    connection: ServerSocket,
+    known: () => void,
+    binding: string,
+    gather: () => void = () => {},
+  ): void {
     const session = startServerSession(connection, {
+      gather,
       schedulerId: options.schedulerId,
       heartbeatMs: HEARTBEAT_MS,
       telemetryMs: TELEMETRY_MS,

@@ -15,6 +15,8 @@ import type { OutputStore } from './output.ts';
 import type { ServerSession } from './server-session.ts';
 
 export interface SessionParts {
+  /** Called before each message: those of one turn leave together. */
+  gather(): void;
   readonly schedulerId: string;
   readonly heartbeatMs: number;
   readonly telemetryMs: number;

@@ -312,6 +312,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       return;
     }
     sent = true;
+    parts.gather();
     socket.send(message instanceof Uint8Array ? message : JSON.stringify({ ...message, ...nextFields() }));
   }
 
