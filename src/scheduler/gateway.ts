@@ -8,6 +8,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { gatherWrites } from '../base/gathered-writes.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
+import { createTurnstile } from '../base/turns.ts';
 import { type AuditSink, noAudit } from '../protocol/audit.ts';
 import {
   closeCode,
@@ -45,6 +46,8 @@ export const MAX_STRANGERS_PER_ADDRESS = 256;
 export const MAX_STRANGERS = 1024;
 /** Told to whom finds the door full. */
 const RETRY_AFTER_SECONDS = 5;
+/** What upgrades and hellos may take of a turn of the event loop when thousands come at once. */
+const DOOR_MS = 10;
 /** Jobs whose output lengths are asked of the disk at the same time. */
 const LENGTHS_AT_ONCE = 32;
 
@@ -111,6 +114,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const strangersByAddress = new Map<string, number>();
   let strangers = 0;
   let closing = false;
+  const turnstile = createTurnstile(DOOR_MS, clock);
   const sweeper: Timer = every(clock, HEARTBEAT_MS, () => {
     for (const session of sessions) session.sweep();
   });
@@ -157,8 +161,10 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    sockets.handleUpgrade(request, socket, head, (connection) =>
-      accept(connection, known, channelBinding(request.socket), gatherWrites(socket)),
+    turnstile.pass(() =>
+      sockets.handleUpgrade(request, socket, head, (connection) =>
+        accept(connection, known, channelBinding(request.socket), gatherWrites(socket)),
+      ),
     );
   }
 
@@ -170,6 +176,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   ): void {
     const session = startServerSession(connection, {
       gather,
+      inTurn: turnstile.pass,
       schedulerId: options.schedulerId,
       heartbeatMs: HEARTBEAT_MS,
       telemetryMs: TELEMETRY_MS,

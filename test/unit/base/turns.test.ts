@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { inSlices, nextTurn } from '../../../src/base/turns.ts';
+import { createTurnstile, inSlices, nextTurn } from '../../../src/base/turns.ts';
 
 describe('slices of long work', () => {
   it('does few items before it returns', () => {
@@ -30,5 +30,27 @@ describe('slices of long work', () => {
     });
     await expect(failed).rejects.toThrow('no');
     expect(seen).toEqual([1]);
+  });
+});
+
+describe('a turnstile', () => {
+  it('lets in what its budget allows, and the rest in later turns, in order', async () => {
+    let nowMs = 0;
+    const seen: number[] = [];
+    const turnstile = createTurnstile(10, { monotonicMs: () => nowMs });
+    for (let at = 0; at < 5; at += 1)
+      turnstile.pass(() => {
+        seen.push(at);
+        nowMs += 6;
+      });
+    expect(seen).toEqual([0, 1]);
+    await nextTurn();
+    expect(seen).toEqual([0, 1, 2, 3]);
+    turnstile.pass(() => seen.push(5));
+    await nextTurn();
+    expect(seen).toEqual([0, 1, 2, 3, 4, 5]);
+    await nextTurn();
+    turnstile.pass(() => seen.push(6));
+    expect(seen.at(-1)).toBe(6);
   });
 });
