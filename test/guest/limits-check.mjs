@@ -93,8 +93,19 @@ async function expectLimited(what, base = groups) {
 async function checkSplit() {
   console.log('--- agent and runner');
   const token = read(`${schedulerState}/scheduler/join-token`);
-  const joined = run('flopd', 'join', 'http://127.0.0.1:7070', '--state-dir', '/var/lib/flopd', '--runner-user', 'flopd',
-    '--runner-state-dir', '/var/lib/flopd-runner', '--token', token);
+  const joined = run(
+    'flopd',
+    'join',
+    'http://127.0.0.1:7070',
+    '--state-dir',
+    '/var/lib/flopd',
+    '--runner-user',
+    'flopd',
+    '--runner-state-dir',
+    '/var/lib/flopd-runner',
+    '--token',
+    token,
+  );
   expect('join', joined.code, 0);
   expect('start', run('systemctl', 'start', 'flopd-agent').code, 0);
   expect('flopd-groups', show('flopd-groups', 'ActiveState'), 'active');
@@ -112,15 +123,25 @@ async function checkSplit() {
     expectLimits(`after ${what}`, long.group);
   }
   await ready();
-  expect('what systemd says of it', run('journalctl', '-u', 'flopd-runner', '-u', 'flopd-groups', '-o', 'cat', '--no-pager')
-    .stdout.split('\n').filter((line) => /left-over|remains running|Failed|219/.test(line)).join(' / '), '');
+  expect(
+    'what systemd says of it',
+    run('journalctl', '-u', 'flopd-runner', '-u', 'flopd-groups', '-o', 'cat', '--no-pager')
+      .stdout.split('\n')
+      .filter((line) => /left-over|remains running|Failed|219/.test(line))
+      .join(' / '),
+    '',
+  );
   await endLong(long, 'the job that lived through it');
 
   const victim = await startLong();
   writeFileSync(`${victim.group}/memory.max`, 'max');
   run('flopd', 'cancel', victim.id);
   run('flopd', 'wait', victim.id);
-  expect('a limit that somebody took away', lastJob().result.limits.memory, 'none (memory.max: changed meanwhile)');
+  expect(
+    'a limit that somebody took away',
+    lastJob().result.limits.memory,
+    'none (memory.max: changed meanwhile)',
+  );
 
   const survivor = await startLong();
   run('systemctl', 'restart', 'flopd-groups');
@@ -137,12 +158,27 @@ async function checkOnePiece() {
   console.log('--- in one piece, as user flopd');
   run('systemctl', 'stop', 'flopd-groups');
   mkdirSync('/etc/systemd/system/flopd-node.service.d', { recursive: true });
-  run('cp', '/opt/flopd/systemd/flopd-node-limits.conf', '/etc/systemd/system/flopd-node.service.d/limits.conf');
+  run(
+    'cp',
+    '/opt/flopd/systemd/flopd-node-limits.conf',
+    '/etc/systemd/system/flopd-node.service.d/limits.conf',
+  );
   run('systemctl', 'daemon-reload');
   run('rm', '-rf', '/var/lib/flopd/agent');
   const token = read(`${schedulerState}/scheduler/join-token`);
-  const joined = run('runuser', '-u', 'flopd', '--', 'flopd', 'join', 'http://127.0.0.1:7070', '--state-dir', '/var/lib/flopd',
-    '--token', token);
+  const joined = run(
+    'runuser',
+    '-u',
+    'flopd',
+    '--',
+    'flopd',
+    'join',
+    'http://127.0.0.1:7070',
+    '--state-dir',
+    '/var/lib/flopd',
+    '--token',
+    token,
+  );
   expect('join', joined.code, 0);
   expect('start', run('systemctl', 'start', 'flopd-node').code, 0);
   await ready();
@@ -158,10 +194,14 @@ async function checkOnePiece() {
 
 async function checkByHand() {
   console.log('--- `flopd up` as root, no unit');
-  const up = spawn('flopd', ['up', '--state-dir', '/root/up', '--listen', '127.0.0.1:7171', '--metrics-listen', '127.0.0.1:0'], {
-    env: environment,
-    stdio: 'ignore',
-  });
+  const up = spawn(
+    'flopd',
+    ['up', '--state-dir', '/root/up', '--listen', '127.0.0.1:7171', '--metrics-listen', '127.0.0.1:0'],
+    {
+      env: environment,
+      stdio: 'ignore',
+    },
+  );
   environment.FLOPD_STATE_DIR = '/root/up';
   await ready();
   const long = await expectLimited('by hand', '/sys/fs/cgroup/flopd');

@@ -42,7 +42,11 @@ describe.skipIf(!hasTool)('the units', () => {
     expect(lines).toContain('Slice=flopd-jobs.slice');
     for (const unit of ['flopd-runner.service', 'flopd-node-limits.conf', 'flopd-node-root.conf']) {
       const text = readFileSync(join(root, 'systemd', unit), 'utf8').split('\n');
-      for (const line of ['Wants=flopd-groups.service', 'After=flopd-groups.service', 'Slice=flopd-jobs.slice'])
+      for (const line of [
+        'Wants=flopd-groups.service',
+        'After=flopd-groups.service',
+        'Slice=flopd-jobs.slice',
+      ])
         expect(text, unit).toContain(line);
     }
   });

@@ -57,6 +57,7 @@ export function createAgentBed(): AgentBed {
           policy: { classes: ['public', 'internal'], corridors: new Map() },
           jobs: {
             sandbox: 'auto',
+            seccomp: 'auto',
             limits: 'auto',
             user: 'auto',
             userRange: { from: 2_000_000_000, to: 2_000_065_535 },
