@@ -23,11 +23,12 @@ import type { JobResult } from '../protocol/result.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
 import type { VersionRange } from '../protocol/version.ts';
+import { createAdmissionFlow } from './admission.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
 import type { LinkHandlers } from './handlers.ts';
 import { type LinkFigures, type LinkState, notConnected } from './link-state.ts';
-import type { UnfitOrder } from './message.ts';
+import { type UnfitOrder, unfitAck } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
 import { createOrders, type Order } from './orders.ts';
 import { createOutbox } from './outbox.ts';
@@ -73,6 +74,8 @@ export interface Link {
   window(window: Window): void;
   /** The devices of this node as they are now; sent when they have changed, and with each hello. */
   devices(records: readonly DeviceRecord[]): void;
+  /** Why this node takes no orders at present, a sentence, or null; told when it has changed, and with each hello. */
+  refusing(why: string | null): void;
   started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
   ended(result: JobResult): void;
   /** A clause on what an attempt does before its program runs; lost where there is no session. */
@@ -142,6 +145,7 @@ export function createLink(options: LinkOptions): Link {
     log,
   });
 
+  const admission = createAdmissionFlow(send);
   const devices = createDeviceFlow({ send, hasRoom: () => hasRoom(FACTS_ROOM_BYTES), clock, log });
 
   function hasRoom(bytes: number): boolean {
@@ -163,7 +167,7 @@ export function createLink(options: LinkOptions): Link {
       clock,
       hello: async (challenge, binding) => {
         const hello = await options.hello(challenge, binding);
-        return { ...hello, devices: [...devices.tell()] };
+        return { ...hello, ...admission.tell(), devices: [...devices.tell()] };
       },
       live: onLive,
       contact(sinceMs) {
@@ -201,6 +205,7 @@ export function createLink(options: LinkOptions): Link {
     );
     well = clock.after(timing.wellAfterMs, pause.well);
     outbox.rewind();
+    admission.begin();
     devices.begin();
     telemetry.begin(welcome.telemetryMs);
     output.begin(welcome.outputs);
@@ -272,17 +277,10 @@ export function createLink(options: LinkOptions): Link {
     );
   }
 
-  function refuse({ orderId, jobId, epoch, field }: UnfitOrder): void {
-    const message = `this agent does not understand ${field} of the order; it may be older than the scheduler`;
+  function refuse(order: UnfitOrder): void {
+    const { jobId, epoch, field } = order;
     log.warn({ jobId, epoch, field }, 'an order was refused: it is not understood');
-    const ack: AgentMessage = {
-      type: 'orderAck',
-      orderId,
-      outcome: 'refused',
-      code: 'JOB_ORDER_UNFIT',
-      message,
-    };
-    send(JSON.stringify(ack));
+    send(JSON.stringify(unfitAck(order)));
   }
 
   /** Answers at once where the job room lives in this process. */
@@ -412,6 +410,7 @@ export function createLink(options: LinkOptions): Link {
     },
     window: (window) => telemetry.push(window),
     devices: (records) => devices.put(records),
+    refusing: admission.put,
     started: (jobId, epoch, pid, startedAtMs) =>
       keep(
         `start of ${jobId}.${epoch}`,

@@ -29,6 +29,8 @@ export interface PlacementNode {
   readonly drained: string | null;
   /** Takes nothing, because more than one agent has its key. */
   readonly cloned?: boolean;
+  /** Why its agent takes no orders, a sentence; none where it does. */
+  readonly refusing?: string | null;
   /** Takes nothing for a moment, because it refused the last order. */
   readonly paused?: boolean;
   /** Has not connected since this scheduler started: what it has is not known. */

@@ -33,6 +33,9 @@ export function unplaceableReason(demand: Demand, all: readonly PlacementNode[])
   const [paused] = able.filter((node) => node.paused === true);
   if (paused !== undefined)
     return `waiting: ${paused.name} could take it, but refused the last order and is given none for a moment`;
+  const [refusing] = [...able, ...nodes].filter((node) => (node.refusing ?? null) !== null);
+  if (refusing !== undefined && (able.includes(refusing) || connected.length === 0))
+    return `waiting: ${refusing.name} could take it, but takes no orders at present: ${refusing.refusing}`;
   if (connected.length === 0) {
     const unseen = nodes.filter((node) => node.unseen === true);
     if (able.length === 0) {
