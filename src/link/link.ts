@@ -171,11 +171,11 @@ export function createLink(options: LinkOptions): Link {
         gate.contact(sinceMs);
       },
       ignored(what) {
-        if (ignored === 0)
-          log.info({ fields: what }, 'the scheduler is newer: what is unknown here is ignored');
+        if (ignored === 0) log.info({ fields: what }, 'the scheduler is newer: what is unknown is ignored');
         ignored += what.length;
       },
       message: onMessage,
+      schedulerHead: (head) => handlers.schedulerHead?.(head),
       frame: execs.frame,
       drained: pump,
       ended: onEnded,

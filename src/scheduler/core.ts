@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
-import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { type AuditSink, noAudit, type SignedHead } from '../protocol/audit.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
@@ -55,6 +55,7 @@ export interface CoreOptions {
   readonly leastVersion?: number;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
+  readonly auditHead?: () => SignedHead | null;
   /** Where this scheduler stands, and corridors of its operator. */
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Private authorities of the scheduler, PEM; without it, none. */
@@ -169,6 +170,7 @@ export function createCore(options: CoreOptions): Core {
     tickets,
     hit,
     ...(options.authorities === undefined ? {} : { authorities: options.authorities }),
+    ...(options.auditHead === undefined ? {} : { auditHead: options.auditHead }),
   });
   return {
     placement,

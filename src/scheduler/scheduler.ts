@@ -153,6 +153,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     progress,
     tickets,
     audit: record,
+    auditHead: audit.signedHead,
     ...(options.policy === undefined ? {} : { policy: options.policy }),
     authorities: () => tls?.authorities() ?? [],
     leastVersion: options.leastVersion ?? 1,
