@@ -199,9 +199,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
-      tell(message) {
+      passesProofs: version >= SIGNED_SINCE_VERSION && message.inventory.passesProofs === true,
+      tell(message, inputKey) {
         if (state === 'live' && message.type === 'exec')
-          send(parts.orders.exec({ nodeId: session.nodeId, version }, message));
+          send(parts.orders.exec({ nodeId: session.nodeId, version }, message, inputKey));
         else if (state === 'live') send(message);
         return state === 'live';
       },
