@@ -155,6 +155,8 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   });
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
+  const isUnbound = config.protocol.channelBinding === 'off';
+  if (isUnbound) log.warn({}, 'this node proves who it is for any connection (protocol.channelBinding: off)');
   const versions = versionsFrom(config.protocol.least);
   const schedulers = watchScheduler(audit.record);
   const heads = createSchedulerHeads({
@@ -188,7 +190,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
         jobs: jobs.held(),
         versions,
       };
-      return schedulers.hello(async () => buildHello(parts, challenge, binding));
+      return schedulers.hello(async () => buildHello(parts, challenge, isUnbound ? '' : binding));
     },
     credential(told) {
       if (!identity.adopt(told))

@@ -53,6 +53,8 @@ export interface CoreOptions {
   readonly tickets: FileTickets;
   /** Agents that speak nothing newer than what is before this version are refused. */
   readonly leastVersion?: number;
+  /** Takes proofs that name no TLS connection (node-admission.ts); without it, does not. */
+  readonly takesUnbound?: boolean;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
   readonly auditHead?: () => SignedHead | null;
@@ -134,6 +136,7 @@ export function createCore(options: CoreOptions): Core {
   const admission = createNodeAdmission({
     key,
     versions,
+    takesUnbound: options.takesUnbound ?? false,
     credentials,
     revocations,
     clones,
