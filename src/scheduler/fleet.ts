@@ -33,6 +33,8 @@ import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
 export interface AgentSession {
   readonly id: string;
   readonly nodeId: string;
+  /** Of its agent (clones.ts). */
+  readonly run: string;
   /** Sends an order and watches for its acknowledgement. */
   order(order: Order): void;
   /** Asks for all that the agent knows of a job; it comes as a `jobReport`. */

@@ -24,6 +24,7 @@ import { nextFields } from '../protocol/next.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
+import { runName } from './clones.ts';
 import type { AgentSession, Order } from './fleet.ts';
 import { createHeadTeller } from './head-teller.ts';
 import { createLiveness } from './liveness.ts';
@@ -189,6 +190,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     const session: AgentSession = {
       id: createId('session'),
       nodeId: message.nodeId,
+      run: runName(message),
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       answers,
