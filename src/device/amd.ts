@@ -72,7 +72,8 @@ function createAmdQuestion(): (tool: ToolRunner) => Promise<ToolReading[]> {
         form = 'json';
         return readings;
       } catch (error) {
-        if (form === 'json' || !isFault(error, 'DEVICE_OUTPUT_UNKNOWN')) throw error;
+        const isOther = isFault(error, 'DEVICE_OUTPUT_UNKNOWN') || isFault(error, 'DEVICE_TOOL_FAILED');
+        if (form === 'json' || !isOther) throw error;
       }
     const readings = parseAmdSmiTable(tool.name, await askText(tool, []));
     form = 'table';
