@@ -148,10 +148,10 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-export async function until(condition: () => boolean, what: string, deadlineMs = 10_000): Promise<void> {
-  const end = Date.now() + deadlineMs;
+export async function until(condition: () => boolean, what: string, deadlineMs = 30_000): Promise<void> {
+  const end = performance.now() + deadlineMs;
   while (!condition()) {
-    if (Date.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
+    if (performance.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }
