@@ -14,15 +14,15 @@ export interface AdmissionFlow {
   begin(): void;
 }
 
-/** `send` does nothing while there is no live session. */
-export function createAdmissionFlow(send: (text: string) => void): AdmissionFlow {
+/** `send`: false where there is no live session. */
+export function createAdmissionFlow(send: (text: string) => boolean): AdmissionFlow {
   let present: string | null = null;
   let told: string | null = null;
 
   function pump(): void {
     if (present === told) return;
-    told = present;
-    send(JSON.stringify({ type: 'heartbeat', sequence: null, refusing: present } satisfies AgentMessage));
+    const message = { type: 'heartbeat', sequence: null, refusing: present } satisfies AgentMessage;
+    if (send(JSON.stringify(message))) told = present;
   }
 
   return {

@@ -5,12 +5,11 @@
 // What is lost when: a telemetry window after two minutes without a session (oldest first, counted); an answer to
 // an order whose session ended (the scheduler asks again); nothing else.
 import type { Clock, Timer } from '../base/clock.ts';
-import { describeError, Fault } from '../base/fault.ts';
+import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Window } from '../protocol/columns.ts';
 import {
   type AgentMessage,
-  agentMessageSchema,
   type Challenge,
   closeCode,
   type Hello,
@@ -21,11 +20,11 @@ import type { DeviceRecord } from '../protocol/device.ts';
 import { freshMsOf } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import type { Signed } from '../protocol/signed.ts';
-import { parseTolerant } from '../protocol/tolerant.ts';
 import type { VersionRange } from '../protocol/version.ts';
 import { createAdmissionFlow } from './admission.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
+import { factText } from './fact.ts';
 import type { LinkHandlers } from './handlers.ts';
 import { type LinkFigures, type LinkState, notConnected } from './link-state.ts';
 import { type UnfitOrder, unfitAck } from './message.ts';
@@ -106,6 +105,8 @@ export function createLink(options: LinkOptions): Link {
   };
   let closed = false;
   let renewing = false;
+  /** Why the hello of this session says too little: it was made before the news, and its answer is waited for. */
+  let stale: string | null = null;
   let attempts = 0;
   let ignored = 0;
   let bytesSent = 0;
@@ -144,7 +145,6 @@ export function createLink(options: LinkOptions): Link {
     clock,
     log,
   });
-
   const admission = createAdmissionFlow(send);
   const devices = createDeviceFlow({ send, hasRoom: () => hasRoom(FACTS_ROOM_BYTES), clock, log });
 
@@ -152,9 +152,11 @@ export function createLink(options: LinkOptions): Link {
     return session?.isLive() === true && session.bufferedBytes() < bytes;
   }
 
-  function send(data: string | Uint8Array): void {
-    if (session?.send(data))
-      bytesSent += typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
+  /** False where there is no live session. */
+  function send(data: string | Uint8Array): boolean {
+    if (session?.send(data) !== true) return false;
+    bytesSent += typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
+    return true;
   }
 
   function connect(): void {
@@ -166,6 +168,7 @@ export function createLink(options: LinkOptions): Link {
       ...(options.versions === undefined ? {} : { versions: options.versions }),
       clock,
       hello: async (challenge, binding) => {
+        stale = null;
         const hello = await options.hello(challenge, binding);
         return { ...hello, ...admission.tell(), devices: [...devices.tell()] };
       },
@@ -175,11 +178,11 @@ export function createLink(options: LinkOptions): Link {
         gate.contact(sinceMs);
       },
       ignored(what) {
-        if (ignored === 0)
-          log.info({ fields: what }, 'the scheduler is newer: what is unknown here is ignored');
+        if (ignored === 0) log.info({ fields: what }, 'the scheduler is newer: what is unknown is ignored');
         ignored += what.length;
       },
       message: onMessage,
+      schedulerHead: (head) => handlers.schedulerHead?.(head),
       frame: execs.frame,
       drained: pump,
       ended: onEnded,
@@ -215,6 +218,7 @@ export function createLink(options: LinkOptions): Link {
     if (welcome.authorities.length > 0) own('authorities', () => handlers.authorities?.(welcome.authorities));
     pump();
     for (const waiter of [...waiters]) waiter();
+    if (stale !== null) renew(stale);
   }
 
   function keepCredential(credential: Signed): void {
@@ -365,16 +369,15 @@ export function createLink(options: LinkOptions): Link {
     });
   }
 
+  function renew(reason: string): void {
+    stale = reason;
+    if (closed || session?.isLive() !== true) return;
+    renewing = true;
+    session.close(1000, reason);
+  }
+
   function keep(key: string, make: (sequence: number) => AgentMessage, settled: () => void): void {
-    const text = (sequence: number): string => {
-      const message = make(sequence);
-      const parsed = parseTolerant(agentMessageSchema, message);
-      // As it was written, also by a newer build that was then rolled back.
-      if (parsed.success) return JSON.stringify(message);
-      const field = parsed.issue.path.join('.') || 'message';
-      throw new Fault('LINK_FACT_INVALID', `the ${key} does not fit the protocol`, { field });
-    };
-    // A fact that the scheduler must refuse would end every session that it is sent in.
+    const text = (sequence: number): string => factText(key, make(sequence));
     own('cannot report to the scheduler', () =>
       outbox.put(key, text, () => own('result acknowledged', settled)),
     );
@@ -433,11 +436,7 @@ export function createLink(options: LinkOptions): Link {
     fileTicket: () => (state.connected ? fileTicket : null),
     outputGrew: (jobId, epoch, stdoutBytes, stderrBytes) =>
       output.grew(jobId, epoch, stdoutBytes, stderrBytes),
-    renew(reason) {
-      if (closed || session?.isLive() !== true) return;
-      renewing = true;
-      session.close(1000, reason);
-    },
+    renew,
     async close() {
       closed = true;
       retry?.cancel();

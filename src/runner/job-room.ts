@@ -168,6 +168,7 @@ async function openJobRoom(
     },
     clock,
     log,
+    onHatched: walls.place,
   });
   const offers = createOffers(executors, clock, log);
   const survivors = createSurvivorWatch({
