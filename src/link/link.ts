@@ -18,7 +18,7 @@ import {
   type Welcome,
 } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
-import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
+import { freshMsOf } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { parseTolerant } from '../protocol/tolerant.ts';
@@ -131,7 +131,7 @@ export function createLink(options: LinkOptions): Link {
   );
   const execs = createExecFlow(handlers.exec, (data) => send(data));
   const gate = createOrderGate({
-    freshMs: () => LEASE_MIN_HEARTBEATS * (state.heartbeatMs ?? 0),
+    freshMs: () => freshMsOf(state.heartbeatMs ?? 0),
     ask: () => session?.ask(),
     clock,
   });

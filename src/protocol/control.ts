@@ -102,6 +102,8 @@ export const inventorySchema = z.strictObject({
   executors: z.array(z.string().max(32)).max(16),
   /** Classes of data whose jobs the node takes (data-policy.ts); absent from agents that take none. */
   dataClasses: z.array(z.string().max(32)).max(16).optional(),
+  /** It passes signed input of commands beside jobs on (exec-input.ts); absent from agents before there was any. */
+  passesProofs: z.boolean().optional(),
   /** What this agent lacks and what that costs, in sentences: a missing addon, no power source. */
   limitations: z.array(shortText).max(32),
 });

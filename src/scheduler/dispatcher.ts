@@ -140,6 +140,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     queue,
     placement,
     fleet,
+    clock,
     log,
     refusals,
     isAssigning,
@@ -264,7 +265,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     assigning.add(jobId);
     hit('order.decided');
     try {
-      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      const orderedTo = fleet.session(nodeId)?.run ?? null;
+      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, orderedTo, devices, reason: '' });
       hit('order.asked');
       await stored;
       hit('order.stored');
@@ -396,6 +398,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':
           return;
+        case 'again':
+          returns.notSuperseded(session, jobId, epoch);
+          return;
         case 'lost':
           void end(job, lost(`it was to be stopped, but ${why}`));
           return;
@@ -419,7 +424,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           gates.wait(queue.job(jobId) ?? job);
           break;
       }
-      if (concernsNode(code)) pauses.refused(session.nodeId);
+      if (kind === 'start' && concernsNode(code)) pauses.refused(session.nodeId);
       place();
     },
 

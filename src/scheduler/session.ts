@@ -24,6 +24,7 @@ import { nextFields } from '../protocol/next.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
+import { runName } from './clones.ts';
 import type { AgentSession, Order } from './fleet.ts';
 import { createLiveness } from './liveness.ts';
 import { createOutputIntake } from './output-intake.ts';
@@ -187,6 +188,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     const session: AgentSession = {
       id: createId('session'),
       nodeId: message.nodeId,
+      run: runName(message),
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       answers,
@@ -197,9 +199,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
-      tell(message) {
+      passesProofs: version >= SIGNED_SINCE_VERSION && message.inventory.passesProofs === true,
+      tell(message, inputKey) {
         if (state === 'live' && message.type === 'exec')
-          send(parts.orders.exec({ nodeId: session.nodeId, version }, message));
+          send(parts.orders.exec({ nodeId: session.nodeId, version }, message, inputKey));
         else if (state === 'live') send(message);
         return state === 'live';
       },
