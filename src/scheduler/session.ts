@@ -26,6 +26,7 @@ import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
 import { runName } from './clones.ts';
 import type { AgentSession, Order } from './fleet.ts';
+import { createHeadTeller } from './head-teller.ts';
 import { createLiveness } from './liveness.ts';
 import { createOutputIntake } from './output-intake.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
@@ -76,6 +77,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       send({ type: 'outputAck', jobId, epoch, stdoutBytes: bytes, stderrBytes: bytes }),
   });
   const answers = createLiveness(socket, clock);
+  const heads = createHeadTeller(parts.auditHead, clock);
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: parts.schedulerId,
@@ -230,6 +232,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       fileTicket: ticket?.text ?? null,
       credential,
       authorities: [...parts.authorities()],
+      ...heads.due(),
     });
     hit('welcome.sent');
     fleet.welcomed(session);
@@ -371,8 +374,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         );
       } else if (oldest !== undefined && clock.monotonicMs() - oldest.sentMs > ORDER_DEADLINE_MS) {
         end(closeCode.silent, `an order was not acknowledged within ${ORDER_DEADLINE_MS / 1000} s`);
-      } else if (!sent) {
-        send({ type: 'heartbeat', echo: null });
+      } else {
+        const head = heads.due();
+        if (!sent || head.auditHead !== undefined) send({ type: 'heartbeat', echo: null, ...head });
       }
       sent = false;
     },
