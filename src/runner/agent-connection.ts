@@ -101,9 +101,9 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
       if (isGreeted) handle(message, to);
       else greet(message, to);
     } else if (incoming.kind === 'exec' && isGreeted) {
-      const { execId, channel: of, bytes } = decodeExecFrame(incoming.frame);
+      const { execId, channel: of, bytes, proof } = decodeExecFrame(incoming.frame);
       if (of !== 'stdin') throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'output from the agent');
-      execs.get(execId)?.input(bytes);
+      execs.get(execId)?.input(bytes, proof);
     } else throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'a binary frame');
   }
 
@@ -205,10 +205,10 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
         exec(message, to);
         return;
       case 'execResize':
-        execs.get(message.execId)?.resize(message.rows, message.columns);
+        execs.get(message.execId)?.resize(message.rows, message.columns, message.proof);
         return;
       case 'execSignal':
-        execs.get(message.execId)?.signal(message.signal);
+        execs.get(message.execId)?.signal(message.signal, message.proof);
         return;
       case 'execCredit':
         execs.get(message.execId)?.outputTaken(message.bytes);

@@ -170,6 +170,8 @@ const offeredFields = {
   dataClasses: z.array(z.string().max(32)).max(16),
   /** Why no orders are taken, or null. */
   safeMode: sentence.nullable(),
+  /** It reads signed input of commands (protocol/exec-input.ts); absent from runners before there was any. */
+  readsProofs: z.boolean().optional(),
 } as const;
 
 /** What the runner may say. */

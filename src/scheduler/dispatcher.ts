@@ -69,6 +69,8 @@ export interface Dispatcher {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
+  /** `NodeReturns.holds`. */
+  holds(nodeId: string, jobId: string, epoch: number): boolean;
   /** Looks for work for every free node; for the start and when nodes come and go. */
   place(): void;
 }
@@ -138,6 +140,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     queue,
     placement,
     fleet,
+    clock,
     log,
     refusals,
     isAssigning,
@@ -262,7 +265,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     assigning.add(jobId);
     hit('order.decided');
     try {
-      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      const orderedTo = fleet.session(nodeId)?.run ?? null;
+      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, orderedTo, devices, reason: '' });
       hit('order.asked');
       await stored;
       hit('order.stored');
@@ -341,6 +345,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
     },
     end,
+    holds: returns.holds,
 
     async started(session, message) {
       hit('started.received');
@@ -393,6 +398,9 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':
           return;
+        case 'again':
+          returns.notSuperseded(session, jobId, epoch);
+          return;
         case 'lost':
           void end(job, lost(`it was to be stopped, but ${why}`));
           return;
@@ -416,7 +424,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           gates.wait(queue.job(jobId) ?? job);
           break;
       }
-      if (concernsNode(code)) pauses.refused(session.nodeId);
+      if (kind === 'start' && concernsNode(code)) pauses.refused(session.nodeId);
       place();
     },
 

@@ -33,14 +33,18 @@ import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
 export interface AgentSession {
   readonly id: string;
   readonly nodeId: string;
+  /** Of its agent (clones.ts). */
+  readonly run: string;
   /** Sends an order and watches for its acknowledgement. */
   order(order: Order): void;
   /** Asks for all that the agent knows of a job; it comes as a `jobReport`. */
   report(jobId: string, epoch: number): void;
   /** Tells the agent how much of a job's output is on disk. */
   outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
-  /** About a command beside a job; false while it cannot be told: not welcomed yet, or ended. */
-  tell(message: ExecSchedulerMessage): boolean;
+  /** Whether it understands signed input of commands (protocol/exec-input.ts); absent: no. */
+  readonly passesProofs?: boolean;
+  /** About a command beside a job, `inputKey` with its order; false while it cannot be told: not welcomed yet, or ended. */
+  tell(message: ExecSchedulerMessage, inputKey?: string): boolean;
   /** A frame of its input. */
   send(frame: Uint8Array): void;
   /** A later credential of the node; nothing to an agent that does not know of them. */

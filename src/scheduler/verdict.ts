@@ -123,12 +123,14 @@ export function decideRefusal(
   job: JobRecord,
   kind: 'start' | 'stop',
   code: string,
-): 'ignore' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
+): 'ignore' | 'again' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
   if (isFinalState(job.state) || job.state === 'PENDING') return 'ignore';
   // It was not let in at all (clocks or keys that differ): the job may well run on, and is stopped when its node is back.
-  if (kind === 'stop' && isAtDoor(code)) return 'ignore';
-  // Else only a node that does not know the job refuses to stop it, and will not start it either from then on.
-  if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
+  const isSuperseded = job.state === 'STARTING' && job.cancelBy === null;
+  if (kind === 'stop' && isAtDoor(code)) return isSuperseded ? 'again' : 'ignore';
+  // Else only a node that does not know the job refuses to stop it, and will not start it either from then on. What nobody
+  // wants to end was ordered to another run of its agent (reconcile.ts): it is ordered anew, with the next epoch.
+  if (kind === 'stop') return isSuperseded ? 'retry' : job.state === 'STARTING' ? 'cancelled' : 'lost';
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';
   const refused = job.epoch - job.retries;

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { startAgent, untilReady } from './apart.ts';
-import { type Bed, createBed } from './bed.ts';
+import { type Bed, createBed, type Daemon, until } from './bed.ts';
 import { submit, untilState } from './job-view.ts';
 
 let bed: Bed;
@@ -42,6 +42,39 @@ test('the next key signs when it is to; a node that was away follows, and what r
   expect((await bed.run(['run', '--cpus', '0.1', '--', 'sh', '-c', 'exit 3'])).code).toBe(3);
   expect(journal()).toContain(`"keyId":"${(await keysOf()).at(-1)?.keyId}"`);
   // Ordered under the first key, stopped under the third.
+  expect((await bed.run(['cancel', before])).code).toBe(0);
+  await untilState(bed, before, 'CANCELLED');
+});
+
+test('a key that got out is revoked: whoever has it orders nothing from then on, and what runs goes on', async () => {
+  const scheduler = await bed.start(['scheduler']);
+  await startAgent(bed, scheduler, 'node-a');
+  const before = await submit(bed, '--cpus', '0.1', '--', 'sleep', '600');
+  await untilState(bed, before, 'RUNNING');
+  // All that a thief has copied; the scheduler's own state goes on without him.
+  const keys = join(bed.stateDir, 'scheduler', 'keys.json');
+  const stolen = readFileSync(keys);
+  const rotated = await bed.run(['scheduler', 'key', 'rotate', '--overlap', '0s']);
+  expect([rotated.code, rotated.stdout], rotated.stderr).toEqual([0, expect.stringContaining('(revoked)')]);
+  expect((await bed.run(['run', '--cpus', '0.1', '--', 'true'])).code).toBe(0);
+  const own = readFileSync(keys);
+  const again = async (daemon: Daemon, present: Buffer): Promise<Daemon> => {
+    daemon.kill('SIGTERM');
+    await daemon.finished();
+    writeFileSync(keys, present);
+    const { host } = new URL(scheduler.endpoint.url);
+    const started = await bed.start(['scheduler', '--listen', host]);
+    await untilReady(bed, 'node-a');
+    return started;
+  };
+  // A scheduler that signs with the stolen key, a moment after it was revoked.
+  const thief = await again(scheduler, stolen);
+  const wanted = await submit(bed, '--cpus', '0.1', '--', 'sh', '-c', 'exit 4');
+  await until('a refusal', async () => (await bed.run(['job', wanted])).stdout.includes('ORDER_KEY_UNKNOWN'));
+  await again(thief, own);
+  const ended = await bed.run(['wait', wanted]);
+  expect(ended.code, ended.stderr).toBe(4);
+  await untilState(bed, before, 'RUNNING');
   expect((await bed.run(['cancel', before])).code).toBe(0);
   await untilState(bed, before, 'CANCELLED');
 });
