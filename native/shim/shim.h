@@ -120,7 +120,7 @@ int record_end_offer(const struct end_record *end);
 int record_started(int folder, const char *boot_id, pid_t shim, int64_t wall_ms);
 /* Returns 0, ENOENT or another errno; `complete` is false for one that was cut off while it was written. */
 int record_read_started(struct started_record *record);
-/* Notes that the kernel refused `what` of the plan, once. */
+/* Notes that the kernel refused `what` of the plan, once; `error` 0: took it, and had something else at the end. */
 void record_refusal(struct end_record *end, const char *what, int error);
 
 int64_t wall_ms(void);
@@ -209,6 +209,8 @@ int tree_signal(int sig, const struct tree_spared *spared, const struct tree_mar
 
 /* Makes the groups of the plan and writes their settings; what is refused is noted. */
 void cgroup_make(const struct spec *spec, struct end_record *end);
+/* Reads the settings back at the end of the job: those that no longer hold, or whose files are gone, are noted too. */
+void cgroup_verify(const struct spec *spec, struct end_record *end);
 /* Puts the calling process into them; tells the channel what is refused. */
 void cgroup_join(const struct spec *spec, int channel_fd);
 /* No process of the job can be made any more, where the plan limits their number. */

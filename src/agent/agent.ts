@@ -37,6 +37,7 @@ import { takeEnrolment } from './membership.ts';
 import { type AgentRoom, prepareRoom } from './open-room.ts';
 import { watchScheduler } from './refused-scheduler.ts';
 import { createRejoin } from './rejoin.ts';
+import { createSchedulerHeads } from './scheduler-heads.ts';
 import { toldInventory } from './told-inventory.ts';
 import { createVitals } from './vitals.ts';
 
@@ -154,8 +155,17 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   });
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
+  const isUnbound = config.protocol.channelBinding === 'off';
+  if (isUnbound) log.warn({}, 'this node proves who it is for any connection (protocol.channelBinding: off)');
   const versions = versionsFrom(config.protocol.least);
   const schedulers = watchScheduler(audit.record);
+  const heads = createSchedulerHeads({
+    folder,
+    schedulerId: identity.schedulerId,
+    audit: audit.record,
+    clock,
+    log,
+  });
   const link = createLink({
     versions,
     url,
@@ -174,12 +184,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
         name,
         version,
         audit: jobs.offered().audit,
+        agentAudit: audit.head(),
         inventory: told,
         devices: [],
         jobs: jobs.held(),
         versions,
       };
-      return schedulers.hello(async () => buildHello(parts, challenge, binding));
+      return schedulers.hello(async () => buildHello(parts, challenge, isUnbound ? '' : binding));
     },
     credential(told) {
       if (!identity.adopt(told))
@@ -197,6 +208,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       exec: (order, events) => jobs.exec(order, events),
       keys: (statements) => jobs.learnKeys(statements),
       authorities: authorities.learn,
+      schedulerHead: heads.told,
     },
     clock,
     log: log.child({ room: 'link' }),
@@ -259,6 +271,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     random,
   });
   started = jobs;
+  const takesNone = (): string | null => starts.safeMode() ?? jobs.problem();
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 
@@ -279,6 +292,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       bank.window(window);
       deviceEnergy.look();
       energy.window(window);
+      link.refusing(takesNone());
       link.window(window);
     },
     log: log.child({ room: 'telemetry' }),
@@ -302,7 +316,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     runningCount: () => jobs.runningCount(),
     linkState: () => link.state(),
     schedulerUrl: url,
-    safeMode: () => starts.safeMode() ?? jobs.problem(),
+    takesNone,
     clock,
   });
   const exporter = await startExporter({
@@ -320,6 +334,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   lifecycle.onStop('exporter', () => exporter.close());
 
   lifecycle.onStop('link', () => link.close());
+  link.refusing(takesNone());
   link.open();
 
   const notifier = createNotifier({

@@ -17,7 +17,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
-import type { SignatureMode } from './order-keys.ts';
+import type { ChannelBinding, SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import type { OwnCorridors } from './policy-keys.ts';
 import type { TlsMode } from './tls-keys.ts';
@@ -62,7 +62,7 @@ export interface Config {
   /** What the node lets itself be ordered, and by whom. */
   readonly orders: { readonly signatures: SignatureMode; readonly submitters: string | null };
   /** Oldest version of the protocol that is spoken. */
-  readonly protocol: { readonly least: number };
+  readonly protocol: { readonly least: number; readonly channelBinding: ChannelBinding };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
@@ -98,6 +98,8 @@ export interface Config {
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** How long, and how much, of its audit log the scheduler keeps. */
   readonly audit: { readonly keepMs: number; readonly quotaBytes: number };
+  /** How long, and how many, ended jobs the scheduler keeps. */
+  readonly history: { readonly keepMs: number; readonly jobs: number };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -172,7 +174,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
     orders: { signatures: take('orders.signatures'), submitters: take('orders.submitters') },
-    protocol: { least: take('protocol.least') },
+    protocol: { least: take('protocol.least'), channelBinding: take('protocol.channelBinding') },
     jobs: {
       sandbox: take('jobs.sandbox'),
       limits: take('jobs.limits'),
@@ -205,6 +207,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     runner: { socket: take('runner.socket'), user: take('runner.user') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     audit: { keepMs: take('audit.keepMs'), quotaBytes: take('audit.quotaBytes') },
+    history: { keepMs: take('history.keepMs'), jobs: take('history.jobs') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -43,6 +43,8 @@ export interface Offered {
   readonly audit: AuditHead | null;
   /** Classes of data that jobs may have here. */
   readonly dataClasses: readonly string[];
+  /** Whether signed input of commands beside jobs is read (protocol/exec-input.ts); absent: no. */
+  readonly readsProofs?: boolean | undefined;
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -166,6 +168,7 @@ async function openJobRoom(
     },
     clock,
     log,
+    onHatched: walls.place,
   });
   const offers = createOffers(executors, clock, log);
   const survivors = createSurvivorWatch({
@@ -261,9 +264,10 @@ async function openJobRoom(
         limitations: [...limitations, ...walls.limitations(), ...unsigned],
         audit: audit.head(),
         dataClasses: classes,
+        readsProofs: true,
       };
     },
-    problem: () => null,
+    problem: () => jobs.problem(),
     settled: () => offers.settled(),
     async close() {
       await jobs.close();

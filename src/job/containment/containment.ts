@@ -32,7 +32,7 @@ export function missingWalls(rules: JobRules, host: HostFacts): Refusal[] {
   if (limits !== null)
     found.push({
       code: 'JOB_LIMITS_MISSING',
-      message: `${limits}, and requires it (jobs.limits); run the agent as root, or as a service of systemd 254 or later`,
+      message: `${limits}, and requires it (jobs.limits); run the agent as root, or beside flopd-groups.service (systemd/README.md)`,
     });
   return found;
 }

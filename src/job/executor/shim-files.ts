@@ -102,11 +102,12 @@ function gapsOf(fields: RecordFields): OutputGap[] {
   return gaps;
 }
 
-/** `memory.max 13` -> `memory.max: EACCES` */
+/** `memory.max 13` -> `memory.max: EACCES`; 0 for a setting that had another value when it was read back. */
 function refusalsOf(fields: RecordFields): string[] {
   return fields.repeated('refused').map((line) => {
     const at = line.lastIndexOf(' ');
-    return `${line.slice(0, at)}: ${errorName(Number(line.slice(at + 1)))}`;
+    const errno = Number(line.slice(at + 1));
+    return `${line.slice(0, at)}: ${errno === 0 ? 'changed meanwhile' : errorName(errno)}`;
   });
 }
 

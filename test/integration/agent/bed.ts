@@ -97,7 +97,7 @@ export function createAgentBed(): AgentBed {
             cacheBytes: 1024 ** 3,
           },
           orders,
-          protocol: { least: 1 },
+          protocol: { least: 1, channelBinding: 'required' },
           runner: { socket: null, user: null },
           tokenFile: null,
           caFile: null,

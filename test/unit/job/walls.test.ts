@@ -32,7 +32,7 @@ const facts: HostFacts = {
     stateDir: '/var/lib/flopd',
     build: '/opt',
   },
-  cgroups: { bases: [], problems: [] },
+  cgroups: { bases: [], problems: [], shimsLeaf: null, renewed: () => facts.cgroups },
   disk: { problem: 'no disk' },
 };
 const wallsOf = (change: Partial<HostFacts> = {}) =>

@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
 import { openEmbeddedQueue } from '../../../../src/scheduler/queue/embedded.ts';
+import type { Queue } from '../../../../src/scheduler/queue/queue.ts';
 import { SCHEMA_VERSION } from '../../../../src/scheduler/queue/store.ts';
 import {
   createLocalWriter,
@@ -16,6 +17,7 @@ import {
 } from '../../../../src/scheduler/queue/store-writer.ts';
 import { buildScript } from '../built-script.ts';
 import { newJob, newNode, queueContract } from './contract.ts';
+import { removalContract } from './removal-contract.ts';
 
 const Libsql = createRequire(import.meta.url)('libsql') as new (
   path: string,
@@ -38,13 +40,15 @@ const writers = [
 ];
 
 for (const { where, writerScript } of writers) {
-  queueContract(`embedded (writer in ${where})`, () => {
+  const newBed = () => {
     const folder = freshFolder();
     return {
       open: (finishedInMemory = 10_000) => open(folder, { finishedInMemory, writerScript }),
       remove: () => rmSync(folder, { recursive: true, force: true }),
     };
-  });
+  };
+  queueContract(`embedded (writer in ${where})`, newBed);
+  removalContract(`embedded (writer in ${where})`, newBed);
 }
 
 describe.each(writers)('the embedded queue with its writer in $where', ({ writerScript }) => {
@@ -196,6 +200,53 @@ describe.each(writers)('the embedded queue with its writer in $where', ({ writer
     const again = await openHere(folder);
     expect([...again.pending()]).toEqual([kept]);
     await again.close();
+  });
+});
+
+describe('the embedded queue that takes out ended jobs', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = freshFolder();
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  async function fill(queue: Queue, jobs: number): Promise<void> {
+    const made = Array.from({ length: jobs }, () => newJob({}, { environment: { A: 'x'.repeat(2000) } }));
+    await Promise.all(made.map((job) => queue.insertJob(job)));
+    await Promise.all(made.map((job) => queue.updateJob(job.id, { state: 'COMPLETED' })));
+  }
+
+  it('uses the pages of the file again', async () => {
+    const path = join(folder, 'store.db');
+    const sizes: number[] = [];
+    for (let round = 0; round < 4; round += 1) {
+      const queue = await open(folder);
+      await fill(queue, 200);
+      expect(await queue.removeJobs(queue.endedJobs(0, 200))).toHaveLength(200);
+      // Closing writes the log into the file.
+      await queue.close();
+      sizes.push(statSync(path).size);
+    }
+    expect(Math.max(...sizes)).toBeLessThan((sizes[0] ?? 0) * 1.2);
+    const rows = new Libsql(path);
+    for (const table of ['job', 'spec', 'submission'])
+      expect(rows.prepare(`SELECT COUNT(*) AS rows FROM ${table}`).all()).toMatchObject([{ rows: 0 }]);
+    rows.close();
+  });
+
+  it('has them all after a commit that failed', async () => {
+    const queue = await open(folder);
+    await fill(queue, 3);
+    const thief = new Libsql(join(folder, 'store.db'));
+    thief.exec('BEGIN IMMEDIATE');
+    const refused = queue.removeJobs(queue.endedJobs(0, 3));
+    expect(queue.counts().COMPLETED).toBe(0);
+    await expect(refused).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
+    thief.exec('ROLLBACK');
+    thief.close();
+    expect(queue.counts().COMPLETED).toBe(3);
+    expect(queue.jobs({ limit: 5 })).toHaveLength(3);
+    await queue.close();
   });
 });
 

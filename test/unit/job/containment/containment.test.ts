@@ -35,7 +35,7 @@ const host: HostFacts = {
   uid: 0,
   usersProblem: null,
   sandbox,
-  cgroups: { bases: [], problems: ['no groups'] },
+  cgroups: { bases: [], problems: ['no groups'], shimsLeaf: null, renewed: () => host.cgroups },
   disk: { number: '8:0' },
 };
 const bare: HostFacts = {
