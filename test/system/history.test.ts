@@ -33,6 +33,8 @@ test('jobs and arrays that ended are gone with all that was theirs, what runs an
   const outputs = readdirSync(join(bed.stateDir, 'scheduler', 'output'));
   expect(outputs.filter((name) => name.includes(gone) || /^job-[0-9a-z]{10}i/.test(name))).toEqual([]);
   await untilRemoved(6);
+  const metrics = await (await fetch(new URL('/metrics', up.endpoint.url))).text();
+  expect(metrics).toContain('flopd_scheduler_jobs_removed_total{why="age"} 6\n');
   // What is waited for is known after a restart as well: nothing is given up for want of it.
   up.kill('SIGKILL');
   await up.finished();
