@@ -58,6 +58,10 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
     },
     output: {
       lengths: async (id, epoch) => ({ stdoutBytes: stored.get(`${id}.${epoch}`) ?? 0, stderrBytes: 0 }),
+      syncedLengths: async (id, epoch) => ({
+        stdoutBytes: stored.get(`${id}.${epoch}`) ?? 0,
+        stderrBytes: 0,
+      }),
       async remove(id, epoch) {
         return stored.get(`${id}.${epoch}`) !== 13 && stored.delete(`${id}.${epoch}`);
       },

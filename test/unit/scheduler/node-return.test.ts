@@ -15,6 +15,7 @@ test('what a node has that is not active here is known until it tells the end, o
   } as const))
     jobs.set(id, jobRecord({ id, state, epoch: 2, nodeId: 'node-a' }));
   const orders: unknown[] = [];
+  const nowMs = 5;
   const session = {
     nodeId: 'node-a',
     order: (order: unknown) => void orders.push(order),
@@ -24,6 +25,7 @@ test('what a node has that is not active here is known until it tells the end, o
     queue: { ...recordsOf(jobs), active: () => [] },
     placement: { hold() {}, release() {} },
     log: createSilentLog(),
+    clock: { monotonicMs: () => nowMs },
     refusals: { refused() {} },
     isAssigning: () => false,
   } as unknown as NodeReturnParts);
