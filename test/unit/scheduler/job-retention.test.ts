@@ -3,7 +3,12 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import { memberId } from '../../../src/protocol/array.ts';
 import type { AuditFacts } from '../../../src/protocol/audit.ts';
 import { isFinalState, type JobState, jobStates } from '../../../src/protocol/result.ts';
-import { COUNT_PERIOD_MS, createJobRetention, PAGE_JOBS } from '../../../src/scheduler/job-retention.ts';
+import {
+  COUNT_PERIOD_MS,
+  createJobRetention,
+  LEFT_OVER_PERIOD_MS,
+  PAGE_JOBS,
+} from '../../../src/scheduler/job-retention.ts';
 import type { JobRecord, NodeRecord, PastAttempt } from '../../../src/scheduler/queue/queue.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 import { createHandClock } from '../link/parts.ts';
@@ -145,6 +150,30 @@ describe('retention of ended jobs', () => {
     await retention.sweep();
     expect(ids()).toHaveLength(9 * PAGE_JOBS);
     expect(pages()).toBe(4);
+    await retention.close();
+  });
+
+  test('does not believe that a job ended before it was submitted', async () => {
+    const { put, retention, ids } = bench();
+    put('job-a', 1, { endedAtMs: 0 });
+    await retention.sweep();
+    expect(ids()).toEqual(['job-a']);
+    await retention.close();
+  });
+
+  test('does not read all of them again and again while too many are needed', async () => {
+    const { put, retention, ids, awaited, clock, pages } = bench({ jobs: 1 });
+    for (const id of ['job-a', 'job-b', 'job-c']) {
+      put(id, 1);
+      awaited.add(id);
+    }
+    await clock.advance(COUNT_PERIOD_MS);
+    const before = pages();
+    await clock.advance(LEFT_OVER_PERIOD_MS - COUNT_PERIOD_MS);
+    expect(pages()).toBe(before);
+    awaited.clear();
+    await clock.advance(COUNT_PERIOD_MS);
+    expect(ids()).toEqual(['job-c']);
     await retention.close();
   });
 
