@@ -16,6 +16,7 @@
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -26,16 +27,17 @@
 #define CLONE_NEWTIME 0x00000080 /* of unshare alone; in clone these bits are the signal */
 #endif
 
-enum { PROGRAM_MAX = 512 };
-enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP };
-/* What setarch, debuggers and sanitizers ask for: Linux, 32 bits, Linux 2.6, no randomisation; and asking. */
-static const unsigned personalities[] = { 0, 0x8, 0x20000, 0x20008, 0x40000, 0xffffffff };
-
 #if defined(__x86_64__)
 #define NATIVE_ARCH AUDIT_ARCH_X86_64
 #elif defined(__aarch64__)
 #define NATIVE_ARCH AUDIT_ARCH_AARCH64
 #endif
+
+#ifdef NATIVE_ARCH
+enum { PROGRAM_MAX = 512, RULES_MAX = 80, BRANCH_MAX = 4 };
+enum { NAMESPACES = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP };
+/* What setarch, debuggers and sanitizers ask for: Linux, 32 bits, Linux 2.6, no randomisation; and asking. */
+static const unsigned personalities[] = { 0, 0x8, 0x20000, 0x20008, 0x40000, 0xffffffff };
 
 /* Calls whose numbers are the same everywhere, newer than some headers. */
 enum { OPEN_TREE = 428, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, FSPICK, IO_URING_SETUP = 425, IO_URING_ENTER,
@@ -51,7 +53,6 @@ struct calls {
 	size_t count;
 };
 
-#ifdef NATIVE_ARCH
 static const unsigned short native_refused[] = {
 	SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_setns, SYS_keyctl, SYS_add_key, SYS_request_key, SYS_bpf,
 	SYS_perf_event_open, SYS_userfaultfd, SYS_kexec_load, SYS_init_module, SYS_finit_module, SYS_delete_module,
@@ -67,13 +68,18 @@ static const unsigned short native_refused[] = {
 };
 static const struct calls native_calls = { SYS_unshare, SYS_clone, SYS_personality, native_refused,
 	sizeof native_refused / sizeof *native_refused };
-#endif
 
 #ifdef __x86_64__
 /* By the kernel's table for i386, in the order of the list above: arch/x86/entry/syscalls/syscall_32.tbl. */
 static const unsigned short i386_refused[] = { 21, 52, 22, 217, 61, 346, 288, 286, 287, 357, 336, 374, 283, 128, 350, 129,
 	87, 115, 88, 79, 25, 264, 404, 51, 131, 169, 342, 253, 111, 103, 74, 121, 110, 101, 86, 62, 135, 149, 127, 130, 167 };
 static const struct calls i386_calls = { 310, 120, 136, i386_refused, sizeof i386_refused / sizeof *i386_refused };
+#endif
+
+enum { OTHERS = 3 + sizeof everywhere / sizeof *everywhere + sizeof unknown / sizeof *unknown };
+_Static_assert(OTHERS + sizeof native_refused / sizeof *native_refused <= RULES_MAX, "rules have room");
+#ifdef __x86_64__
+_Static_assert(OTHERS + sizeof i386_refused / sizeof *i386_refused <= RULES_MAX, "rules have room");
 #endif
 
 struct program {
@@ -96,46 +102,83 @@ static void give(struct program *program, unsigned what)
 	add(program, BPF_RET | BPF_K, what, 0, 0);
 }
 
-static void refuse(struct program *program, unsigned number, int error)
-{
-	add(program, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1);
-	give(program, SECCOMP_RET_ERRNO | (unsigned)error);
-}
-
 /* The first argument's low half: all that these calls look at. */
 static const size_t FIRST = offsetof(struct seccomp_data, args);
 
-static void refuse_bits(struct program *program, unsigned number, unsigned bits)
+static void refuse_bits(struct program *program, unsigned bits)
 {
-	add(program, BPF_JMP | BPF_JEQ | BPF_K, number, 0, 4);
 	load(program, FIRST);
 	add(program, BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1);
 	give(program, SECCOMP_RET_ERRNO | EPERM);
 	give(program, SECCOMP_RET_ALLOW);
 }
 
-static void add_calls(struct program *program, const struct calls *calls)
+static void refuse_others(struct program *program)
 {
-	enum { KNOWN = sizeof personalities / sizeof *personalities };
-	load(program, offsetof(struct seccomp_data, nr));
-	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) refuse(program, unknown[i], ENOSYS);
-	for (size_t i = 0; i < sizeof everywhere / sizeof *everywhere; i++) refuse(program, everywhere[i], EPERM);
-	for (size_t i = 0; i < calls->count; i++) refuse(program, calls->refused[i], EPERM);
-	refuse_bits(program, calls->clone, NAMESPACES);
-	refuse_bits(program, calls->unshare, NAMESPACES | CLONE_NEWTIME);
-	add(program, BPF_JMP | BPF_JEQ | BPF_K, calls->personality, 0, 1 + 2 * KNOWN + 1);
 	load(program, FIRST);
-	for (size_t i = 0; i < KNOWN; i++) {
+	for (size_t i = 0; i < sizeof personalities / sizeof *personalities; i++) {
 		add(program, BPF_JMP | BPF_JEQ | BPF_K, personalities[i], 0, 1);
 		give(program, SECCOMP_RET_ALLOW);
 	}
 	give(program, SECCOMP_RET_ERRNO | EPERM);
-	give(program, SECCOMP_RET_ALLOW);
+}
+
+struct rule {
+	unsigned short number;
+	enum { REFUSED, UNKNOWN, CLONE, UNSHARE, PERSONALITY } what;
+};
+
+static int by_number(const void *left, const void *right)
+{
+	return ((const struct rule *)left)->number - ((const struct rule *)right)->number;
+}
+
+static void add_rule(struct program *program, const struct rule *rule)
+{
+	unsigned short at = program->size;
+	add(program, BPF_JMP | BPF_JEQ | BPF_K, rule->number, 0, 0);
+	switch (rule->what) {
+	case REFUSED: give(program, SECCOMP_RET_ERRNO | EPERM); break;
+	case UNKNOWN: give(program, SECCOMP_RET_ERRNO | ENOSYS); break;
+	case CLONE: refuse_bits(program, NAMESPACES); break;
+	case UNSHARE: refuse_bits(program, NAMESPACES | CLONE_NEWTIME); break;
+	case PERSONALITY: refuse_others(program); break;
+	}
+	program->lines[at].jf = (unsigned char)(program->size - at - 1);
+}
+
+/* Of rules in order of their numbers, with the number loaded. A jump is 255 lines at most: half of the rules are fewer. */
+static void add_tree(struct program *program, const struct rule *rules, size_t count)
+{
+	if (count <= BRANCH_MAX) {
+		for (size_t i = 0; i < count; i++) add_rule(program, &rules[i]);
+		give(program, SECCOMP_RET_ALLOW);
+		return;
+	}
+	unsigned short at = program->size;
+	add(program, BPF_JMP | BPF_JGE | BPF_K, rules[count / 2].number, 0, 0);
+	add_tree(program, rules, count / 2);
+	program->lines[at].jt = (unsigned char)(program->size - at - 1);
+	add_tree(program, rules + count / 2, count - count / 2);
+}
+
+static void add_calls(struct program *program, const struct calls *calls)
+{
+	struct rule rules[RULES_MAX] = { { calls->clone, CLONE }, { calls->unshare, UNSHARE },
+		{ calls->personality, PERSONALITY } };
+	size_t count = 3;
+	for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) rules[count++] = (struct rule){ unknown[i], UNKNOWN };
+	for (size_t i = 0; i < sizeof everywhere / sizeof *everywhere; i++)
+		rules[count++] = (struct rule){ everywhere[i], REFUSED };
+	for (size_t i = 0; i < calls->count; i++)
+		rules[count++] = (struct rule){ calls->refused[i], REFUSED };
+	qsort(rules, count, sizeof *rules, by_number);
+	load(program, offsetof(struct seccomp_data, nr));
+	add_tree(program, rules, count);
 }
 
 int filter_calls(const struct spec *spec)
 {
-#ifdef NATIVE_ARCH
 	if (!spec->filtered) return 0;
 	static struct program program;
 	program.size = 0;
@@ -164,7 +207,10 @@ int filter_calls(const struct spec *spec)
 	/* Without SPEC_ALLOW kernels before 5.16 make a filtered program pay for each store. */
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &filter) == 0) return 0;
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) == 0 ? 0 : errno;
-#else
-	return spec->filtered ? ENOSYS : 0;
-#endif
 }
+#else
+int filter_calls(const struct spec *spec)
+{
+	return spec->filtered ? ENOSYS : 0;
+}
+#endif

@@ -122,6 +122,12 @@ test('a host without bubblewrap says so, with the remedy', async () => {
   });
 });
 
+test('an operator may let all system calls through', async () => {
+  expect(await probe(freshFolder(), { seccomp: 'off' })).toMatchObject({
+    filterProblem: 'jobs.seccomp is off',
+  });
+});
+
 test('a bubblewrap that fails is not used, and what it said is told', async () => {
   const folder = freshFolder();
   execFileSync('sh', [
