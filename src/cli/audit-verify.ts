@@ -111,7 +111,7 @@ function notesOfWitnesses({ witnessed }: Checked, told: readonly Witness[]): str
 }
 
 function describeWitness({ path, owner, heads, problems }: WitnessLog): string {
-  const what = `witness ${path}: ${owner ?? 'owner unknown'}, told ${heads} times`;
+  const what = `witness ${path}: ${owner ?? 'owner unknown'}, ${heads === 1 ? 'one head' : `${heads} heads`}`;
   if (problems === null) return `${what}; a file, believed as it stands`;
   return `${what}; its own chain ${problems.length === 0 ? 'holds' : 'IS BROKEN: verify it first'}`;
 }
