@@ -103,6 +103,8 @@ export function createLink(options: LinkOptions): Link {
   };
   let closed = false;
   let renewing = false;
+  /** Why the hello of this session says too little: it was made before the news, and its answer is waited for. */
+  let stale: string | null = null;
   let attempts = 0;
   let ignored = 0;
   let bytesSent = 0;
@@ -141,7 +143,6 @@ export function createLink(options: LinkOptions): Link {
     clock,
     log,
   });
-
   const devices = createDeviceFlow({ send, hasRoom: () => hasRoom(FACTS_ROOM_BYTES), clock, log });
 
   function hasRoom(bytes: number): boolean {
@@ -162,6 +163,7 @@ export function createLink(options: LinkOptions): Link {
       ...(options.versions === undefined ? {} : { versions: options.versions }),
       clock,
       hello: async (challenge, binding) => {
+        stale = null;
         const hello = await options.hello(challenge, binding);
         return { ...hello, devices: [...devices.tell()] };
       },
@@ -210,6 +212,7 @@ export function createLink(options: LinkOptions): Link {
     if (welcome.authorities.length > 0) own('authorities', () => handlers.authorities?.(welcome.authorities));
     pump();
     for (const waiter of [...waiters]) waiter();
+    if (stale !== null) renew(stale);
   }
 
   function keepCredential(credential: Signed): void {
@@ -275,14 +278,8 @@ export function createLink(options: LinkOptions): Link {
   function refuse({ orderId, jobId, epoch, field }: UnfitOrder): void {
     const message = `this agent does not understand ${field} of the order; it may be older than the scheduler`;
     log.warn({ jobId, epoch, field }, 'an order was refused: it is not understood');
-    const ack: AgentMessage = {
-      type: 'orderAck',
-      orderId,
-      outcome: 'refused',
-      code: 'JOB_ORDER_UNFIT',
-      message,
-    };
-    send(JSON.stringify(ack));
+    const ack = { type: 'orderAck', orderId, outcome: 'refused', code: 'JOB_ORDER_UNFIT', message } as const;
+    send(JSON.stringify(ack satisfies AgentMessage));
   }
 
   /** Answers at once where the job room lives in this process. */
@@ -367,6 +364,13 @@ export function createLink(options: LinkOptions): Link {
     });
   }
 
+  function renew(reason: string): void {
+    stale = reason;
+    if (closed || session?.isLive() !== true) return;
+    renewing = true;
+    session.close(1000, reason);
+  }
+
   function keep(key: string, make: (sequence: number) => AgentMessage, settled: () => void): void {
     const text = (sequence: number): string => {
       const message = make(sequence);
@@ -434,11 +438,7 @@ export function createLink(options: LinkOptions): Link {
     fileTicket: () => (state.connected ? fileTicket : null),
     outputGrew: (jobId, epoch, stdoutBytes, stderrBytes) =>
       output.grew(jobId, epoch, stdoutBytes, stderrBytes),
-    renew(reason) {
-      if (closed || session?.isLive() !== true) return;
-      renewing = true;
-      session.close(1000, reason);
-    },
+    renew,
     async close() {
       closed = true;
       retry?.cancel();

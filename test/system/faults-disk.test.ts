@@ -1,6 +1,6 @@
 // F20: the disk of an agent's state is full, for real: a small tmpfs in a mount namespace of the agent's own. What runs
 // goes on and ends as it did; nothing new begins there; it goes on by itself when there is space.
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { type Bed, createBed, until } from './bed.ts';
@@ -23,6 +23,7 @@ async function start(): Promise<{ agent: NamespacedAgent; stateDir: string }> {
   const scheduler = await bed.start(['scheduler']);
   const started = await startNamespacedAgent(bed, scheduler, {
     stateDir,
+    environment: { FLOPD_JOBS_WRITE_PATHS: bed.folder },
     mounts: `mkdir -p ${stateDir} && mount -t tmpfs -o size=16m,mode=755 small ${stateDir}`,
   });
   agent = started;
@@ -33,10 +34,12 @@ test.skipIf(!isPossible)(
   'a full disk: what runs ends as it did, new jobs wait with the reason, and run when there is space',
   async () => {
     const { agent: node, stateDir } = await start();
-    const running = await submit(bed, '--', 'sh', '-c', 'sleep 2; exit 5');
+    const gate = join(bed.folder, 'gate');
+    const running = await submit(bed, '--', 'sh', '-c', `while [ ! -e ${gate} ]; do sleep 0.1; done; exit 5`);
     await untilState(bed, running, 'RUNNING');
     const filler = node.outside(join(stateDir, 'filler'));
     fill(filler);
+    writeFileSync(gate, '');
     expect((await untilState(bed, running, 'FAILED')).result).toMatchObject({
       exitCode: 5,
       endKind: 'exited',

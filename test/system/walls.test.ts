@@ -12,6 +12,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { groupsNamed } from '../fakes/groups.ts';
 import { agentUrl, type Bed, createBed, type Daemon, processesOfJob, root, until } from './bed.ts';
 import { readJob, readJobs, submit, untilState } from './job-view.ts';
 
@@ -69,7 +70,7 @@ describe.skipIf(!isRoot || !hasBubblewrap)('a job behind walls', () => {
       '--',
       'sh',
       '-c',
-      `echo ${SECRET} | tee secret; chmod 666 secret; chmod 777 .; echo >${ready}; sleep 600`,
+      `echo ${SECRET} | tee secret; chmod 666 secret; chmod 777 .; sleep 600 & echo >${ready}; wait`,
     );
     await until('the victim', () => existsSync(ready));
     victimFolder = join(bed.stateDir, 'agent', 'jobs', `${victim}.1`);
@@ -299,10 +300,7 @@ __attribute__((constructor)) static void look(void) {
     expect(uid).toBeGreaterThanOrEqual(2_000_000_000);
     expect(ownedBy(uid)).toEqual([]);
     const id = await lastId();
-    const groups = execFileSync('find', ['/sys/fs/cgroup', '-maxdepth', '5', '-name', `flopd.${id}.*`], {
-      encoding: 'utf8',
-    });
-    expect(groups).toBe('');
+    expect(groupsNamed(new Set([`flopd.${id}.1`]))).toEqual([]);
   });
 
   test('without a network reaches not even the loopback; with the host’s it does', async () => {
