@@ -50,7 +50,11 @@ export function define(command: Command, context: Context, finish: (code: number
       const ofScheduler = underAnyKey(witnesses?.told.get(owner ?? '') ?? [], signedBy);
       if (told === null && witnesses === null) return alone[at] as Checked;
       const found = check(folder, given ?? folder.trusted, [...ofNode, ...ofScheduler]);
-      const notes = [...found.notes, ...notesOfOthers(ofNode, keys), ...notesOfWitnesses(found, ofScheduler)];
+      const notes = [
+        ...found.notes,
+        ...notesOfOthers(ofNode, keys),
+        ...notesOfWitnesses(found, [...ofNode, ...ofScheduler]),
+      ];
       const { agree, before } = found.witnessed;
       return { ...found, isUnvouched: ofScheduler.length > 0 && agree === 0 && before > 0, notes };
     });
