@@ -271,6 +271,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     random,
   });
   started = jobs;
+  const takesNone = (): string | null => starts.safeMode() ?? jobs.problem();
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 
@@ -291,6 +292,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       bank.window(window);
       deviceEnergy.look();
       energy.window(window);
+      link.refusing(takesNone());
       link.window(window);
     },
     log: log.child({ room: 'telemetry' }),
@@ -314,7 +316,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     runningCount: () => jobs.runningCount(),
     linkState: () => link.state(),
     schedulerUrl: url,
-    safeMode: () => starts.safeMode() ?? jobs.problem(),
+    takesNone,
     clock,
   });
   const exporter = await startExporter({
@@ -332,6 +334,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   lifecycle.onStop('exporter', () => exporter.close());
 
   lifecycle.onStop('link', () => link.close());
+  link.refusing(takesNone());
   link.open();
 
   const notifier = createNotifier({

@@ -28,6 +28,7 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import { createSubmissions, type SubmittedBy } from './submission.ts';
+import { createSubmitterRules } from './submitter-rules.ts';
 import {
   concernsNode,
   decideOutputLimits,
@@ -35,6 +36,7 @@ import {
   decideResult,
   decideStarted,
   isOfData,
+  OF_SUBMITTER,
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
@@ -108,6 +110,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
   const storing = new Map<string, Promise<void>>();
   const pauses = createNodePauses(fleet, clock, place);
+  const submitters = createSubmitterRules(clock, () => {
+    placement.review();
+    place();
+  });
 
   /** Above 0: work is looked for once, when all of a change has been made. */
   let placingLater = 0;
@@ -207,7 +213,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: { ...demandOf(job.spec), data: data.demand(job.spec) },
+      demand: { ...demandOf(job.spec), data: data.demand(job.spec), submitter: submitters.demand(job) },
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
@@ -339,6 +345,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
     welcomed(session, held, rebooted) {
       data.forget(session.nodeId);
+      submitters.forget(session.nodeId);
       return returns.welcomed(session, held, rebooted);
     },
     reported(session, report) {
@@ -359,6 +366,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return refuse(verdict, session, { jobId: message.jobId, epoch: message.epoch, told: 'started' });
       }
       pauses.worked(session.nodeId);
+      submitters.taken(session.nodeId, job);
       await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
       hit('started.stored');
       return true;
@@ -394,6 +402,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
       if (isOfData(code)) data.refused(session.nodeId, job.spec, { code, message });
+      if (code === OF_SUBMITTER) submitters.refused(session.nodeId, job, message);
+      if (isOfData(code) || code === OF_SUBMITTER) placement.review();
       const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':

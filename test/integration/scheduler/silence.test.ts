@@ -103,8 +103,13 @@ describe('deadlines of the link', () => {
     expect(opened.filter(Boolean)).toHaveLength(MAX_STRANGERS_PER_ADDRESS);
     for (const { socket } of strangers) socket.terminate();
     await Promise.all(strangers.map((one) => one.closed));
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const agent = await connectFake({ url: scheduler.url, identity });
-    agent.socket.terminate();
+    // It is seen at the other end as well, in a while.
+    await expect
+      .poll(async () => {
+        const agent = await connectFake({ url: scheduler.url, identity }).catch(() => null);
+        agent?.socket.terminate();
+        return agent !== null;
+      })
+      .toBe(true);
   });
 });

@@ -17,6 +17,7 @@ import { addonPath, freshFolder, record, requestIn, shimPath } from '../executor
 
 const rules: JobRules = {
   sandbox: 'auto',
+  seccomp: 'auto',
   limits: 'auto',
   user: 'auto',
   userRange: { from: 2_000_100_000, to: 2_000_100_999 },

@@ -12,6 +12,7 @@ import { startOrder } from '../samples.ts';
 
 const rules: JobRules = {
   sandbox: 'auto',
+  seccomp: 'auto',
   limits: 'auto',
   user: 'auto',
   userRange: { from: 100, to: 200 },
@@ -35,6 +36,7 @@ const host: HostFacts = {
   uid: 0,
   usersProblem: null,
   sandbox,
+  filterProblem: null,
   cgroups: { bases: [], problems: ['no groups'], shimsLeaf: null, renewed: () => host.cgroups },
   disk: { number: '8:0' },
 };
