@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import type { DataClass } from '../protocol/jurisdiction.ts';
 import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
-import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
+import type { LimitMode, PullPolicy, SandboxMode, SeccompMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -66,6 +66,7 @@ export interface Config {
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
+    readonly seccomp: SeccompMode;
     readonly limits: LimitMode;
     readonly user: UserMode;
     readonly userRange: UserRange;
@@ -177,6 +178,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     protocol: { least: take('protocol.least'), channelBinding: take('protocol.channelBinding') },
     jobs: {
       sandbox: take('jobs.sandbox'),
+      seccomp: take('jobs.seccomp'),
       limits: take('jobs.limits'),
       user: take('jobs.user'),
       userRange: take('jobs.userRange'),

@@ -14,8 +14,8 @@
 //   ack {sequence}               ->
 //                                <-   binary output chunks
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
-//                                <-   heartbeat {sequence}   every heartbeat interval
-//   heartbeat {echo}             ->                      at once; a round trip is what prolongs leases (lease.ts)
+//                                <-   heartbeat {sequence}   every heartbeat interval; {refusing} when it takes no orders any more, or again
+//   heartbeat {echo, auditHead}  ->                      at once; a round trip is what prolongs leases (lease.ts)
 //   credential                   ->                      where the node stands, when that has changed
 //   report {jobId, epoch}        ->                      the store has lost this job
 //                                <-   jobReport {order, phase, result}
@@ -167,6 +167,8 @@ export const helloSchema = z.strictObject({
   agentAudit: auditHeadSchema.optional(),
   inventory: inventorySchema,
   devices: deviceRecords,
+  /** Why it takes no orders at present, a sentence; absent where it takes them, and from agents that do not say. */
+  refusing: shortText.nullable().optional(),
   jobs: z.array(heldJobSchema).max(100_000),
 });
 
@@ -227,6 +229,8 @@ export const agentHeartbeatSchema = z.strictObject({
   type: z.literal('heartbeat'),
   /** Grows by one within a session; comes back as an echo. */
   sequence: sequence.nullable().default(null),
+  /** As in the hello, where that has changed since; null: it takes orders again. Absent: nothing new. */
+  refusing: shortText.nullable().optional(),
 });
 export const schedulerHeartbeatSchema = z.strictObject({
   type: z.literal('heartbeat'),

@@ -267,7 +267,7 @@ async function openJobRoom(
         readsProofs: true,
       };
     },
-    problem: () => null,
+    problem: () => jobs.problem(),
     settled: () => offers.settled(),
     async close() {
       await jobs.close();

@@ -150,6 +150,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       case 'heartbeat':
         // At once: the round trip is what the leases of its jobs are counted by.
         if (message.sequence !== null) send({ type: 'heartbeat', echo: message.sequence });
+        if (message.refusing === undefined) return;
+        fleet.refusing(session.nodeId, message.refusing);
+        dispatcher.place();
         return;
       case 'dictionary':
         fleet.dictionary(session.nodeId, message);

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { startAgent, untilReady } from './apart.ts';
 import { type Bed, createBed, type Daemon, until } from './bed.ts';
-import { submit, untilState } from './job-view.ts';
+import { readJob, submit, untilState } from './job-view.ts';
 
 let bed: Bed;
 beforeEach(() => {
@@ -85,10 +85,15 @@ test('a node whose operator names submitters takes the jobs of no one else', asy
     `${key.export({ type: 'spki', format: 'der' }).toString('base64')} ${who}\n`;
   writeFileSync(file, lineOf(generateKeyPairSync('ed25519').publicKey, 'somebody else'));
   const up = await bed.start(['up', '--orders-submitters', file]);
-  const refused = await bed.run(['run', '--', 'true']);
-  expect([refused.code, refused.stderr]).toEqual([125, expect.stringContaining('ORDER_SUBMITTER')]);
+  const waiting = await submit(bed, '--', 'sh', '-c', 'exit 5');
+  await until('it waits with the reason', async () =>
+    /could take it, but not from its submitter: .*have the operator of the node add it/.test(
+      (await readJob(bed, waiting)).reason,
+    ),
+  );
   const own = createPublicKey(readFileSync(join(bed.stateDir, 'scheduler', 'local-key.pem')));
   writeFileSync(file, lineOf(own, 'this machine'));
+  expect((await untilState(bed, waiting, 'FAILED')).result?.exitCode).toBe(5);
   const taken = await bed.run(['run', '--', 'sh', '-c', 'exit 6']);
   expect([taken.code, taken.stderr]).toEqual([6, '']);
   up.kill('SIGTERM');

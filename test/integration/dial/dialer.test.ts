@@ -42,7 +42,7 @@ async function scheduler(tls = serverPair(ours)): Promise<FakeScheduler> {
 }
 
 const enrolled = (url: string, dialer: Dialer) =>
-  postJson(`${url}/v1/enrol`, { token: 'secret-token' }, 5000, dialer);
+  postJson(`${url}/v1/enrol`, { token: 'secret-token' }, 30_000, dialer);
 
 describe('a scheduler with TLS', () => {
   test('is reached by link and enrolment where its authority is trusted, and the channel is the same at both ends', async () => {

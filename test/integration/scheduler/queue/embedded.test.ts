@@ -332,20 +332,26 @@ describe('the embedded queue on a full disk', () => {
   });
 });
 
-/** A thread that pretends: it answers `commits` batches, each after `delayMs`, and ends at the next. */
-function writeScript(folder: string, { commits, delayMs }: { commits: number; delayMs: number }): URL {
+/** A thread that pretends: it answers `commits` batches, each when the gate is open, and ends at the next. */
+function writeScript(folder: string, commits: number): { readonly script: URL; open(): void } {
   const path = join(folder, 'writer.mjs');
+  const gate = join(folder, 'gate');
   writeFileSync(
     path,
-    `import { parentPort } from 'node:worker_threads';
+    `import { existsSync } from 'node:fs';
+     import { parentPort } from 'node:worker_threads';
      let left = ${commits};
+     const answer = () => {
+       if (existsSync(${JSON.stringify(gate)})) parentPort.postMessage({ seconds: 0 });
+       else setTimeout(answer, 5);
+     };
      parentPort.on('message', (batch) => {
        if (batch === null) parentPort.close();
        else if (left-- === 0) process.exit(3);
-       else setTimeout(() => parentPort.postMessage({ seconds: 0 }), ${delayMs});
+       else answer();
      });`,
   );
-  return pathToFileURL(path);
+  return { script: pathToFileURL(path), open: () => writeFileSync(gate, '') };
 }
 
 describe('the embedded queue and the thread that writes', () => {
@@ -357,9 +363,9 @@ describe('the embedded queue and the thread that writes', () => {
 
   it('gathers into one commit what comes while another is under way, and shows it at once', async () => {
     const commits: number[] = [];
-    const writerScript = writeScript(folder, { commits: 100, delayMs: 200 });
+    const writer = writeScript(folder, 100);
     const committed = (_seconds: number, records: number) => commits.push(records);
-    const queue = await open(folder, { writerScript, committed, finishedInMemory: 2 });
+    const queue = await open(folder, { writerScript: writer.script, committed, finishedInMemory: 2 });
     const jobs = Array.from({ length: 12 }, () => newJob());
     const stored: Promise<void>[] = [];
     for (const job of jobs) {
@@ -375,13 +381,16 @@ describe('the embedded queue and the thread that writes', () => {
     expect(idsOf(queue.jobs({ state: 'COMPLETED', limit: 9 }))).toEqual(ids.slice(0, 6).reverse());
     expect(queue.jobsByPrefix(ids[0] ?? '', 9).map((job) => job.state)).toEqual(['COMPLETED']);
     expect(queue.job(ids[0] ?? '')?.state).toBe('COMPLETED');
+    writer.open();
     await Promise.all(stored);
     expect(commits).toEqual([1, 12]);
     await queue.close();
   });
 
   it('fails when its thread ends, and is back at what was promised', async () => {
-    const queue = await open(folder, { writerScript: writeScript(folder, { commits: 1, delayMs: 0 }) });
+    const writer = writeScript(folder, 1);
+    writer.open();
+    const queue = await open(folder, { writerScript: writer.script });
     const kept = newJob();
     await queue.insertJob(kept);
     const first = queue.updateJob(kept.id, { state: 'STARTING', epoch: 1, nodeId: 'node-a' });
@@ -410,14 +419,16 @@ describe('the embedded queue and the thread that writes', () => {
   });
 
   it('leaves the event loop free while the disk is slow', async () => {
-    const queue = await open(folder, { writerScript: writeScript(folder, { commits: 9, delayMs: 300 }) });
+    const writer = writeScript(folder, 9);
+    const queue = await open(folder, { writerScript: writer.script });
     let over = false;
-    void queue.insertJob(newJob()).then(() => {
+    const stored = queue.insertJob(newJob()).then(() => {
       over = true;
     });
-    let turns = 0;
-    for (; !over; turns += 1) await new Promise((resolve) => setTimeout(resolve, 1));
-    expect(turns).toBeGreaterThan(10);
+    for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(over).toBe(false);
+    writer.open();
+    await stored;
     await queue.close();
   });
 });
