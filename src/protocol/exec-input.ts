@@ -10,6 +10,7 @@
 import { generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
 import * as z from 'zod';
 import { Fault } from '../base/fault.ts';
+import { publicKeyText } from '../base/key-file.ts';
 import { readPublicKey, signatureSchema } from './signed.ts';
 
 /** In frames a sequence number has six bytes. */
@@ -34,12 +35,14 @@ export interface InputSigner {
   prove(input: ExecInput): InputProof;
 }
 
-/** With a key of its own, which nobody keeps. */
-export function createInputSigner(execId: string): InputSigner {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+/** With a key of its own, which nobody keeps; tests give one. */
+export function createInputSigner(
+  execId: string,
+  privateKey: KeyObject = generateKeyPairSync('ed25519').privateKey,
+): InputSigner {
   let sequence = 0;
   return {
-    publicKey: publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
+    publicKey: publicKeyText(privateKey),
     prove(input) {
       sequence += 1;
       const signature = sign(null, bytesToSign(execId, sequence, input), privateKey).toString('base64');
