@@ -4,6 +4,7 @@ import type { Clock } from '../../base/clock.ts';
 import type { Call, ContainerClient } from './container-client.ts';
 import type { RuntimeName } from './container-command.ts';
 import { clientWords } from './container-end.ts';
+import { parseImageName, type RegistryRules, registryProblem } from './container-registry.ts';
 
 const INSPECT_TIMEOUT_MS = 20_000;
 const PROGRESS_EVERY_MS = 1000;
@@ -35,6 +36,8 @@ export interface ImagesOptions {
   readonly client: ContainerClient;
   readonly pull: PullPolicy;
   readonly pullTimeoutMs: number;
+  /** Where images may be pulled from. */
+  readonly registryRules: RegistryRules;
   readonly clock: Clock;
 }
 
@@ -47,7 +50,8 @@ interface Pull {
   told: string;
 }
 
-export function createImages({ client, pull: policy, pullTimeoutMs, clock }: ImagesOptions): Images {
+export function createImages(options: ImagesOptions): Images {
+  const { client, pull: policy, pullTimeoutMs, registryRules, clock } = options;
   const pulls = new Map<string, Pull>();
 
   /** The image; null when it is not here; a string when nobody can tell. */
@@ -92,6 +96,8 @@ export function createImages({ client, pull: policy, pullTimeoutMs, clock }: Ima
     onProgress: (text: string) => void,
     given: { up: boolean; leave: () => void },
   ): Promise<ImageAnswer> {
+    const parsed = parseImageName(name);
+    if (parsed === null) return { problem: `${name} is not the name of an image in a registry` };
     await client.looked();
     const known = await lookUp(name);
     if (given.up) return null;
@@ -99,6 +105,9 @@ export function createImages({ client, pull: policy, pullTimeoutMs, clock }: Ima
     if (known !== null) return { image: known };
     if (policy === 'never')
       return { problem: `image ${name} is not here, and this node pulls none (jobs.pull is "never")` };
+    const forbidden = await registryProblem(parsed, registryRules);
+    if (given.up) return null;
+    if (forbidden !== null) return { problem: `image ${name} is not here, and ${forbidden}` };
     const found = client.found();
     if (found === null) return { problem: client.problem() ?? 'there is no container runtime' };
     const pull = pulls.get(name) ?? startPull(name, found.runtime);

@@ -197,6 +197,7 @@ export function createRunnerBed(): RunnerBed {
       writePaths: [folder],
       containerRuntime: 'none',
       pull: 'missing',
+      registries: ['public'],
       pullTimeoutMs: 60_000,
       outputQuotaBytes: 1024 ** 3,
       cacheBytes: 1024 ** 3,
