@@ -28,15 +28,16 @@ describe('a job specification', () => {
 
   it('fetches nothing by a URL: inputs are SHA-256 sums of what lies with the scheduler (A36)', () => {
     const digest = 'a'.repeat(64);
-    expect(issueOf({ inputs: [{ path: 'in', digest }] })).toBe('accepted');
+    const input = { path: 'in', kind: 'file', sizeBytes: 1 };
+    expect(issueOf({ inputs: [{ ...input, digest }] })).toBe('accepted');
     for (const url of [
       'http://169.254.169.254/latest',
       'file:///etc/shadow',
       '//127.0.0.1/x',
       `${digest}@127.0.0.1`,
     ]) {
-      expect(issueOf({ inputs: [{ path: 'in', digest: url }] })).toMatch(/^inputs.0.digest: /);
-      expect(issueOf({ inputs: [{ path: 'in', digest, url }] })).toMatch(/^inputs.0: .*url/);
+      expect(issueOf({ inputs: [{ ...input, digest: url }] })).toMatch(/^inputs.0.digest: /);
+      expect(issueOf({ inputs: [{ ...input, digest, url }] })).toMatch(/^inputs.0: .*url/);
       expect(issueOf({ image: `x ${url}`, executor: 'container' })).toMatch(/^image: /);
     }
     for (const name of ['url', 'source', 'codePath', 'code_path', 'dataset_path'])
