@@ -291,7 +291,10 @@ void enter_start(const struct spec *spec, const char *name, pid_t pid)
 	if (getppid() != shim) _exit(127);
 	lower_standing();
 	int socket = connect_to_agent(name);
-	if (socket >= 0 && keep_only(&socket, &pidfd)) serve(spec, socket, pidfd < 0 ? 0 : pid, pidfd, place == ENTRIES_MAX);
+	if (socket >= 0 && keep_only(&socket, &pidfd)) {
+		serve(spec, socket, pidfd < 0 ? 0 : pid, pidfd, place == ENTRIES_MAX);
+		relay_linger(socket);
+	}
 	_exit(0);
 }
 

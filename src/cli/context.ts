@@ -95,6 +95,7 @@ export interface Daemons {
     readonly files?: Config['files'];
     readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
+    readonly history: Config['history'];
     readonly leastVersion: number;
     readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;

@@ -33,6 +33,8 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'history.keepMs',
+  'history.jobs',
   'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
@@ -78,6 +80,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       files: config.files,
       auditLimits: config.audit,
       retention: config.output,
+      history: config.history,
       leastVersion: config.protocol.least,
       policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
     });

@@ -60,6 +60,8 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'history.keepMs',
+  'history.jobs',
   'protocol.least',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
@@ -148,6 +150,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     files: config.files,
     auditLimits: config.audit,
     retention: config.output,
+    history: config.history,
     leastVersion: config.protocol.least,
     policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
   });

@@ -100,6 +100,8 @@ export interface Config {
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** How long, and how much, of its audit log the scheduler keeps. */
   readonly audit: { readonly keepMs: number; readonly quotaBytes: number };
+  /** How long, and how many, ended jobs the scheduler keeps. */
+  readonly history: { readonly keepMs: number; readonly jobs: number };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -208,6 +210,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     runner: { socket: take('runner.socket'), user: take('runner.user') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     audit: { keepMs: take('audit.keepMs'), quotaBytes: take('audit.quotaBytes') },
+    history: { keepMs: take('history.keepMs'), jobs: take('history.jobs') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -37,7 +37,7 @@ import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
 import type { Labels, Place } from './place.ts';
-import type { EndKind, FinalState, JobResult, JobState } from './result.ts';
+import type { EndKind, FinalState, JobResult, JobState, Usage } from './result.ts';
 import type { Signed } from './signed.ts';
 import type { JobSpec } from './spec.ts';
 
@@ -106,6 +106,8 @@ export interface AttemptView {
   readonly endedAt: string | null;
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** What it used; absent in the answer of a scheduler that does not keep it. */
+  readonly usage?: Usage;
 }
 
 export interface ArrayView {

@@ -42,6 +42,8 @@ export const auditKinds = [
   'job.cancelled',
   'job.ended',
   'job.entered',
+  /** So many that had ended were removed from the store by its configuration. */
+  'jobs.removed',
   'node.drained',
   'node.resumed',
   'policy.refused',

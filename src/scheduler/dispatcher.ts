@@ -69,6 +69,8 @@ export interface Dispatcher {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
+  /** `NodeReturns.holds`. */
+  holds(nodeId: string, jobId: string, epoch: number): boolean;
   /** Looks for work for every free node; for the start and when nodes come and go. */
   place(): void;
 }
@@ -341,6 +343,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
     },
     end,
+    holds: returns.holds,
 
     async started(session, message) {
       hit('started.received');

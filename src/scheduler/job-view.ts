@@ -8,8 +8,11 @@ import { describeSeconds, type Fleet } from './fleet.ts';
 import { HEARTBEAT_MS } from './gateway.ts';
 import { placeOf } from './node-credentials.ts';
 import type { OutputStore } from './output.ts';
+import { nothingUsed } from './own-result.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
+
+const NOT_WRITTEN_DOWN = 'an older flopd, which did not keep it, wrote this attempt down';
 
 export interface ViewParts {
   readonly fleet: Fleet;
@@ -58,9 +61,10 @@ export async function jobView(
 }
 
 function attemptView(past: PastAttempt, fleet: Fleet): AttemptView {
-  const { nodeId, startedAtMs, endedAtMs, ...rest } = past;
+  const { nodeId, startedAtMs, endedAtMs, usage = nothingUsed(NOT_WRITTEN_DOWN), ...rest } = past;
   return {
     ...rest,
+    usage,
     node: { id: nodeId, name: fleet.name(nodeId) },
     startedAt: stamp(startedAtMs),
     endedAt: stamp(endedAtMs),

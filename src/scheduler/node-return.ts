@@ -21,6 +21,8 @@ export interface NodeReturns {
   reported(session: AgentSession, report: JobReport): Promise<void>;
   /** An attempt that is not active here has ended on its node. True when that freed something. */
   over(nodeId: string, jobId: string, epoch: number): boolean;
+  /** Whether the node said, when it came, that it has this attempt, which is not active here, and no word of its end has come since. */
+  holds(nodeId: string, jobId: string, epoch: number): boolean;
 }
 
 export interface NodeReturnParts {
@@ -75,10 +77,10 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
   }
 
   function holdStranger(nodeId: string, { jobId, epoch, phase, devices }: HeldJob): void {
-    if (phase === 'ended' || devices === null || devices.length === 0) return;
     const name = `${jobId}.${epoch}`;
     const ofNode = strangers.get(nodeId) ?? new Set();
     strangers.set(nodeId, ofNode.add(name));
+    if (phase === 'ended' || devices === null || devices.length === 0) return;
     placement.hold(name, nodeId, devicesOnly, devices);
   }
 
@@ -209,6 +211,7 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
       placement.release(name);
       return true;
     },
+    holds: (nodeId, jobId, epoch) => strangers.get(nodeId)?.has(`${jobId}.${epoch}`) === true,
   };
 }
 

@@ -1,9 +1,10 @@
 // Whether a job is started again after its attempt has ended, and when: pure. A job that somebody cancelled never is.
 // The wait doubles with each retry, from the policy's delay to an hour, and is lengthened by up to a quarter, so that
 // jobs that failed together do not come back together.
+import { isDeepStrictEqual } from 'node:util';
 import type { JobResult } from '../protocol/result.ts';
 import type { JobSpec, retryCauses } from '../protocol/spec.ts';
-import type { JobChange, JobRecord, PastAttempt } from './queue/queue.ts';
+import type { AttemptEnd, JobChange, JobRecord, PastAttempt } from './queue/queue.ts';
 
 /** Past attempts that a job's record keeps. */
 export const MAX_PAST_ATTEMPTS = 20;
@@ -68,6 +69,10 @@ export function decideRetry(
 }
 
 function pastAttempt(result: JobResult): PastAttempt {
+  return { ...attemptEnd(result), usage: result.usage };
+}
+
+function attemptEnd(result: JobResult): AttemptEnd {
   const { epoch, nodeId, state, endKind, exitCode, signal, cause } = result;
   const { startedAtMs, endedAtMs, stdoutBytes, stderrBytes } = result;
   return {
@@ -96,7 +101,8 @@ export function findAttempt(
 
 /** Whether the result is the one that was written down when the attempt ended. */
 export function isSameEnd(past: PastAttempt, result: JobResult): boolean {
-  return Object.entries(pastAttempt(result)).every(
-    ([field, value]) => past[field as keyof PastAttempt] === value,
+  const isSame = Object.entries(attemptEnd(result)).every(
+    ([field, value]) => past[field as keyof AttemptEnd] === value,
   );
+  return isSame && (past.usage === undefined || isDeepStrictEqual(past.usage, result.usage));
 }

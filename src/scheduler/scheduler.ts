@@ -30,6 +30,7 @@ import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts'
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
+import { createJobRetention, type JobLimits } from './job-retention.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { openKeyFolder } from './key-folder.ts';
@@ -62,6 +63,8 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** How long ended jobs are kept, and how many of them; without it, for ever. */
+  readonly history?: JobLimits;
   /** Where it stands, and between which places personal data may cross a border (data-rules.ts). */
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
@@ -171,6 +174,22 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
+  const history =
+    options.history === undefined
+      ? null
+      : createJobRetention({
+          // Whoever keeps output for longer keeps whose it is.
+          keepMs: Math.max(options.history.keepMs, options.retention?.keepMs ?? 0),
+          jobs: options.history.jobs,
+          queue,
+          output,
+          fleet,
+          holds: dispatcher.holds,
+          clock,
+          log,
+          audit: record,
+          removed: metrics.removed,
+        });
   const limits = options.files ?? defaultFileLimits;
   const fileStore = openFileStore({
     folder: join(folder, 'files'),
@@ -248,6 +267,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await tls?.close();
     await gateway.close();
     await retention?.close();
+    await history?.close();
     await output.close();
     await queue.close();
     await audit.close();

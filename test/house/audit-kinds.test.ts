@@ -41,6 +41,7 @@ const reachedBy: Readonly<Record<(typeof auditKinds)[number], string>> = {
   'job.cancelled': 'system/audit.test.ts',
   'job.ended': 'system/audit.test.ts',
   'job.entered': 'system/audit.test.ts',
+  'jobs.removed': 'unit/scheduler/job-retention.test.ts',
   'node.drained': 'system/audit.test.ts',
   'node.resumed': 'system/audit.test.ts',
   'policy.refused': 'unit/scheduler/data-rules.test.ts',
