@@ -4,7 +4,14 @@ import type { Clock } from '../../base/clock.ts';
 import type { Call, ContainerClient } from './container-client.ts';
 import type { RuntimeName } from './container-command.ts';
 import { clientWords } from './container-end.ts';
-import { parseImageName, type RegistryRules, registryProblem } from './container-registry.ts';
+import {
+  type ImageName,
+  isListed,
+  parseImageName,
+  type RegistryRules,
+  registryProblem,
+} from './container-registry.ts';
+import { openPullWay, type PullWay } from './container-way.ts';
 
 const INSPECT_TIMEOUT_MS = 20_000;
 const PROGRESS_EVERY_MS = 1000;
@@ -64,7 +71,14 @@ export function createImages(options: ImagesOptions): Images {
     return clientWords(stderr) || `no answer within ${INSPECT_TIMEOUT_MS / 1000} s`;
   }
 
-  function startPull(name: string, runtime: RuntimeName): Pull {
+  /** The way of a pull by podman from a registry that nobody listed; null where it goes by the operator's proxy or freely. */
+  function openWay(image: ImageName, runtime: RuntimeName): Promise<PullWay | null> {
+    const hasProxy = Object.keys(client.environment).some((key) => /^https?_proxy$/i.test(key));
+    const isGuarded = runtime === 'podman' && !hasProxy && !isListed(image, registryRules);
+    return isGuarded ? openPullWay(registryRules) : Promise.resolve(null);
+  }
+
+  function startPull(name: string, runtime: RuntimeName, way: PullWay | null): Pull {
     const startedMs = clock.monotonicMs();
     const count = createLayerCount();
     let toldAtMs = Number.NEGATIVE_INFINITY;
@@ -77,10 +91,13 @@ export function createImages(options: ImagesOptions): Images {
       pull.told = `pulling image ${name}${count.text()}, ${seconds} s so far`;
       for (const listener of pull.listeners) listener(pull.told);
     };
-    const call = client.call(pullArguments(runtime, name), pullTimeoutMs, tell);
+    const call = client.call(pullArguments(runtime, name), pullTimeoutMs, tell, way?.environment);
     const done = call.result.then(({ exitCode, stderr }) => {
       forget();
+      way?.close();
       if (exitCode === 0) return null;
+      const refusal = way?.refusal() ?? null;
+      if (refusal !== null) return refusal;
       return clientWords(stderr) || (exitCode === null ? 'it took too long' : `exit code ${exitCode}`);
     });
     const pull: Pull = { call, done, listeners: new Set(), told: `pulling image ${name}` };
@@ -110,7 +127,11 @@ export function createImages(options: ImagesOptions): Images {
     if (forbidden !== null) return { problem: `image ${name} is not here, and ${forbidden}` };
     const found = client.found();
     if (found === null) return { problem: client.problem() ?? 'there is no container runtime' };
-    const pull = pulls.get(name) ?? startPull(name, found.runtime);
+    const way = await openWay(parsed, found.runtime);
+    const running = pulls.get(name);
+    if (running !== undefined || given.up) way?.close();
+    if (given.up) return null;
+    const pull = running ?? startPull(name, found.runtime, way);
     pull.listeners.add(onProgress);
     given.leave = () => {
       pull.listeners.delete(onProgress);

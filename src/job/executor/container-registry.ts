@@ -6,8 +6,7 @@
 //                          -> `public` in the list: all its addresses are of the Internet -> pulled, else refused
 //                          -> refused
 //
-// What this does not see: where a registry sends the runtime from there, and a name that has another address by the time
-// it is pulled.
+// Where a registry sends the runtime from there, and whether its name still has that address, container-way.ts looks at.
 import { isIP } from 'node:net';
 import { isFault } from '../../base/fault.ts';
 import { isPublicAddress } from '../../base/public-address.ts';
@@ -74,11 +73,19 @@ function readRegistry(text: string): Omit<ImageName, 'path'> | null {
   }
 }
 
+/** Whether the operator names this very registry, so that it is pulled from wherever it lies. */
+export function isListed(
+  { registry, path }: ImageName,
+  { registries }: Pick<RegistryRules, 'registries'>,
+): boolean {
+  const whole = `${registry}/${path}`;
+  return registries.some((one) => whole === one || whole.startsWith(`${one}/`));
+}
+
 /** Why an image of this name may not be pulled here, a clause; null where it may. Never rejects. */
 export async function registryProblem(image: ImageName, rules: RegistryRules): Promise<string | null> {
-  const { registry, host, path } = image;
-  const whole = `${registry}/${path}`;
-  if (rules.registries.some((one) => whole === one || whole.startsWith(`${one}/`))) return null;
+  const { registry, host } = image;
+  if (isListed(image, rules)) return null;
   if (!rules.registries.includes(PUBLIC_REGISTRIES))
     return `its registry ${registry} is none of those that this node pulls from (jobs.registries)`;
   const unless = 'this node pulls from there only if its operator lists it in jobs.registries';

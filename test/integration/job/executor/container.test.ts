@@ -250,6 +250,23 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', { timeout: 4 *
       executor.close();
     });
 
+    test('a registry whose name has another address by the time of the pull is not reached (A36)', async () => {
+      const asked: string[] = [];
+      const resolve = async (host: string) => {
+        asked.push(host);
+        return [{ address: asked.length === 1 ? '140.82.112.33' : '127.0.0.1' }];
+      };
+      const executor = create({ pull: 'missing', registryRules: { ...rulesOf('public'), resolve } });
+      const image = `rebound.example:${registry.host.split(':')[1]}/forbidden:1`;
+      const job = runIn(executor, freshFolder(), { ...ofImage(image), command: ['true'] });
+      const end = await job.ended;
+      expect(end).toMatchObject({ kind: 'failedToStart', failedStep: 'image' });
+      expect(end.detail).toContain('does not connect to rebound.example (127.0.0.1)');
+      expect(asked.length).toBeGreaterThan(1);
+      expect(registry.asked.filter((path) => path.includes('/forbidden/'))).toEqual([]);
+      executor.close();
+    });
+
     test('a job that is stopped meanwhile never starts, and its pull ends', async () => {
       const executor = create({ pull: 'missing' });
       registry.hold();
