@@ -103,7 +103,7 @@ try {
   await submit(-1);
   await say('GET', '/v1/nothing');
   // The page is rendered at most once in a while.
-  while (!(await say('GET', '/metrics')).text.includes('status="404"'))
+  while (!(await say('GET', '/metrics')).text.includes('status="201"'))
     await new Promise((go) => setTimeout(go, 100));
   const facesBefore = await faces();
   const before = seriesOf((await say('GET', '/metrics')).text);

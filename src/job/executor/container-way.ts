@@ -9,7 +9,14 @@
 // ask a proxy for.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
-import { type AddressInfo, connect, isIP, type LookupFunction, type Socket } from 'node:net';
+import {
+  type AddressInfo,
+  connect,
+  isIP,
+  type LookupFunction,
+  type Socket,
+  type TcpNetConnectOpts,
+} from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isFault } from '../../base/fault.ts';
 import { isPublicAddress } from '../../base/public-address.ts';
@@ -28,8 +35,14 @@ export interface PullWay {
   close(): void;
 }
 
+/** To an address that was looked at. */
+export type ConnectTo = (options: TcpNetConnectOpts) => Socket;
+
 /** Rejects with the system's error where no port of loopback is free. */
-export function openPullWay(rules: Pick<RegistryRules, 'registries' | 'resolve'>): Promise<PullWay> {
+export function openPullWay(
+  rules: Pick<RegistryRules, 'registries' | 'resolve'>,
+  connectTo: ConnectTo = connect,
+): Promise<PullWay> {
   const secret = `flopd:${randomBytes(18).toString('base64url')}`;
   const expected = Buffer.from(`Basic ${Buffer.from(secret).toString('base64')}`);
   const sockets = new Set<Duplex>();
@@ -80,7 +93,7 @@ export function openPullWay(rules: Pick<RegistryRules, 'registries' | 'resolve'>
     }
     const found = addresses.map((address) => ({ address, family: isIP(address) }));
     const lookup: LookupFunction = (_name, _options, callback) => callback(null, found);
-    const onward = connect({ host: plain, port: Number(port), lookup, autoSelectFamily: true });
+    const onward = connectTo({ host: plain, port: Number(port), lookup, autoSelectFamily: true });
     hold(onward);
     onward.setTimeout(CONNECT_DEADLINE_MS, () => onward.destroy());
     let isOpen = false;

@@ -38,6 +38,7 @@ describe('input on its way to a node', () => {
     to.input(Buffer.from('a'));
     to.signal(2);
     to.input(Buffer.from('b'));
+    to.taken(7);
     await nextTurn();
     to.input(Buffer.alloc(2 * MAX_EXEC_CHUNK_BYTES + 1));
     to.input(Buffer.alloc(0));
@@ -59,6 +60,23 @@ describe('input on its way to a node', () => {
       { execId: 'exec-1', channel: 'stdin', bytes: expect.anything() },
       { type: 'execResize', execId: 'exec-1', rows: 5, columns: 6 },
     ]);
+  });
+
+  test('is gathered while what went before has not been taken, up to a piece that is worth it', async () => {
+    const { sent, to } = bench(true);
+    const sizes = () => sent.map((one) => ('channel' in one ? one.bytes.length : 0));
+    to.input(Buffer.alloc(3));
+    await nextTurn();
+    for (let n = 0; n < 5; n += 1) to.input(Buffer.alloc(1000));
+    await nextTurn();
+    to.taken(2);
+    expect(sizes()).toEqual([3]);
+    to.taken(1);
+    expect(sizes()).toEqual([3, 5000]);
+    for (let n = 0; n < 5; n += 1) to.input(Buffer.alloc(4096));
+    expect(sizes()).toEqual([3, 5000, 4 * 4096]);
+    to.input(Buffer.alloc(0));
+    expect(sizes()).toEqual([3, 5000, 4 * 4096, 4096, 0]);
   });
 
   test('goes nowhere after its close', async () => {

@@ -1,14 +1,24 @@
 // The way of a pull: a proxy for one runtime, to the Internet alone (A36). What would be asked of it by a registry that
 // sends elsewhere, or by a name that has another address by now, is asked here by hand.
 
-import type { AddressInfo } from 'node:net';
-import { createServer, connect as dial, type Server } from 'node:net';
+import { request } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import { type AddressInfo, createServer, connect as dial, type Server } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { createClock } from '../../../../src/base/clock.ts';
+import { createSilentLog } from '../../../../src/base/log.ts';
+import { createContainerClient } from '../../../../src/job/executor/container-client.ts';
+import { createImages } from '../../../../src/job/executor/container-image.ts';
 import { openPullWay, type PullWay } from '../../../../src/job/executor/container-way.ts';
+import { authority, serverPair } from '../../../fakes/certificates.ts';
+import { createPodman, podmanMissing } from '../../../fakes/podman.ts';
+import { createRegistry } from '../../../fakes/registry.ts';
 
 let way: PullWay | null = null;
 let server: Server | null = null;
-afterEach(() => {
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0).reverse()) await close();
   way?.close();
   server?.close();
 });
@@ -85,5 +95,84 @@ describe('the way of a pull', () => {
   test('is no matter of the hosts that the operator lists', async () => {
     await open(['public', 'mirror.corp:5000/hub', '10.0.0.9']);
     expect(way?.environment).toMatchObject({ NO_PROXY: 'mirror.corp:5000,10.0.0.9' });
+  });
+});
+
+/** A registry of the Internet over TLS, by names below `example`: what it is asked, and whatever it answers instead. */
+async function startPublicRegistry(
+  host: string,
+  instead: (path: string) => Readonly<Record<string, string>> | null,
+) {
+  const pair = await serverPair(await authority(), ['registry.example']);
+  const [name, port] = host.split(':');
+  const front = createTlsServer(pair, (asked, answer) => {
+    const headers = instead(asked.url ?? '');
+    if (headers !== null) {
+      answer.writeHead(headers.Location === undefined ? 401 : 307, headers).end();
+      return;
+    }
+    const { method, url: path } = asked;
+    const onward = request({ host: name, port, path, method, headers: asked.headers }, (got) => {
+      answer.writeHead(got.statusCode ?? 500, got.headers);
+      got.pipe(answer);
+    });
+    onward.on('error', () => answer.destroy());
+    asked.pipe(onward);
+  });
+  await new Promise<void>((resolve) => front.listen(0, '127.0.0.1', resolve));
+  return {
+    port: (front.address() as AddressInfo).port,
+    close() {
+      front.close();
+      front.closeAllConnections();
+    },
+  };
+}
+
+describe.skipIf(podmanMissing() !== null)('podman on this way', { timeout: 60_000 }, () => {
+  test('pulls from a registry on the Internet, and goes nowhere else that the registry sends it to', async () => {
+    const podman = createPodman();
+    closing.push(() => podman.close());
+    const registry = await createRegistry(podman.imageTar, ['A=1']);
+    closing.push(() => registry.close());
+    const elsewhere = 'https://169.254.169.254/latest/meta-data';
+    let sendsTo: Readonly<Record<string, string>> = {};
+    const front = await startPublicRegistry(registry.host, (path) => {
+      if (path.includes('/redirect/blobs/')) return { Location: elsewhere };
+      return path === '/v2/' && 'WWW-Authenticate' in sendsTo ? sendsTo : null;
+    });
+    closing.push(front.close);
+    const reached: string[] = [];
+    const clock = createClock();
+    const client = createContainerClient({
+      ...{ choice: podman.path, environment: { PATH: process.env.PATH }, onChange() {} },
+      ...{ clock, log: createSilentLog() },
+    });
+    closing.push(() => client.close());
+    const images = createImages({
+      ...{ client, pull: 'missing', pullTimeoutMs: 30_000, clock },
+      registryRules: {
+        registries: ['public'],
+        isProxied: () => false,
+        resolve: async () => [{ address: '140.82.112.33' }],
+      },
+      connectTo(options) {
+        reached.push(options.host ?? '');
+        return dial(front.port, '127.0.0.1');
+      },
+    });
+    const obtain = (name: string) => images.obtain(`registry.example/${name}:1`, () => {}).answer;
+    expect(await obtain('good')).toMatchObject({ image: { environment: ['A=1'] } });
+    const refused = {
+      problem: expect.stringContaining(
+        'this node does not connect to 169.254.169.254, which does not lie on',
+      ),
+    };
+    // No part of it is here already.
+    podman.run('rmi', '--all', '--force');
+    expect(await obtain('redirect')).toMatchObject(refused);
+    sendsTo = { 'WWW-Authenticate': `Bearer realm="${elsewhere}",service="x"` };
+    expect(await obtain('token')).toMatchObject(refused);
+    expect(new Set(reached)).toEqual(new Set(['registry.example']));
   });
 });
