@@ -1,13 +1,13 @@
 // What a client types, on its way to the node: gathered, and each piece signed by a key of this exec where the node can
 // pass signatures on. What comes alone goes at once; while the command has not taken what went before, more is waited for,
-// since a signature costs as much for one byte as for sixteen thousand. The order names that key in any case: an agent that says it cannot
+// since a signature costs as much for one byte as for thousands. The order names that key in any case: an agent that says it cannot
 // wins nothing but the end of the command at the door of its job room.
-import { EXEC_INPUT_WINDOW_BYTES, encodeExecFrame, execPieces } from '../protocol/exec.ts';
+import { encodeExecFrame, execPieces, MAX_EXEC_CHUNK_BYTES } from '../protocol/exec.ts';
 import { createInputSigner, type ExecInput, type InputProof } from '../protocol/exec-input.ts';
 import type { AgentSession } from './fleet.ts';
 
-/** Enough for one piece, also while others are on the way; four of them fit into the window. */
-const GATHERED_BYTES = EXEC_INPUT_WINDOW_BYTES / 4;
+/** Enough to be sent while others are on the way: two of them fit into the window. */
+const GATHERED_BYTES = MAX_EXEC_CHUNK_BYTES;
 
 export interface NodeInput {
   /** For the order of the exec. */

@@ -1,9 +1,9 @@
-// How fast standard input reaches a command beside a job: `cat big | flopd exec -i ID -- sh -c 'cat > /dev/null'`, in MB/s,
-// beside a floor (a pipe between two `cat`) or another build of flopd, in turns within the same run.
+// How fast standard input reaches a command beside a job: `cat big | flopd exec -i ID -- sh -c 'cat > /dev/null'`, in MB/s
+// and CPU time of the daemon (scheduler and agent) for each GB, beside a floor (a pipe between two `cat`) or another build of flopd, in turns within the same run.
 //
 //   node test/bench/exec.mjs [--megabytes 100] [--rounds 3] [--against DIST/flopd.js] [--json]
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,17 +40,32 @@ async function begin(program) {
   for (const end = Date.now() + 30_000; !run('job', id, '-o', 'json').includes('"RUNNING"'); )
     if (Date.now() > end) throw new Error('its job does not run');
   const line = `cat ${big} | ${process.execPath} ${program} exec -i ${id} -- sh -c 'cat > /dev/null'`;
-  return { line, environment };
+  return { line, environment, pid: daemon.pid };
 }
 
-/** MB/s of a line of shell that takes the file. */
-function measure({ line, environment }) {
-  const startedMs = performance.now();
+/** User and system time of a process, seconds; 0 without one. */
+function cpuSeconds(pid) {
+  if (pid === undefined) return 0;
+  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8')
+    .replace(/^.*\) /s, '')
+    .split(' ')
+    .slice(11, 13);
+  return (Number(user) + Number(system)) / 100;
+}
+
+/** Of a line of shell that takes the file. */
+function measure({ line, environment, pid }) {
+  const [startedMs, before] = [performance.now(), cpuSeconds(pid)];
   execFileSync('sh', ['-c', line], { env: environment });
-  return (megabytes * 1000) / (performance.now() - startedMs);
+  const rate = (megabytes * 1000) / (performance.now() - startedMs);
+  return { rate, cpu: (cpuSeconds(pid) - before) / (megabytes / 1000) };
 }
 
-const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+const median = (list, key) => {
+  const values = list.map((one) => one[key]);
+  values.sort((a, b) => a - b);
+  return Math.round(values[values.length >> 1] * 10) / 10;
+};
 try {
   const sides = [
     ['exec', await begin(own)],
@@ -62,14 +77,14 @@ try {
   for (let round = 0; round < rounds; round += 1)
     for (const [name, side] of sides) figures[name].push(measure(side));
   const result = Object.fromEntries(
-    Object.entries(figures).map(([name, values]) => [name, Math.round(median(values) * 10) / 10]),
+    Object.entries(figures).map(([name, list]) => [
+      name,
+      { megabytesPerSecond: median(list, 'rate'), cpuSecondsPerGigabyte: median(list, 'cpu') },
+    ]),
   );
-  result.ratio = Math.round((result.exec / result[sides[1][0]]) * 1000) / 1000;
-  console.log(
-    process.argv.includes('--json')
-      ? JSON.stringify(result)
-      : `MB/s of standard input: ${JSON.stringify(result)}`,
-  );
+  const [one, other] = Object.values(result);
+  result.ratio = Math.round((one.megabytesPerSecond / other.megabytesPerSecond) * 1000) / 1000;
+  console.log(process.argv.includes('--json') ? JSON.stringify(result) : result);
 } finally {
   for (const daemon of daemons) {
     daemon.kill('SIGTERM');

@@ -73,10 +73,10 @@ describe('input on its way to a node', () => {
     expect(sizes()).toEqual([3]);
     to.taken(1);
     expect(sizes()).toEqual([3, 5000]);
-    for (let n = 0; n < 5; n += 1) to.input(Buffer.alloc(4096));
-    expect(sizes()).toEqual([3, 5000, 4 * 4096]);
+    for (let n = 0; n < 9; n += 1) to.input(Buffer.alloc(4096));
+    expect(sizes()).toEqual([3, 5000, 8 * 4096]);
     to.input(Buffer.alloc(0));
-    expect(sizes()).toEqual([3, 5000, 4 * 4096, 4096, 0]);
+    expect(sizes()).toEqual([3, 5000, 8 * 4096, 4096, 0]);
   });
 
   test('goes nowhere after its close', async () => {
