@@ -97,6 +97,7 @@ export interface Daemons {
     readonly retention: Config['output'];
     readonly history: Config['history'];
     readonly leastVersion: number;
+    readonly channelBinding: Config['protocol']['channelBinding'];
     readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;
   startAgent(options: {

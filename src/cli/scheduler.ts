@@ -36,6 +36,7 @@ const keys = [
   'history.keepMs',
   'history.jobs',
   'protocol.least',
+  'protocol.channelBinding',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -82,6 +83,7 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       retention: config.output,
       history: config.history,
       leastVersion: config.protocol.least,
+      channelBinding: config.protocol.channelBinding,
       policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
     });
   } catch (error) {

@@ -63,6 +63,7 @@ const keys = [
   'history.keepMs',
   'history.jobs',
   'protocol.least',
+  'protocol.channelBinding',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -152,6 +153,7 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     retention: config.output,
     history: config.history,
     leastVersion: config.protocol.least,
+    channelBinding: config.protocol.channelBinding,
     policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
   });
 }

@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import type { DataClass } from '../protocol/jurisdiction.ts';
 import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
-import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
+import type { LimitMode, PullPolicy, SandboxMode, SeccompMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -17,7 +17,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
-import type { SignatureMode } from './order-keys.ts';
+import type { ChannelBinding, SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import type { OwnCorridors } from './policy-keys.ts';
 import type { TlsMode } from './tls-keys.ts';
@@ -62,10 +62,11 @@ export interface Config {
   /** What the node lets itself be ordered, and by whom. */
   readonly orders: { readonly signatures: SignatureMode; readonly submitters: string | null };
   /** Oldest version of the protocol that is spoken. */
-  readonly protocol: { readonly least: number };
+  readonly protocol: { readonly least: number; readonly channelBinding: ChannelBinding };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
+    readonly seccomp: SeccompMode;
     readonly limits: LimitMode;
     readonly user: UserMode;
     readonly userRange: UserRange;
@@ -176,9 +177,10 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
     orders: { signatures: take('orders.signatures'), submitters: take('orders.submitters') },
-    protocol: { least: take('protocol.least') },
+    protocol: { least: take('protocol.least'), channelBinding: take('protocol.channelBinding') },
     jobs: {
       sandbox: take('jobs.sandbox'),
+      seccomp: take('jobs.seccomp'),
       limits: take('jobs.limits'),
       user: take('jobs.user'),
       userRange: take('jobs.userRange'),

@@ -4,6 +4,9 @@ import { parseText, ValueProblem } from './value.ts';
 /** auto: as well as the host can · require: jobs without it are refused · off: none. */
 export const sandboxModes = ['auto', 'require', 'off'] as const;
 export type SandboxMode = (typeof sandboxModes)[number];
+/** auto: calls that no job needs are refused inside the sandbox · off: none are. */
+export const seccompModes = ['auto', 'off'] as const;
+export type SeccompMode = (typeof seccompModes)[number];
 export const limitModes = ['auto', 'require'] as const;
 export type LimitMode = (typeof limitModes)[number];
 /** auto: each job a user of its own where the agent is root · agent: all jobs are the agent's own user. */

@@ -170,6 +170,7 @@ async function openJobRoom(
     },
     clock,
     log,
+    onHatched: walls.place,
   });
   const offers = createOffers(executors, clock, log);
   const survivors = createSurvivorWatch({
@@ -268,7 +269,7 @@ async function openJobRoom(
         readsProofs: true,
       };
     },
-    problem: () => null,
+    problem: () => jobs.problem(),
     settled: () => offers.settled(),
     async close() {
       await jobs.close();

@@ -4,6 +4,7 @@ import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
 import type { DataDemand } from './data-rules.ts';
 import { chooseDevices, type DeviceChoice, hasEnough, type PlacementDevice } from './device-choice.ts';
 import type { DeviceHolds } from './device-holds.ts';
+import type { SubmitterDemand } from './submitter-rules.ts';
 
 /** What a job asks of a node. CPUs are whole hundredths of a core: sums stay exact. */
 export interface Demand {
@@ -13,6 +14,8 @@ export interface Demand {
   readonly executor: string;
   /** What it states of its data, and who may have that; none for a job that states nothing. */
   readonly data?: DataDemand | null;
+  /** Whose job it is, for nodes that take only some people's. */
+  readonly submitter?: SubmitterDemand | null;
 }
 
 export interface PlacementNode {
@@ -29,6 +32,8 @@ export interface PlacementNode {
   readonly drained: string | null;
   /** Takes nothing, because more than one agent has its key. */
   readonly cloned?: boolean;
+  /** Why its agent takes no orders, a sentence; none where it does. */
+  readonly refusing?: string | null;
   /** Takes nothing for a moment, because it refused the last order. */
   readonly paused?: boolean;
   /** Has not connected since this scheduler started: what it has is not known. */
@@ -70,6 +75,11 @@ export function mayHaveData(node: PlacementNode, { data }: Demand): boolean {
   return data === undefined || data === null || data.refuse(node) === null;
 }
 
+/** Whether the node is not known to take nothing from its submitter. */
+export function takesFrom(node: PlacementNode, { submitter }: Demand): boolean {
+  return submitter === undefined || submitter === null || submitter.refuse(node) === null;
+}
+
 /** Whether the node could take it if it were empty and connected; devices that take no jobs do not count. */
 export function fitsEmpty(node: PlacementNode, demand: Demand): boolean {
   return (
@@ -77,7 +87,8 @@ export function fitsEmpty(node: PlacementNode, demand: Demand): boolean {
     demand.memoryBytes <= node.memoryBytes &&
     node.executors.includes(demand.executor) &&
     (demand.accelerators === null || hasEnough(node.devices, demand.accelerators)) &&
-    mayHaveData(node, demand)
+    mayHaveData(node, demand) &&
+    takesFrom(node, demand)
   );
 }
 
@@ -87,7 +98,8 @@ export function fitsWithoutDevices(load: NodeLoad, demand: Demand, kept: Kept | 
     load.heldCpuHundredths + demand.cpuHundredths + (kept?.cpuHundredths ?? 0) <= load.node.cpuHundredths &&
     load.heldMemoryBytes + demand.memoryBytes + (kept?.memoryBytes ?? 0) <= load.node.memoryBytes &&
     load.node.executors.includes(demand.executor) &&
-    mayHaveData(load.node, demand)
+    mayHaveData(load.node, demand) &&
+    takesFrom(load.node, demand)
   );
 }
 

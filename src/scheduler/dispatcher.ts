@@ -28,13 +28,16 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import { createSubmissions, type SubmittedBy } from './submission.ts';
+import { createSubmitterRules } from './submitter-rules.ts';
 import {
   concernsNode,
   decideOutputLimits,
   decideRefusal,
   decideResult,
   decideStarted,
+  describeRefusal,
   isOfData,
+  OF_SUBMITTER,
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
@@ -108,6 +111,10 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
   const storing = new Map<string, Promise<void>>();
   const pauses = createNodePauses(fleet, clock, place);
+  const submitters = createSubmitterRules(clock, () => {
+    placement.review();
+    place();
+  });
 
   /** Above 0: work is looked for once, when all of a change has been made. */
   let placingLater = 0;
@@ -140,6 +147,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     queue,
     placement,
     fleet,
+    clock,
     log,
     refusals,
     isAssigning,
@@ -206,7 +214,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: { ...demandOf(job.spec), data: data.demand(job.spec) },
+      demand: { ...demandOf(job.spec), data: data.demand(job.spec), submitter: submitters.demand(job) },
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
@@ -264,7 +272,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     assigning.add(jobId);
     hit('order.decided');
     try {
-      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      const orderedTo = fleet.session(nodeId)?.run ?? null;
+      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, orderedTo, devices, reason: '' });
       hit('order.asked');
       await stored;
       hit('order.stored');
@@ -337,6 +346,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
     welcomed(session, held, rebooted) {
       data.forget(session.nodeId);
+      submitters.forget(session.nodeId);
       return returns.welcomed(session, held, rebooted);
     },
     reported(session, report) {
@@ -357,6 +367,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return refuse(verdict, session, { jobId: message.jobId, epoch: message.epoch, told: 'started' });
       }
       pauses.worked(session.nodeId);
+      submitters.taken(session.nodeId, job);
       await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
       hit('started.stored');
       return true;
@@ -387,14 +398,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return true;
     },
 
-    refused(session, { jobId, epoch, kind, code, message }) {
+    refused(session, refusal) {
+      const { jobId, epoch, kind, code, message } = refusal;
       const job = queue.job(jobId);
       if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
       if (isOfData(code)) data.refused(session.nodeId, job.spec, { code, message });
-      const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
+      if (code === OF_SUBMITTER) submitters.refused(session.nodeId, job, message);
+      if (isOfData(code) || code === OF_SUBMITTER) placement.review();
+      const why = describeRefusal(job, fleet.name(session.nodeId), refusal);
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':
+          return;
+        case 'again':
+          returns.notSuperseded(session, jobId, epoch);
           return;
         case 'lost':
           void end(job, lost(`it was to be stopped, but ${why}`));
@@ -419,7 +436,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           gates.wait(queue.job(jobId) ?? job);
           break;
       }
-      if (concernsNode(code)) pauses.refused(session.nodeId);
+      if (kind === 'start' && concernsNode(code)) pauses.refused(session.nodeId);
       place();
     },
 

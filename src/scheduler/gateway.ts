@@ -7,7 +7,7 @@ import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
-import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { type AuditSink, noAudit, type SignedHead } from '../protocol/audit.ts';
 import {
   closeCode,
   type Hello,
@@ -80,6 +80,8 @@ export interface GatewayOptions {
   readonly received: (type: string) => void;
   readonly hit?: SchedulerHit;
   readonly audit?: AuditSink;
+  /** Head of the audit log, told to nodes; without it, none is. */
+  readonly auditHead?: () => SignedHead | null;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
   readonly admission: NodeAdmission;
@@ -185,6 +187,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       received: options.received,
       hit: options.hit ?? (() => {}),
       audit: options.audit ?? noAudit,
+      auditHead: options.auditHead ?? (() => null),
       ended(ended) {
         sessions.delete(ended);
       },

@@ -18,6 +18,8 @@ import type { EndedJob, PastAttempt, Queue } from './queue/queue.ts';
 /** How often the number of ended jobs is looked at; their age at least once in AGE_PERIOD_MS. */
 export const COUNT_PERIOD_MS = 10_000;
 const AGE_PERIOD_MS = 3600_000;
+/** After a sweep that left too many, because all the others are needed: each one reads all of them. */
+export const LEFT_OVER_PERIOD_MS = 300_000;
 /** Jobs that are read, and taken out, in one turn: some milliseconds. An array goes whole, however many it has. */
 export const PAGE_JOBS = 64;
 
@@ -63,12 +65,14 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   const { queue, output, keepMs, clock, log } = options;
   const periodMs = Math.min(COUNT_PERIOD_MS, Math.max(1000, keepMs));
   let sweptAtMs = Number.NEGATIVE_INFINITY;
+  let isLeftOver = false;
   let sweeping: Promise<void> | null = null;
   let closed = false;
 
   const timer: Timer = every(clock, periodMs, () => {
-    const isTime = clock.monotonicMs() - sweptAtMs >= Math.min(AGE_PERIOD_MS, keepMs);
-    if (isTime || excess() > 0) void sweep();
+    const sinceMs = clock.monotonicMs() - sweptAtMs;
+    const mayCount = !isLeftOver || sinceMs >= LEFT_OVER_PERIOD_MS;
+    if (sinceMs >= Math.min(AGE_PERIOD_MS, keepMs) || (mayCount && excess() > 0)) void sweep();
   });
 
   function excess(): number {
@@ -91,6 +95,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     try {
       if (queue.failure() === null) await removeDue(gone);
     } finally {
+      isLeftOver = excess() > 0;
       tell(gone);
     }
   }
@@ -108,7 +113,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
       let left = tooMany;
       const due: Due[] = [];
       for (const job of page) {
-        const isOld = (job.endedAtMs ?? job.submittedAtMs) <= dueMs;
+        const isOld = endOf(job) <= dueMs;
         const isDue = (isOld || left > 0) && !isNeeded(job);
         const together = isDue ? arrays.add(job, isOld ? 'age' : 'number') : arrays.keep(job);
         left -= together.length;
@@ -204,6 +209,11 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
       await sweeping;
     },
   };
+}
+
+/** The clock of its node tells when a job ended, and may be wrong by years: not before it was submitted here. */
+export function endOf({ submittedAtMs, endedAtMs }: Pick<EndedJob, 'submittedAtMs' | 'endedAtMs'>): number {
+  return Math.max(submittedAtMs, endedAtMs ?? 0);
 }
 
 /** Ends that the scheduler writes by itself have one of these kinds, and nobody measured anything. */

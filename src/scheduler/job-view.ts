@@ -4,13 +4,14 @@ import { leaseOverAfterMs } from '../protocol/lease.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { describeSeconds, type Fleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
 import { HEARTBEAT_MS } from './gateway.ts';
 import { placeOf } from './node-credentials.ts';
 import type { OutputStore } from './output.ts';
 import { nothingUsed } from './own-result.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
+import { describeSeconds } from './words.ts';
 
 const NOT_WRITTEN_DOWN = 'an older flopd, which did not keep it, wrote this attempt down';
 

@@ -53,17 +53,32 @@ export function decideRetry(
   now: { readonly wallMs: number; readonly random: number },
 ): JobChange | null {
   const { retry } = job.spec;
+  if (isSuperseded(job, result)) return { ...waitsAgain(job, result), notBeforeMs: null };
   const cause = retryCauseOf(result);
   if (job.cancelBy !== null || cause === null || !retry.on.includes(cause) || job.retries >= retry.times)
     return null;
+  return {
+    ...waitsAgain(job, result),
+    retries: job.retries + 1,
+    notBeforeMs: now.wallMs + retryDelayMs(retry, job.retries, now.random),
+  };
+}
+
+/**
+ * The scheduler alone stopped it: to order it anew (reconcile.ts), but its node held it after all. Nobody asked for its end,
+ * so it is not one.
+ */
+function isSuperseded(job: JobRecord, { endKind, stoppedBy }: JobResult): boolean {
+  return job.cancelBy === null && endKind === 'stopped' && stoppedBy === 'scheduler';
+}
+
+function waitsAgain(job: JobRecord, result: JobResult): JobChange {
   return {
     state: 'PENDING',
     nodeId: null,
     devices: [],
     startedAtMs: null,
-    retries: job.retries + 1,
     attempts: [...job.attempts, pastAttempt(result)].slice(-MAX_PAST_ATTEMPTS),
-    notBeforeMs: now.wallMs + retryDelayMs(retry, job.retries, now.random),
     reason: '',
   };
 }

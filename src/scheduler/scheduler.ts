@@ -19,6 +19,7 @@ import { createRefusalLog } from '../base/refusal-log.ts';
 import { openFileStore } from '../files/store.ts';
 import { nowhere } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { withAccounts } from './access/accounts.ts';
 import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
@@ -73,6 +74,8 @@ export interface SchedulerOptions {
   readonly issuerScript?: URL | null;
   /** Oldest protocol version that agents may speak; without it, all that this build knows. */
   readonly leastVersion?: number;
+  /** `off`: also nodes whose proof names no TLS connection, since something in between ends it; without it, `required`. */
+  readonly channelBinding?: 'required' | 'off';
   /** Uniform in [0, 1); spreads retries. */
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
@@ -120,7 +123,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const { queue, record } = audit.watch(store);
+  const { queue: watched, record } = audit.watch(store);
+  const accounts = { path: join(folder, 'accounts.jsonl'), queue: watched, clock, log };
+  const queue = await withAccounts(accounts).catch(async (error: unknown) => {
+    await watched.close();
+    await audit.close();
+    throw error;
+  });
   const tlsParts = { listenHost: listen.host, folder, schedulerId, ownNames, issuerScript, clock, log };
   const nodes = () => queue.nodes().length;
   const tls = await openTls(tlsOptions, { ...tlsParts, nodes }).catch(async (error: unknown) => {
@@ -128,6 +137,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await audit.close();
     throw error;
   });
+  if (options.channelBinding === 'off')
+    log.warn({}, 'nodes may prove who they are for any connection (protocol.channelBinding: off)');
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
@@ -156,9 +167,11 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     progress,
     tickets,
     audit: record,
+    auditHead: audit.signedHead,
     ...(options.policy === undefined ? {} : { policy: options.policy }),
     authorities: () => tls?.authorities() ?? [],
     leastVersion: options.leastVersion ?? 1,
+    takesUnbound: options.channelBinding === 'off',
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;

@@ -19,6 +19,10 @@ import { fileURLToPath } from 'node:url';
 const here = dirname(fileURLToPath(import.meta.url));
 const root = join(here, '..', '..');
 const READY_DEADLINE_MS = 20_000;
+/** Jobs of one CPU that the node says it has room for. */
+const SLOTS = 200;
+/** For a look inside: FLOPD_BENCH_NODE_FLAGS="--cpu-prof --cpu-prof-dir=/tmp/prof" */
+const nodeFlags = (process.env.FLOPD_BENCH_NODE_FLAGS ?? '').split(' ').filter((flag) => flag !== '');
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -42,11 +46,13 @@ export async function startNetwork({ flags = [], apart = null } = {}) {
     ...process.env,
     // Without walls: what they cost is start.mjs's to measure, and the stamps lie outside of them.
     ...{ FLOPD_JOBS_SANDBOX: 'off', FLOPD_JOBS_USER: 'agent' },
+    // Slots for whole CPUs: with a share of 0.01 the kernel's quota (1 ms in 100) halted each no-op in the middle of its exec.
+    ...{ FLOPD_NODE_CPUS: String(SLOTS) },
   };
   const children = new Map();
   async function start(verb, ...args) {
     const readyFile = at(`${verb}.json`);
-    const child = spawn(process.execPath, [program, verb, ...args, '--ready-file', readyFile], {
+    const child = spawn(process.execPath, [...nodeFlags, program, verb, ...args, '--ready-file', readyFile], {
       stdio: ['ignore', 'ignore', 'inherit'],
       env: environment,
     });
@@ -107,7 +113,7 @@ export async function startNetwork({ flags = [], apart = null } = {}) {
     folder,
     stamp,
     call,
-    submit: (command) => call('POST', '/v1/jobs', { version: 1, command, resources: { cpus: 0.01 } }),
+    submit: (command) => call('POST', '/v1/jobs', { version: 1, command, resources: { cpus: 1 } }),
     counts: async () => (await call('GET', '/v1/overview')).jobs,
     /** CPU seconds and resident bytes of the daemons so far, or of one of them. */
     cost(verb = null) {

@@ -54,6 +54,8 @@ const reachedBy: Readonly<Record<(typeof auditKinds)[number], string>> = {
   'attempt.ended': 'system/audit.test.ts',
   'keys.learned': 'unit/job/trust.test.ts',
   'scheduler.refused': 'unit/agent/refused-scheduler.test.ts',
+  'scheduler.head': 'unit/agent/scheduler-heads.test.ts',
+  'scheduler.rewound': 'unit/agent/scheduler-heads.test.ts',
 };
 
 test('every kind of audit record is written by somebody', () => {

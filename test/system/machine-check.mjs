@@ -157,6 +157,7 @@ async function check() {
     '/usr/lib/systemd/system/flopd-node.service',
     '/usr/lib/systemd/system/flopd-agent.service',
     '/usr/lib/systemd/system/flopd-runner.service',
+    '/usr/lib/systemd/system/flopd-groups.service',
     '/usr/lib/systemd/system/flopd-jobs.slice',
     '/usr/lib/systemd/system/flopd-scheduler.service',
   );

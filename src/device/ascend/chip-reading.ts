@@ -33,6 +33,13 @@ function memoryOf(row: ChipRow): { used: Measured; total: Measured; kind: 'HBM' 
     : { ...pair('Memory-Usage(MB)'), kind: 'DDR' };
 }
 
+/** Of the AI cores where that is told, as the peak is theirs; else of the NPU as a whole. */
+function busyOf(row: ChipRow, cores: Measured): Measured {
+  const told = row.cells.get('AICore(%)');
+  if (told !== undefined) return measurePercent(told);
+  return typeof cores === 'number' ? cores : measurePercent(row.cells.get('NPU-Util(%)'));
+}
+
 function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
   const { used, total, kind } = memoryOf(row);
   type Source = 'usages' | 'common' | 'ecc' | 'memory';
@@ -56,7 +63,7 @@ function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
   ];
   return {
     values: {
-      busyRatio: measurePercent(row.cells.get('AICore(%)')),
+      busyRatio: busyOf(row, percent(['Aicore Usage Rate(%)'])),
       memoryBusyRatio: percent([`${kind} Bandwidth Usage Rate(%)`]),
       memoryTotalBytes: total,
       memoryUsedBytes: used,

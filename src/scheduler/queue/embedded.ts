@@ -322,7 +322,10 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     pending: () => index.pending(),
     active: (nodeId) => index.active(nodeId),
     counts: () => index.counts(),
-    endedJobs: (after, limit) => reader.ended(after, limit).filter(({ id }) => !line.isRemoved(id)),
+    endedJobs(after, limit) {
+      const there = reader.ended(after, limit + line.removals()).filter(({ id }) => !line.isRemoved(id));
+      return there.slice(0, limit);
+    },
     isAwaited: (id) => index.isAwaited(id),
     removeJobs,
     async putNode(node) {

@@ -41,6 +41,7 @@ export function recordText(entry: Indexed): string {
     submittedAtMs: job.submittedAtMs,
     epoch: job.epoch,
     nodeId: job.nodeId,
+    orderedTo: job.orderedTo ?? undefined,
     devices: job.devices,
     startedAtMs: job.startedAtMs,
     endedAtMs: job.endedAtMs,

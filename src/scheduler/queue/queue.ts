@@ -52,6 +52,8 @@ export interface JobRecord {
   /** Attempt that is (or was last) ordered; 0 before the first. */
   readonly epoch: number;
   readonly nodeId: string | null;
+  /** Run of its agent that was there when the attempt was ordered (clones.ts); none where nobody knows. */
+  readonly orderedTo?: string | null;
   /** Devices and partitions of that node that are granted to this attempt; kept, when it has ended, for the record. */
   readonly devices: readonly string[];
   readonly startedAtMs: number | null;

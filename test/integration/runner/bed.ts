@@ -189,6 +189,7 @@ export function createRunnerBed(): RunnerBed {
   const config: RunnerOptions['config'] = {
     jobs: {
       sandbox: 'auto',
+      seccomp: 'auto',
       limits: 'auto',
       user: 'auto',
       userRange: { from: 2_000_000_000, to: 2_000_065_535 },

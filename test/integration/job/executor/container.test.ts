@@ -117,7 +117,9 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', { timeout: 4 *
       executor,
       freshFolder(),
       { ...inTestImage, command: ['sh', '-c', script], network: 'none', resources: { processes: 77 } },
-      () => ({ containment: { user, wrap: [], cgroups: [], rlimits: {}, limits: {}, isolation: {} } }),
+      () => ({
+        containment: { user, wrap: [], filtered: false, cgroups: [], rlimits: {}, limits: {}, isolation: {} },
+      }),
     );
     await job.ended;
     expect(stored(job, 'stdout').split('\n').slice(0, 7)).toEqual([
