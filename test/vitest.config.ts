@@ -18,6 +18,8 @@ const project = (name: string, testTimeout: number, extra: object = {}) => ({
 export default defineConfig({
   test: {
     pool: 'forks',
+    // Vitest's own is one second, which a busy machine may take for anything.
+    expect: { poll: { timeout: 20_000 } },
     projects: [
       project('unit', 10_000),
       project('house', 30_000),

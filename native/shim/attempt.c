@@ -193,6 +193,7 @@ static void begin_draining(int64_t now_us)
 	shim.end.ended_ms = wall_ms();
 	shim.oom_us = 0;
 	counters_read(&shim.spec, &shim.end);
+	cgroup_verify(&shim.spec, &shim.end);
 	shim.phase_until_us = now_us + DRAIN_DEADLINE_US;
 	shim.disk_until_us = now_us + DISK_DEADLINE_US;
 }

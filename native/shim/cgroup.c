@@ -92,6 +92,52 @@ void cgroup_make(const struct spec *spec, struct end_record *end)
 	}
 }
 
+static bool is_refused(const struct end_record *end, const char *file)
+{
+	size_t length = strlen(file);
+	for (int i = 0; i < end->refusal_count; i++)
+		if (strncmp(end->refusals[i], file, length) == 0 && end->refusals[i][length] == ' ') return true;
+	return false;
+}
+
+/* `now` is what a file of a group says, `wanted` what was written to it. */
+static bool is_held(const char *file, const char *wanted, const char *now)
+{
+	size_t length = strcspn(now, "\n");
+	if (length == strlen(wanted) && memcmp(now, wanted, length) == 0) return true;
+	const char *key = strchr(wanted, ' ');
+	if (key != NULL) { /* one line per disk, with more keys than were written: `8:0 rbps=1048576 wbps=max …` */
+		for (const char *line = now; *line != '\0'; line += strcspn(line, "\n"), line += *line == '\n') {
+			if (strncmp(line, wanted, (size_t)(key - wanted) + 1) != 0) continue;
+			size_t size = strlen(key);
+			for (const char *at = line; *at != '\0' && *at != '\n'; at++)
+				if (*at == ' ' && strncmp(at, key, size) == 0 && strchr(" \n", at[size]) != NULL) return true;
+		}
+		return false;
+	}
+	/* The kernel rounds memory down to pages, and cgroup_close leaves no process. */
+	char *end;
+	unsigned long long number = strtoull(now, &end, 10);
+	bool is_ceiling = strstr(file, ".max") != NULL || strstr(file, "limit_in_bytes") != NULL;
+	return is_ceiling && end != now && number <= strtoull(wanted, NULL, 10);
+}
+
+void cgroup_verify(const struct spec *spec, struct end_record *end)
+{
+	char now[4096];
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		const struct cgroup_plan *plan = &spec->cgroups[i];
+		int folder = open_folder(plan->folder);
+		if (folder < 0) continue; /* never made, which is told, or removed by an earlier shim */
+		for (char **setting = plan->settings; setting[0] != NULL && setting[1] != NULL; setting += 2) {
+			if (is_refused(end, setting[0])) continue;
+			if (read_at(folder, setting[0], now, sizeof now) < 0) record_refusal(end, setting[0], errno);
+			else if (!is_held(setting[0], setting[1], now)) record_refusal(end, setting[0], 0);
+		}
+		close(folder);
+	}
+}
+
 /*
  * Moving a process by cgroup.procs waits until no processor is in the middle of a fork or an end (a grace period of the
  * kernel's: 11 ms on a busy machine of two cores), with all other changes of groups behind it. Two ways are without that:

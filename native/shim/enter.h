@@ -17,6 +17,11 @@ struct entry {
 ssize_t relay_read_frame(int socket, char *kind, char *payload, int timeout_ms);
 /* The last word, when there is no command. */
 void relay_refuse(int socket, int step, int error);
+/*
+ * After the last word: waits until the agent has closed, for some seconds at most, and forgets what it still sends. If
+ * we closed first, a late frame of the agent would break its connection before it has read how the command ended.
+ */
+void relay_linger(int socket);
 /* Carries bytes to and fro until the command has ended and that was told, or the agent has gone. */
 void relay_run(struct entry *entry);
 

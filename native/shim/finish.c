@@ -126,7 +126,10 @@ void bury_job(const struct started_record *started)
 	}
 	shim.end.survivors = alive;
 	shim.end.user_us = shim.end.system_us = -1;
-	if (same_boot) counters_read(&shim.spec, &shim.end);
+	if (same_boot) {
+		counters_read(&shim.spec, &shim.end);
+		cgroup_verify(&shim.spec, &shim.end);
+	}
 	after_run_all(&shim.spec, shim.folder);
 	shim.end.kind = "lost";
 	snprintf(shim.end.detail, sizeof shim.end.detail, "%s",

@@ -19,6 +19,7 @@
 
 static const int64_t HOLD_US = 500 * 1000;     /* how long others may hold the pipes of an ended command */
 static const int64_t HANGUP_US = 2000 * 1000;  /* from SIGHUP to SIGKILL */
+static const int64_t LINGER_US = 5000 * 1000;  /* how long the agent may take to read the last word */
 
 static struct {
 	struct entry *entry;
@@ -91,6 +92,14 @@ void relay_refuse(int socket, int step, int error)
 	char frame[64];
 	size_t size = put_end(frame, 2, error, step_name(step));
 	if (send(socket, frame, size, MSG_NOSIGNAL) < 0) errno = 0; /* nobody listens any more */
+}
+
+void relay_linger(int socket)
+{
+	static char forgotten[4096];
+	int64_t until_us = monotonic_us() + LINGER_US;
+	shutdown(socket, SHUT_WR);
+	while (read_all(socket, forgotten, 1, until_us)) {}
 }
 
 static void agent_is_gone(int64_t now_us)

@@ -30,6 +30,8 @@
  *   checkpoint                   signal and how many ms before the time limit
  *   user                         uid gid group…
  *   wrap                         the sandbox program and its arguments, up to and including "--"
+ *   filter                       1: system calls that no job needs are refused to it (filter.c). No new version for it:
+ *                                whoever writes it has this shim started
  *   cgroup (repeated)            folder, 1 or 2, controllers by commas, then file and value of each setting
  *   rlimits                      name without RLIMIT_ and value of each
  *   after (repeated)             timeout-ms, output file or "", ARGC argv…, then its environment
@@ -69,7 +71,7 @@
  *     x   the last word. First byte 0: exited, 1: killed by a signal, 2: could not be started; then four bytes: exit
  *         code, signal, or errno; then, after 2, the step that failed as text (`exec`, `chdir`, `request`, `enter`, …)
  * It comes when the command has ended and its output was read to its end, or for 500 ms after that while something
- * else holds the pipe. When the agent closes the connection the command gets SIGHUP and, 2 s later, SIGKILL, with its
+ * else holds the pipe; the agent closes first, within 5 s. When the agent closes the connection the command gets SIGHUP and, 2 s later, SIGKILL, with its
  * group. When the job ends all commands beside it are killed; the connection may then close without `x`. The command has
  * the job's user, namespaces, control groups, environment and working directory, no new privileges, and a session of
  * its own.

@@ -47,6 +47,7 @@ struct spec {
 	gid_t gid, groups[GROUPS_MAX];
 	size_t group_count;
 	char **wrap;               /* NULL for no sandbox */
+	bool filtered;             /* system calls that no job needs are refused (filter.c) */
 	char **rlimits;            /* name, value, …, NULL; NULL for none */
 	struct cgroup_plan cgroups[CGROUPS_MAX];
 	size_t cgroup_count;
@@ -120,7 +121,7 @@ int record_end_offer(const struct end_record *end);
 int record_started(int folder, const char *boot_id, pid_t shim, int64_t wall_ms);
 /* Returns 0, ENOENT or another errno; `complete` is false for one that was cut off while it was written. */
 int record_read_started(struct started_record *record);
-/* Notes that the kernel refused `what` of the plan, once. */
+/* Notes that the kernel refused `what` of the plan, once; `error` 0: took it, and had something else at the end. */
 void record_refusal(struct end_record *end, const char *what, int error);
 
 int64_t wall_ms(void);
@@ -172,6 +173,8 @@ void lower_standing(void);
 void clear_signals(void);
 /* Sets limits of the plan and tells the shim of each that is refused. `late`: those that count what others have. */
 void set_rlimits(const struct spec *spec, bool late, int channel_fd);
+/* filter.c: holds the calling process and all that it becomes to the filter of the order. Returns 0 or an errno. */
+int filter_calls(const struct spec *spec);
 /* Becomes the job's user, if it has one, and gives up every privilege for ever. Returns 0 or an errno. */
 int become_user(const struct spec *spec, bool drop_capabilities);
 /* Leaves the session keyring that this process was started with: all jobs would share the keys in it. */
@@ -209,6 +212,8 @@ int tree_signal(int sig, const struct tree_spared *spared, const struct tree_mar
 
 /* Makes the groups of the plan and writes their settings; what is refused is noted. */
 void cgroup_make(const struct spec *spec, struct end_record *end);
+/* Reads the settings back at the end of the job: those that no longer hold, or whose files are gone, are noted too. */
+void cgroup_verify(const struct spec *spec, struct end_record *end);
 /* Forks, into one of the groups where the kernel can do that: `joined` is its number, or CGROUPS_MAX. */
 pid_t cgroup_fork(const struct spec *spec, size_t *joined);
 /* Puts the calling process, of one thread, into the others; tells the channel what is refused. */

@@ -37,6 +37,7 @@ import { takeEnrolment } from './membership.ts';
 import { type AgentRoom, prepareRoom } from './open-room.ts';
 import { watchScheduler } from './refused-scheduler.ts';
 import { createRejoin } from './rejoin.ts';
+import { createSchedulerHeads } from './scheduler-heads.ts';
 import { toldInventory } from './told-inventory.ts';
 import { createVitals } from './vitals.ts';
 
@@ -154,8 +155,18 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   });
 
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
+  const isUnbound = config.protocol.channelBinding === 'off';
+  if (isUnbound) log.warn({}, 'this node proves who it is for any connection (protocol.channelBinding: off)');
+  const takesNone = (): string | null => starts.safeMode() ?? jobs.problem();
   const versions = versionsFrom(config.protocol.least);
   const schedulers = watchScheduler(audit.record);
+  const heads = createSchedulerHeads({
+    folder,
+    schedulerId: identity.schedulerId,
+    audit: audit.record,
+    clock,
+    log,
+  });
   const link = createLink({
     versions,
     url,
@@ -174,12 +185,13 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
         name,
         version,
         audit: jobs.offered().audit,
+        agentAudit: audit.head(),
         inventory: told,
         devices: [],
         jobs: jobs.held(),
         versions,
       };
-      return schedulers.hello(async () => buildHello(parts, challenge, binding));
+      return schedulers.hello(async () => buildHello(parts, challenge, isUnbound ? '' : binding));
     },
     credential(told) {
       if (!identity.adopt(told))
@@ -187,8 +199,12 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       jobs.learnCredential(told);
     },
     handlers: {
-      order: (order) => jobs.order(order),
-      contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
+      // Told before the answer, so that no order is sent after one that was refused for it.
+      order: (order) => jobs.order(order).finally(() => link.refusing(takesNone())),
+      contact(sinceMs, heartbeatMs) {
+        jobs.contact(sinceMs, heartbeatMs);
+        link.refusing(takesNone());
+      },
       report: (jobId, epoch) => jobs.report(jobId, epoch),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
@@ -197,6 +213,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       exec: (order, events) => jobs.exec(order, events),
       keys: (statements) => jobs.learnKeys(statements),
       authorities: authorities.learn,
+      schedulerHead: heads.told,
     },
     clock,
     log: log.child({ room: 'link' }),
@@ -302,7 +319,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     runningCount: () => jobs.runningCount(),
     linkState: () => link.state(),
     schedulerUrl: url,
-    safeMode: () => starts.safeMode() ?? jobs.problem(),
+    takesNone,
     clock,
   });
   const exporter = await startExporter({
@@ -320,6 +337,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   lifecycle.onStop('exporter', () => exporter.close());
 
   lifecycle.onStop('link', () => link.close());
+  link.refusing(takesNone());
   link.open();
 
   const notifier = createNotifier({

@@ -16,7 +16,10 @@ export interface HelloParts {
   >;
   readonly name: string;
   readonly version: string;
+  /** Of the log that has the jobs. */
   readonly audit: AuditHead | null;
+  /** Of the agent's own: the same one where the jobs are in its process. */
+  readonly agentAudit?: AuditHead | null;
   readonly inventory: Inventory;
   readonly devices: readonly DeviceRecord[];
   readonly jobs: readonly HeldJob[];
@@ -25,7 +28,17 @@ export interface HelloParts {
 }
 
 export function buildHello(
-  { identity, name, version, audit, inventory, devices, jobs, versions = ownVersions }: HelloParts,
+  {
+    identity,
+    name,
+    version,
+    audit,
+    agentAudit,
+    inventory,
+    devices,
+    jobs,
+    versions = ownVersions,
+  }: HelloParts,
   challenge: Challenge,
   binding: string,
 ): Hello {
@@ -47,6 +60,7 @@ export function buildHello(
     credential: identity.credential(),
     signedCredential: identity.signedCredential(),
     audit,
+    ...(agentAudit && agentAudit.keyId !== audit?.keyId ? { agentAudit } : {}),
     inventory,
     devices: [...devices],
     jobs: held,

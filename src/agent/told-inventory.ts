@@ -9,7 +9,7 @@ const CHARACTERS_MAX = 1024;
 export function toldInventory(
   inventory: Inventory,
   safeMode: string | null,
-  { executors, problems, limitations, dataClasses }: Offered,
+  { executors, problems, limitations, dataClasses, readsProofs }: Offered,
 ): Inventory {
   const said = [
     ...(safeMode === null ? [] : [safeMode]),
@@ -21,6 +21,7 @@ export function toldInventory(
     ...inventory,
     executors: safeMode === null ? [...executors] : [],
     dataClasses: [...dataClasses],
+    ...(readsProofs === true ? { passesProofs: true } : {}),
     limitations: said.map((sentence) => sentence.slice(0, CHARACTERS_MAX)).slice(0, SENTENCES_MAX),
   };
 }

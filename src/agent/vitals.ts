@@ -3,7 +3,7 @@
 //   live    the sampler delivers windows (where there is an addon to read with) and the job room answers.
 //           Not live is what a restart may mend: the watchdog is not fed, /healthz is 503.
 //   ready   live, and a session with the scheduler stands, or stood within the last three heartbeats.
-//           In safe mode (starts.ts) it is live, and not ready.
+//           Where no order is taken (safe mode, starts.ts; no durable space) it is live, and not ready.
 //           Not ready is nobody's fault here: /readyz is 503 with the reason, running jobs go on.
 import type { Clock } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
@@ -31,7 +31,7 @@ export interface VitalsParts {
   readonly linkState: () => LinkState;
   readonly schedulerUrl: string;
   /** Why the agent takes no orders, or null. */
-  readonly safeMode?: () => string | null;
+  readonly takesNone?: () => string | null;
   readonly clock: Clock;
 }
 
@@ -77,7 +77,7 @@ export function createVitals(parts: VitalsParts): Vitals {
     health() {
       const what = stuck();
       const { isUp, text } = link();
-      const careful = parts.safeMode?.() ?? null;
+      const careful = parts.takesNone?.() ?? null;
       const ready = what === null && isUp && careful === null;
       return { live: what === null, ready, reason: what ?? careful ?? text, note: careful };
     },
@@ -87,7 +87,7 @@ export function createVitals(parts: VitalsParts): Vitals {
       const where = connected
         ? `connected to ${schedulerUrl}`
         : `no session with ${schedulerUrl}${error === null ? '' : `: ${error}`}`;
-      const careful = parts.safeMode?.() ?? null;
+      const careful = parts.takesNone?.() ?? null;
       const before = careful === null ? '' : `${careful}; `;
       return `${before}${where}; ${count === 1 ? '1 job runs' : `${count} jobs run`}`;
     },

@@ -5,7 +5,14 @@ import type { Clock, Timer } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { Log } from '../base/log.ts';
-import type { AuditFacts, AuditHead, AuditKind, AuditRecord, AuditSink } from '../protocol/audit.ts';
+import type {
+  AuditFacts,
+  AuditHead,
+  AuditKind,
+  AuditRecord,
+  AuditSink,
+  SignedHead,
+} from '../protocol/audit.ts';
 import { keyIdOf } from '../protocol/signed.ts';
 import { type AuditDisk, createAuditDisk } from './disk.ts';
 import type { AuditSigner } from './head.ts';
@@ -20,6 +27,8 @@ export interface Audit {
   readonly record: AuditSink;
   /** How far the chain is on disk; null while it cannot be opened. */
   head(): AuditHead | null;
+  /** The head that lies beside the chain, to be told to witnesses; null until this run has written one. */
+  signedHead(): SignedHead | null;
   /** The last records of a run that did not close the log, oldest first; empty once they were asked for. */
   takeTail(): readonly AuditRecord[];
   /** The last writer closed the log, so that its tail lacks nothing. */
@@ -126,6 +135,7 @@ export function openAudit(options: AuditOptions): Audit {
   return {
     record,
     head: () => (writer === null ? null : { ...writer.durable(), keyId }),
+    signedHead: () => writer?.signedHead() ?? null,
     takeTail() {
       const taken = tail;
       tail = [];

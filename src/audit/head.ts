@@ -6,14 +6,8 @@ import { join } from 'node:path';
 import * as z from 'zod';
 import { publicKeyText } from '../base/key-file.ts';
 import { readText } from '../base/text-file.ts';
-import {
-  isSignedBy,
-  keyIdOf,
-  publicKeySchema,
-  readPublicKey,
-  signatureSchema,
-  signText,
-} from '../protocol/signed.ts';
+import { type SignedHead, signedHeadSchema } from '../protocol/audit.ts';
+import { isSignedBy, keyIdOf, readPublicKey, signText } from '../protocol/signed.ts';
 
 export const HEAD_FILE = 'audit-head.json';
 const PURPOSE = 'flopd.v2 audit';
@@ -35,12 +29,6 @@ const headBodySchema = z.strictObject({
 });
 export type HeadBody = z.output<typeof headBodySchema>;
 
-const headFileSchema = z.strictObject({
-  publicKey: publicKeySchema,
-  body: z.string().max(4096),
-  signature: signatureSchema,
-});
-
 /** Signs texts for the chain's owner. */
 export interface AuditSigner {
   /** DER (SPKI), base64. */
@@ -53,10 +41,28 @@ export function createAuditSigner(key: KeyObject): AuditSigner {
   return { publicKey: publicKeyText(key), sign: (purpose, text) => signText(key, purpose, text) };
 }
 
-export function encodeHead(body: HeadBody, signer: AuditSigner): string {
+export function signHead(body: HeadBody, signer: AuditSigner): SignedHead {
   const text = JSON.stringify(body);
-  const signature = signer.sign(PURPOSE, text);
-  return `${JSON.stringify({ publicKey: signer.publicKey, body: text, signature }, null, 2)}\n`;
+  return { publicKey: signer.publicKey, body: text, signature: signer.sign(PURPOSE, text) };
+}
+
+/** The text of the head's file. */
+export function encodeHead({ publicKey, body, signature }: SignedHead): string {
+  return `${JSON.stringify({ publicKey, body, signature }, null, 2)}\n`;
+}
+
+/** What a head says, if the key that it names signed it; null for anything else. Whose key that is, is another matter. */
+export function readSignedHead({ publicKey, body, signature }: SignedHead): HeadBody | null {
+  const key = readPublicKey(publicKey);
+  return key !== null && isSignedBy(key, PURPOSE, body, signature) ? parseHeadBody(body) : null;
+}
+
+function parseHeadBody(text: string): HeadBody | null {
+  try {
+    return headBodySchema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
 }
 
 export type ReadHead =
@@ -67,21 +73,22 @@ export type ReadHead =
 export function readHead(folder: string, trusted: readonly string[] | null): ReadHead {
   const text = readText(join(folder, HEAD_FILE));
   if (text === null) return refuse(`${HEAD_FILE} is missing`);
-  let file: z.output<typeof headFileSchema>;
-  let body: HeadBody;
-  try {
-    file = headFileSchema.parse(JSON.parse(text));
-    body = headBodySchema.parse(JSON.parse(file.body));
-  } catch {
-    return refuse(`${HEAD_FILE} is damaged`);
-  }
-  if (text !== `${JSON.stringify(file, null, 2)}\n`) return refuse(`${HEAD_FILE} is not as it was written`);
+  const file = parseHeadFile(text);
+  const body = file === null ? null : parseHeadBody(file.body);
+  if (file === null || body === null) return refuse(`${HEAD_FILE} is damaged`);
+  if (text !== encodeHead(file)) return refuse(`${HEAD_FILE} is not as it was written`);
   if (trusted !== null && !trusted.includes(file.publicKey))
     return refuse(`${HEAD_FILE} is signed by another key (${keyIdOf(file.publicKey)})`);
-  const key: KeyObject | null = readPublicKey(file.publicKey);
-  if (key === null || !isSignedBy(key, PURPOSE, file.body, file.signature))
-    return refuse(`the signature of ${HEAD_FILE} does not fit`);
+  if (readSignedHead(file) === null) return refuse(`the signature of ${HEAD_FILE} does not fit`);
   return { body, publicKey: file.publicKey, problem: null };
+}
+
+function parseHeadFile(text: string): SignedHead | null {
+  try {
+    return signedHeadSchema.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
 }
 
 const refuse = (problem: string): ReadHead => ({ body: null, publicKey: null, problem });

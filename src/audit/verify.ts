@@ -35,8 +35,20 @@ export interface Verification {
   readonly problems: readonly ChainProblem[];
   /** What was told of a chain of this owner and does not fit this one; nobody said which chain it was of. */
   readonly doubts: readonly ChainProblem[];
+  /** Of what others were told of this chain: how much of it is there, the last of that, and how much nobody can tell. */
+  readonly witnessed: Witnessed;
   /** What is no damage, but worth a line. */
   readonly notes: readonly string[];
+}
+
+export interface Witnessed {
+  /** Records that are there as they were told. */
+  readonly agree: number;
+  readonly last: { readonly sequence: number; readonly at: string } | null;
+  /** That are not there, or are others. */
+  readonly differ: number;
+  /** Of before the first record that is kept. */
+  readonly before: number;
 }
 
 /** What somebody else wrote down of a chain of this owner: the hash of the record with this sequence. */
@@ -46,6 +58,8 @@ export interface Witness {
   /** Key id of who signs the chain; null where that was not told. One of another chain is not compared. */
   readonly keyId: string | null;
   readonly at: string;
+  /** Who was told, in words. */
+  readonly by: string;
 }
 
 interface Place {
@@ -117,6 +131,7 @@ export function verifyChain(
     head: body === null ? null : { sequence: body.sequence, at: body.at },
     problems,
     doubts,
+    witnessed: checker.witnessed(),
     notes,
   };
 }
@@ -141,6 +156,7 @@ function createChecker(
   let isBeforeBad = false;
   let firstSequence: number | null = null;
   let lastSequence: number | null = null;
+  let witnessed: Witnessed = { agree: 0, last: null, differ: 0, before: 0 };
   let isHeadSeen = head === null || head.sequence === 0;
 
   /** Looks at `held`, now that it is known what comes behind it. `next` is null at the end. */
@@ -197,18 +213,26 @@ function createChecker(
       : 'it does not follow the record before it';
   }
 
+  function dispute(problem: ChainProblem, witness: Witness): void {
+    witnessed = { ...witnessed, differ: witnessed.differ + 1 };
+    sayWitness(problem, witness);
+  }
+
   function tellWitness({ file, line, hash }: Place, { sequence }: AuditRecord): void {
     const told = witnesses.get(sequence) ?? [];
     witnesses.delete(sequence);
     for (const witness of told) {
-      const text = `it is not the one that the scheduler was told of at ${witness.at}`;
-      if (witness.hash !== hash) sayWitness({ sequence, file, line, text }, witness);
+      const { by, at } = witness;
+      const text = `it is not the one that ${by} was told of at ${at}`;
+      if (witness.hash !== hash) dispute({ sequence, file, line, text }, witness);
+      else witnessed = { ...witnessed, agree: witnessed.agree + 1, last: { sequence, at } };
     }
   }
 
   return {
     first: () => firstSequence,
     last: () => lastSequence,
+    witnessed: () => witnessed,
     take(place: Place): void {
       if (held !== null) judge(held, place);
       held = place;
@@ -234,10 +258,11 @@ function createChecker(
         });
       const file = before?.file ?? segmentName(1);
       for (const witness of [...witnesses.values()].flat()) {
-        const { sequence, at } = witness;
-        const text = `it is not there any more; the scheduler was told of it at ${at}`;
+        const { sequence, at, by } = witness;
+        const text = `it is not there any more; ${by} was told of it at ${at}`;
         if (firstSequence === null || sequence >= firstSequence)
-          sayWitness({ sequence, file, line: null, text }, witness);
+          dispute({ sequence, file, line: null, text }, witness);
+        else witnessed = { ...witnessed, before: witnessed.before + 1 };
       }
     },
   };

@@ -11,10 +11,10 @@
 import type { Clock, Timer } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
-import type { AuditFacts, AuditKind } from '../protocol/audit.ts';
+import type { AuditFacts, AuditKind, SignedHead } from '../protocol/audit.ts';
 import { cleanFacts, encodeRecord, hashOf } from './chain.ts';
 import type { AuditDisk } from './disk.ts';
-import { type AuditSigner, encodeHead, type HeadBody } from './head.ts';
+import { type AuditSigner, encodeHead, type HeadBody, signHead } from './head.ts';
 import type { ChainStart } from './recovery.ts';
 import type { Retention } from './retention.ts';
 
@@ -38,6 +38,8 @@ export interface Writer {
   append(kind: AuditKind, facts: AuditFacts): void;
   /** As far as it is on disk. */
   durable(): ChainPosition;
+  /** The head as it was last written; null before that, and of an empty chain. */
+  signedHead(): SignedHead | null;
   lost(): number;
   /** Why the disk takes nothing at present, or null. */
   problem(): string | null;
@@ -83,6 +85,7 @@ export function createWriter(parts: WriterParts): Writer {
   let headMs = Number.NEGATIVE_INFINITY;
   let headSequence = -1;
   let headFailed = false;
+  let signedHead: SignedHead | null = null;
   let working: Promise<void> | null = null;
   let timer: Timer | null = null;
   let closing = false;
@@ -243,7 +246,9 @@ export function createWriter(parts: WriterParts): Writer {
       first,
     };
     try {
-      await disk.writeHead(encodeHead(body, signer));
+      const signed = signHead(body, signer);
+      await disk.writeHead(encodeHead(signed));
+      if (sequence > 0) signedHead = signed;
       headSequence = sequence;
       headFailed = false;
     } catch (error) {
@@ -278,6 +283,7 @@ export function createWriter(parts: WriterParts): Writer {
   return {
     append,
     durable: () => ({ sequence: durable.sequence, hash: durable.hash }),
+    signedHead: () => signedHead,
     lost: () => lostInAll,
     problem: () => problem,
     async close() {

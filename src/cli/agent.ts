@@ -36,6 +36,7 @@ const keys = [
   'devices.retestMs',
   'devices.kernelLog',
   'protocol.least',
+  'protocol.channelBinding',
   'runner.socket',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];

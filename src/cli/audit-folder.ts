@@ -45,7 +45,8 @@ export async function findAuditFolders(command: Command, context: Context): Prom
   });
 }
 
-function hasLog(folder: string): boolean {
+/** Throws Fault AUDIT_UNREADABLE. */
+export function hasLog(folder: string): boolean {
   try {
     return existsSync(join(folder, HEAD_FILE)) || listSegments(folder).length > 0;
   } catch (error) {

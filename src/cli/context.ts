@@ -95,7 +95,9 @@ export interface Daemons {
     readonly files?: Config['files'];
     readonly auditLimits?: Config['audit'];
     readonly retention: Config['output'];
+    readonly history: Config['history'];
     readonly leastVersion: number;
+    readonly channelBinding: Config['protocol']['channelBinding'];
     readonly policy: { readonly place: Place; readonly corridors: readonly Corridor[] };
   }): Promise<RunningScheduler>;
   startAgent(options: {

@@ -7,11 +7,16 @@ import { createSilentLog } from '../base/log.ts';
 import type { Config } from '../config/config.ts';
 import { createDialer, type Dialer } from '../dial/dialer.ts';
 import { fetchPinned } from '../dial/pinned.ts';
-import { readAuthorities } from '../dial/trust.ts';
+import { watchAuthorities } from '../dial/trust.ts';
 
 /** A dialler that believes these authorities (PEM); null: those of the system. */
 export function openDialer(authorities: readonly string[] | null): Dialer {
-  return createDialer({ authorities: () => authorities, clock: createClock(), log: createSilentLog() });
+  return openFollowingDialer(() => authorities);
+}
+
+/** The same, asked at each connection: a command that follows a job may outlive an authority. */
+export function openFollowingDialer(authorities: () => readonly string[] | null): Dialer {
+  return createDialer({ authorities, clock: createClock(), log: createSilentLog() });
 }
 
 /** Where the private authority of a scheduler lies that keeps its state there. */
@@ -32,9 +37,9 @@ export async function dialerFor(
   config: Pick<Config, 'caFile'>,
   { url, stateDir, pin }: DialTarget,
 ): Promise<Dialer> {
-  if (config.caFile !== null) return openDialer(readAuthorities(config.caFile));
+  if (config.caFile !== null) return openFollowingDialer(watchAuthorities(config.caFile));
   if (pin !== null) return openDialer([await fetchPinned(openDialer(null), url, pin)]);
   const local = stateDir === null ? null : localAuthorityFile(stateDir);
   const isLocal = local !== null && url.startsWith('https:') && existsSync(local);
-  return openDialer(isLocal ? readAuthorities(local) : null);
+  return isLocal ? openFollowingDialer(watchAuthorities(local)) : openDialer(null);
 }

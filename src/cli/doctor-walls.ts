@@ -10,7 +10,7 @@ import type { Context } from './context.ts';
 import { failure, note, type Outcome, ok, warning } from './doctor-outcome.ts';
 import { PROC_ROOT, SYS_ROOT } from './host-root.ts';
 
-const AS_ROOT = 'run the agent as root, or as a service of systemd 254 or later (systemd/README.md)';
+const AS_ROOT = 'run the agent as root, or beside flopd-groups.service (systemd/README.md)';
 
 /** The looks of one doctor: sandbox, users and limits share one. */
 export function createWallChecks(): Readonly<

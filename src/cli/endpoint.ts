@@ -2,6 +2,7 @@
 // left in its state directory.
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { createClock, every } from '../base/clock.ts';
 import { errnoOf, Fault } from '../base/fault.ts';
 import { isLoopbackName } from '../base/loopback.ts';
 import { splitPin } from '../base/token-text.ts';
@@ -10,9 +11,9 @@ import { type Environment, SERVICE_STATE_DIRS } from '../config/keys.ts';
 import { parseSchedulerUrl } from '../config/value.ts';
 import type { Dialer } from '../dial/dialer.ts';
 import type { AuthoritiesView, Endpoint } from '../protocol/api.ts';
-import { dialerFor, openDialer } from './dialling.ts';
+import { dialerFor, openFollowingDialer } from './dialling.ts';
 import { requireOwnListener } from './listener-owner.ts';
-import { findLogin, keepAuthorities, type Login, loginFile, readLogins } from './login-store.ts';
+import { findLogin, followLogin, keepAuthorities, type Login, loginFile, readLogins } from './login-store.ts';
 import { localSigner, type Signer, userSigner } from './submitter-key.ts';
 
 const MAX_SMALL_FILE_BYTES = 64 * 1024;
@@ -69,14 +70,18 @@ export async function findAccess(config: Config, environment: Environment): Prom
   const { url, stateDir } = findScheduler(config, environment);
   const login = config.tokenFile === null ? findLogin(environment, url) : null;
   if (login !== null) {
-    const { token, schedulerId, authorities } = login;
+    const { token, schedulerId } = login;
     const dialer =
       config.caFile === null
-        ? openDialer(authorities)
+        ? openFollowingDialer(followLogin(environment, url, login))
         : await dialerFor(config, { url, stateDir, pin: null });
     const signer = userSigner(environment, schedulerId);
     const access = { url, token, tokenFile: loginFile(environment), dialer, signer };
-    if (config.caFile === null) await renewAuthorities(environment, access, login);
+    if (config.caFile === null) {
+      await renewAuthorities(environment, access, login);
+      // The command may follow a job for weeks: what succeeds the authority is asked for while this one still vouches.
+      every(createClock(), AUTHORITIES_CHECK_MS, () => void followAuthorities(environment, access));
+    }
     return access;
   }
   const localFile = config.tokenFile === null ? localTokenFile(config, url, stateDir) : null;

@@ -5,7 +5,7 @@ import { describeData } from '../protocol/data-policy.ts';
 import { describeGap, storedGaps } from '../protocol/output-gap.ts';
 import { type JobResult, type JobState, jobStates, type KeptOutput, type Usage } from '../protocol/result.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
-import { describeUsage } from './message.ts';
+import { describeUsage, describeUsed } from './message.ts';
 import type { TableColumn } from './table.ts';
 import { ABSENT, clip, formatBytes, formatDecimal, formatSeconds, shellQuote } from './text.ts';
 
@@ -90,7 +90,10 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
     ['node', job.node === null ? ABSENT : `${job.node.name} (${job.node.id})`],
     ['devices', job.devices.join(', ') || ABSENT],
     ['attempt', describeAttempt(job)],
-    ...job.attempts.map((past) => [`attempt ${past.epoch}`, describePast(past)] as const),
+    ...job.attempts.flatMap((past) => [
+      [`attempt ${past.epoch}`, describePast(past)] as const,
+      [`attempt ${past.epoch} used`, describePastUsage(past)] as const,
+    ]),
     ['submitted', job.submittedAt],
     ['started', job.startedAt ?? ABSENT],
     ['ended', job.endedAt ?? ABSENT],
@@ -115,10 +118,7 @@ export function jobFields(job: JobView, nowMs: number): (readonly [string, strin
           ['signal', result.signal === null ? ABSENT : String(result.signal)],
           ['stopped by', result.stoppedBy ?? ABSENT],
           ['used', describeUsage(job)],
-          [
-            'CPU time',
-            `${formatSeconds(result.usage.cpuUserSeconds)} user, ${formatSeconds(result.usage.cpuSystemSeconds)} system`,
-          ],
+          ['CPU time', cpuTime(result.usage)],
           ['peak memory', peakMemory(result.usage)],
           ['peak processes', String(result.usage.processesPeak ?? ABSENT)],
           ['limits held by', listOf(result.limits)],
@@ -194,6 +194,20 @@ function describePast({ state, node, cause, startedAt, endedAt }: AttemptView): 
   const ranMs = startedAt === null || endedAt === null ? null : Date.parse(endedAt) - Date.parse(startedAt);
   const after = ranMs === null ? '' : ` after ${formatSeconds(Math.max(0, ranMs) / 1000)}`;
   return `${state} on ${node.name}${after}${cause === '' ? '' : `: ${cause}`}`;
+}
+
+function describePastUsage({ usage }: AttemptView): string {
+  if (usage === undefined) return 'not kept by this scheduler';
+  const { durationMs, cpuUserSeconds, memoryPeakBytes, maxResidentBytes } = usage;
+  const isUnknown = [durationMs, cpuUserSeconds, memoryPeakBytes ?? maxResidentBytes].every(
+    (value) => value === null,
+  );
+  if (isUnknown) return `unknown: ${usage.absent.durationMs ?? 'nobody says why'}`;
+  return `${describeUsed(usage)}; CPU time ${cpuTime(usage)}; peak memory ${peakMemory(usage)}`;
+}
+
+function cpuTime({ cpuUserSeconds, cpuSystemSeconds }: Usage): string {
+  return `${formatSeconds(cpuUserSeconds)} user, ${formatSeconds(cpuSystemSeconds)} system`;
 }
 
 function describePolicies({ dependencies, retry, checkpoint, disconnect, array }: JobSpec): string[] {

@@ -1,5 +1,6 @@
 // How the keys of a scheduler are told to a person.
 import type { SchedulerKeysView } from '../protocol/api.ts';
+import { REVOKED_MS } from '../protocol/keys.ts';
 import { renderTable, type TableColumn } from './table.ts';
 
 type Key = SchedulerKeysView['keys'][number];
@@ -11,7 +12,12 @@ const columns: readonly TableColumn<Key>[] = [
   { title: 'SIGNS FROM', cell: ({ signsFromMs }) => (signsFromMs === 0 ? 'the start' : at(signsFromMs)) },
   {
     title: 'ITS ORDERS ARE GOOD UNTIL',
-    cell: ({ notAfterMs }) => (notAfterMs === null ? 'it is replaced' : at(notAfterMs)),
+    cell: ({ notAfterMs }) =>
+      notAfterMs === null
+        ? 'it is replaced'
+        : notAfterMs === REVOKED_MS
+          ? 'never more (revoked)'
+          : at(notAfterMs),
   },
 ];
 

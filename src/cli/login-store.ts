@@ -74,6 +74,24 @@ export function findLogin(environment: Environment, url: string): Login | null {
   return Object.hasOwn(schedulers, url) ? (schedulers[url] ?? null) : null;
 }
 
+/** The authorities of a login as its file has them at each call; the last ones while it has none. The same list while it is unchanged. */
+export function followLogin(
+  environment: Environment,
+  url: string,
+  { authorities }: Login,
+): () => Login['authorities'] {
+  let last = authorities;
+  return () => {
+    try {
+      const now = findLogin(environment, url)?.authorities ?? last;
+      if (now?.join('') !== last?.join('')) last = now;
+    } catch {
+      // It is being mended; the connection is made as before.
+    }
+    return last;
+  };
+}
+
 /** The login of somebody who has just logged in. */
 export function keepLogin(environment: Environment, url: string, login: Login): void {
   const { schedulers } = readLogins(environment);

@@ -2,6 +2,7 @@
 import type { Writable } from 'node:stream';
 import type { JobView } from '../protocol/api.ts';
 import { describeGap, type StoredGap } from '../protocol/output-gap.ts';
+import type { Usage } from '../protocol/result.ts';
 import { escapeText, formatBytes, formatDecimal, formatSeconds } from './text.ts';
 
 /** Writes `flopd: …`; a stderr that nobody reads is no reason to fail. */
@@ -61,8 +62,10 @@ function tail(cause: string): string {
 
 /** `2.31s, 68.7 GFLOP, 29.7 GFLOPS (counted by the job), 12.0 J`, with the reason where a number is absent. */
 export function describeUsage(job: JobView): string {
-  const usage = job.result?.usage;
-  if (usage === undefined) return 'usage unknown';
+  return job.result === null ? 'usage unknown' : describeUsed(job.result.usage);
+}
+
+export function describeUsed(usage: Usage): string {
   const parts = [usage.durationMs === null ? 'duration unknown' : formatSeconds(usage.durationMs / 1000)];
   if (usage.deviceSeconds !== null && usage.deviceSeconds > 0)
     parts.push(`${formatSeconds(usage.deviceSeconds)} of devices`);

@@ -23,7 +23,8 @@ export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[]
     {
       title: 'STATE',
       cell: (node) => node.state,
-      colour: (node) => (node.state === 'ready' && node.cloned === null ? GREEN : RED),
+      colour: ({ state, cloned, takesJobs }) =>
+        state !== 'ready' || cloned !== null ? RED : takesJobs ? GREEN : YELLOW,
     },
     {
       title: 'CPUS',

@@ -15,14 +15,17 @@ export function define(command: Command, context: Context, finish: (code: number
   addClientFlags(
     command.option(
       '--overlap <DURATION>',
-      'how long the present key goes on signing (default: 1h); 0 for one that somebody else may have',
+      'how long the present key goes on signing (default: 1h); 0s revokes it, for one that somebody else may have',
     ),
   ).addHelpText(
     'after',
     `
 Nodes are told of the next key at once, those that are away when they come back; the present key vouches for it. After the
 overlap (${formatDuration(DEFAULT_OVERLAP_MS)} unless said otherwise) the next key signs orders. What the present one has signed stays good: orders until
-they expire, credentials of nodes and jobs that run for ever.`,
+they expire, credentials of nodes and jobs that run for ever.
+
+With --overlap 0s all keys until now are revoked: a node takes no order of theirs from the moment that it hears of it, at once
+where it is connected. Running jobs go on, and orders that are under way are signed anew.`,
   );
   command.action(async () => {
     const { overlap } = command.opts() as { overlap?: string };

@@ -33,7 +33,10 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'history.keepMs',
+  'history.jobs',
   'protocol.least',
+  'protocol.channelBinding',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -78,7 +81,9 @@ async function runScheduler(command: Command, context: Context): Promise<number>
       files: config.files,
       auditLimits: config.audit,
       retention: config.output,
+      history: config.history,
       leastVersion: config.protocol.least,
+      channelBinding: config.protocol.channelBinding,
       policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
     });
   } catch (error) {

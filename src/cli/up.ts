@@ -60,7 +60,10 @@ const keys = [
   'output.quotaBytes',
   'audit.keepMs',
   'audit.quotaBytes',
+  'history.keepMs',
+  'history.jobs',
   'protocol.least',
+  'protocol.channelBinding',
   'log.level',
 ] as const satisfies readonly ConfigKeyName[];
 
@@ -148,7 +151,9 @@ function startScheduler(context: Context, config: Config, log: Log): Promise<Run
     files: config.files,
     auditLimits: config.audit,
     retention: config.output,
+    history: config.history,
     leastVersion: config.protocol.least,
+    channelBinding: config.protocol.channelBinding,
     policy: { place: config.place, corridors: joinCorridors(config.policy.corridors) },
   });
 }

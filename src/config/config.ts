@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import type { DataClass } from '../protocol/jurisdiction.ts';
 import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
-import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
+import type { LimitMode, PullPolicy, SandboxMode, SeccompMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -17,7 +17,7 @@ import {
   type ParseContext,
 } from './keys.ts';
 import { nearestWord } from './nearest.ts';
-import type { SignatureMode } from './order-keys.ts';
+import type { ChannelBinding, SignatureMode } from './order-keys.ts';
 import type { PeakFlops } from './peak-flops.ts';
 import type { OwnCorridors } from './policy-keys.ts';
 import type { TlsMode } from './tls-keys.ts';
@@ -62,10 +62,11 @@ export interface Config {
   /** What the node lets itself be ordered, and by whom. */
   readonly orders: { readonly signatures: SignatureMode; readonly submitters: string | null };
   /** Oldest version of the protocol that is spoken. */
-  readonly protocol: { readonly least: number };
+  readonly protocol: { readonly least: number; readonly channelBinding: ChannelBinding };
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
+    readonly seccomp: SeccompMode;
     readonly limits: LimitMode;
     readonly user: UserMode;
     readonly userRange: UserRange;
@@ -77,6 +78,8 @@ export interface Config {
     /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
     readonly containerRuntime: string;
     readonly pull: PullPolicy;
+    /** `public`, and `HOST[:PORT][/PATH]`. */
+    readonly registries: readonly string[];
     readonly pullTimeoutMs: number;
   };
   /** The job runner (runner/): its socket, or null where the agent runs jobs itself; its agent's user. */
@@ -98,6 +101,8 @@ export interface Config {
   readonly output: { readonly keepMs: number; readonly quotaBytes: number | null };
   /** How long, and how much, of its audit log the scheduler keeps. */
   readonly audit: { readonly keepMs: number; readonly quotaBytes: number };
+  /** How long, and how many, ended jobs the scheduler keeps. */
+  readonly history: { readonly keepMs: number; readonly jobs: number };
   readonly log: { readonly level: LogLevel };
   /** The file that was read, or null. */
   readonly file: string | null;
@@ -172,9 +177,10 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     },
     files: { quotaBytes: take('files.quotaBytes'), keepMs: take('files.keepMs') },
     orders: { signatures: take('orders.signatures'), submitters: take('orders.submitters') },
-    protocol: { least: take('protocol.least') },
+    protocol: { least: take('protocol.least'), channelBinding: take('protocol.channelBinding') },
     jobs: {
       sandbox: take('jobs.sandbox'),
+      seccomp: take('jobs.seccomp'),
       limits: take('jobs.limits'),
       user: take('jobs.user'),
       userRange: take('jobs.userRange'),
@@ -185,6 +191,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       cacheBytes: take('jobs.cacheBytes'),
       containerRuntime: take('jobs.containerRuntime'),
       pull: take('jobs.pull'),
+      registries: take('jobs.registries'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
     place: {
@@ -205,6 +212,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     runner: { socket: take('runner.socket'), user: take('runner.user') },
     output: { keepMs: take('output.keepMs'), quotaBytes: take('output.quotaBytes') },
     audit: { keepMs: take('audit.keepMs'), quotaBytes: take('audit.quotaBytes') },
+    history: { keepMs: take('history.keepMs'), jobs: take('history.jobs') },
     log: { level: take('log.level') },
     file: path,
     // Complete: `take` has been called for every key.

@@ -4,6 +4,7 @@ import { isAbsolute, join } from 'node:path';
 import { auditKeys } from './audit-keys.ts';
 import { dialKeys } from './dial-keys.ts';
 import { fileKeys } from './file-keys.ts';
+import { historyKeys } from './history-keys.ts';
 import { jobKeys } from './job-keys.ts';
 import { orderKeys } from './order-keys.ts';
 import { homeFolder, parsePath } from './path.ts';
@@ -260,6 +261,7 @@ export const configKeys = {
   ...jobKeys,
   ...fileKeys,
   ...auditKeys,
+  ...historyKeys,
   ...orderKeys,
   ...runnerKeys,
   ...placeKeys,

@@ -7,6 +7,10 @@ import { parseChoice, parseInteger, parseText, ValueProblem } from './value.ts';
 export const signatureModes = ['require', 'optional'] as const;
 export type SignatureMode = (typeof signatureModes)[number];
 
+/** required: a node proves who it is for this TLS connection alone · off: for any, so that a proxy may end the TLS. */
+export const channelBindings = ['required', 'off'] as const;
+export type ChannelBinding = (typeof channelBindings)[number];
+
 const key = <T>(entry: ConfigKey<T>): ConfigKey<T> => entry;
 
 export const orderKeys = {
@@ -47,5 +51,16 @@ export const orderKeys = {
     fallback: () => 1,
     parse: (value) => parseInteger(value, { min: 1, max: 2 }, '2'),
     format: String,
+  }),
+  'protocol.channelBinding': key<ChannelBinding>({
+    flag: '--channel-binding',
+    argument: 'MODE',
+    variable: 'FLOPD_CHANNEL_BINDING',
+    help: 'whether a node proves who it is for this one TLS connection (required), or for any (off, where a reverse proxy ends the TLS; to be said on both sides): whoever ends it can then pass for the node as long as the connection lasts',
+    defaultText: 'required',
+    example: 'required',
+    fallback: () => 'required',
+    parse: (value) => parseChoice(value, channelBindings, 'a mode of channel binding'),
+    format: (value) => value,
   }),
 };

@@ -2,6 +2,7 @@
 import { isFault } from '../base/fault.ts';
 import type { DeviceGrant, DeviceReading, ToolReading, ToolRunner, Vendor } from './accelerator.ts';
 import { parseAmdSmi, readAmdSmi } from './amd/amd-smi.ts';
+import { parseAmdSmiTable } from './amd/amd-smi-table.ts';
 import { parseRocmSmi } from './amd/rocm-smi.ts';
 import { layoutFault } from './reading.ts';
 import { readRenderNode } from './render-node.ts';
@@ -18,6 +19,7 @@ const rocmSmiFlags = [
 
 export function createAmd(devRoot = '/dev'): Vendor {
   const askRocmSmi = createRocmQuestion(rocmSmiFlags);
+  const askAmdSmi = createAmdQuestion();
   return {
     name: 'amd',
     title: 'AMD',
@@ -60,7 +62,26 @@ export function createRocmQuestion(flags: readonly string[]): (tool: ToolRunner)
   };
 }
 
-async function askAmdSmi(tool: ToolRunner): Promise<ToolReading[]> {
+/** As JSON, else its table; kept to as with the other tool. */
+function createAmdQuestion(): (tool: ToolRunner) => Promise<ToolReading[]> {
+  let form: 'json' | 'table' | null = null;
+  return async (tool) => {
+    if (form !== 'table')
+      try {
+        const readings = await askAmdSmiJson(tool);
+        form = 'json';
+        return readings;
+      } catch (error) {
+        const isOther = isFault(error, 'DEVICE_OUTPUT_UNKNOWN') || isFault(error, 'DEVICE_TOOL_FAILED');
+        if (form === 'json' || !isOther) throw error;
+      }
+    const readings = parseAmdSmiTable(tool.name, await askText(tool, []));
+    form = 'table';
+    return readings;
+  };
+}
+
+async function askAmdSmiJson(tool: ToolRunner): Promise<ToolReading[]> {
   const ask = async (what: string) => {
     const stdout = await askText(tool, [what, '--json']);
     return parseAmdSmi(tool.name, stdout);

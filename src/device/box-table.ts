@@ -23,7 +23,9 @@ export function readBoxLines(tool: string, text: string): BoxLine[] {
   for (const raw of all) {
     if (raw.length > MAX_WIDTH) throw layoutFault(tool, text, 'a line is too long');
     const line = raw.trim();
-    if (line.startsWith('|')) {
+    if (/^[|+][-=+|]{8,}$/.test(line)) {
+      lines.push({ isFrame: true, cells: [] });
+    } else if (line.startsWith('|')) {
       if (!line.endsWith('|') || line.length < 2) throw layoutFault(tool, text, 'a line is cut');
       const inside = line.slice(1, -1);
       const isFrame = /^[-=+|]+$/.test(inside);

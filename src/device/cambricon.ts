@@ -2,6 +2,8 @@
 //
 //   | Card  VF  Name       Firmware |               Bus-Id | Util        Ecc-Error |
 //   | Fan   Temp      Pwr:Usage/Cap |         Memory-Usage | SR-IOV   Compute-Mode |
+//
+// Before version 5 each card told its driver (`Inited  Driver`) in the place of the bus, and the title none.
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { Measured, ToolReading, Vendor } from './accelerator.ts';
 import { pairOf, readBoxLines, readPairs, tokensOf } from './box-table.ts';
@@ -38,19 +40,20 @@ export function parseCnmon(text: string): ToolReading[] {
   const refuse = (detail: string) => layoutFault(TOOL, text, detail);
   const lines = readBoxLines(TOOL, text).filter(({ isFrame }) => !isFrame);
   const [title, one, two, ...rows] = lines.map(({ cells }) => cells);
-  const version = /^CNMON\s+\S+\s+Driver\s+v?(\S+)$/.exec(title?.[0] ?? '')?.[1];
+  const version = /^CNMON\s+\S+(?:\s+Driver\s+v?(\S+))?$/.exec(title?.[0] ?? '');
+  const driver = version?.[1] ?? null;
   const isKnown =
     /^Card\s+VF\s+Name\s+Firmware$/.test(one?.[0] ?? '') &&
-    one?.[1] === 'Bus-Id' &&
+    (driver === null ? /^Inited\s+Driver$/ : /^Bus-Id$/).test(one?.[1] ?? '') &&
     /^Util\s+Ecc-Error$/.test(one?.[2] ?? '') &&
     /^Fan\s+Temp\s+Pwr:Usage\/Cap$/.test(two?.[0] ?? '') &&
     two?.[1] === 'Memory-Usage';
-  if (version === undefined || !isKnown) throw refuse('its heading');
+  if (version === null || !isKnown) throw refuse('its heading');
   const at = rows.findIndex((cells) => /^Processes:$/.test(cells[0] ?? ''));
   const cardRows = at === -1 ? rows : rows.slice(0, at);
   const processes =
     at === -1 ? null : rows.slice(at + 1).flatMap((cells, index) => readProcess(cells, index, refuse));
-  return readPairs(cardRows, 'card', (one, two) => readCard(one, two, version, processes), refuse);
+  return readPairs(cardRows, 'card', (one, two) => readCard(one, two, driver, processes), refuse);
 }
 
 type Owned = DeviceProcess & { readonly card: number };
@@ -58,7 +61,7 @@ type Owned = DeviceProcess & { readonly card: number };
 function readCard(
   one: readonly string[] | undefined,
   two: readonly string[] | undefined,
-  driverVersion: string,
+  driver: string | null,
   processes: readonly Owned[] | null,
 ): ToolReading | null {
   if (one?.length !== 3 || two?.length !== 3) return null;
@@ -70,7 +73,8 @@ function readCard(
   if (identity === null || state === null || power === null || memory === null) return null;
   if (ecc === undefined || more.length > 0) return null;
   const index = Number(identity[1]);
-  const bus = busIdOf(one[1]);
+  const bus = driver === null ? null : busIdOf(one[1]);
+  const driverVersion = driver ?? /^\S+\s+v?(\S+)$/.exec(one[1] ?? '')?.[1];
   const error: Measured = measure(ecc);
   return {
     ...emptyReading(index, bus ?? `card-${index}`, {
@@ -100,7 +104,7 @@ function readCard(
 function readProcess(cells: readonly string[], index: number, refuse: (detail: string) => Error): Owned[] {
   const [cell = ''] = cells;
   if (index === 0) {
-    if (!/^Card\s+MI\s+PID\s+Command Line\s+MLU Memory Usage$/.test(cell))
+    if (!/^Card\s+(?:MI|VF)\s+PID\s+Command Line\s+MLU Memory Usage$/.test(cell))
       throw refuse('the heading of its processes');
     return [];
   }

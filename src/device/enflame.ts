@@ -2,6 +2,8 @@
 //
 //   | DEV    NAME                | FW VER          | BUS-ID      ECC           |
 //   | TEMP   Dpm   Pwr(Usage/Cap)| Mem     GCU Virt| DUsed       SN            |
+//
+// From 1.7 on: `EFSMI: 1.7.2`, `Boot FW VER`, `Lpm`, and a slash between the two powers.
 import type { ToolReading, Vendor } from './accelerator.ts';
 import { readBoxLines, readPairs } from './box-table.ts';
 import { emptyReading, layoutFault, refuseTwins } from './reading.ts';
@@ -27,12 +29,12 @@ export function parseEfsmi(text: string): ToolReading[] {
   const refuse = (detail: string) => layoutFault(TOOL, text, detail);
   const lines = readBoxLines(TOOL, text).filter(({ isFrame }) => !isFrame);
   const [title, one, two, ...rows] = lines.map(({ cells }) => cells);
-  const version = /^EFSMI\s+\S+\s+Driver Ver:\s*(\S+)$/.exec(title?.[0] ?? '')?.[1];
+  const version = /^EFSMI:?\s+\S+\s+Driver Ver:\s*(\S+)$/.exec(title?.[0] ?? '')?.[1];
   const isKnown =
     /^DEV\s+NAME$/.test(one?.[0] ?? '') &&
-    one?.[1] === 'FW VER' &&
+    /^(?:Boot )?FW VER$/.test(one?.[1] ?? '') &&
     /^BUS-ID\s+ECC$/.test(one?.[2] ?? '') &&
-    /^TEMP\s+Dpm\s+Pwr\(Usage\/Cap\)$/.test(two?.[0] ?? '') &&
+    /^TEMP\s+[DL]pm\s+Pwr\(Usage\/Cap\)$/.test(two?.[0] ?? '') &&
     /^Mem\s+GCU Virt$/.test(two?.[1] ?? '') &&
     /^DUsed\s+SN$/.test(two?.[2] ?? '');
   if (version === undefined || !isKnown) throw refuse('its heading');
@@ -47,8 +49,8 @@ function readCard(
   if (one?.length !== 3 || two?.length !== 3) return null;
   const identity = /^(\d{1,9})\s+(\S.*)$/.exec(one[0] ?? '');
   const bus = /^(\S+)\s+(\S+)$/.exec(one[2] ?? '');
-  // `39 C   Sleep    105W  300W`
-  const state = /^(\S+(?:\s+C)?)\s+([A-Za-z]\S*)\s+(\S+)\s+(\S+)$/.exec(two[0] ?? '');
+  // `39 C   Sleep    105W  300W`, `35℃    LP1      68W / 300W`
+  const state = /^(\S+(?:\s+C)?)\s+([A-Za-z]\S*)\s+([^\s/]+)(?:\s*\/\s*|\s+)([^\s/]+)$/.exec(two[0] ?? '');
   const memory = /^(\S+)\s+(\S+)$/.exec(two[1] ?? '');
   const load = /^(\S+)(?:\s+(\S+))?$/.exec(two[2] ?? '');
   if (identity === null || bus === null || state === null || memory === null || load === null) return null;

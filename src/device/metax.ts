@@ -2,6 +2,11 @@
 //
 //   | Board       Name | GPU   Persist-M | Bus-id              | GPU-Util      sGPU-M |
 //   | Pwr:Usage/Cap    | Temp       Perf | Memory-Usage        | GPU-State            |
+//
+// Until 2.2.4 the board had no number (and before 2.2 there was no GPU-State; before 2.1, no cap of the power):
+//
+//   | GPU         NAME                   | Bus-id              | GPU-Util             |
+//   | Temp        Pwr:Usage/Cap          | Memory-Usage        | [GPU-State]          |
 import { isFault } from '../base/fault.ts';
 import type { DeviceProcess } from '../protocol/device.ts';
 import type { ToolReading, Vendor } from './accelerator.ts';
@@ -66,18 +71,14 @@ export function parseMxSmi(text: string): ToolReading[] {
   const refuse = (detail: string) => layoutFault(TOOL, text, detail);
   const lines = readBoxLines(TOOL, text).filter(({ isFrame }) => !isFrame);
   const rows = lines.map(({ cells }) => cells);
-  const start = rows.findIndex((cells) => /^Board\s+Name$/.test(cells[0] ?? ''));
+  const start = rows.findIndex((cells) => /^(?:Board|GPU)\s+Name$/i.test(cells[0] ?? ''));
   const [one, two] = [rows[start], rows[start + 1]];
   const titles = rows.slice(0, Math.max(0, start)).join('\n');
   const version = /^MX-SMI\s+\S+\s+Kernel Mode Driver Version:\s*(\S+)/.exec(titles)?.[1];
-  const isKnown =
-    /^GPU\s+Persist-M$/.test(one?.[1] ?? '') &&
-    /^Bus-id$/i.test(one?.[2] ?? '') &&
-    /^GPU-Util\s+sGPU-M$/.test(one?.[3] ?? '') &&
-    two?.[0] === 'Pwr:Usage/Cap' &&
-    /^Temp\s+Perf$/.test(two?.[1] ?? '') &&
-    two?.[2] === 'Memory-Usage';
-  if (start === -1 || version === undefined || !isKnown) throw refuse('its heading');
+  const layout = layouts.find(
+    (each) => each.one.test(`${one?.join('|')}`) && each.two.test(`${two?.join('|')}`),
+  );
+  if (version === undefined || layout === undefined) throw refuse('its heading');
   const bios = /BIOS Version:\s*(\S+)/.exec(titles)?.[1];
   const body = rows.slice(start + 2);
   const at = body.findIndex((cells) => /^Process:$/.test(cells[0] ?? ''));
@@ -85,45 +86,78 @@ export function parseMxSmi(text: string): ToolReading[] {
   const processes =
     at === -1 ? null : body.slice(at + 1).flatMap((cells, index) => readProcess(cells, index, refuse));
   const firmwareVersion = wordsOf(bios, 64);
-  const readings = readPairs(gpuRows, 'GPU', (one, two) => readGpu(one, two, version, processes), refuse).map(
-    (reading) => ({ ...reading, firmwareVersion }),
-  );
+  const readOne = (one: Cells, two: Cells) => readGpu(layout.read(one ?? [], two ?? []), version, processes);
+  const readings = readPairs(gpuRows, 'GPU', readOne, refuse).map((reading) => ({
+    ...reading,
+    firmwareVersion,
+  }));
   const attached = countOf(/^Attached GPUs\s*:\s*(\d{1,4})\s*$/m.exec(text)?.[1]);
   if (attached !== null && attached !== readings.length)
     throw refuse(`${attached} GPUs announced, ${readings.length} listed`);
   return readings;
 }
 
+type Cells = readonly string[] | undefined;
+
+/** Both lines of a GPU as the pattern of its layout takes them apart. */
+interface GpuCells {
+  readonly index: string;
+  readonly name: string;
+  readonly bus: string;
+  readonly busy: string;
+  readonly temperature: string;
+  readonly power: string;
+  readonly memory: string;
+  readonly state: string;
+}
+
+/** A layout of the table: the two lines of its heading, and the pattern of the two lines of a GPU. */
+function layoutOf(one: RegExp, two: RegExp, gpu: RegExp) {
+  return {
+    one,
+    two,
+    read: (first: readonly string[], second: readonly string[]): GpuCells | null =>
+      (gpu.exec(`${first.join('|')}||${second.join('|')}`)?.groups as GpuCells | undefined) ?? null,
+  };
+}
+
+const layouts = [
+  layoutOf(
+    /^Board\s+Name\|GPU\s+Persist-M\|Bus-id\|GPU-Util\s+sGPU-M$/i,
+    /^Pwr:Usage\/Cap\|Temp\s+Perf\|Memory-Usage\|/,
+    /^\d{1,9} +(?<name>[^|\s][^|]*)\|(?<index>\d{1,9}) +\S+\|(?<bus>[^|]*)\|(?<busy>\S+) +\S+\|\|(?<power>[^|]*)\|(?<temperature>\S+) +\S+\|(?<memory>[^|]*)\|(?<state>[^|]*)$/,
+  ),
+  layoutOf(
+    /^GPU\s+NAME\|Bus-id\|GPU-Util$/i,
+    /^Temp\s+(?:Pwr:Usage\/Cap|Power)\|Memory-Usage\|(?:GPU-State)?$/,
+    /^(?<index>\d{1,9}) +(?<name>[^|\s][^|]*)\|(?<bus>[^|]*)\|(?<busy>\S+)\|\|(?<temperature>\S+) +(?<power>[^|\s][^|]*)\|(?<memory>[^|]*)\|(?<state>[^|]*)$/,
+  ),
+];
+
 function readGpu(
-  one: readonly string[] | undefined,
-  two: readonly string[] | undefined,
+  cells: GpuCells | null,
   driverVersion: string,
   processes: readonly Owned[] | null,
 ): ToolReading | null {
-  if (one?.length !== 4 || two?.length !== 4) return null;
-  const board = /^(\d{1,9})\s+(\S.*)$/.exec(one[0] ?? '');
-  const gpu = /^(\d{1,9})\s+\S+$/.exec(one[1] ?? '');
-  const load = /^(\S+)\s+\S+$/.exec(one[3] ?? '');
-  const power = pairOf(two[0]);
-  const state = /^(\S+)\s+\S+$/.exec(two[1] ?? '');
-  const memory = pairOf(/^(.+) MiB$/.exec(two[2] ?? '')?.[1]);
-  if (board === null || gpu === null || load === null || power === null || state === null || memory === null)
-    return null;
-  const index = Number(gpu[1]);
-  const busId = busIdOf(one[2]);
-  const word = two[3] ?? '';
+  const memory = pairOf(/^(.+) MiB$/.exec(cells?.memory ?? '')?.[1]);
+  // Where no cap is told there is no slash either.
+  const power = pairOf(cells?.power.includes('/') === false ? `${cells.power}/N/A` : cells?.power);
+  if (cells === null || power === null || memory === null) return null;
+  const index = Number(cells.index);
+  const busId = busIdOf(cells.bus);
+  const word = cells.state;
   return {
     ...emptyReading(index, busId ?? `gpu-${index}`, {
       values: {
-        busyRatio: measurePercent(load[1], /%/),
+        busyRatio: measurePercent(cells.busy, /%/),
         memoryUsedBytes: measure(memory[0], { factor: MEBIBYTE }),
         memoryTotalBytes: measure(memory[1], { factor: MEBIBYTE }),
         powerWatts: measure(power[0], { unit: /W/ }),
         powerLimitWatts: measure(power[1], { unit: /W/ }),
-        temperatureCelsius: measureCelsius(state[1]),
+        temperatureCelsius: measureCelsius(cells.temperature),
       },
     }),
-    name: wordsOf(board[2]),
+    name: wordsOf(cells.name),
     busId,
     driverVersion: wordsOf(driverVersion, 64),
     processes:

@@ -1,7 +1,9 @@
 // Where attempts have their folders: everything that the job room itself does on that disk, as one part that is handed
 // in, so that a simulation can lose it, fill it and let it crash. Executors and jobs use the same folders by path.
-import { mkdirSync, readdirSync, statfsSync } from 'node:fs';
+import { constants, mkdirSync, readdirSync, type StatsFs, statfsSync } from 'node:fs';
+import { access, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
+import { errnoOf } from '../base/fault.ts';
 import { makeFolder } from '../base/folder.ts';
 import type { Native } from '../native.ts';
 import { jobFile } from './executor/executor.ts';
@@ -19,6 +21,8 @@ export interface JobFolders {
   open(jobsFolder: string): readonly string[];
   /** Why there is no space for another attempt, a clause, or null. */
   problem(): string | null;
+  /** The same, and whether it may be written to at all; waits for the disk, and never rejects. */
+  look(): Promise<string | null>;
   /** Makes the folder of a new attempt; throws EEXIST for one that is there. */
   make(folder: string): void;
   /** Makes the workspace in it; with `again` one that is there already will do. */
@@ -44,12 +48,18 @@ export function createJobFolders(native: Native | null): JobFolders {
       opened = jobsFolder;
       return readdirSync(jobsFolder);
     },
-    // Some file systems count neither blocks nor files: they say 0 of 0.
-    problem() {
+    problem: () => (opened === null ? null : shortage(opened, statfsSync(opened))),
+    async look() {
       if (opened === null) return null;
-      const { bavail, bsize, blocks, ffree, files } = statfsSync(opened);
-      if (blocks > 0 && bavail * bsize < FREE_MIN_BYTES) return `the disk of ${opened} is full`;
-      return files > 0 && ffree === 0 ? `the disk of ${opened} takes no more files` : null;
+      try {
+        await access(opened, constants.W_OK);
+        return shortage(opened, await statfs(opened));
+      } catch (error) {
+        const code = errnoOf(error) ?? 'unknown';
+        return code === 'EROFS'
+          ? `the disk of ${opened} is read-only`
+          : `${opened} cannot be written to (${code})`;
+      }
     },
     make(folder) {
       mkdirSync(folder, { mode: 0o700 });
@@ -66,4 +76,10 @@ export function createJobFolders(native: Native | null): JobFolders {
     storedBytes,
     readMeter,
   };
+}
+
+/** Some file systems count neither blocks nor files: they say 0 of 0. */
+function shortage(folder: string, { bavail, bsize, blocks, ffree, files }: StatsFs): string | null {
+  if (blocks > 0 && bavail * bsize < FREE_MIN_BYTES) return `the disk of ${folder} is full`;
+  return files > 0 && ffree === 0 ? `the disk of ${folder} takes no more files` : null;
 }

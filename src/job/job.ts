@@ -30,6 +30,8 @@ export interface Jobs {
   stop(order: StopOrder, untilMs?: number): Promise<OrderAnswer>;
   /** Jobs that are accepted, running, or ended with a result that nobody has acknowledged. */
   held(): readonly HeldJob[];
+  /** Why no order is taken at present, whatever it asks, a sentence; null where one may be. */
+  problem(): string | null;
   /** What of the last agent's state could not be taken up, in sentences. */
   problems(): readonly string[];
   /** All that is known of an attempt, for a scheduler that has lost it; null for one that is not held. */

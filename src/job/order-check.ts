@@ -12,6 +12,7 @@ import type { SignedExec, SignedStart, SignedStop } from '../protocol/order.ts';
 import { type OrderReader, openExec, openStart, openStop } from '../protocol/order-seal.ts';
 import type { Signed } from '../protocol/signed.ts';
 import type { OrderProof } from './book.ts';
+import { guardExec } from './exec-input.ts';
 import type { Jobs, OrderAnswer } from './job.ts';
 import type { Submitters } from './submitters.ts';
 import type { Trust } from './trust.ts';
@@ -96,7 +97,7 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
     return jobs.stop(order, body.expiresAtMs);
   }
 
-  function openCommand(message: ExecMessage): { order: ExecOrder; untilMs: number | null } {
+  function openCommand(message: ExecMessage) {
     if (submitters !== null)
       throw new Fault(
         'ORDER_SUBMITTER',
@@ -104,10 +105,26 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
       );
     if (message.type === 'exec') {
       requireSigned('the command beside a job');
-      return { order: message, untilMs: null };
+      return { order: message, untilMs: null, inputKey: null };
     }
     const { order, body } = openExec(message, reader());
-    return { order, untilMs: body.expiresAtMs };
+    return { order, untilMs: body.expiresAtMs, inputKey: body.inputKey ?? null };
+  }
+
+  /** Begins an exec whose order was let in. Throws a Fault JOB_ORDER_UNFIT. */
+  function begin(message: ExecMessage, events: ExecEvents): Exec {
+    const { execId, jobId, epoch } = message;
+    const { order, untilMs, inputKey } = openCommand(message);
+    function start(to: ExecEvents): Exec {
+      audit('order.accepted', { order: 'exec', execId, jobId, epoch, by: order.by });
+      return jobs.execs.start(order, to, untilMs);
+    }
+    if (inputKey === null) return start(events);
+    const refused = (fault: Fault): void => {
+      const { code } = refuse(message, fault);
+      audit('order.refused', { order: 'exec', execId, jobId, epoch, code });
+    };
+    return guardExec({ execId, inputKey, events, start, refused });
   }
 
   function refuse(message: OrderMessage | ExecMessage, fault: Fault): OrderAnswer {
@@ -150,9 +167,7 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
     exec(message, events) {
       const { execId, jobId, epoch } = message;
       try {
-        const { order, untilMs } = openCommand(message);
-        audit('order.accepted', { order: 'exec', execId, jobId, epoch, by: order.by });
-        return jobs.execs.start(order, events, untilMs);
+        return begin(message, events);
       } catch (error) {
         if (!isFault(error)) throw error;
         const { code, message: text } = refuse(message, error);

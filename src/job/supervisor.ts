@@ -49,6 +49,7 @@ import { createLife } from './life.ts';
 import { createNodeState } from './node-state.ts';
 import { recoverAll, replayAll } from './recovery.ts';
 import type { EnergyAnswer } from './settle.ts';
+import { createSpaceWatch } from './space-watch.ts';
 
 /** Output that nobody fetches is kept this long after the result was acknowledged. */
 export const RETAIN_MS = 24 * 3600 * 1000;
@@ -127,6 +128,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
     }
   });
 
+  const space = createSpaceWatch(() => folders.look(), clock);
   const nodeState = createNodeState(options, { book, life, journal, folders });
 
   /** Refuses for good: the name and the answer are kept. */
@@ -309,6 +311,11 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
       return list;
     },
 
+    problem() {
+      const found = journal.problem() ?? space.problem();
+      return found === null ? null : `no durable space: ${found}`;
+    },
+
     problems: () => problems,
 
     report(jobId, epoch) {
@@ -381,6 +388,7 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
 
     async close() {
       retention.cancel();
+      space.close();
       execs.close();
       for (const attempt of book.attempts()) attempt.execution?.detach();
       for (const executor of options.executors) executor.close();

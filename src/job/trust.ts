@@ -81,9 +81,10 @@ export function openTrust({ path, schedulerId, trustsFirst, clock, log, audit }:
   }
 
   function keep(statement: Statement, how: string): void {
+    // Before the disk has it: a key that was revoked is good no more, whatever the disk says.
+    present = statement;
     save(path, statement.signed);
     stamp = stampOf(path);
-    present = statement;
     const facts = { serial: statement.serial, keys: statement.keys.map(({ keyId }) => keyId).join(' ') };
     log.info(facts, `keys of the scheduler: ${how}`);
     audit('keys.learned', { ...facts, how });

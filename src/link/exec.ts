@@ -55,10 +55,10 @@ export function createExecFlow(handle: ExecHandler, send: (data: string | Uint8A
       if (exec === undefined) return;
       switch (message.type) {
         case 'execResize':
-          exec.resize(message.rows, message.columns);
+          exec.resize(message.rows, message.columns, message.proof);
           return;
         case 'execSignal':
-          exec.signal(message.signal);
+          exec.signal(message.signal, message.proof);
           return;
         case 'execCredit':
           exec.outputTaken(message.bytes);
@@ -70,10 +70,10 @@ export function createExecFlow(handle: ExecHandler, send: (data: string | Uint8A
       }
     },
     frame(frame) {
-      const { execId, channel, bytes } = decodeExecFrame(frame);
+      const { execId, channel, bytes, proof } = decodeExecFrame(frame);
       if (channel !== 'stdin')
         throw new Fault('LINK_FRAME_RANGE', 'an exec frame of output', { field: 'channel' });
-      execs.get(execId)?.input(bytes);
+      execs.get(execId)?.input(bytes, proof);
     },
     end() {
       const all = [...execs.values()];

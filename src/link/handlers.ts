@@ -1,4 +1,5 @@
 // What the link asks of the rest of the agent, and tells it.
+import type { SignedHead } from '../protocol/audit.ts';
 import type { JobReport } from '../protocol/control.ts';
 import type { Signed } from '../protocol/signed.ts';
 import type { ExecHandler } from './exec.ts';
@@ -30,6 +31,8 @@ export interface LinkHandlers {
   authorities?(authorities: readonly string[]): void;
   /** What the scheduler tells of the keys that it signs with, in each welcome and when they change. */
   readonly keys?: (statements: readonly Signed[]) => void;
+  /** How far the scheduler's own audit log has come. Never throws. */
+  readonly schedulerHead?: (head: SignedHead) => void;
   /** Runs a command beside a running job. */
   readonly exec: ExecHandler;
 }

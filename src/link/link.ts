@@ -5,12 +5,11 @@
 // What is lost when: a telemetry window after two minutes without a session (oldest first, counted); an answer to
 // an order whose session ended (the scheduler asks again); nothing else.
 import type { Clock, Timer } from '../base/clock.ts';
-import { describeError, Fault } from '../base/fault.ts';
+import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { Window } from '../protocol/columns.ts';
 import {
   type AgentMessage,
-  agentMessageSchema,
   type Challenge,
   closeCode,
   type Hello,
@@ -18,16 +17,17 @@ import {
   type Welcome,
 } from '../protocol/control.ts';
 import type { DeviceRecord } from '../protocol/device.ts';
-import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
+import { freshMsOf } from '../protocol/lease.ts';
 import type { JobResult } from '../protocol/result.ts';
 import type { Signed } from '../protocol/signed.ts';
-import { parseTolerant } from '../protocol/tolerant.ts';
 import type { VersionRange } from '../protocol/version.ts';
+import { createAdmissionFlow } from './admission.ts';
 import { createDeviceFlow } from './devices.ts';
 import { createExecFlow } from './exec.ts';
+import { factText } from './fact.ts';
 import type { LinkHandlers } from './handlers.ts';
 import { type LinkFigures, type LinkState, notConnected } from './link-state.ts';
-import type { UnfitOrder } from './message.ts';
+import { type UnfitOrder, unfitAck } from './message.ts';
 import { createOrderGate } from './order-gate.ts';
 import { createOrders, type Order } from './orders.ts';
 import { createOutbox } from './outbox.ts';
@@ -73,6 +73,8 @@ export interface Link {
   window(window: Window): void;
   /** The devices of this node as they are now; sent when they have changed, and with each hello. */
   devices(records: readonly DeviceRecord[]): void;
+  /** Why this node takes no orders at present, a sentence, or null; told when it has changed, and with each hello. */
+  refusing(why: string | null): void;
   started(jobId: string, epoch: number, pid: number, startedAtMs: number): void;
   ended(result: JobResult): void;
   /** A clause on what an attempt does before its program runs; lost where there is no session. */
@@ -103,6 +105,8 @@ export function createLink(options: LinkOptions): Link {
   };
   let closed = false;
   let renewing = false;
+  /** Why the hello of this session says too little: it was made before the news, and its answer is waited for. */
+  let stale: string | null = null;
   let attempts = 0;
   let ignored = 0;
   let bytesSent = 0;
@@ -131,7 +135,7 @@ export function createLink(options: LinkOptions): Link {
   );
   const execs = createExecFlow(handlers.exec, (data) => send(data));
   const gate = createOrderGate({
-    freshMs: () => LEASE_MIN_HEARTBEATS * (state.heartbeatMs ?? 0),
+    freshMs: () => freshMsOf(state.heartbeatMs ?? 0),
     ask: () => session?.ask(),
     clock,
   });
@@ -141,16 +145,18 @@ export function createLink(options: LinkOptions): Link {
     clock,
     log,
   });
-
+  const admission = createAdmissionFlow(send);
   const devices = createDeviceFlow({ send, hasRoom: () => hasRoom(FACTS_ROOM_BYTES), clock, log });
 
   function hasRoom(bytes: number): boolean {
     return session?.isLive() === true && session.bufferedBytes() < bytes;
   }
 
-  function send(data: string | Uint8Array): void {
-    if (session?.send(data))
-      bytesSent += typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
+  /** False where there is no live session. */
+  function send(data: string | Uint8Array): boolean {
+    if (session?.send(data) !== true) return false;
+    bytesSent += typeof data === 'string' ? Buffer.byteLength(data) : data.byteLength;
+    return true;
   }
 
   function connect(): void {
@@ -162,8 +168,9 @@ export function createLink(options: LinkOptions): Link {
       ...(options.versions === undefined ? {} : { versions: options.versions }),
       clock,
       hello: async (challenge, binding) => {
+        stale = null;
         const hello = await options.hello(challenge, binding);
-        return { ...hello, devices: [...devices.tell()] };
+        return { ...hello, ...admission.tell(), devices: [...devices.tell()] };
       },
       live: onLive,
       contact(sinceMs) {
@@ -171,11 +178,11 @@ export function createLink(options: LinkOptions): Link {
         gate.contact(sinceMs);
       },
       ignored(what) {
-        if (ignored === 0)
-          log.info({ fields: what }, 'the scheduler is newer: what is unknown here is ignored');
+        if (ignored === 0) log.info({ fields: what }, 'the scheduler is newer: what is unknown is ignored');
         ignored += what.length;
       },
       message: onMessage,
+      schedulerHead: (head) => handlers.schedulerHead?.(head),
       frame: execs.frame,
       drained: pump,
       ended: onEnded,
@@ -201,6 +208,7 @@ export function createLink(options: LinkOptions): Link {
     );
     well = clock.after(timing.wellAfterMs, pause.well);
     outbox.rewind();
+    admission.begin();
     devices.begin();
     telemetry.begin(welcome.telemetryMs);
     output.begin(welcome.outputs);
@@ -210,6 +218,7 @@ export function createLink(options: LinkOptions): Link {
     if (welcome.authorities.length > 0) own('authorities', () => handlers.authorities?.(welcome.authorities));
     pump();
     for (const waiter of [...waiters]) waiter();
+    if (stale !== null) renew(stale);
   }
 
   function keepCredential(credential: Signed): void {
@@ -272,17 +281,10 @@ export function createLink(options: LinkOptions): Link {
     );
   }
 
-  function refuse({ orderId, jobId, epoch, field }: UnfitOrder): void {
-    const message = `this agent does not understand ${field} of the order; it may be older than the scheduler`;
+  function refuse(order: UnfitOrder): void {
+    const { jobId, epoch, field } = order;
     log.warn({ jobId, epoch, field }, 'an order was refused: it is not understood');
-    const ack: AgentMessage = {
-      type: 'orderAck',
-      orderId,
-      outcome: 'refused',
-      code: 'JOB_ORDER_UNFIT',
-      message,
-    };
-    send(JSON.stringify(ack));
+    send(JSON.stringify(unfitAck(order)));
   }
 
   /** Answers at once where the job room lives in this process. */
@@ -367,16 +369,15 @@ export function createLink(options: LinkOptions): Link {
     });
   }
 
+  function renew(reason: string): void {
+    stale = reason;
+    if (closed || session?.isLive() !== true) return;
+    renewing = true;
+    session.close(1000, reason);
+  }
+
   function keep(key: string, make: (sequence: number) => AgentMessage, settled: () => void): void {
-    const text = (sequence: number): string => {
-      const message = make(sequence);
-      const parsed = parseTolerant(agentMessageSchema, message);
-      // As it was written, also by a newer build that was then rolled back.
-      if (parsed.success) return JSON.stringify(message);
-      const field = parsed.issue.path.join('.') || 'message';
-      throw new Fault('LINK_FACT_INVALID', `the ${key} does not fit the protocol`, { field });
-    };
-    // A fact that the scheduler must refuse would end every session that it is sent in.
+    const text = (sequence: number): string => factText(key, make(sequence));
     own('cannot report to the scheduler', () =>
       outbox.put(key, text, () => own('result acknowledged', settled)),
     );
@@ -412,6 +413,7 @@ export function createLink(options: LinkOptions): Link {
     },
     window: (window) => telemetry.push(window),
     devices: (records) => devices.put(records),
+    refusing: admission.put,
     started: (jobId, epoch, pid, startedAtMs) =>
       keep(
         `start of ${jobId}.${epoch}`,
@@ -434,11 +436,7 @@ export function createLink(options: LinkOptions): Link {
     fileTicket: () => (state.connected ? fileTicket : null),
     outputGrew: (jobId, epoch, stdoutBytes, stderrBytes) =>
       output.grew(jobId, epoch, stdoutBytes, stderrBytes),
-    renew(reason) {
-      if (closed || session?.isLive() !== true) return;
-      renewing = true;
-      session.close(1000, reason);
-    },
+    renew,
     async close() {
       closed = true;
       retry?.cancel();

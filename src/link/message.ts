@@ -3,7 +3,12 @@
 
 import * as z from 'zod';
 import { Fault } from '../base/fault.ts';
-import { MAX_FRAME_BYTES, type SchedulerMessage, schedulerMessageSchema } from '../protocol/control.ts';
+import {
+  MAX_FRAME_BYTES,
+  type OrderAck,
+  type SchedulerMessage,
+  schedulerMessageSchema,
+} from '../protocol/control.ts';
 import { isNestedDeeper } from '../protocol/nesting.ts';
 import { type Issue, isOptional, parseTolerant } from '../protocol/tolerant.ts';
 
@@ -22,6 +27,12 @@ export interface UnfitOrder {
   readonly epoch: number;
   /** The field that it stumbled over. */
   readonly field: string;
+}
+
+/** Its refusal. */
+export function unfitAck({ orderId, field }: UnfitOrder): OrderAck {
+  const message = `this agent does not understand ${field} of the order; it may be older than the scheduler`;
+  return { type: 'orderAck', orderId, outcome: 'refused', code: 'JOB_ORDER_UNFIT', message };
 }
 
 export interface Incoming {

@@ -1,8 +1,8 @@
-// An agent that was stopped for longer than its leases, and then goes on, finds orders in its socket that the scheduler
-// has long given up. It asks before it acts: an order for a job with a lease waits for a fresh round trip. Without one
-// the session ends, and the order with it: it was never answered, so the scheduler repeats it if it still means it.
+// An agent that was stopped, and then goes on, finds orders in its socket that the scheduler has long given up: their lease
+// is over, or another agent with its key was taken in its place. It asks before it acts: an order to start something waits
+// for a fresh round trip. Without one the session ends, and the order with it: it was never answered, so the scheduler
+// repeats it if it still means it.
 import type { Clock } from '../base/clock.ts';
-import { isNestedDeeper } from '../protocol/nesting.ts';
 import type { Order } from './orders.ts';
 
 export interface OrderGate {
@@ -29,7 +29,7 @@ export function createOrderGate({ freshMs, ask, clock }: OrderGateParts): OrderG
   return {
     pass(order, go) {
       // Once one waits, those behind it wait too: orders keep their order.
-      if (!isLeased(order) || (isFresh() && waiting.length === 0)) {
+      if (!mustBeFresh(order) || (isFresh() && waiting.length === 0)) {
         go();
         return;
       }
@@ -50,26 +50,7 @@ export function createOrderGate({ freshMs, ask, clock }: OrderGateParts): OrderG
   };
 }
 
-/** Of a signed order by a look at its text alone: what it is worth is found out by whoever carries it out. */
-function isLeased(order: Order): boolean {
-  switch (order.type) {
-    case 'start':
-      return order.spec.disconnect.policy === 'stop';
-    case 'signedStart':
-      return policyIn(order.spec) === 'stop';
-    default:
-      return false;
-  }
-}
-
-/** Deeper than any specification; parsing millions of brackets would block the loop. */
-const MAX_NESTING = 12;
-
-function policyIn(spec: string): unknown {
-  if (isNestedDeeper(Buffer.from(spec), MAX_NESTING)) return null;
-  try {
-    return (JSON.parse(spec) as { disconnect?: { policy?: unknown } | null } | null)?.disconnect?.policy;
-  } catch {
-    return null;
-  }
+/** A scheduler of version 1 may be one that echoes no heartbeats: it is asked for jobs with a lease alone. */
+function mustBeFresh(order: Order): boolean {
+  return order.type === 'signedStart' || (order.type === 'start' && order.spec.disconnect.policy === 'stop');
 }

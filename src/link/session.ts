@@ -9,6 +9,7 @@
 // a minute reads what waits in its socket before it gives up on the scheduler.
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import { describeError, Fault, isFault } from '../base/fault.ts';
+import type { SignedHead } from '../protocol/audit.ts';
 import {
   type AgentMessage,
   type Challenge,
@@ -67,6 +68,8 @@ export interface SessionParts {
   live(welcome: Welcome): void;
   /** A round trip is complete that began at this monotonic time: the scheduler has heard us since. */
   contact(sinceMs: number): void;
+  /** How far the scheduler's own audit log has come, in its welcome and now and then. */
+  schedulerHead?(head: SignedHead): void;
   /** Fields or whole messages of a newer peer were left out. */
   ignored(what: readonly string[]): void;
   /** A fault of these two ends the session. */
@@ -188,8 +191,10 @@ export function startSession(parts: SessionParts): Session {
       return;
     }
     if (message.type !== 'challenge' && message.type !== 'welcome' && state === 'live') {
-      if (message.type === 'heartbeat') echoed(message.echo);
-      else parts.message(message);
+      if (message.type === 'heartbeat') {
+        echoed(message.echo);
+        if (message.auditHead !== undefined) parts.schedulerHead?.(message.auditHead);
+      } else parts.message(message);
       return;
     }
     throw new Fault('LINK_MESSAGE_UNEXPECTED', `the message "${message.type}" while ${state}`);
@@ -224,6 +229,7 @@ export function startSession(parts: SessionParts): Session {
     timers = [every(clock, heartbeatMs, onTick)];
     parts.live(message);
     parts.contact(helloSentMs);
+    if (message.auditHead !== undefined) parts.schedulerHead?.(message.auditHead);
     beat();
   }
 

@@ -37,7 +37,7 @@ import type { Cordon } from './device.ts';
 import type { FleetTotals } from './device-totals.ts';
 import type { DeviceView } from './device-view.ts';
 import type { Labels, Place } from './place.ts';
-import type { EndKind, FinalState, JobResult, JobState } from './result.ts';
+import type { EndKind, FinalState, JobResult, JobState, Usage } from './result.ts';
 import type { Signed } from './signed.ts';
 import type { JobSpec } from './spec.ts';
 
@@ -106,6 +106,8 @@ export interface AttemptView {
   readonly endedAt: string | null;
   readonly stdoutBytes: number;
   readonly stderrBytes: number;
+  /** What it used; absent in the answer of a scheduler that does not keep it. */
+  readonly usage?: Usage;
 }
 
 export interface ArrayView {
@@ -181,7 +183,7 @@ export interface NodeView {
   readonly state: 'ready' | 'unreachable';
   /** One sentence, e.g. since when it is unreachable. */
   readonly reason: string;
-  /** Whether new jobs may come: connected, not drained, not paused after a refusal. */
+  /** Whether new jobs may come: connected, its agent takes orders, not drained, not paused after a refusal. */
   readonly takesJobs: boolean;
   /** Why an operator keeps new jobs away from the whole node; null where nobody does. */
   readonly cordon: Cordon | null;

@@ -1,7 +1,7 @@
 // What is written down for an auditor: every decision about who may do what, and what was done. The record is a line of
 // JSON in a chain of hashes (audit/), on both sides.
 import * as z from 'zod';
-import { keyIdSchema } from './signed.ts';
+import { keyIdSchema, publicKeySchema, signatureSchema } from './signed.ts';
 
 /** Every kind of record, by who writes it. */
 export const auditKinds = [
@@ -42,6 +42,8 @@ export const auditKinds = [
   'job.cancelled',
   'job.ended',
   'job.entered',
+  /** So many that had ended were removed from the store by its configuration. */
+  'jobs.removed',
   'node.drained',
   'node.resumed',
   'policy.refused',
@@ -55,6 +57,10 @@ export const auditKinds = [
   'attempt.ended',
   'keys.learned',
   'scheduler.refused',
+  /** How far the scheduler's own log had come, by its signature: a witness for `flopd audit verify --witness`. */
+  'scheduler.head',
+  /** The scheduler's own log does not hold any more what it told before. */
+  'scheduler.rewound',
 ] as const;
 export type AuditKind = (typeof auditKinds)[number];
 
@@ -82,5 +88,13 @@ export const auditHeadSchema = z.strictObject({
   keyId: keyIdSchema.nullable().default(null),
 });
 export type AuditHead = z.output<typeof auditHeadSchema>;
+
+/** A head as its owner signed it (audit/head.ts), as it lies beside the chain and is told to witnesses. */
+export const signedHeadSchema = z.strictObject({
+  publicKey: publicKeySchema,
+  body: z.string().max(4096),
+  signature: signatureSchema,
+});
+export type SignedHead = z.output<typeof signedHeadSchema>;
 
 export const noAudit: AuditSink = () => {};

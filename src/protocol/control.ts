@@ -14,8 +14,8 @@
 //   ack {sequence}               ->
 //                                <-   binary output chunks
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
-//                                <-   heartbeat {sequence}   every heartbeat interval
-//   heartbeat {echo}             ->                      at once; a round trip is what prolongs leases (lease.ts)
+//                                <-   heartbeat {sequence}   every heartbeat interval; {refusing} when it takes no orders any more, or again
+//   heartbeat {echo, auditHead}  ->                      at once; a round trip is what prolongs leases (lease.ts)
 //   credential                   ->                      where the node stands, when that has changed
 //   report {jobId, epoch}        ->                      the store has lost this job
 //                                <-   jobReport {order, phase, result}
@@ -29,7 +29,7 @@
 // messages with `optional: true`, which are ignored; never fields of a job's specification, whose order is refused.
 // Versions are negotiated by the ranges in challenge and hello (version.ts): the highest that both speak.
 import * as z from 'zod';
-import { auditHeadSchema } from './audit.ts';
+import { auditHeadSchema, signedHeadSchema } from './audit.ts';
 import { columnFamilies } from './columns.ts';
 import { deviceRecordSchema } from './device.ts';
 import {
@@ -102,6 +102,8 @@ export const inventorySchema = z.strictObject({
   executors: z.array(z.string().max(32)).max(16),
   /** Classes of data whose jobs the node takes (data-policy.ts); absent from agents that take none. */
   dataClasses: z.array(z.string().max(32)).max(16).optional(),
+  /** It passes signed input of commands beside jobs on (exec-input.ts); absent from agents before there was any. */
+  passesProofs: z.boolean().optional(),
   /** What this agent lacks and what that costs, in sentences: a missing addon, no power source. */
   limitations: z.array(shortText).max(32),
 });
@@ -161,8 +163,12 @@ export const helloSchema = z.strictObject({
   signedCredential: signedSchema.nullable().default(null),
   /** How far the node's own audit log is on disk; null where it keeps none. */
   audit: auditHeadSchema.nullable().default(null),
+  /** The same of the agent's own log, where the jobs have theirs in a runner (`audit`). */
+  agentAudit: auditHeadSchema.optional(),
   inventory: inventorySchema,
   devices: deviceRecords,
+  /** Why it takes no orders at present, a sentence; absent where it takes them, and from agents that do not say. */
+  refusing: shortText.nullable().optional(),
   jobs: z.array(heldJobSchema).max(100_000),
 });
 
@@ -185,6 +191,8 @@ export const welcomeSchema = z.strictObject({
   credential: signedSchema.nullable().default(null),
   /** Whom the scheduler's certificate may come from, now and soon: PEM, one each. Empty: no private authority. */
   authorities: authoritiesList.default([]),
+  /** How far the scheduler's own audit log is on disk: the node is its witness. */
+  auditHead: signedHeadSchema.optional(),
 });
 
 /** As in the welcome, when they have changed since. */
@@ -221,11 +229,15 @@ export const agentHeartbeatSchema = z.strictObject({
   type: z.literal('heartbeat'),
   /** Grows by one within a session; comes back as an echo. */
   sequence: sequence.nullable().default(null),
+  /** As in the hello, where that has changed since; null: it takes orders again. Absent: nothing new. */
+  refusing: shortText.nullable().optional(),
 });
 export const schedulerHeartbeatSchema = z.strictObject({
   type: z.literal('heartbeat'),
   /** Sequence of the heartbeat that has just been received; null for a mere sign of life. */
   echo: sequence.nullable().default(null),
+  /** As in the welcome, now and then when it has grown. */
+  auditHead: signedHeadSchema.optional(),
 });
 export const startOrderSchema = z.strictObject({
   type: z.literal('start'),

@@ -15,9 +15,11 @@
 //
 // Credit is from end to end: each side sends at most a window (EXEC_…_WINDOW_BYTES) beyond what the other has taken, so that
 // nobody between them ever holds more. Frames on the link, kind 3 (frame.ts): u8 kind = 3, u8 version = 1, u8 channel,
-// u8 length of the exec's id, the id in ASCII, the bytes.
+// u8 length of the exec's id, the id in ASCII, the bytes. Version 2, of input alone, is signed (exec-input.ts): before the
+// bytes stand u48 sequence (big endian) and the 64 bytes of the signature. Sizes and signals have the same as `proof`.
 import * as z from 'zod';
 import { Fault } from '../base/fault.ts';
+import { type InputProof, inputProofSchema } from './exec-input.ts';
 
 /** Subprotocol of the client's WebSocket. */
 export const EXEC_SUBPROTOCOL = 'flopd.exec.v1';
@@ -35,6 +37,10 @@ export type ExecChannel = 'stdin' | 'stdout' | 'stderr';
 const channels: readonly ExecChannel[] = ['stdin', 'stdout', 'stderr'];
 const FRAME_KIND = 3;
 const VERSION = 1;
+const SIGNED_VERSION = 2;
+const SEQUENCE_BYTES = 6;
+const SIGNATURE_BYTES = 64;
+const PROOF_BYTES = SEQUENCE_BYTES + SIGNATURE_BYTES;
 const EXEC_ID = /^exec-[0-9a-z]{1,32}$/;
 
 const execId = z.string().regex(EXEC_ID);
@@ -83,8 +89,18 @@ export const execOrderSchema = z.strictObject({
   /** Who asked. */
   by: z.string().min(1).max(128),
 });
-export const execResizeSchema = z.strictObject({ type: z.literal('execResize'), execId, ...size.shape });
-export const execSignalSchema = z.strictObject({ type: z.literal('execSignal'), execId, signal });
+export const execResizeSchema = z.strictObject({
+  type: z.literal('execResize'),
+  execId,
+  ...size.shape,
+  proof: inputProofSchema.optional(),
+});
+export const execSignalSchema = z.strictObject({
+  type: z.literal('execSignal'),
+  execId,
+  signal,
+  proof: inputProofSchema.optional(),
+});
 export const execStopSchema = z.strictObject({ type: z.literal('execStop'), execId });
 /** So many further bytes were taken: of output, said by the scheduler; of input, said by the agent. */
 export const execCreditSchema = z.strictObject({ type: z.literal('execCredit'), execId, bytes });
@@ -139,15 +155,23 @@ export interface ExecFrame {
   readonly execId: string;
   readonly channel: ExecChannel;
   readonly bytes: Uint8Array;
+  /** Of signed input. */
+  readonly proof?: InputProof | undefined;
 }
 
-export function encodeExecFrame({ execId: id, channel, bytes: payload }: ExecFrame): Uint8Array {
+export function encodeExecFrame({ execId: id, channel, bytes: payload, proof }: ExecFrame): Uint8Array {
   if (payload.length > MAX_EXEC_CHUNK_BYTES)
     throw new Fault('LINK_FRAME_TOO_LONG', `exec frame of ${payload.length} bytes`, { field: 'bytes' });
-  const frame = new Uint8Array(4 + id.length + payload.length);
-  frame.set([FRAME_KIND, VERSION, channels.indexOf(channel), id.length]);
-  for (let at = 0; at < id.length; at += 1) frame[4 + at] = id.charCodeAt(at);
-  frame.set(payload, 4 + id.length);
+  const proofBytes = proof === undefined ? 0 : PROOF_BYTES;
+  const frame = Buffer.alloc(4 + id.length + proofBytes + payload.length);
+  const version = proof === undefined ? VERSION : SIGNED_VERSION;
+  frame.set([FRAME_KIND, version, channels.indexOf(channel), id.length]);
+  frame.write(id, 4, 'latin1');
+  if (proof !== undefined) {
+    frame.writeUIntBE(proof.sequence, 4 + id.length, SEQUENCE_BYTES);
+    frame.write(proof.signature, 4 + id.length + SEQUENCE_BYTES, 'base64');
+  }
+  frame.set(payload, 4 + id.length + proofBytes);
   return frame;
 }
 
@@ -162,17 +186,34 @@ export function decodeExecFrame(frame: Uint8Array): ExecFrame {
     frame.length < 4 + idLength
   )
     throw new Fault('LINK_FRAME_CUT', 'exec frame ends within its header');
-  if (version !== VERSION)
-    throw new Fault('LINK_FRAME_VERSION', `exec frame of version ${version}; this build reads ${VERSION}`);
+  if (version !== VERSION && version !== SIGNED_VERSION)
+    throw new Fault(
+      'LINK_FRAME_VERSION',
+      `exec frame of version ${version}; this build reads ${VERSION} and ${SIGNED_VERSION}`,
+    );
   const channel = channels[channelNumber];
   if (channel === undefined)
     throw new Fault('LINK_FRAME_RANGE', `exec channel ${channelNumber}`, { field: 'channel' });
   const id = String.fromCharCode(...frame.subarray(4, 4 + idLength));
   if (!EXEC_ID.test(id)) throw new Fault('LINK_FRAME_RANGE', 'exec frame names no exec', { field: 'execId' });
-  const payload = frame.subarray(4 + idLength);
+  const body = frame.subarray(4 + idLength);
+  const isSigned = version === SIGNED_VERSION;
+  const payload = isSigned ? body.subarray(PROOF_BYTES) : body;
   if (payload.length > MAX_EXEC_CHUNK_BYTES)
     throw new Fault('LINK_FRAME_TOO_LONG', `exec frame of ${payload.length} bytes`, { field: 'bytes' });
-  return { execId: id, channel, bytes: payload };
+  if (!isSigned) return { execId: id, channel, bytes: payload };
+  return { execId: id, channel, bytes: payload, proof: decodeProof(channel, body) };
+}
+
+function decodeProof(channel: ExecChannel, body: Uint8Array): InputProof {
+  if (channel !== 'stdin')
+    throw new Fault('LINK_FRAME_RANGE', 'a signed exec frame that is no input', { field: 'channel' });
+  if (body.length < PROOF_BYTES) throw new Fault('LINK_FRAME_CUT', 'exec frame ends within its signature');
+  const view = Buffer.from(body.buffer, body.byteOffset, PROOF_BYTES);
+  const sequence = view.readUIntBE(0, SEQUENCE_BYTES);
+  if (sequence === 0)
+    throw new Fault('LINK_FRAME_RANGE', 'a signed exec frame of number 0', { field: 'sequence' });
+  return { sequence, signature: view.toString('base64', SEQUENCE_BYTES) };
 }
 
 /** Bytes in pieces that fit into a frame. */
@@ -189,12 +230,15 @@ export interface ExecEvents {
   ended(end: ExecEnd): void;
 }
 
-/** The handle of one. Nothing of it throws; after its end all of it does nothing. */
+/**
+ * The handle of one. Nothing of it throws; after its end all of it does nothing. `proof`: what came with it on the way,
+ * for whoever verifies it (job/exec-input.ts).
+ */
 export interface Exec {
   /** Empty: the end of its input. */
-  input(bytes: Uint8Array): void;
-  resize(rows: number, columns: number): void;
-  signal(signal: number): void;
+  input(bytes: Uint8Array, proof?: InputProof): void;
+  resize(rows: number, columns: number, proof?: InputProof): void;
+  signal(signal: number, proof?: InputProof): void;
   /** So many further bytes of output have been taken: credit for as many more. */
   outputTaken(bytes: number): void;
   /** Ends the command; `ended` is not called any more. */

@@ -3,12 +3,19 @@
 // good until then signed it. So a node that was away follows the statements that it missed, one after the other.
 //
 //   1 {A}  signed by A     2 {A until T, B}  signed by A     3 {B until U, C}  signed by B
+//
+// A key that somebody else may have is good until REVOKED_MS, which is always over: it vouches for the next one a last time,
+// and from the moment that a node hears it, nothing that it signed is good there, whenever that was. Older nodes know no
+// such word and do the same.
 import type { KeyObject } from 'node:crypto';
 import * as z from 'zod';
 import { isSignedBy, keyIdOf, publicKeySchema, readPublicKey, type Signed } from './signed.ts';
 
 /** Statements that are told at once; a node that missed more rotations must be enrolled again. */
 export const MAX_STATEMENTS = 32;
+
+/** `notAfterMs` of a key that is good for nothing any more. */
+export const REVOKED_MS = 0;
 
 const stamp = z.number().nonnegative();
 
@@ -22,7 +29,7 @@ export const keysBodySchema = z.object({
         publicKey: publicKeySchema,
         /** Wall clock of the scheduler. */
         notBeforeMs: stamp,
-        /** Null while nothing replaces it. */
+        /** Null while nothing replaces it; REVOKED_MS. */
         notAfterMs: stamp.nullable(),
       }),
     )
@@ -78,6 +85,7 @@ export function goodKey(
   skewMs: number,
 ): StatedKey | null {
   const stated = statement.keys.find((one) => one.keyId === keyId);
-  if (stated === undefined || nowMs < stated.notBeforeMs - skewMs) return null;
+  if (stated === undefined || stated.notAfterMs === REVOKED_MS || nowMs < stated.notBeforeMs - skewMs)
+    return null;
   return stated.notAfterMs !== null && nowMs > stated.notAfterMs + skewMs ? null : stated;
 }

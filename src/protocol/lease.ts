@@ -10,6 +10,8 @@ import type { JobSpec } from './spec.ts';
 
 /** Heartbeats without a sign after which a link counts as lost, on either side; no lease is shorter. */
 export const LEASE_MIN_HEARTBEATS = 3;
+/** Longest silence of an agent, in ms, before another run with its key takes its place; two heartbeats. */
+export const ANSWER_DEADLINE_MS = 4000;
 /** What the agent may need beyond lease and grace: its shim looks, kills, and sees its tree empty. */
 export const LEASE_MARGIN_MS = 5000;
 /** Two monotonic clocks may differ by this much of the time that they measure. */
@@ -19,6 +21,11 @@ const CLOCK_DRIFT_RATIO = 0.001;
 export function leaseMsOf({ disconnect }: Pick<JobSpec, 'disconnect'>, heartbeatMs: number): number | null {
   if (disconnect.policy === 'keep') return null;
   return Math.max(disconnect.afterMs, LEASE_MIN_HEARTBEATS * heartbeatMs);
+}
+
+/** Age in ms beyond which a round trip does not let an agent start anything: nobody took its place until then. */
+export function freshMsOf(heartbeatMs: number): number {
+  return Math.min(ANSWER_DEADLINE_MS, LEASE_MIN_HEARTBEATS * heartbeatMs);
 }
 
 /**

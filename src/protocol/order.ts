@@ -87,6 +87,8 @@ export const execBodySchema = z.strictObject({
   /** SHA-256 of the JSON text of the command (`execCommandSchema`) that travels beside it, hexadecimal. */
   commandDigest: digest,
   by: z.string().min(1).max(128),
+  /** What its input is signed with (exec-input.ts); absent from schedulers that do not sign it. Older nodes ignore it. */
+  inputKey: publicKeySchema.optional(),
 });
 export type ExecBody = z.output<typeof execBodySchema>;
 
@@ -111,7 +113,10 @@ export const signedStopSchema = z.strictObject({
 });
 export type SignedStop = z.output<typeof signedStopSchema>;
 
-/** A command beside a running job, on the wire. What follows it (input, signals, credit) goes by its id, unsigned. */
+/**
+ * A command beside a running job, on the wire. What follows it goes by its id: input, sizes and signals signed by the key
+ * that it names (exec-input.ts), credit and its stop unsigned.
+ */
 export const signedExecSchema = z.strictObject({
   type: z.literal('signedExec'),
   execId,

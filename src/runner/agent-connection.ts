@@ -101,9 +101,9 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
       if (isGreeted) handle(message, to);
       else greet(message, to);
     } else if (incoming.kind === 'exec' && isGreeted) {
-      const { execId, channel: of, bytes } = decodeExecFrame(incoming.frame);
+      const { execId, channel: of, bytes, proof } = decodeExecFrame(incoming.frame);
       if (of !== 'stdin') throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'output from the agent');
-      execs.get(execId)?.input(bytes);
+      execs.get(execId)?.input(bytes, proof);
     } else throw new Fault('RUNNER_MESSAGE_UNEXPECTED', 'a binary frame');
   }
 
@@ -125,7 +125,7 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
       case 'files':
         throw new Fault('RUNNER_MESSAGE_UNEXPECTED', `the message "${message.type}" after the hello`);
       case 'ping':
-        channel.send({ type: 'pong', audit: to.offered().audit } satisfies RunnerToAgent);
+        pong(to);
         return;
       case 'devices':
         devices.tell(message.vendors, message.devices);
@@ -135,13 +135,15 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
         const { request } = message;
         const reply = (
           given: Pick<Extract<RunnerToAgent, { type: 'answer' }>, 'outcome' | 'code' | 'message'>,
-        ) =>
+        ) => {
           channel.send({
             type: 'answer',
             request,
             ...given,
             message: given.message?.slice(0, 1024) ?? null,
           });
+          if (given.outcome === 'refused') pong(to);
+        };
         answer(to.order(message.order), reply, (error) => {
           log.error({ jobId: message.order.jobId }, `an order failed: ${describeError(error)}`);
           reply({ outcome: 'refused', code: 'RUNNER_ERROR', message: describeError(error) });
@@ -205,10 +207,10 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
         exec(message, to);
         return;
       case 'execResize':
-        execs.get(message.execId)?.resize(message.rows, message.columns);
+        execs.get(message.execId)?.resize(message.rows, message.columns, message.proof);
         return;
       case 'execSignal':
-        execs.get(message.execId)?.signal(message.signal);
+        execs.get(message.execId)?.signal(message.signal, message.proof);
         return;
       case 'execCredit':
         execs.get(message.execId)?.outputTaken(message.bytes);
@@ -218,6 +220,11 @@ export function openConnection(socket: Socket, parts: ConnectionParts): Channel 
         execs.delete(message.execId);
         return;
     }
+  }
+
+  function pong(to: JobRoom): void {
+    const refusing = to.problem()?.slice(0, 1024) ?? null;
+    channel.send({ type: 'pong', audit: to.offered().audit, refusing } satisfies RunnerToAgent);
   }
 
   function exec(order: Extract<AgentToRunner, { type: 'exec' | 'signedExec' }>, to: JobRoom): void {

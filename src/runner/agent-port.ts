@@ -85,6 +85,7 @@ export function createAgentPort(parts: AgentPortParts): AgentPort {
       limitations: clip(limitations),
       dataClasses: [...dataClasses],
       safeMode: safeMode()?.slice(0, 1024) ?? null,
+      readsProofs: true,
     };
   }
 

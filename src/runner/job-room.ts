@@ -30,6 +30,7 @@ import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { openNodeAudit } from './node-audit.ts';
 import { createOffers } from './offers.ts';
+import { openRegistryRules } from './registry-rules.ts';
 import { createSurvivorWatch } from './survivors.ts';
 
 /** What this node offers to jobs, and what it lacks for them, in sentences. */
@@ -43,6 +44,8 @@ export interface Offered {
   readonly audit: AuditHead | null;
   /** Classes of data that jobs may have here. */
   readonly dataClasses: readonly string[];
+  /** Whether signed input of commands beside jobs is read (protocol/exec-input.ts); absent: no. */
+  readonly readsProofs?: boolean | undefined;
 }
 
 /** What the job room tells beside the facts of jobs. */
@@ -160,12 +163,14 @@ async function openJobRoom(
       runtime: config.jobs.containerRuntime,
       pull: config.jobs.pull,
       pullTimeoutMs: config.jobs.pullTimeoutMs,
+      registryRules: openRegistryRules(config.jobs.registries, clock, log),
       processes: config.jobs.processes,
       environment,
       onChange: () => events.changed('the executors of this node have changed'),
     },
     clock,
     log,
+    onHatched: walls.place,
   });
   const offers = createOffers(executors, clock, log);
   const survivors = createSurvivorWatch({
@@ -261,9 +266,10 @@ async function openJobRoom(
         limitations: [...limitations, ...walls.limitations(), ...unsigned],
         audit: audit.head(),
         dataClasses: classes,
+        readsProofs: true,
       };
     },
-    problem: () => null,
+    problem: () => jobs.problem(),
     settled: () => offers.settled(),
     async close() {
       await jobs.close();

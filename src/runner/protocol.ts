@@ -170,6 +170,8 @@ const offeredFields = {
   dataClasses: z.array(z.string().max(32)).max(16),
   /** Why no orders are taken, or null. */
   safeMode: sentence.nullable(),
+  /** It reads signed input of commands (protocol/exec-input.ts); absent from runners before there was any. */
+  readsProofs: z.boolean().optional(),
 } as const;
 
 /** What the runner may say. */
@@ -215,8 +217,12 @@ export const runnerToAgentSchema = z.discriminatedUnion('type', [
     finding: z.strictObject({ code: z.string().max(64), rung: z.enum(rungs), text: z.string().max(512) }),
   }),
   z.strictObject({ type: z.literal('filesAsked'), ticket: z.string().min(16).max(64) }),
-  /** With how far the runner's audit log is on disk. */
-  z.strictObject({ type: z.literal('pong'), audit: auditHeadSchema.nullable() }),
+  /** With how far the runner's audit log is on disk, and why no order is taken; also after one that was refused. */
+  z.strictObject({
+    type: z.literal('pong'),
+    audit: auditHeadSchema.nullable(),
+    refusing: sentence.nullable().default(null),
+  }),
   execStartedSchema,
   execCreditSchema,
   execEndSchema,

@@ -34,18 +34,21 @@ export function createRemoteExecs(channel: () => Channel | null): RemoteExecs {
       say(order);
       const alive = (): boolean => running.get(execId) === events;
       return {
-        input(bytes) {
+        input(bytes, proof) {
           if (!alive()) return;
           const send = (piece: Uint8Array): void =>
-            channel()?.sendFrame(encodeFrame(encodeExecFrame({ execId, channel: 'stdin', bytes: piece })));
+            channel()?.sendFrame(
+              encodeFrame(encodeExecFrame({ execId, channel: 'stdin', bytes: piece, proof })),
+            );
+          // What is signed came in one frame, and is one piece.
           if (bytes.length === 0) send(bytes);
           for (const piece of execPieces(bytes)) send(piece);
         },
-        resize(rows, columns) {
-          if (alive()) say({ type: 'execResize', execId, rows, columns });
+        resize(rows, columns, proof) {
+          if (alive()) say({ type: 'execResize', execId, rows, columns, proof });
         },
-        signal(signal) {
-          if (alive()) say({ type: 'execSignal', execId, signal });
+        signal(signal, proof) {
+          if (alive()) say({ type: 'execSignal', execId, signal, proof });
         },
         outputTaken(bytes) {
           if (alive()) say({ type: 'execCredit', execId, bytes });

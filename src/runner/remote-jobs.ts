@@ -91,6 +91,8 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
   });
 
   let audit: AuditHead | null = null;
+  /** Why the runner takes no orders, as it said last. */
+  let refusing: string | null = null;
   let offered: Omit<Offered, 'audit'> & { readonly safeMode: string | null } = {
     executors: [],
     problems: [],
@@ -172,7 +174,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     retry = clock.after(backoff.next(), connect);
   }
 
-  const problem = (): string | null => (isAway ? away().message : offered.safeMode);
+  const careful = (): string | null => (isAway ? away().message : offered.safeMode);
 
   function refusal(): OrderAnswer {
     const { code, message } = away();
@@ -305,6 +307,7 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
       }
       case 'pong':
         audit = message.audit;
+        refusing = message.refusing;
         return;
       default:
         execs.message(message);
@@ -382,11 +385,11 @@ export function openRemoteJobs(options: RemoteOptions, parts: RemoteParts): Remo
     // The runner tells them itself, on each connection.
     unsettled: () => [],
     offered() {
-      const careful = problem();
-      if (careful === null) return { ...offered, audit };
-      return { ...offered, executors: [], problems: [careful, ...offered.problems], audit };
+      const why = careful();
+      if (why === null) return { ...offered, audit };
+      return { ...offered, executors: [], problems: [why, ...offered.problems], audit };
     },
-    problem,
+    problem: () => careful() ?? refusing,
     devicesChanged,
     async settled() {
       if (isKnown) return;

@@ -7,7 +7,7 @@ import { limitAudit } from '../audit/limit.ts';
 import type { RetentionLimits } from '../audit/retention.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { AuditSink } from '../protocol/audit.ts';
+import type { AuditSink, SignedHead } from '../protocol/audit.ts';
 import { createAuditedQueue, recordMissing } from './audited-queue.ts';
 import type { Queue } from './queue/queue.ts';
 
@@ -15,6 +15,8 @@ export interface SchedulerAudit {
   /** Records what the last run could not, and every decision on jobs from here on; `record` is for all others. */
   watch(store: Queue): { readonly queue: Queue; readonly record: AuditSink };
   figures(): AuditFigures;
+  /** As it is told to nodes; null until there is one. */
+  signedHead(): SignedHead | null;
   close(): Promise<void>;
 }
 
@@ -46,6 +48,7 @@ export function openSchedulerAudit(parts: {
       return { queue: createAuditedQueue(store, audit.record), record: limitAudit(audit.record, clock) };
     },
     figures: audit.figures,
+    signedHead: audit.signedHead,
     close: audit.close,
   };
 }

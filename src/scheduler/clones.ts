@@ -35,6 +35,15 @@ export function seenRun({ generation, instance, bootId }: NodeRecord): SeenRun {
   return { generation, instance: instance ?? null, bootId };
 }
 
+/** What an order remembers of the run that it was sent to. */
+export function runName({
+  instance,
+  generation,
+  bootId,
+}: Pick<Hello, 'generation' | 'instance' | 'bootId'>): string {
+  return instance ?? `start ${generation} of ${bootId}`;
+}
+
 /** Why a node is marked, for its sentence. */
 export function describeClone(run: 'twin' | 'behind' | 'later', seen: SeenRun, generation: number): string {
   switch (run) {

@@ -3,7 +3,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
-import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { type AuditSink, noAudit, type SignedHead } from '../protocol/audit.ts';
 import { versionsFrom } from '../protocol/version.ts';
 import type { Admission } from './access/access.ts';
 import { type CloneWatch, createCloneWatch } from './clone-watch.ts';
@@ -53,8 +53,11 @@ export interface CoreOptions {
   readonly tickets: FileTickets;
   /** Agents that speak nothing newer than what is before this version are refused. */
   readonly leastVersion?: number;
+  /** Takes proofs that name no TLS connection (node-admission.ts); without it, does not. */
+  readonly takesUnbound?: boolean;
   readonly revocations: Revocations;
   readonly audit?: AuditSink;
+  readonly auditHead?: () => SignedHead | null;
   /** Where this scheduler stands, and corridors of its operator. */
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Private authorities of the scheduler, PEM; without it, none. */
@@ -133,6 +136,7 @@ export function createCore(options: CoreOptions): Core {
   const admission = createNodeAdmission({
     key,
     versions,
+    takesUnbound: options.takesUnbound ?? false,
     credentials,
     revocations,
     clones,
@@ -169,6 +173,7 @@ export function createCore(options: CoreOptions): Core {
     tickets,
     hit,
     ...(options.authorities === undefined ? {} : { authorities: options.authorities }),
+    ...(options.auditHead === undefined ? {} : { auditHead: options.auditHead }),
   });
   return {
     placement,

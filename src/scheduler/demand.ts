@@ -1,9 +1,11 @@
 // What a job asks of a node, and whether a node could give it.
 import type { Place } from '../protocol/place.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
-import type { DataDemand } from './data-rules.ts';
+import type { DataDemand, DataRules } from './data-rules.ts';
 import { chooseDevices, type DeviceChoice, hasEnough, type PlacementDevice } from './device-choice.ts';
 import type { DeviceHolds } from './device-holds.ts';
+import type { JobRecord } from './queue/queue.ts';
+import type { SubmitterDemand, SubmitterRules } from './submitter-rules.ts';
 
 /** What a job asks of a node. CPUs are whole hundredths of a core: sums stay exact. */
 export interface Demand {
@@ -13,6 +15,8 @@ export interface Demand {
   readonly executor: string;
   /** What it states of its data, and who may have that; none for a job that states nothing. */
   readonly data?: DataDemand | null;
+  /** Whose job it is, for nodes that take only some people's. */
+  readonly submitter?: SubmitterDemand | null;
 }
 
 export interface PlacementNode {
@@ -29,6 +33,8 @@ export interface PlacementNode {
   readonly drained: string | null;
   /** Takes nothing, because more than one agent has its key. */
   readonly cloned?: boolean;
+  /** Why its agent takes no orders, a sentence; none where it does. */
+  readonly refusing?: string | null;
   /** Takes nothing for a moment, because it refused the last order. */
   readonly paused?: boolean;
   /** Has not connected since this scheduler started: what it has is not known. */
@@ -65,14 +71,17 @@ export function demandOf(spec: JobSpec): Demand {
   };
 }
 
-/** The demand of a specification with its data's; the same one for all jobs of an array, which share theirs. */
-export function createDemands(ofData: (spec: JobSpec) => DataDemand | null): (spec: JobSpec) => Demand {
+/** Demands as placement needs them; one for all jobs of an array, which share their specification and submitter. */
+export function createDemands(
+  data: Pick<DataRules, 'demand'>,
+  submitters: Pick<SubmitterRules, 'demand'>,
+): (job: JobRecord) => Demand {
   const demands = new WeakMap<JobSpec, Demand>();
-  return (spec) => {
-    const known = demands.get(spec);
+  return (job) => {
+    const known = job.array === null ? undefined : demands.get(job.spec);
     if (known !== undefined) return known;
-    const demand = { ...demandOf(spec), data: ofData(spec) };
-    demands.set(spec, demand);
+    const demand = { ...demandOf(job.spec), data: data.demand(job.spec), submitter: submitters.demand(job) };
+    if (job.array !== null) demands.set(job.spec, demand);
     return demand;
   };
 }
@@ -82,6 +91,11 @@ export function mayHaveData(node: PlacementNode, { data }: Demand): boolean {
   return data === undefined || data === null || data.refuse(node) === null;
 }
 
+/** Whether the node is not known to take nothing from its submitter. */
+export function takesFrom(node: PlacementNode, { submitter }: Demand): boolean {
+  return submitter === undefined || submitter === null || submitter.refuse(node) === null;
+}
+
 /** Whether the node could take it if it were empty and connected; devices that take no jobs do not count. */
 export function fitsEmpty(node: PlacementNode, demand: Demand): boolean {
   return (
@@ -89,7 +103,8 @@ export function fitsEmpty(node: PlacementNode, demand: Demand): boolean {
     demand.memoryBytes <= node.memoryBytes &&
     node.executors.includes(demand.executor) &&
     (demand.accelerators === null || hasEnough(node.devices, demand.accelerators)) &&
-    mayHaveData(node, demand)
+    mayHaveData(node, demand) &&
+    takesFrom(node, demand)
   );
 }
 
@@ -99,7 +114,8 @@ export function fitsWithoutDevices(load: NodeLoad, demand: Demand, kept: Kept | 
     load.heldCpuHundredths + demand.cpuHundredths + (kept?.cpuHundredths ?? 0) <= load.node.cpuHundredths &&
     load.heldMemoryBytes + demand.memoryBytes + (kept?.memoryBytes ?? 0) <= load.node.memoryBytes &&
     load.node.executors.includes(demand.executor) &&
-    mayHaveData(load.node, demand)
+    mayHaveData(load.node, demand) &&
+    takesFrom(load.node, demand)
   );
 }
 

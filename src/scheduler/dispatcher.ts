@@ -9,7 +9,6 @@ import type { Clock } from '../base/clock.ts';
 import { describeError, isFault } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
-import { inSlices, nextTurn } from '../base/turns.ts';
 import type { AuditFacts, AuditSink } from '../protocol/audit.ts';
 import type { HeldJob, JobReport, JobStarted } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
@@ -29,19 +28,19 @@ import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
 import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 import { createSubmissions, type SubmittedBy } from './submission.ts';
+import { createSubmitterRules } from './submitter-rules.ts';
 import {
   concernsNode,
   decideOutputLimits,
   decideRefusal,
   decideResult,
   decideStarted,
+  describeRefusal,
   isOfData,
+  OF_SUBMITTER,
   type OrderRefusal,
   type Verdict,
 } from './verdict.ts';
-
-/** New jobs that are looked at in one turn of the event loop. */
-const TAKEN_AT_ONCE = 500;
 
 export interface Dispatcher {
   /**
@@ -73,6 +72,8 @@ export interface Dispatcher {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
+  /** `NodeReturns.holds`. */
+  holds(nodeId: string, jobId: string, epoch: number): boolean;
   /** Looks for work for every free node; for the start and when nodes come and go. */
   place(): void;
 }
@@ -105,12 +106,17 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
-  const demandFor = createDemands((spec) => data.demand(spec));
+  const number = ({ id }: JobRecord) => sequences.set(id, nextSequence++);
   /** Jobs whose assignment is not on disk yet: no order may be sent for them from elsewhere. */
   const assigning = new Set<string>();
   /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
   const storing = new Map<string, Promise<void>>();
   const pauses = createNodePauses(fleet, clock, place);
+  const submitters = createSubmitterRules(clock, () => {
+    placement.review();
+    place();
+  });
+  const demandFor = createDemands(data, submitters);
 
   /** Above 0: work is looked for once, when all of a change has been made. */
   let placingLater = 0;
@@ -143,6 +149,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     queue,
     placement,
     fleet,
+    clock,
     log,
     refusals,
     isAssigning,
@@ -172,26 +179,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     data,
     clock,
     hit,
-    async taken(jobs) {
-      for (const job of jobs) sequences.set(job.id, nextSequence++);
-      if (jobs.length > TAKEN_AT_ONCE) await nextTurn();
-      await inSlices(jobs, TAKEN_AT_ONCE, (some) =>
-        together(() => {
-          // One of a later slice may have been cancelled or refused by then.
-          for (const job of some) if (queue.job(job.id)?.state === 'PENDING') gates.wait(job);
-          place();
-        }),
-      );
-    },
-    refused(jobs) {
+    come: (jobs) => jobs.forEach(number),
+    taken: (jobs) =>
+      together(() => {
+        for (const job of jobs) gates.wait(job);
+        place();
+      }),
+    refused: (jobs) =>
       together(() => {
         for (const job of jobs) {
           sequences.delete(job.id);
           placement.remove(job.id);
           gates.left(job);
         }
-      });
-    },
+      }),
   });
   takeUp();
 
@@ -199,12 +200,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     // What is active was ahead of what waits; among the waiting, the queue knows the order.
     const active = [...queue.active()].sort((a, b) => a.submittedAtMs - b.submittedAtMs);
     for (const job of active) {
-      sequences.set(job.id, nextSequence++);
+      number(job);
       if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec), job.devices);
       gates.active(job);
     }
     const pending = [...queue.pending()];
-    for (const job of pending) sequences.set(job.id, nextSequence++);
+    pending.forEach(number);
     for (const job of pending) if (queue.job(job.id)?.state === 'PENDING') gates.wait(job);
   }
 
@@ -213,7 +214,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: demandFor(job.spec),
+      demand: demandFor(job),
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
@@ -271,7 +272,8 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     assigning.add(jobId);
     hit('order.decided');
     try {
-      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, devices, reason: '' });
+      const orderedTo = fleet.session(nodeId)?.run ?? null;
+      const stored = change(jobId, { state: 'STARTING', epoch, nodeId, orderedTo, devices, reason: '' });
       hit('order.asked');
       await stored;
       hit('order.stored');
@@ -344,12 +346,14 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
     welcomed(session, held, rebooted) {
       data.forget(session.nodeId);
+      submitters.forget(session.nodeId);
       return returns.welcomed(session, held, rebooted);
     },
     reported(session, report) {
       inBackground(returns.reported(session, report), 'a job that its node told of was not stored');
     },
     end,
+    holds: returns.holds,
 
     async started(session, message) {
       hit('started.received');
@@ -363,6 +367,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         return refuse(verdict, session, { jobId: message.jobId, epoch: message.epoch, told: 'started' });
       }
       pauses.worked(session.nodeId);
+      submitters.taken(session.nodeId, job);
       await change(job.id, { state: 'RUNNING', startedAtMs: message.startedAtMs }, 'soon');
       hit('started.stored');
       return true;
@@ -393,14 +398,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return true;
     },
 
-    refused(session, { jobId, epoch, kind, code, message }) {
+    refused(session, refusal) {
+      const { jobId, epoch, kind, code, message } = refusal;
       const job = queue.job(jobId);
       if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
       if (isOfData(code)) data.refused(session.nodeId, job.spec, { code, message });
-      const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
+      if (code === OF_SUBMITTER) submitters.refused(session.nodeId, job, message);
+      if (isOfData(code) || code === OF_SUBMITTER) placement.review();
+      const why = describeRefusal(job, fleet.name(session.nodeId), refusal);
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':
+          return;
+        case 'again':
+          returns.notSuperseded(session, jobId, epoch);
           return;
         case 'lost':
           void end(job, lost(`it was to be stopped, but ${why}`));
@@ -425,7 +436,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           gates.wait(queue.job(jobId) ?? job);
           break;
       }
-      if (concernsNode(code)) pauses.refused(session.nodeId);
+      if (kind === 'start' && concernsNode(code)) pauses.refused(session.nodeId);
       place();
     },
 

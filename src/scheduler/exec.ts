@@ -21,15 +21,14 @@ import {
   type ExecEnd,
   type ExecRequest,
   type ExecServerMessage,
-  encodeExecFrame,
   execClientMessageSchema,
-  execPieces,
 } from '../protocol/exec.ts';
 import type { Caller } from '../protocol/role.ts';
 import type { Admission } from './access/access.ts';
 import { isOwn, requireOwn, requireRole } from './access/ownership.ts';
 import { callerProblem } from './caller.ts';
 import { createExecBudget } from './exec-budget.ts';
+import { createNodeInput } from './exec-input.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { answerUpgrade } from './http.ts';
 import { findJob } from './job-names.ts';
@@ -156,11 +155,11 @@ export function createExecs(options: ExecsOptions): Execs {
     let isOver = false;
     let isAlive = true;
     let hasRequest = false;
-    let hasEndedInput = false;
     const budget = createExecBudget(clock);
     /** Bytes under way that the other end has not taken. */
     let untakenInputBytes = 0;
     let untakenOutputBytes = 0;
+    const nodeInput = createNodeInput(execId, session);
     clients.add(socket);
     let answer: Timer | null = null;
     const release = options.access.hold(
@@ -185,6 +184,7 @@ export function createExecs(options: ExecsOptions): Execs {
       giveBack();
       clients.delete(socket);
       running.delete(execId);
+      nodeInput.close();
       socket.close(code, reason);
       clock.after(CLOSE_DEADLINE_MS, () => socket.terminate());
     }
@@ -223,14 +223,11 @@ export function createExecs(options: ExecsOptions): Execs {
         'a command beside a job is ordered',
       );
       running.set(execId, { session, message, output, end });
-      const isTold = session.tell({
-        type: 'exec',
-        execId,
-        jobId: job.id,
-        epoch: job.epoch,
-        ...request,
-        by: caller.user,
-      });
+      const names = { execId, jobId: job.id, epoch: job.epoch } as const;
+      const isTold = session.tell(
+        { type: 'exec', ...names, ...request, by: caller.user },
+        nodeInput.publicKey,
+      );
       if (!isTold) end(failed('EXEC_NODE_UNREACHABLE', 'its node has just come back; try again'));
       else
         answer = clock.after(ANSWER_DEADLINE_MS, () => {
@@ -251,10 +248,10 @@ export function createExecs(options: ExecsOptions): Execs {
           order(message);
           return;
         case 'resize':
-          session.tell({ type: 'execResize', execId, rows: message.rows, columns: message.columns });
+          nodeInput.resize(message.rows, message.columns);
           return;
         case 'signal':
-          session.tell({ type: 'execSignal', execId, signal: message.signal });
+          nodeInput.signal(message.signal);
           return;
         case 'credit': {
           if (message.bytes > untakenOutputBytes)
@@ -272,13 +269,9 @@ export function createExecs(options: ExecsOptions): Execs {
       untakenInputBytes += bytes.length;
       if (untakenInputBytes > EXEC_INPUT_WINDOW_BYTES)
         throw new Fault('EXEC_MESSAGE', 'more input than credit');
-      if (hasEndedInput) return;
-      if (bytes.length === 0) {
-        hasEndedInput = true;
-        session.send(encodeExecFrame({ execId, channel: 'stdin', bytes }));
-      } else if (!budget.piece()) throw new Fault('EXEC_MESSAGE', 'too many pieces of input at once');
-      for (const piece of execPieces(bytes))
-        session.send(encodeExecFrame({ execId, channel: 'stdin', bytes: piece }));
+      if (bytes.length > 0 && !budget.piece())
+        throw new Fault('EXEC_MESSAGE', 'too many pieces of input at once');
+      nodeInput.input(bytes);
     }
 
     /** What the node says. */
@@ -289,6 +282,7 @@ export function createExecs(options: ExecsOptions): Execs {
         const taken = Math.min(told.bytes, untakenInputBytes);
         untakenInputBytes -= taken;
         budget.taken(untakenInputBytes);
+        nodeInput.taken(taken);
         if (taken > 0) say({ type: 'credit', bytes: taken });
       } else {
         const { exitCode, signal, code, message: text } = told;

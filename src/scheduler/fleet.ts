@@ -25,6 +25,7 @@ import {
   nodeDeviceViews,
   placementDevices,
 } from './node-devices.ts';
+import { describeNode } from './node-reason.ts';
 import type { OutputLengths } from './output.ts';
 import type { Placement } from './placement.ts';
 import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
@@ -33,14 +34,18 @@ import type { JobRecord, NodeRecord, Queue } from './queue/queue.ts';
 export interface AgentSession {
   readonly id: string;
   readonly nodeId: string;
+  /** Of its agent (clones.ts). */
+  readonly run: string;
   /** Sends an order and watches for its acknowledgement. */
   order(order: Order): void;
   /** Asks for all that the agent knows of a job; it comes as a `jobReport`. */
   report(jobId: string, epoch: number): void;
   /** Tells the agent how much of a job's output is on disk. */
   outputSynced(jobId: string, epoch: number, lengths: OutputLengths): void;
-  /** About a command beside a job; false while it cannot be told: not welcomed yet, or ended. */
-  tell(message: ExecSchedulerMessage): boolean;
+  /** Whether it understands signed input of commands (protocol/exec-input.ts); absent: no. */
+  readonly passesProofs?: boolean;
+  /** About a command beside a job, `inputKey` with its order; false while it cannot be told: not welcomed yet, or ended. */
+  tell(message: ExecSchedulerMessage, inputKey?: string): boolean;
   /** A frame of its input. */
   send(frame: Uint8Array): void;
   /** A later credential of the node; nothing to an agent that does not know of them. */
@@ -66,6 +71,8 @@ interface Node {
   ready: boolean;
   /** Takes no new jobs for a while, because it refused some. */
   paused: boolean;
+  /** Why its agent takes no orders, as it said last; null where it does. */
+  refusing: string | null;
   inventory: Inventory | null;
   /** As last told; kept while the node is away. */
   devices: readonly DeviceRecord[];
@@ -100,6 +107,8 @@ export interface Fleet {
   /** The session is gone; nothing happens when another has taken its place. */
   detach(session: AgentSession): void;
   pause(nodeId: string, paused: boolean): void;
+  /** Its agent takes no orders from now on, and says why; or null: it does again. */
+  refusing(nodeId: string, why: string | null): void;
   /** Session of a node that may be given orders, or null. */
   session(nodeId: string): AgentSession | null;
   seen(nodeId: string): void;
@@ -146,6 +155,7 @@ export function createFleet(options: {
       welcomed: false,
       ready: false,
       paused: false,
+      refusing: null,
       inventory: null,
       devices: [],
       cordonEnd: null,
@@ -209,6 +219,11 @@ export function createFleet(options: {
     return node.lastSeenMonotonicMs === null ? null : (clock.monotonicMs() - node.lastSeenMonotonicMs) / 1000;
   }
 
+  function describe(node: Node, cordons: Cordons): string {
+    const isConnected = node.session !== null;
+    return describeNode({ ...node, isConnected, silentSeconds: silentSeconds(node) }, cordons);
+  }
+
   function hostAgeSeconds(node: Node): number | null {
     return node.window === null ? null : (clock.monotonicMs() - node.windowMonotonicMs) / 1000;
   }
@@ -224,9 +239,8 @@ export function createFleet(options: {
       id: record.id,
       name: record.name,
       state: node.ready ? 'ready' : 'unreachable',
-      reason:
-        cloned === null ? describe(node, present, silentSeconds(node)) : `${cloned.reason}; ${CLONE_REMEDY}`,
-      takesJobs: node.ready && !node.paused && present.node === null && cloned === null,
+      reason: cloned === null ? describe(node, present) : `${cloned.reason}; ${CLONE_REMEDY}`,
+      takesJobs: isOpen(node) && present.node === null && cloned === null,
       cordon: present.node,
       cloned:
         cloned === null ? null : { since: new Date(cloned.sinceMs).toISOString(), reason: cloned.reason },
@@ -275,6 +289,7 @@ export function createFleet(options: {
       node.session = session;
       node.welcomed = false;
       node.ready = false;
+      node.refusing = hello.refusing ?? null;
       node.inventory = hello.inventory;
       node.devices = distinctRecords(hello.devices);
       node.agentVersion = hello.agentVersion;
@@ -308,6 +323,11 @@ export function createFleet(options: {
       const node = nodes.get(nodeId);
       if (node === undefined || node.paused === paused) return;
       node.paused = paused;
+      place(node);
+    },
+    refusing(nodeId, why) {
+      const node = known(nodeId);
+      node.refusing = why;
       place(node);
     },
     session(nodeId) {
@@ -397,6 +417,11 @@ export function isRemoved({ removedAtMs }: NodeRecord): boolean {
   return removedAtMs !== undefined;
 }
 
+/** Nothing but an operator keeps jobs away from it. */
+function isOpen({ ready, paused, refusing }: Node): boolean {
+  return ready && !paused && refusing === null;
+}
+
 function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNode {
   const { record, inventory } = node;
   return {
@@ -407,35 +432,13 @@ function placementNode(node: Node, cordons: Cordons, nowMs: number): PlacementNo
     memoryBytes: inventory?.jobMemoryBytes ?? 0,
     executors: inventory?.executors ?? [],
     devices: placementDevices(node.devices, cordons, nowMs),
-    available: node.ready && !node.paused && cordons.node === null && record.cloned === undefined,
+    available: isOpen(node) && cordons.node === null && record.cloned === undefined,
     drained: cordons.node === null ? null : describeCordon(cordons.node),
     cloned: record.cloned !== undefined,
     paused: node.ready && node.paused,
+    refusing: node.ready ? node.refusing : null,
     unseen: inventory === null,
     place: placeOf(record),
     dataClasses: inventory?.dataClasses ?? [],
   };
-}
-
-function describe(node: Node, cordons: Cordons, silentSeconds: number | null): string {
-  const link = describeLink(node, cordons.node !== null, silentSeconds);
-  return cordons.node === null ? link : `${link}; drained by ${describeCordon(cordons.node)}`;
-}
-
-function describeLink(node: Node, isDrained: boolean, silentSeconds: number | null): string {
-  if (node.ready && isDrained) return 'connected; takes no new jobs';
-  if (node.ready && node.paused)
-    return 'connected; takes no new jobs for a moment, because it refused the last one';
-  if (node.ready) return 'connected and takes jobs';
-  if (node.session !== null) return 'connected; its jobs are being compared';
-  if (silentSeconds === null) return 'not connected since this scheduler started';
-  return `unreachable for ${describeSeconds(silentSeconds)}`;
-}
-
-/** `12 s`, `3 min`, `5 h`, `2 d`: whole units, rounded down. */
-export function describeSeconds(seconds: number): string {
-  if (seconds < 120) return `${Math.floor(seconds)} s`;
-  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86_400)} d`;
 }

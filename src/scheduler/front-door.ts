@@ -70,10 +70,12 @@ export function keepDoor(server: Server, refusals: RefusalLog, limits = ownLimit
       plain.destroy();
       return;
     }
-    refusals.refused(
-      { address: plain.remoteAddress, code },
-      'a connection speaks no HTTP that is taken here',
-    );
+    // Whoever leaves in the middle of a request has said nothing that is wrong.
+    if (code !== 'HPE_INVALID_EOF_STATE')
+      refusals.refused(
+        { address: plain.remoteAddress, code },
+        'a connection speaks no HTTP that is taken here',
+      );
     plain.end(
       `HTTP/1.1 ${answers[code] ?? '400 Bad Request'}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`,
       () => plain.destroy(),

@@ -9,10 +9,10 @@
 // a clock that jumps later changes nothing.
 import type { Clock, Timer } from '../base/clock.ts';
 import { createDependencies, describeNever, describeWait } from './dependencies.ts';
-import { describeSeconds } from './fleet.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 import { createWaitingLine, type WaitingLine } from './queue/waiting-line.ts';
 import { longestDelayMs } from './retry.ts';
+import { describeSeconds } from './words.ts';
 
 export interface Gates {
   /** Takes in a job that is PENDING. */

@@ -9,7 +9,7 @@ import { gatherWrites } from '../base/gathered-writes.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
 import { createTurnstile } from '../base/turns.ts';
-import { type AuditSink, noAudit } from '../protocol/audit.ts';
+import { type AuditSink, noAudit, type SignedHead } from '../protocol/audit.ts';
 import {
   closeCode,
   type Hello,
@@ -84,6 +84,8 @@ export interface GatewayOptions {
   readonly received: (type: string) => void;
   readonly hit?: SchedulerHit;
   readonly audit?: AuditSink;
+  /** Head of the audit log, told to nodes; without it, none is. */
+  readonly auditHead?: () => SignedHead | null;
   readonly progress: ProgressBoard;
   readonly tickets: FileTickets;
   readonly admission: NodeAdmission;
@@ -199,6 +201,7 @@ export function createGateway(options: GatewayOptions): Gateway {
       received: options.received,
       hit: options.hit ?? (() => {}),
       audit: options.audit ?? noAudit,
+      auditHead: options.auditHead ?? (() => null),
       ended(ended) {
         sessions.delete(ended);
       },

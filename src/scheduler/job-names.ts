@@ -7,7 +7,8 @@ import type { ArrayTally, JobRecord, Queue } from './queue/queue.ts';
 
 /** Ids named when a prefix fits several. */
 const AMBIGUOUS_SHOWN = 5;
-const REMEDY = 'see the list of jobs; an id may be cut to its first four letters or more, behind its word';
+const REMEDY =
+  'see the list of jobs; an id may be cut to its first four letters or more, behind its word. Ended jobs are kept as long as history.keepMs and history.jobs of the scheduler say';
 
 /** Throws Fault API_NOT_FOUND or API_AMBIGUOUS. */
 export function findJob(name: string, queue: Queue): JobRecord {

@@ -4,12 +4,16 @@ import { leaseOverAfterMs } from '../protocol/lease.ts';
 import { isFinalState } from '../protocol/result.ts';
 import type { DataRules } from './data-rules.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { describeSeconds, type Fleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
 import { HEARTBEAT_MS } from './gateway.ts';
 import { placeOf } from './node-credentials.ts';
 import type { OutputStore } from './output.ts';
+import { nothingUsed } from './own-result.ts';
 import type { ProgressBoard } from './progress.ts';
 import type { JobRecord, PastAttempt, Queue } from './queue/queue.ts';
+import { describeSeconds } from './words.ts';
+
+const NOT_WRITTEN_DOWN = 'an older flopd, which did not keep it, wrote this attempt down';
 
 export interface ViewParts {
   readonly fleet: Fleet;
@@ -58,9 +62,10 @@ export async function jobView(
 }
 
 function attemptView(past: PastAttempt, fleet: Fleet): AttemptView {
-  const { nodeId, startedAtMs, endedAtMs, ...rest } = past;
+  const { nodeId, startedAtMs, endedAtMs, usage = nothingUsed(NOT_WRITTEN_DOWN), ...rest } = past;
   return {
     ...rest,
+    usage,
     node: { id: nodeId, name: fleet.name(nodeId) },
     startedAt: stamp(startedAtMs),
     endedAt: stamp(endedAtMs),

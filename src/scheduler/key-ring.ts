@@ -1,12 +1,14 @@
 // The scheduler's signing keys: which of them signs now, which are known again, and what nodes are told of them.
 //
 // A rotation makes a next key and tells nodes of it at once; after an overlap it signs. The one before stays good for the
-// orders that it signed, and for ever for what it signed about nodes and jobs: those are known again by any key here.
+// orders that it signed, and for ever for what it signed about nodes and jobs: those are known again by any key here. With
+// no overlap the keys until then are revoked: no node takes an order of theirs any more as soon as it hears of it, and they
+// vouch for no node here: whoever has one could make members. What they ordered is still known again, since it runs.
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import { publicKeyText } from '../base/key-file.ts';
-import { type KeysBody, MAX_STATEMENTS } from '../protocol/keys.ts';
+import { type KeysBody, MAX_STATEMENTS, REVOKED_MS } from '../protocol/keys.ts';
 import { ORDER_LIFE_MS, ORDER_SKEW_MS } from '../protocol/order.ts';
 import { isSignedBy, keyIdOf, type Signed, type SignedPurpose, sealText } from '../protocol/signed.ts';
 
@@ -16,7 +18,7 @@ export interface RingKey {
   readonly notBeforeMs: number;
   /** It signs from then on. */
   readonly signsFromMs: number;
-  /** Orders of it are good until then; null for the last. */
+  /** Orders of it are good until then; null for the last, REVOKED_MS for none of them any more. */
   readonly notAfterMs: number | null;
 }
 
@@ -47,11 +49,11 @@ export interface RingKeyView {
 export interface KeyRing {
   /** With the key that signs at present. */
   sign(purpose: SignedPurpose, body: string): Signed;
-  /** Whether a key of this scheduler, present or past, signed this. */
+  /** Whether a key of this scheduler, present or past, signed this; of nodes, one that is not revoked. */
   isOurs(purpose: SignedPurpose, signed: Signed): boolean;
   /** The key that signs at present. */
   signing(): KeyObject;
-  /** All public keys, oldest first. */
+  /** All public keys that are not revoked, oldest first. */
   publicKeys(): readonly KeyObject[];
   /** The first key: what version 1 sealed was sealed with it. */
   readonly first: KeyObject;
@@ -59,8 +61,8 @@ export interface KeyRing {
   statements(): readonly Signed[];
   keys(): readonly RingKeyView[];
   /**
-   * Makes the next key; it signs after `overlapMs`. Throws SCHEDULER_ROTATION_PENDING while the last one has not begun
-   * to sign.
+   * Makes the next key; it signs after `overlapMs`. 0 revokes all others. Throws SCHEDULER_ROTATION_PENDING while the last
+   * one has not begun to sign, unless that is revoked too.
    */
   rotate(overlapMs: number): RingKeyView;
 }
@@ -87,8 +89,10 @@ export function createKeyRing(
   }
 
   function signer(nowMs: number): Held {
-    let present = firstOf(held);
-    for (const one of held) if (one.signsFromMs <= nowMs) present = one;
+    // A clock that goes back does not bring back what is revoked.
+    const good = held.filter(({ notAfterMs }) => notAfterMs !== REVOKED_MS);
+    let present = firstOf(good);
+    for (const one of good) if (one.signsFromMs <= nowMs) present = one;
     return present;
   }
 
@@ -99,29 +103,35 @@ export function createKeyRing(
     },
     isOurs(purpose, { keyId, body, signature }) {
       const one = held.find((key) => key.keyId === keyId);
+      if (one?.notAfterMs === REVOKED_MS && purpose === 'flopd.v2 node') return false;
       return one !== undefined && isSignedBy(one.key, purpose, body, signature);
     },
     signing: () => signer(clock.wallMs()).privateKey,
-    publicKeys: () => held.map(({ key }) => key),
+    publicKeys: () => held.filter(({ notAfterMs }) => notAfterMs !== REVOKED_MS).map(({ key }) => key),
     first: firstOf(held).privateKey,
     statements: () => statements,
     keys: () => held.map(viewOf),
     rotate(overlapMs) {
       const nowMs = clock.wallMs();
       const last = held.at(-1) ?? firstOf(held);
-      if (last.signsFromMs > nowMs) {
+      const revokes = overlapMs === 0;
+      if (last.signsFromMs > nowMs && !revokes) {
         throw new Fault(
           'SCHEDULER_ROTATION_PENDING',
           `the last key made, ${last.keyId}, signs only from ${new Date(last.signsFromMs).toISOString()}`,
-          { remedy: 'rotate again after that' },
+          { remedy: 'rotate again after that; an overlap of 0 revokes it, and the one before, now' },
         );
       }
       const signsFromMs = nowMs + overlapMs;
       const next = hold({ privateKey: store.makeKey(), notBeforeMs: nowMs, signsFromMs, notAfterMs: null });
-      const retired: Held = { ...last, notAfterMs: signsFromMs + ORDER_LIFE_MS + ORDER_SKEW_MS };
-      const keys = [...held.slice(0, -1), retired, next];
+      const isGood = ({ notAfterMs }: Held): boolean => notAfterMs === null || notAfterMs > nowMs;
+      const retired = revokes
+        ? held.map((one): Held => (isGood(one) ? { ...one, notAfterMs: REVOKED_MS } : one))
+        : [...held.slice(0, -1), { ...last, notAfterMs: signsFromMs + ORDER_LIFE_MS + ORDER_SKEW_MS }];
+      const keys = [...retired, next];
       const serial = serialOf(statements.at(-1)) + 1;
-      const good = keys.filter(({ notAfterMs }) => notAfterMs === null || notAfterMs > nowMs).slice(-8);
+      // The last one signs the statement, so it stands in it.
+      const good = keys.filter((one) => isGood(one) || one.keyId === last.keyId).slice(-8);
       const stated = [...statements, stateKeys(schedulerId, serial, good, last)].slice(-MAX_STATEMENTS);
       store.write({ keys, statements: stated });
       held = keys;

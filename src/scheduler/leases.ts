@@ -5,9 +5,10 @@
 // node the whole time again.
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import { LEASE_MIN_HEARTBEATS, leaseOverAfterMs } from '../protocol/lease.ts';
-import { describeSeconds, type Fleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
 import type { OwnEnd } from './own-result.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
+import { describeSeconds } from './words.ts';
 
 export interface Leases {
   close(): void;

@@ -1,9 +1,8 @@
-// Whether somebody is still at the other end of a connection, asked when it matters: a ping, and a moment for the pong.
+// Whether somebody is still at the other end of a connection, asked when it matters: a ping, and a moment for the pong: an
+// agent answers pings whatever else it does.
 import type { Clock } from '../base/clock.ts';
+import { ANSWER_DEADLINE_MS } from '../protocol/lease.ts';
 import type { ServerSocket } from './server-session.ts';
-
-/** Two heartbeats: an agent answers pings whatever else it does. */
-export const ANSWER_DEADLINE_MS = 4000;
 
 /** The returned function resolves to whether a pong came in time; false at once when the connection is over. */
 export function createLiveness(socket: ServerSocket, clock: Clock): () => Promise<boolean> {

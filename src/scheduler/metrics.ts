@@ -5,12 +5,15 @@ import { jobStates } from '../protocol/result.ts';
 import { createAuditGauges } from './audit-log.ts';
 import type { Fleet } from './fleet.ts';
 import { createFleetGauges, totalsOfNodes } from './fleet-totals.ts';
+import type { RemovalReason } from './job-retention.ts';
 import type { Queue } from './queue/queue.ts';
 
 export interface SchedulerMetrics {
   received(type: string): void;
   committed(seconds: number, records: number): void;
   answered(status: number): void;
+  /** Ended jobs are gone from the store. */
+  removed(jobs: number, why: RemovalReason): void;
   /** Gauges are read from these when the page is asked for. */
   watch(queue: Queue, fleet: Fleet, audit?: () => AuditFigures): void;
   /** When the certificate of the port expires, wall clock ms; null without TLS. */
@@ -109,6 +112,13 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
     help: 'Records written to the job store.',
     registers,
   });
+  const removed = new Counter({
+    name: 'flopd_scheduler_jobs_removed_total',
+    help: 'Ended jobs that are not kept any more, by why: their age, or the number of those that are kept.',
+    labelNames: ['why'],
+    registers,
+  });
+  for (const why of ['age', 'number']) removed.inc({ why }, 0);
   const showFleet = createFleetGauges(registers);
   for (const type of TYPES) messages.inc({ type }, 0);
   return {
@@ -117,6 +127,7 @@ export function createSchedulerMetrics(version: string): SchedulerMetrics {
       commits.observe(seconds);
       records.inc(count);
     },
+    removed: (jobs, why) => removed.inc({ why }, jobs),
     answered: (status) => responses.inc({ status: String(status) }),
     watch(queue, fleet, audit) {
       if (audit !== undefined) watchAudit(audit);

@@ -36,6 +36,11 @@ export interface NodeAdmissionParts {
   readonly key: SchedulerKey;
   /** That this scheduler speaks. */
   readonly versions: VersionRange;
+  /**
+   * Also a proof over TLS that names no connection: the operator knows what ends the TLS in between, and that it, or whoever
+   * takes its place, can pass for each node that connects through it.
+   */
+  readonly takesUnbound: boolean;
   readonly credentials: NodeCredentials;
   readonly revocations: Revocations;
   readonly clones: CloneWatch;
@@ -109,13 +114,16 @@ export function createNodeAdmission(parts: NodeAdmissionParts): NodeAdmission {
           'this scheduler does not know the node; join it again',
         );
       requireMember(node);
-      const text = helloProofText(hello, challenge, version < BOUND_VERSION ? 1 : version, binding);
-      if (!isProven(node, hello.proof, text)) {
+      const textFor = (bound: string): string =>
+        helloProofText(hello, challenge, version < BOUND_VERSION ? 1 : version, bound);
+      const isUnbound = (): boolean =>
+        parts.takesUnbound && binding !== '' && isProven(node, hello.proof, textFor(''));
+      if (!isProven(node, hello.proof, textFor(binding)) && !isUnbound()) {
         parts.audit('access.denied', { what: 'hello', nodeId: node.id, code: 'LINK_PROOF' });
         throw new Refusal(
           closeCode.unauthenticated,
           'LINK_PROOF',
-          'the proof does not fit the key of the node and this connection',
+          'the proof does not fit this connection: something between ends the TLS, or the node has another key',
         );
       }
       await clones.requireOnly(node, hello);

@@ -1,6 +1,6 @@
 // What nodes tell of their own audit logs when they connect: written into the scheduler's log, so that a node cannot
-// rewrite its own past unseen, and compared with what it told last of the same chain. A node whose jobs moved to a runner
-// has two chains, one after the other; the key that signs a chain names it.
+// rewrite its own past unseen, and compared with what it told last of the same chain. A node whose jobs are with a runner
+// has two chains, the runner's and the agent's; the key that signs a chain names it.
 import * as z from 'zod';
 import type { Log } from '../base/log.ts';
 import { type AuditHead, type AuditSink, auditHeadSchema } from '../protocol/audit.ts';
@@ -18,7 +18,7 @@ const toldSchema = z.union([
 
 export interface NodeHeads {
   /** A node that has proven who it is said hello. */
-  told(hello: Pick<Hello, 'nodeId' | 'generation' | 'audit'>): void;
+  told(hello: Pick<Hello, 'nodeId' | 'generation' | 'audit' | 'agentAudit'>): void;
 }
 
 export function createNodeHeads(
@@ -26,43 +26,55 @@ export function createNodeHeads(
   audit: AuditSink,
   log: Log,
 ): NodeHeads {
+  /** What is known of the chains of a node after this head was told; null where it is nothing new. */
+  function take(
+    { nodeId, generation }: Pick<Hello, 'nodeId' | 'generation'>,
+    chains: readonly AuditHead[],
+    head: AuditHead,
+    isAgents: boolean,
+  ): AuditHead[] | null {
+    const known = comparable(chains, head);
+    const { sequence, hash, keyId } = head;
+    const isSame = (one: AuditHead): boolean => one.sequence === sequence && one.hash === hash;
+    if (known.some((one) => isSame(one) && (keyId === null || one.keyId === keyId))) return null;
+    if (known.length === 0 && chains.length > 0 && !isAgents)
+      log.warn(
+        { nodeId, keyId, keyIdBefore: chains.at(-1)?.keyId ?? null },
+        'a node keeps another audit log than before, as one does that was split; keep the former too',
+      );
+    const later = known.find((one) => one.sequence >= sequence && !isSame(one));
+    if (later !== undefined) {
+      log.error(
+        { nodeId, keyId, sequence, toldBefore: later.sequence },
+        'the audit log of a node does not hold any more what it told before',
+      );
+      audit('node.rewound', {
+        nodeId,
+        generation,
+        sequence,
+        hash,
+        keyId,
+        toldSequence: later.sequence,
+        toldHash: later.hash,
+        toldKeyId: later.keyId,
+      });
+    }
+    audit('node.head', { nodeId, generation, sequence, hash, keyId });
+    // One that names its chain takes the place of what was told without a name.
+    const others = chains.filter((one) => one.keyId !== keyId && (keyId === null || one.keyId !== null));
+    return [...others, head].slice(-CHAINS_MAX);
+  }
+
   return {
-    told({ nodeId, generation, audit: head }) {
-      if (head === null) return;
-      const parsed = toldSchema.safeParse(queue.documents('nodeHead').get(nodeId));
-      const chains = parsed.success ? parsed.data.chains : [];
-      const known = comparable(chains, head);
-      const { sequence, hash, keyId } = head;
-      const isSame = (one: AuditHead): boolean => one.sequence === sequence && one.hash === hash;
-      if (known.some((one) => isSame(one) && (keyId === null || one.keyId === keyId))) return;
-      if (known.length === 0 && chains.length > 0)
-        log.warn(
-          { nodeId, keyId, keyIdBefore: chains.at(-1)?.keyId ?? null },
-          'a node keeps another audit log than before, as one does that was split; keep the former too',
-        );
-      const later = known.find((one) => one.sequence >= sequence && !isSame(one));
-      if (later !== undefined) {
-        log.error(
-          { nodeId, keyId, sequence, toldBefore: later.sequence },
-          'the audit log of a node does not hold any more what it told before',
-        );
-        audit('node.rewound', {
-          nodeId,
-          generation,
-          sequence,
-          hash,
-          keyId,
-          toldSequence: later.sequence,
-          toldHash: later.hash,
-          toldKeyId: later.keyId,
-        });
-      }
-      audit('node.head', { nodeId, generation, sequence, hash, keyId });
-      // One that names its chain takes the place of what was told without a name.
-      const others = chains.filter((one) => one.keyId !== keyId && (keyId === null || one.keyId !== null));
-      const value = { chains: [...others, head].slice(-CHAINS_MAX) };
+    told(hello) {
+      const parsed = toldSchema.safeParse(queue.documents('nodeHead').get(hello.nodeId));
+      const before = parsed.success ? parsed.data.chains : [];
+      let chains = before;
+      // The agent's first: what names no chain is taken for that of the jobs.
+      if (hello.agentAudit) chains = take(hello, chains, hello.agentAudit, true) ?? chains;
+      if (hello.audit !== null) chains = take(hello, chains, hello.audit, false) ?? chains;
       // Where the disk takes nothing, the log has it all the same.
-      queue.putDocument('nodeHead', nodeId, value).catch(() => {});
+      if (chains !== before) queue.putDocument('nodeHead', hello.nodeId, { chains }).catch(() => {});
     },
   };
 }

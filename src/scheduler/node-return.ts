@@ -1,6 +1,7 @@
 // What happens when a node comes back: its jobs are compared with what is on disk (reconcile.ts decides), what it is
 // missing is sent, and what it says it holds counts, also where nobody here knows the job: a device with a job on it
 // is not given to another.
+import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
 import type { HeldJob, JobReport } from '../protocol/control.ts';
@@ -19,14 +20,19 @@ export interface NodeReturns {
   welcomed(session: AgentSession, held: readonly HeldJob[], rebooted: boolean): Promise<void>;
   /** What a node knows of a job that this store has lost: it is taken in again. Resolves when that is on disk. */
   reported(session: AgentSession, report: JobReport): Promise<void>;
+  /** The node did not let in what was to supersede an order: it is asked again in a while, if it is still there. */
+  notSuperseded(session: AgentSession, jobId: string, epoch: number): void;
   /** An attempt that is not active here has ended on its node. True when that freed something. */
   over(nodeId: string, jobId: string, epoch: number): boolean;
+  /** Whether the node said, when it came, that it has this attempt, which is not active here, and may have it still. */
+  holds(nodeId: string, jobId: string, epoch: number): boolean;
 }
 
 export interface NodeReturnParts {
   readonly queue: Queue;
   readonly placement: Placement;
   readonly fleet: Fleet;
+  readonly clock: Pick<Clock, 'after' | 'monotonicMs'>;
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** The job's assignment is not on disk yet. */
@@ -40,8 +46,12 @@ export interface NodeReturnParts {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
 }
 
+/** Until clocks or keys that differ are brought into line. */
+const SUPERSEDE_AGAIN_MS = 5000;
 /** Reports that one node is asked for at the same time: each may be as long as a frame. */
 export const REPORTS_AT_ONCE = 32;
+/** After so long the answer to what a node has told has come, and is written down there. */
+export const TOLD_MS = 3600_000;
 
 interface Questions {
   readonly session: AgentSession;
@@ -53,9 +63,11 @@ interface Questions {
 const devicesOnly: Demand = { cpuHundredths: 0, memoryBytes: 0, accelerators: null, executor: '' };
 
 export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
-  const { queue, placement, fleet, log, refusals } = parts;
+  const { queue, placement, fleet, clock, log, refusals } = parts;
   /** Attempts (`job.epoch`) that a node holds and that are not active here, by node. */
   const strangers = new Map<string, Set<string>>();
+  /** Of these, those of which it has told the end since, and when: it may not have got the answer. */
+  const told = new Map<string, Map<string, number>>();
   /** What nodes are still to be asked about jobs that are unknown here. */
   const questions = new Map<string, Questions>();
 
@@ -72,13 +84,18 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
   function forgetStrangers(nodeId: string): void {
     for (const name of strangers.get(nodeId) ?? []) placement.release(name);
     strangers.delete(nodeId);
+    told.delete(nodeId);
+  }
+
+  function tellsEnd(nodeId: string, name: string): void {
+    told.set(nodeId, (told.get(nodeId) ?? new Map()).set(name, clock.monotonicMs()));
   }
 
   function holdStranger(nodeId: string, { jobId, epoch, phase, devices }: HeldJob): void {
-    if (phase === 'ended' || devices === null || devices.length === 0) return;
     const name = `${jobId}.${epoch}`;
     const ofNode = strangers.get(nodeId) ?? new Set();
     strangers.set(nodeId, ofNode.add(name));
+    if (phase === 'ended' || devices === null || devices.length === 0) return;
     placement.hold(name, nodeId, devicesOnly, devices);
   }
 
@@ -102,12 +119,16 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
   ): Promise<void> {
     if (parts.isAssigning(job.id)) return;
     if (held !== null) believe(job, held, session.nodeId);
-    const decision = decideReturn(job, held, { nodeName: fleet.name(session.nodeId), rebooted });
+    const { nodeId, run } = session;
+    const decision = decideReturn(job, held, { nodeName: fleet.name(nodeId), rebooted, run });
     switch (decision.kind) {
       case 'keep':
         return;
       case 'resend':
         session.order({ kind: 'start', job });
+        return;
+      case 'supersede':
+        supersede(session, job);
         return;
       case 'stop':
         session.order({ kind: 'stop', job, by: job.cancelBy ?? 'scheduler', reason: job.reason });
@@ -119,6 +140,17 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
         await parts.end(job, lost(decision.cause));
         return;
     }
+  }
+
+  /**
+   * The refusal of this stop is the node's word that it never held the attempt, and that it will not start it: what becomes
+   * of the job then, `decideRefusal` says. Where it did hold it, its result tells.
+   */
+  function supersede(session: AgentSession, job: JobRecord): void {
+    const { id: jobId, epoch } = job;
+    log.info({ jobId, epoch, nodeId: session.nodeId }, 'an order for another run of the agent is superseded');
+    const reason = 'it was ordered to another run of this agent, and is ordered anew';
+    session.order({ kind: 'stop', job, by: 'scheduler', reason });
   }
 
   /** Takes over a job that runs at a later epoch than this store knows. */
@@ -192,6 +224,8 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
         { jobId, epoch, nodeId, state: job.state, isOurs },
         'adopted a job that the store had lost, from its node',
       );
+      // It will tell the end once more, and is to find the job then.
+      if (isFinalState(job.state)) tellsEnd(nodeId, `${jobId}.${epoch}`);
       const stored = queue.insertJob(job);
       strangers.get(nodeId)?.delete(`${jobId}.${epoch}`);
       placement.release(`${jobId}.${epoch}`);
@@ -203,11 +237,25 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
       // What of its output is on disk already; the node sends the rest.
       session.outputSynced(jobId, epoch, await parts.output.syncedLengths(jobId, epoch));
     },
+    notSuperseded(session, jobId, epoch) {
+      parts.clock.after(SUPERSEDE_AGAIN_MS, () => {
+        const job = queue.job(jobId);
+        if (fleet.session(session.nodeId) !== session || job?.state !== 'STARTING' || job.epoch !== epoch)
+          return;
+        supersede(session, job);
+      });
+    },
     over(nodeId, jobId, epoch) {
       const name = `${jobId}.${epoch}`;
       if (strangers.get(nodeId)?.delete(name) !== true) return false;
       placement.release(name);
+      tellsEnd(nodeId, name);
       return true;
+    },
+    holds(nodeId, jobId, epoch) {
+      const name = `${jobId}.${epoch}`;
+      const toldMs = told.get(nodeId)?.get(name) ?? Number.NEGATIVE_INFINITY;
+      return strangers.get(nodeId)?.has(name) === true || clock.monotonicMs() - toldMs < TOLD_MS;
     },
   };
 }

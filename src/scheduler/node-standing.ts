@@ -16,6 +16,8 @@ export interface NodeStandings {
   move(nodeId: string, place: Place, by: string): Promise<void>;
   /** Null takes a label away. Throws Fault API_INVALID for what are no labels, or too many. */
   label(nodeId: string, changes: Readonly<Record<string, string | null>>, by: string): Promise<void>;
+  /** Another key signs now: everybody's credential is signed anew at once, not at the next look. */
+  renew(): void;
   close(): void;
 }
 
@@ -80,6 +82,11 @@ export function createNodeStandings(parts: NodeStandingParts): NodeStandings {
   }
 
   return {
+    renew() {
+      if (credentials.keyId() === keyId) return;
+      timer.cancel();
+      look();
+    },
     move: (nodeId, place, by) => change(nodeId, by, { place }),
     async label(nodeId, changes, by) {
       const present: Record<string, string> = { ...labelsOf(queue.node(nodeId)) };

@@ -33,7 +33,8 @@ export interface Addressee {
 export interface Orders {
   /** The message for this node. */
   message(to: Addressee, orderId: string, order: Order): SchedulerMessage;
-  exec(to: Addressee, order: ExecOrder): SchedulerMessage;
+  /** `inputKey`: what its input is signed with; a node of version 1 is not told. */
+  exec(to: Addressee, order: ExecOrder, inputKey?: string): SchedulerMessage;
   /** What a node says that it was ordered; null where nobody can tell. */
   read(nodeId: string, report: JobReport): KnownOrder | null;
   /** By which nodes learn the keys. */
@@ -68,11 +69,12 @@ export function createOrders(schedulerId: string, key: SchedulerKey, clock: Pick
       const plain = withoutDefaults(spec) as JobSpec;
       return { type: 'start', ...names, spec: plain, array, devices, seal: key.seal(order.job) };
     },
-    exec({ nodeId, version }, order) {
+    exec({ nodeId, version }, order, inputKey) {
       if (version < SIGNED_SINCE_VERSION) return order;
       const { execId, jobId, epoch, by, command, terminal, terminalType } = order;
       const names = { orderId: createId('order'), execId, jobId, epoch, by };
-      return sealExec(seal, { ...address(nodeId), ...names }, { command, terminal, terminalType });
+      const keys = inputKey === undefined ? {} : { inputKey };
+      return sealExec(seal, { ...address(nodeId), ...names, ...keys }, { command, terminal, terminalType });
     },
     read(nodeId, { order, proof }) {
       if (proof === null) {

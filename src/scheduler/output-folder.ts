@@ -70,6 +70,10 @@ export async function noteRemoval(folder: string, attempt: string, why: string):
   await writeFile(join(folder, `${attempt}.removed`), why.slice(0, REASON_CHARACTERS_MAX), { mode: 0o600 });
 }
 
+export async function dropNote(folder: string, attempt: string): Promise<void> {
+  await rm(join(folder, `${attempt}.removed`), { force: true });
+}
+
 /** Removes a stream's file and its index. */
 export async function removeStream(path: string): Promise<void> {
   await rm(path, { force: true });

@@ -17,7 +17,7 @@ import { describeError, errnoOf } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
 import { createOutputDisk, type OutputDisk } from './output-disk.ts';
-import { listStored, noteRemoval, removeStream, type StoredAttempt } from './output-folder.ts';
+import { dropNote, listStored, noteRemoval, removeStream, type StoredAttempt } from './output-folder.ts';
 import { type Chunk, joined, lengthOf, nextRun } from './output-run.ts';
 import type { OutputTimes } from './output-times.ts';
 
@@ -63,6 +63,8 @@ export interface OutputStore {
   removal(jobId: string, epoch: number): Promise<string | null>;
   /** Removes the output of an attempt that has ended; false while something is under way with it. */
   remove(jobId: string, epoch: number, why: string): Promise<boolean>;
+  /** Takes away the note of `remove`: the job is not kept either. */
+  forget(jobId: string, epoch: number): Promise<void>;
   /** Every attempt of which something is stored, with its size in bytes. Reads the folder. */
   list(): Promise<readonly StoredAttempt[]>;
   /** Bytes taken since the start. */
@@ -365,6 +367,11 @@ export function createOutputStore(options: {
       // Also what somebody loaded meanwhile, half of it.
       outputs.delete(key);
       return true;
+    },
+    async forget(jobId, epoch) {
+      const key = `${jobId}.${epoch}`;
+      if (disk.removal(folder, key) !== null) await dropNote(folder, key);
+      outputs.delete(key);
     },
     list: () => listStored(folder),
     takenBytes: () => takenBytes,

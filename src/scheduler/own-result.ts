@@ -55,7 +55,8 @@ export function createOwnResult(
   };
 }
 
-function nothingUsed(why: string): Usage {
+/** Nobody measured anything. */
+export function nothingUsed(why: string): Usage {
   const absent: Record<string, string> = {};
   for (const name of measured) absent[name] = why;
   return {

@@ -8,6 +8,7 @@ import {
   mayHaveData,
   type NodeLoad,
   type PlacementNode,
+  takesFrom,
 } from './demand.ts';
 import { describeAccelerators, deviceObstacle, deviceShortfall } from './device-reason.ts';
 import { describeBytes, list } from './words.ts';
@@ -33,6 +34,11 @@ export function unplaceableReason(demand: Demand, all: readonly PlacementNode[])
   const [paused] = able.filter((node) => node.paused === true);
   if (paused !== undefined)
     return `waiting: ${paused.name} could take it, but refused the last order and is given none for a moment`;
+  const barred = nodes.filter((node) => !takesFrom(node, demand) && fitsEmpty(node, anybodys(demand)));
+  if (barred.length > 0 && able.length === 0) return `waiting: ${describeBarred(demand, barred)}`;
+  const [refusing] = [...able, ...nodes].filter((node) => (node.refusing ?? null) !== null);
+  if (refusing !== undefined && (able.includes(refusing) || connected.length === 0))
+    return `waiting: ${refusing.name} could take it, but takes no orders at present: ${refusing.refusing}`;
   if (connected.length === 0) {
     const unseen = nodes.filter((node) => node.unseen === true);
     if (able.length === 0) {
@@ -43,6 +49,16 @@ export function unplaceableReason(demand: Demand, all: readonly PlacementNode[])
   }
   const comeback = able.length === 0 ? '' : `; ${listNames(able)} could take it but is not connected`;
   return `waiting: ${shortfall(demand, connected)}${comeback}`;
+}
+
+const anybodys = (demand: Demand): Demand => ({ ...demand, submitter: null });
+
+/** What the first of them said names the remedy. */
+function describeBarred({ submitter }: Demand, barred: readonly PlacementNode[]): string {
+  const [first] = barred;
+  const said = first === undefined ? '' : (submitter?.refuse(first) ?? '');
+  const who = barred.length === 1 ? '' : `${first?.name}: `;
+  return `${listNames(barred)} could take it, but not from its submitter: ${who}${said}`;
 }
 
 function shortfall(demand: Demand, connected: readonly PlacementNode[]): string {

@@ -55,6 +55,8 @@ export interface Placement {
   remove(jobId: string): void;
   /** Makes a node known or replaces what is known of it. */
   setNode(node: PlacementNode): void;
+  /** What demands make of nodes has changed, and no node. */
+  review(): void;
   /** A node was removed; nothing runs there any more. */
   dropNode(nodeId: string): void;
   /** Counts a job against a node, whether or not that node is connected. */
@@ -134,12 +136,16 @@ export function createPlacement(): Placement {
       if (now.available && fitsEmpty(now, shape.demand)) placeable = true;
       // Only a node that could take it before can have been the last one that could.
       else if (before.available && fitsEmpty(before, shape.demand)) placeable = isPlaceable(shape.demand);
-      if (placeable === shape.placeable) continue;
-      shape.placeable = placeable;
-      for (const job of shape.jobs.values()) {
-        if (placeable) shape.line.add(job);
-        else shape.line.remove(job.id);
-      }
+      reviewShape(shape, placeable);
+    }
+  }
+
+  function reviewShape(shape: Shape, placeable: boolean): void {
+    if (placeable === shape.placeable) return;
+    shape.placeable = placeable;
+    for (const job of shape.jobs.values()) {
+      if (placeable) shape.line.add(job);
+      else shape.line.remove(job.id);
     }
   }
 
@@ -184,6 +190,9 @@ export function createPlacement(): Placement {
       load.node = node;
       load.devices.learn(node.devices);
       reviewShapes(before, node);
+    },
+    review() {
+      for (const shape of shapes.values()) reviewShape(shape, isPlaceable(shape.demand));
     },
     dropNode(nodeId) {
       const load = loads.get(nodeId);
@@ -258,8 +267,22 @@ export function createPlacement(): Placement {
   };
 }
 
-const textOfShape = ({ cpuHundredths, memoryBytes, executor, accelerators, data }: Demand): string =>
-  JSON.stringify([cpuHundredths, memoryBytes, executor, accelerators, data?.data ?? null]);
+const textOfShape = ({
+  cpuHundredths,
+  memoryBytes,
+  executor,
+  accelerators,
+  data,
+  submitter,
+}: Demand): string =>
+  JSON.stringify([
+    cpuHundredths,
+    memoryBytes,
+    executor,
+    accelerators,
+    data?.data ?? null,
+    submitter?.key ?? null,
+  ]);
 
 interface Fit {
   readonly load: Load;

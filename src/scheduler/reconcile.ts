@@ -11,6 +11,11 @@ export type Reconciliation =
   | { readonly kind: 'keep' }
   /** The order may never have arrived: send it again, with the same epoch. */
   | { readonly kind: 'resend' }
+  /**
+   * It was sent to another run of the agent, which may be there still and have it (a copy came while that was stopped):
+   * this run must never start it, and says whether it ever held it; then the job is ordered anew.
+   */
+  | { readonly kind: 'supersede' }
   /** Cancelled before the node took the order: it has never run. */
   | { readonly kind: 'cancelled' }
   /** The node holds it and somebody wants it stopped. */
@@ -21,6 +26,8 @@ export interface NodeReturn {
   readonly nodeName: string;
   /** The node has another boot id than when it was last heard. */
   readonly rebooted: boolean;
+  /** Its run (clones.ts). */
+  readonly run: string;
 }
 
 /** Decides for a STARTING or RUNNING job of this node. `held` is the agent's word on the same job and epoch. */
@@ -32,7 +39,8 @@ export function decideReturn(job: JobRecord, held: HeldJob | null, node: NodeRet
   if (job.state === 'RUNNING') {
     return { kind: 'lost', cause: `the agent of ${node.nodeName} came back and no longer knows the job` };
   }
-  return { kind: job.cancelBy === null ? 'resend' : 'cancelled' };
+  if (job.cancelBy !== null) return { kind: 'cancelled' };
+  return { kind: job.orderedTo === node.run ? 'resend' : 'supersede' };
 }
 
 /** Whether an attempt that its node still holds is to be stopped there, because it counts for nothing any more. */

@@ -1,9 +1,10 @@
 // Whether a job is started again after its attempt has ended, and when: pure. A job that somebody cancelled never is.
 // The wait doubles with each retry, from the policy's delay to an hour, and is lengthened by up to a quarter, so that
 // jobs that failed together do not come back together.
+import { isDeepStrictEqual } from 'node:util';
 import type { JobResult } from '../protocol/result.ts';
 import type { JobSpec, retryCauses } from '../protocol/spec.ts';
-import type { JobChange, JobRecord, PastAttempt } from './queue/queue.ts';
+import type { AttemptEnd, JobChange, JobRecord, PastAttempt } from './queue/queue.ts';
 
 /** Past attempts that a job's record keeps. */
 export const MAX_PAST_ATTEMPTS = 20;
@@ -52,22 +53,41 @@ export function decideRetry(
   now: { readonly wallMs: number; readonly random: number },
 ): JobChange | null {
   const { retry } = job.spec;
+  if (isSuperseded(job, result)) return { ...waitsAgain(job, result), notBeforeMs: null };
   const cause = retryCauseOf(result);
   if (job.cancelBy !== null || cause === null || !retry.on.includes(cause) || job.retries >= retry.times)
     return null;
+  return {
+    ...waitsAgain(job, result),
+    retries: job.retries + 1,
+    notBeforeMs: now.wallMs + retryDelayMs(retry, job.retries, now.random),
+  };
+}
+
+/**
+ * The scheduler alone stopped it: to order it anew (reconcile.ts), but its node held it after all. Nobody asked for its end,
+ * so it is not one.
+ */
+function isSuperseded(job: JobRecord, { endKind, stoppedBy }: JobResult): boolean {
+  return job.cancelBy === null && endKind === 'stopped' && stoppedBy === 'scheduler';
+}
+
+function waitsAgain(job: JobRecord, result: JobResult): JobChange {
   return {
     state: 'PENDING',
     nodeId: null,
     devices: [],
     startedAtMs: null,
-    retries: job.retries + 1,
     attempts: [...job.attempts, pastAttempt(result)].slice(-MAX_PAST_ATTEMPTS),
-    notBeforeMs: now.wallMs + retryDelayMs(retry, job.retries, now.random),
     reason: '',
   };
 }
 
 function pastAttempt(result: JobResult): PastAttempt {
+  return { ...attemptEnd(result), usage: result.usage };
+}
+
+function attemptEnd(result: JobResult): AttemptEnd {
   const { epoch, nodeId, state, endKind, exitCode, signal, cause } = result;
   const { startedAtMs, endedAtMs, stdoutBytes, stderrBytes } = result;
   return {
@@ -96,7 +116,8 @@ export function findAttempt(
 
 /** Whether the result is the one that was written down when the attempt ended. */
 export function isSameEnd(past: PastAttempt, result: JobResult): boolean {
-  return Object.entries(pastAttempt(result)).every(
-    ([field, value]) => past[field as keyof PastAttempt] === value,
+  const isSame = Object.entries(attemptEnd(result)).every(
+    ([field, value]) => past[field as keyof AttemptEnd] === value,
   );
+  return isSame && (past.usage === undefined || isDeepStrictEqual(past.usage, result.usage));
 }

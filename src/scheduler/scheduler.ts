@@ -19,6 +19,7 @@ import { createRefusalLog } from '../base/refusal-log.ts';
 import { openFileStore } from '../files/store.ts';
 import { nowhere } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { withAccounts } from './access/accounts.ts';
 import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
@@ -30,6 +31,7 @@ import { defaultFileLimits, type FileLimits, fileRoots } from './file-limits.ts'
 import { createFileRoutes } from './file-routes.ts';
 import { createFileTickets } from './file-tickets.ts';
 import { createHttpServer } from './http.ts';
+import { createJobRetention, type JobLimits } from './job-retention.ts';
 import { MAX_FOLLOWERS } from './job-routes.ts';
 import { createJoinTokens } from './join-tokens.ts';
 import { openKeyFolder } from './key-folder.ts';
@@ -62,6 +64,8 @@ export interface SchedulerOptions {
   readonly files?: FileLimits;
   /** How long the output of a job is kept after its end, and how much of all jobs; without it, for ever. */
   readonly retention?: { readonly keepMs: number; readonly quotaBytes: number | null };
+  /** How long ended jobs are kept, and how many of them; without it, for ever. */
+  readonly history?: JobLimits;
   /** Where it stands, and between which places personal data may cross a border (data-rules.ts). */
   readonly policy?: Pick<DataRulesOptions, 'place' | 'corridors'>;
   /** Script of the thread that writes the job store; without it, each commit blocks this thread for a moment. */
@@ -70,6 +74,8 @@ export interface SchedulerOptions {
   readonly issuerScript?: URL | null;
   /** Oldest protocol version that agents may speak; without it, all that this build knows. */
   readonly leastVersion?: number;
+  /** `off`: also nodes whose proof names no TLS connection, since something in between ends it; without it, `required`. */
+  readonly channelBinding?: 'required' | 'off';
   /** Uniform in [0, 1); spreads retries. */
   readonly random?: () => number;
   /** Makes the writer of the job store in its place. */
@@ -117,7 +123,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const { queue, record } = audit.watch(store);
+  const { queue: watched, record } = audit.watch(store);
+  const accounts = { path: join(folder, 'accounts.jsonl'), queue: watched, clock, log };
+  const queue = await withAccounts(accounts).catch(async (error: unknown) => {
+    await watched.close();
+    await audit.close();
+    throw error;
+  });
   const tlsParts = { listenHost: listen.host, folder, schedulerId, ownNames, issuerScript, clock, log };
   const nodes = () => queue.nodes().length;
   const tls = await openTls(tlsOptions, { ...tlsParts, nodes }).catch(async (error: unknown) => {
@@ -125,6 +137,8 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await audit.close();
     throw error;
   });
+  if (options.channelBinding === 'off')
+    log.warn({}, 'nodes may prove who they are for any connection (protocol.channelBinding: off)');
   const progress = createProgressBoard();
   const tickets = createFileTickets();
   const refusals = createRefusalLog(log, clock);
@@ -153,9 +167,11 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     progress,
     tickets,
     audit: record,
+    auditHead: audit.signedHead,
     ...(options.policy === undefined ? {} : { policy: options.policy }),
     authorities: () => tls?.authorities() ?? [],
     leastVersion: options.leastVersion ?? 1,
+    takesUnbound: options.channelBinding === 'off',
     ...(options.hit === undefined ? {} : { hit: options.hit }),
   });
   const { placement, fleet, watchers, output, dispatcher, drains, execs, removals, leases, gateway } = core;
@@ -171,6 +187,22 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     options.retention === undefined
       ? null
       : createOutputRetention({ ...options.retention, output, queue, clock, log });
+  const history =
+    options.history === undefined
+      ? null
+      : createJobRetention({
+          // Whoever keeps output for longer keeps whose it is.
+          keepMs: Math.max(options.history.keepMs, options.retention?.keepMs ?? 0),
+          jobs: options.history.jobs,
+          queue,
+          output,
+          fleet,
+          holds: dispatcher.holds,
+          clock,
+          log,
+          audit: record,
+          removed: metrics.removed,
+        });
   const limits = options.files ?? defaultFileLimits;
   const fileStore = openFileStore({
     folder: join(folder, 'files'),
@@ -248,6 +280,7 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     await tls?.close();
     await gateway.close();
     await retention?.close();
+    await history?.close();
     await output.close();
     await queue.close();
     await audit.close();

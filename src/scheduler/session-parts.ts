@@ -2,7 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
-import type { AuditSink } from '../protocol/audit.ts';
+import type { AuditSink, SignedHead } from '../protocol/audit.ts';
 import type { Challenge, Hello, JobProgress, Welcome } from '../protocol/control.ts';
 import type { VersionRange } from '../protocol/version.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -49,6 +49,8 @@ export interface SessionParts {
   received(type: string): void;
   readonly hit: SchedulerHit;
   readonly audit: AuditSink;
+  /** Of this scheduler's own log. */
+  auditHead(): SignedHead | null;
   /** Called once. */
   ended(session: ServerSession): void;
 }

@@ -24,7 +24,9 @@ import { nextFields } from '../protocol/next.ts';
 import type { Signed } from '../protocol/signed.ts';
 import { SIGNED_SINCE_VERSION } from '../protocol/version.ts';
 import { parseAgentMessage } from './agent-message.ts';
+import { runName } from './clones.ts';
 import type { AgentSession, Order } from './fleet.ts';
+import { createHeadTeller } from './head-teller.ts';
 import { createLiveness } from './liveness.ts';
 import { createOutputIntake } from './output-intake.ts';
 import type { ServerSession, ServerSocket } from './server-session.ts';
@@ -75,6 +77,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       send({ type: 'outputAck', jobId, epoch, stdoutBytes: bytes, stderrBytes: bytes }),
   });
   const answers = createLiveness(socket, clock);
+  const heads = createHeadTeller(parts.auditHead, clock);
   const challenge: Challenge = {
     type: 'challenge',
     schedulerId: parts.schedulerId,
@@ -151,6 +154,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       case 'heartbeat':
         // At once: the round trip is what the leases of its jobs are counted by.
         if (message.sequence !== null) send({ type: 'heartbeat', echo: message.sequence });
+        if (message.refusing === undefined) return;
+        fleet.refusing(session.nodeId, message.refusing);
+        dispatcher.place();
         return;
       case 'dictionary':
         fleet.dictionary(session.nodeId, message);
@@ -189,6 +195,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     const session: AgentSession = {
       id: createId('session'),
       nodeId: message.nodeId,
+      run: runName(message),
       order,
       report: (jobId, epoch) => send({ type: 'report', jobId, epoch }),
       answers,
@@ -199,9 +206,10 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         hit('output.synced');
         if (state === 'live') send({ type: 'outputAck', jobId, epoch, stdoutBytes, stderrBytes });
       },
-      tell(message) {
+      passesProofs: version >= SIGNED_SINCE_VERSION && message.inventory.passesProofs === true,
+      tell(message, inputKey) {
         if (state === 'live' && message.type === 'exec')
-          send(parts.orders.exec({ nodeId: session.nodeId, version }, message));
+          send(parts.orders.exec({ nodeId: session.nodeId, version }, message, inputKey));
         else if (state === 'live') send(message);
         return state === 'live';
       },
@@ -229,6 +237,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       fileTicket: ticket?.text ?? null,
       credential,
       authorities: [...parts.authorities()],
+      ...heads.due(),
     });
     hit('welcome.sent');
     fleet.welcomed(session);
@@ -371,8 +380,9 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
         );
       } else if (oldest !== undefined && clock.monotonicMs() - oldest.sentMs > ORDER_DEADLINE_MS) {
         end(closeCode.silent, `an order was not acknowledged within ${ORDER_DEADLINE_MS / 1000} s`);
-      } else if (!sent) {
-        send({ type: 'heartbeat', echo: null });
+      } else {
+        const head = heads.due();
+        if (!sent || head.auditHead !== undefined) send({ type: 'heartbeat', echo: null, ...head });
       }
       sent = false;
     },

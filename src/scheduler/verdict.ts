@@ -65,6 +65,9 @@ export function decideOutputLimits(
 /** Attempts that nodes may refuse for reasons that will not pass, before the job is given up. */
 export const MAX_REFUSED_ATTEMPTS = 5;
 
+/** The node takes no jobs of whoever submitted this one (submitter-rules.ts): others may. */
+export const OF_SUBMITTER = 'ORDER_SUBMITTER';
+
 /** Refusals that say nothing about the job: it waits until the node can take it. */
 const PASSING: ReadonlySet<string> = new Set([
   'JOB_NODE_DRAINING',
@@ -83,6 +86,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'ORDER_NOT_YET',
   'ORDER_KEY_UNKNOWN',
   'RUNNER_AWAY',
+  OF_SUBMITTER,
 ]);
 
 /** Refusals for what this one job asks: they say nothing about the node, which is not paused for them. */
@@ -92,7 +96,7 @@ const OF_THE_JOB: ReadonlySet<string> = new Set([
   'JOB_DEVICES_MISMATCH',
   'JOB_CPUS_EXCEED_NODE',
   'JOB_MEMORY_EXCEEDS_NODE',
-  'ORDER_SUBMITTER',
+  OF_SUBMITTER,
 ]);
 
 /** A refusal for what the job states of its data: the job waits for a node that may have it. */
@@ -118,17 +122,31 @@ export interface OrderRefusal {
   readonly message: string;
 }
 
+/** A clause for the sentence of the job. */
+export function describeRefusal(
+  job: JobRecord,
+  nodeName: string,
+  { kind, code, message }: OrderRefusal,
+): string {
+  // What nobody wants to end was stopped to be ordered anew.
+  if (kind === 'stop' && job.cancelBy === null)
+    return `the agent of ${nodeName} was started anew before it took the order`;
+  return `${nodeName} refused it (${code}: ${message})`;
+}
+
 /** What becomes of a job whose start or stop order was refused by its node. */
 export function decideRefusal(
   job: JobRecord,
   kind: 'start' | 'stop',
   code: string,
-): 'ignore' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
+): 'ignore' | 'again' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
   if (isFinalState(job.state) || job.state === 'PENDING') return 'ignore';
   // It was not let in at all (clocks or keys that differ): the job may well run on, and is stopped when its node is back.
-  if (kind === 'stop' && isAtDoor(code)) return 'ignore';
-  // Else only a node that does not know the job refuses to stop it, and will not start it either from then on.
-  if (kind === 'stop') return job.state === 'STARTING' ? 'cancelled' : 'lost';
+  const isSuperseded = job.state === 'STARTING' && job.cancelBy === null;
+  if (kind === 'stop' && isAtDoor(code)) return isSuperseded ? 'again' : 'ignore';
+  // Else only a node that does not know the job refuses to stop it, and will not start it either from then on. What nobody
+  // wants to end was ordered to another run of its agent (reconcile.ts): it is ordered anew, with the next epoch.
+  if (kind === 'stop') return isSuperseded ? 'retry' : job.state === 'STARTING' ? 'cancelled' : 'lost';
   if (job.state !== 'STARTING') return 'ignore';
   if (job.cancelBy !== null) return 'cancelled';
   const refused = job.epoch - job.retries;

@@ -23,3 +23,11 @@ export function list(names: readonly string[], most = NAMES_SHOWN): string {
   const last = shown.pop();
   return shown.length === 0 ? (last ?? 'nobody') : `${shown.join(', ')} and ${last}`;
 }
+
+/** `12 s`, `3 min`, `5 h`, `2 d`: whole units, rounded down. */
+export function describeSeconds(seconds: number): string {
+  if (seconds < 120) return `${Math.floor(seconds)} s`;
+  if (seconds < 7200) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}

@@ -26,7 +26,8 @@ function childrenOf(folder: string): string[] {
   }
 }
 
-function groupsNamed(names: ReadonlySet<string>, folder = ROOT, depth = DEPTH): string[] {
+/** Control groups of these names, wherever they are; those of others may come and go meanwhile. */
+export function groupsNamed(names: ReadonlySet<string>, folder = ROOT, depth = DEPTH): string[] {
   return childrenOf(folder).flatMap((name) => {
     const path = join(folder, name);
     if (names.has(name)) return [path];

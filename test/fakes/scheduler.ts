@@ -28,7 +28,7 @@ import {
 import type { JobResult } from '../../src/protocol/result.ts';
 import type { Signed } from '../../src/protocol/signed.ts';
 
-const WAIT_MS = 10_000;
+const WAIT_MS = 30_000;
 
 export interface FakeOptions {
   readonly port?: number;

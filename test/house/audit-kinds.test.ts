@@ -41,6 +41,7 @@ const reachedBy: Readonly<Record<(typeof auditKinds)[number], string>> = {
   'job.cancelled': 'system/audit.test.ts',
   'job.ended': 'system/audit.test.ts',
   'job.entered': 'system/audit.test.ts',
+  'jobs.removed': 'unit/scheduler/job-retention.test.ts',
   'node.drained': 'system/audit.test.ts',
   'node.resumed': 'system/audit.test.ts',
   'policy.refused': 'unit/scheduler/data-rules.test.ts',
@@ -53,6 +54,8 @@ const reachedBy: Readonly<Record<(typeof auditKinds)[number], string>> = {
   'attempt.ended': 'system/audit.test.ts',
   'keys.learned': 'unit/job/trust.test.ts',
   'scheduler.refused': 'unit/agent/refused-scheduler.test.ts',
+  'scheduler.head': 'unit/agent/scheduler-heads.test.ts',
+  'scheduler.rewound': 'unit/agent/scheduler-heads.test.ts',
 };
 
 test('every kind of audit record is written by somebody', () => {

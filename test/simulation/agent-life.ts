@@ -2,6 +2,7 @@
 // a host, a disk and a network of the simulation.
 import { sign } from 'node:crypto';
 import { buildHello } from '../../src/agent/hello.ts';
+import { every } from '../../src/base/clock.ts';
 import { createSilentLog, type Log } from '../../src/base/log.ts';
 import type { Hit } from '../../src/job/fault-points.ts';
 import type { Jobs } from '../../src/job/job.ts';
@@ -154,6 +155,7 @@ export function startAgentLife(parts: AgentParts): AgentLife {
     started = jobs;
     for (const result of jobs.unsettled()) link.ended(result);
     link.open();
+    every(clock, 1000, () => link.refusing(jobs.problem()));
   }
   void boot();
   return { life, jobs: () => started, link };

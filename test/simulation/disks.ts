@@ -3,6 +3,7 @@
 import type { JournalDisk } from '../../src/job/journal.ts';
 import { writtenBytes } from '../../src/job/journal-format.ts';
 import { memberPrefix } from '../../src/protocol/array.ts';
+import { isFinalState } from '../../src/protocol/result.ts';
 import type { OutputDisk, OutputFile } from '../../src/scheduler/output-disk.ts';
 import type { QueueDisk } from '../../src/scheduler/queue/embedded.ts';
 import { createRowParser, type JobRow } from '../../src/scheduler/queue/job-row.ts';
@@ -180,7 +181,8 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
 
   const documents = new Map<string, StoredDocument>();
 
-  function write({ inserted, updated, nodes: changed, documents: put }: Batch): void {
+  function write({ removed, inserted, updated, nodes: changed, documents: put }: Batch): void {
+    for (const [sequence] of removed) rows.delete(sequence);
     for (const [sequence, id, , record, spec, submission] of inserted)
       rows.set(sequence, { sequence, id, record, spec, submission });
     for (const [, record, sequence] of updated) {
@@ -230,6 +232,11 @@ export function createQueueRows(dice: Dice, weather: Weather): QueueRows {
               )
               .reverse()
               .slice(0, limit),
+          ended: (after, limit) =>
+            read()
+              .filter(({ job, sequence }) => sequence > after && isFinalState(job.state))
+              .slice(0, limit)
+              .map(({ job, sequence }) => ({ ...job, sequence })),
           array(id) {
             const prefix = memberPrefix(id);
             return read().flatMap(({ job }) =>

@@ -187,6 +187,7 @@ export function createMachine(parts: MachineParts): Machine {
     folders: (life) => ({
       open: () => [...folders.keys()],
       problem: () => null,
+      look: async () => (parts.weather.state === 'full' ? 'its disk is full' : null),
       make(folder) {
         if (!life.isAlive()) return;
         if (parts.weather.state === 'full')

@@ -3,6 +3,7 @@
 import { parseArgs } from 'node:util';
 import { createSilentLog, type Log } from '../../src/base/log.ts';
 import { lineOf } from '../campaign/history.ts';
+import { playClone } from './clone.ts';
 import { makeKeys } from './keys.ts';
 import { playSeed } from './world.ts';
 
@@ -12,6 +13,8 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     seeds: { type: 'string', default: '2000' },
     log: { type: 'boolean', default: false },
+    clone: { type: 'boolean', default: false },
+    keep: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -30,9 +33,15 @@ function logTo(who: string): Log {
 }
 
 const keys = makeKeys();
-if (values.help) console.log('node test/simulation/run.mjs [--seeds N] [--from N] | --seed N [--log]');
+const kept = values.keep === undefined ? {} : { keepMs: Number(values.keep) };
+const play = (seed: number, logs: boolean) =>
+  values.clone
+    ? playClone(seed, keys, logs ? logTo : undefined)
+    : playSeed(seed, keys, { ...(logs ? { log: logTo } : {}), ...kept });
+if (values.help)
+  console.log('node test/simulation/run.mjs [--clone] [--keep MS] [--seeds N] [--from N] | --seed N [--log]');
 else if (values.seed !== undefined) {
-  const outcome = await playSeed(Number(values.seed), keys, values.log ? { log: logTo } : {});
+  const outcome = await play(Number(values.seed), values.log);
   for (const fact of outcome.facts) console.log(lineOf(fact));
   for (const { invariant, what } of outcome.violations) console.log(`${invariant}  ${what}`);
   console.log(
@@ -47,7 +56,7 @@ else if (values.seed !== undefined) {
   let starts = 0;
   const from = Number(values.from);
   for (let seed = from; seed < from + Number(values.seeds); seed += 1) {
-    const outcome = await playSeed(seed, keys);
+    const outcome = await play(seed, false);
     jobs += outcome.jobs;
     facts += outcome.facts.length;
     starts += outcome.facts.filter(({ kind }) => kind === 'start').length;

@@ -219,10 +219,13 @@ export function createNetwork(time: Time, dice: Dice, tap: Wiretap): Network {
       },
       ping() {
         const roundTripMs = dice.between(2, 60);
-        time.at(roundTripMs, () => {
-          if (own.open && own.other.open && !own.isCut() && !own.other.isCut() && own.other.life.isAlive())
-            own.life.run(() => void emitter.emit('pong'));
-        });
+        // Whoever is stopped answers when it goes on.
+        time.at(roundTripMs, () =>
+          own.other.life.run(() => {
+            if (own.open && own.other.open && !own.isCut() && !own.other.isCut())
+              own.life.run(() => void emitter.emit('pong'));
+          }),
+        );
       },
       send(data: string) {
         if (!own.life.isAlive() || !own.open) return;

@@ -67,6 +67,7 @@ describe('many jobs from one command', () => {
     const shown = (await bed.run(['job', retried])).stdout;
     expect(shown).toMatch(/^COMPLETED +exited with code 0; it had been started again 2 times/);
     expect(shown).toMatch(/attempt 1 +FAILED on .*: exited with code 2/);
+    expect(shown).toMatch(/attempt 2 used +[0-9].*; CPU time .* user, .* system; peak memory /);
     expect((await bed.run(['logs', retried])).stdout).toBe('attempt 3\n');
     expect((await bed.run(['logs', '--attempt', '1', retried])).stdout).toBe('attempt 1\n');
   });

@@ -3,6 +3,7 @@
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { startAgent, untilReady } from './apart.ts';
 import { type Bed, createBed, type Daemon, until } from './bed.ts';
 import { submit, untilState } from './job-view.ts';
 
@@ -38,6 +39,11 @@ async function list(...flags: string[]): Promise<readonly LogRecord[]> {
 
 async function untilRecorded(kind: string): Promise<void> {
   await until(`a record ${kind}`, async () => (await list('--kind', kind)).length > 0);
+}
+
+async function stop(daemon: Daemon): Promise<void> {
+  daemon.kill('SIGTERM');
+  await daemon.finished();
 }
 
 const verify = (...flags: string[]) => bed.run(['audit', 'verify', ...flags]);
@@ -145,10 +151,6 @@ test('a node that puts back an older copy of its own log is found by its schedul
   const joined = await bed.run(['join', scheduler.endpoint.url, '--token', joinToken], { environment });
   expect(joined.code, joined.stderr).toBe(0);
   const agent = async (): Promise<Daemon> => bed.start(['agent'], { environment });
-  const stop = async (daemon: Daemon): Promise<void> => {
-    daemon.kill('SIGTERM');
-    await daemon.finished();
-  };
   const first = await agent();
   expect((await bed.run(['run', '--', 'true'])).code).toBe(0);
   await stop(first);
@@ -171,4 +173,27 @@ test('a node that puts back an older copy of its own log is found by its schedul
   expect((await verify('--path', log, ...against)).stdout).toContain('it is not there any more');
   await agent();
   await untilRecorded('node.rewound');
+});
+
+test('a scheduler whose own log was written anew is found by its node, and by the log of that node', async () => {
+  const first = await bed.start(['scheduler']);
+  const node = await startAgent(bed, first, 'node-a');
+  expect((await bed.run(['run', '--', 'true'])).code).toBe(0);
+  // A new session tells how far the log has come by now.
+  await stop(node.daemon);
+  await bed.start(['agent'], node.options);
+  await untilReady(bed, 'node-a');
+  const log = join(node.options.environment.FLOPD_STATE_DIR ?? '', 'agent', 'audit');
+  const told = (kind: string) => list('--path', log, '--kind', kind);
+  await until('two heads', async () => (await told('scheduler.head')).length >= 2);
+  const honest = await verify('--witness', log);
+  expect(honest.code, honest.stdout + honest.stderr).toBe(0);
+  await stop(first);
+  rmSync(join(bed.stateDir, 'scheduler', 'audit'), { recursive: true });
+  await bed.start(['scheduler', '--listen', new URL(first.endpoint.url).host]);
+  await until('the node to notice', async () => (await told('scheduler.rewound')).length > 0);
+  expect((await verify()).code).toBe(0);
+  const found = await verify('--witness', log);
+  expect(found.code).toBe(1);
+  expect(found.stdout).toContain('was told of');
 });

@@ -17,7 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { removeGroupsOf } from '../fakes/groups.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-const READY_DEADLINE_MS = 20_000;
+const READY_DEADLINE_MS = 60_000;
 const RUN_DEADLINE_MS = 60_000;
 const STOP_DEADLINE_MS = 15_000;
 
@@ -153,6 +153,8 @@ export function createBed(): Bed {
       for (;;) {
         if (existsSync(readyFile)) {
           const endpoint = JSON.parse(readFileSync(readyFile, 'utf8')) as Endpoint;
+          // What it said before lies in its pipes by now; one turn of the loop reads it.
+          await new Promise((resolve) => setImmediate(resolve));
           return { ...running, endpoint };
         }
         if (running.process.exitCode !== null || running.process.signalCode !== null)
@@ -239,11 +241,11 @@ export function agentUrl({ endpoint }: Daemon, path: string): string {
   return new URL(`/${path}`, endpoint.metricsUrl).href;
 }
 
-/** Asks `read` every 20 ms until it gives something other than null or false. */
+/** Asks `read` every 20 ms, for a minute unless told otherwise, until it gives something other than null or false. */
 export async function until<T>(
   what: string,
   read: () => Promise<T | null | false> | T | null | false,
-  deadlineMs = 20_000,
+  deadlineMs = 60_000,
 ): Promise<T> {
   const end = performance.now() + deadlineMs;
   for (;;) {

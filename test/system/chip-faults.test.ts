@@ -47,10 +47,12 @@ async function devices(): Promise<readonly Device[]> {
   });
   return ((await answer.json()) as { nodes: { devices: Device[] }[] }).nodes[0]?.devices ?? [];
 }
-const sickIs = (what: string, holds: (device: Device) => boolean): Promise<unknown> =>
+/** Resolves with the chips as they were when it held. */
+const sickIs = (what: string, holds: (device: Device) => boolean): Promise<readonly Device[]> =>
   until(what, async () => {
-    const sick = (await devices())[1];
-    return sick !== undefined && holds(sick);
+    const all = await devices();
+    const sick = all[1];
+    return sick !== undefined && holds(sick) && all;
   });
 
 beforeAll(async () => {
@@ -67,8 +69,7 @@ afterAll(() => bed.close());
 
 describe('a chip', () => {
   test('shows what it achieves of its peak, by its cube units', async () => {
-    await sickIs('the achieved rate', ({ achievedFlops }) => achievedFlops !== null);
-    const [chip] = await devices();
+    const [, chip] = await sickIs('the achieved rate', ({ achievedFlops }) => achievedFlops !== null);
     expect(chip).toMatchObject({ name: '910B3', health: 'ok', achievedMethod: 'aicube' });
     expect(chip?.peakFlops.fp16).toBeGreaterThan(290e12);
     // 61 % of the cube units' peak at the rated clock.
@@ -84,8 +85,7 @@ describe('a chip', () => {
     'of health level %i: the scheduler sees %s, and its return after the re-test',
     async (level, rung, health, takesJobs) => {
       play(level);
-      await sickIs(rung, (device) => device.rung === rung);
-      const [well, sick] = await devices();
+      const [well, sick] = await sickIs(rung, (device) => device.rung === rung);
       expect(sick).toMatchObject({ rung, health, takesJobs });
       expect(well).toMatchObject({ rung: 'ok', health: 'ok' });
       play(0);
@@ -100,8 +100,8 @@ describe('a chip', () => {
       (await devices()).every(({ heldBy }) => heldBy.length === 1),
     );
     play(3, 'device 1 code 0x80E18402');
-    await sickIs('replace', (device) => device.rung === 'replace');
-    expect((await devices())[1]?.faults.length).toBeGreaterThan(0);
+    const [, sick] = await sickIs('replace', (device) => device.rung === 'replace');
+    expect(sick?.faults.length).toBeGreaterThan(0);
     const ended = await Promise.race(jobs.map((job) => job.finished()));
     expect(ended.code).not.toBe(0);
     expect(ended.stderr).toMatch(/device/i);

@@ -80,7 +80,7 @@ describe.skipIf(podmanMissing() !== null)('flopd run --image', { timeout: 120_00
     await untilState(bed, id, 'RUNNING');
     const script = 'id -u; pwd; echo $A; grep CapPrm /proc/self/status; exit 7';
     const end = await bed.run(['exec', id, '--', 'sh', '-c', script]);
-    const { stdout: own } = await bed.run(['logs', id]);
+    const own = await until('its own user', async () => (await bed.run(['logs', id])).stdout || null);
     const [user, folder, ...rest] = end.stdout.split('\n');
     expect([end.code, `${user}\n`]).toEqual([7, own]);
     expect(folder).toMatch(/\/workspace$/);

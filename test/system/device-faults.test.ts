@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildFake, fakeNvml, writeScript } from '../fakes/vendor/build.ts';
-import { type Bed, createBed, type Daemon, until } from './bed.ts';
+import { agentUrl, type Bed, createBed, type Daemon, until } from './bed.ts';
 
 const DEVICES = 4;
 const machine = [
@@ -54,13 +54,17 @@ async function node(): Promise<{ readonly state: string; readonly devices: reado
 }
 const devices = async (): Promise<readonly Device[]> => (await node()).devices;
 
-async function deviceIs(index: number, what: string, holds: (device: Device) => boolean): Promise<number> {
-  const startedMs = performance.now();
-  await until(`device ${index}: ${what}`, async () => {
-    const device = (await devices())[index];
-    return device !== undefined && holds(device);
+/** Resolves with all devices as they were when it held: a moment later they may be others. */
+function deviceIs(
+  index: number,
+  what: string,
+  holds: (device: Device) => boolean,
+): Promise<readonly Device[]> {
+  return until(`device ${index}: ${what}`, async () => {
+    const all = await devices();
+    const device = all[index];
+    return device !== undefined && holds(device) && all;
   });
-  return performance.now() - startedMs;
 }
 
 const isWell = (device: Device): boolean => device.rung === 'ok' && device.powerWatts === 350;
@@ -96,8 +100,7 @@ describe('an Xid', () => {
     [48, 'stopJobs', false],
   ])('%i: the scheduler sees %s, and the return after the re-test', async (xid, rung, takesJobs) => {
     play(`event 1 8 ${xid}`);
-    await deviceIs(1, rung, (device) => device.rung === rung);
-    const [first, second] = await devices();
+    const [first, second] = await deviceIs(1, rung, (device) => device.rung === rung);
     expect(second).toMatchObject({ rung, takesJobs, faults: [{ code: `xid-${xid}` }] });
     expect(first).toMatchObject({ rung: 'ok', faults: [] });
     play();
@@ -148,24 +151,26 @@ describe('the library', () => {
   test('hangs on one device for a minute: late there, siblings and heartbeat go on, no thread stays', async () => {
     const before = { threads: threads(), descriptors: descriptors() };
     play('hang nvmlDeviceGetPowerUsage 60000 1');
-    await deviceIs(1, 'is late', (device) => device.absent.powerWatts === 'late');
-    const [first, second, third] = await devices();
-    expect(second).toMatchObject({ rung: 'noNewJobs', faults: [{ code: 'device-late' }] });
-    expect([first?.powerWatts, third?.powerWatts]).toEqual([350, 350]);
+    const [, second] = await deviceIs(1, 'is late', ({ absent, rung }) => {
+      return absent.powerWatts === 'late' && rung === 'noNewJobs';
+    });
+    expect(second).toMatchObject({ faults: [{ code: 'device-late' }] });
+    for (const sibling of [0, 2]) await deviceIs(sibling, 'goes on', isWell);
     expect((await node()).state).toBe('ready');
     // The script without the line ends the call.
     play();
     await allWell();
     await until('the threads are as before', () => threads() <= before.threads);
-    expect(descriptors()).toBeLessThanOrEqual(before.descriptors + 2);
+    await until('the descriptors, too', () => descriptors() <= before.descriptors + 2);
   });
 
   test('loses a device: lost, and back', async () => {
     play('gone 2');
-    await deviceIs(2, 'is lost', (device) => device.absent.powerWatts === 'lost');
-    const all = await devices();
-    expect(all[2]).toMatchObject({ rung: 'resetNeeded', health: 'failed' });
-    expect(all[1]).toMatchObject({ rung: 'ok', powerWatts: 350 });
+    const all = await deviceIs(2, 'is lost', ({ absent, rung }) => {
+      return absent.powerWatts === 'lost' && rung === 'resetNeeded';
+    });
+    expect(all[2]).toMatchObject({ health: 'failed' });
+    await deviceIs(1, 'is well', isWell);
     play();
     await allWell();
   });
@@ -174,7 +179,8 @@ describe('the library', () => {
     play('error * 9');
     for (let index = 0; index < DEVICES; index += 1)
       await deviceIs(index, 'is lost', (device) => device.absent.powerWatts === 'lost');
-    expect((await devices())[0]).toMatchObject({ rung: 'noNewJobs', faults: [{ code: 'driver-lost' }] });
+    const [first] = await deviceIs(0, 'takes no new jobs', ({ rung }) => rung === 'noNewJobs');
+    expect(first).toMatchObject({ faults: [{ code: 'driver-lost' }] });
     play();
     await allWell();
   });
@@ -184,17 +190,14 @@ describe('the library', () => {
     await deviceIs(0, 'has errors', ({ faults }) =>
       faults.some(({ code }) => code === 'ecc-uncorrected-event'),
     );
-    const startedMs = performance.now();
-    let longestMs = 0;
-    while (performance.now() - startedMs < 3000) {
-      const askedMs = performance.now();
-      await fetch(`${up.endpoint.metricsUrl}/healthz`);
-      longestMs = Math.max(longestMs, performance.now() - askedMs);
-    }
-    // A guard against a loop that stands still, not a figure: the machine is shared with other tests.
-    expect(longestMs).toBeLessThan(2000);
-    expect((await devices())[0]?.faults).toHaveLength(1);
-    expect((await devices())[1]).toMatchObject({ rung: 'ok', powerWatts: 350 });
+    // A loop that stands still answers none of them. The machine is shared with other tests: no figure is asked for.
+    for (let asked = 0; asked < 100; asked += 1)
+      expect((await fetch(agentUrl(up, 'healthz'), { signal: AbortSignal.timeout(20_000) })).status).toBe(
+        200,
+      );
+    const [stormy] = await devices();
+    expect(stormy?.faults.filter(({ code }) => code.startsWith('ecc-'))).toHaveLength(1);
+    await deviceIs(1, 'is well', isWell);
     play();
     await allWell();
   });

@@ -113,7 +113,7 @@ describe('a command beside a running job', () => {
       (
         await exec(id, '--', 'sh', '-c', 'grep -lz "^4242" /proc/[0-9]*/cmdline 2>/dev/null | wc -l')
       ).stdout.trim();
-    expect(await count()).toBe('1');
+    await until('it to be seen', async () => (await count()) === '1');
     running.kill('SIGKILL');
     await until('it to be gone', async () => (await count()) === '0');
   });
@@ -159,9 +159,11 @@ test('a lost link ends a command beside a job and says so; the job goes on', asy
       await bed.run(['run', '--detach', '--', 'sh', '-c', 'echo up; sleep 1000'], client)
     ).stdout.trim();
     await until('the job to run', async () => (await bed.run(['logs', id], client)).stdout === 'up\n');
-    const running = bed.spawn(['exec', id, '--', 'sh', '-c', 'echo pid $$; sleep 4243'], client);
+    // Of this run alone, as others may be under way on this machine.
+    const argument = `4243.${process.pid}`;
+    const running = bed.spawn(['exec', id, '--', 'sh', '-c', `echo pid $$; sleep ${argument}`], client);
     await until('the command to run', () => running.stdout().startsWith('pid'));
-    const sleeper = await until('its process', () => processNamed('4243'));
+    const sleeper = await until('its process', () => processNamed(argument));
     agent.kill('SIGKILL');
     const ended = await running.finished();
     expect([ended.code, ended.stderr]).toEqual([

@@ -1,9 +1,9 @@
 // F31: a process that SIGKILL does not end, for real: it writes to a file system that is frozen. The job's end is told in
 // bounded time and says so, the agent and other jobs go on, and what was left goes away by itself after the thaw.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { type Bed, createBed, processesOf, until } from './bed.ts';
+import { type Bed, createBed, processesOf, processesOfJob, until } from './bed.ts';
 import { submit, untilState } from './job-view.ts';
 import {
   canMount,
@@ -27,6 +27,14 @@ afterEach(async () => {
   await agent?.stop();
   await bed.close();
 });
+
+function waitsInKernel(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8').includes('State:\tD');
+  } catch {
+    return false; // It has ended meanwhile.
+  }
+}
 
 test.skipIf(!isPossible)(
   'a process that cannot be killed does not keep its job from ending, nor others from running',
@@ -54,6 +62,8 @@ test.skipIf(!isPossible)(
     await until('it writes', () => existsSync(node.outside(join(disk, 'file'))));
     node.inside('fsfreeze', '-f', disk);
     frozen = disk;
+    // One that is killed between two writes ends like any other.
+    await until('it waits inside the kernel', () => processesOfJob(stuck).some(waitsInKernel));
     expect((await bed.run(['cancel', stuck])).code).toBe(0);
     const job = await untilState(bed, stuck, 'CANCELLED', 'LOST');
     expect(job.result?.cause).toMatch(/could not be ended|did not end after SIGKILL/);

@@ -64,7 +64,7 @@ describe('the first run', () => {
     expect(hello).toMatchObject({ code: 0, stdout: 'hello\n' });
 
     up.kill('SIGTERM');
-    const end = await up.finished(10_000);
+    const end = await up.finished();
     expect(end.signal ?? end.code).toBe(0);
     const after = await bed.run(['nodes']);
     expect(after.code).toBe(1);

@@ -50,12 +50,8 @@ export async function readJobs(bed: Bed): Promise<readonly JobJson[]> {
 
 /** Waits until the job is in one of the states. */
 export function untilState(bed: Bed, id: string, ...states: string[]): Promise<JobJson> {
-  return until(
-    `job ${id} in ${states.join(' or ')}`,
-    async () => {
-      const job = await readJob(bed, id);
-      return states.includes(job.state) ? job : null;
-    },
-    30_000,
-  );
+  return until(`job ${id} in ${states.join(' or ')}`, async () => {
+    const job = await readJob(bed, id);
+    return states.includes(job.state) ? job : null;
+  });
 }

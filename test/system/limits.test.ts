@@ -133,7 +133,10 @@ describe.skipIf(!canLimit)('a job at its limit', () => {
     const { stdout } = await bed.run(['jobs', '-o', 'json']);
     for (const { id } of (JSON.parse(stdout) as { jobs: { id: string }[] }).jobs)
       for (const controller of ['memory', 'pids', 'cpu', 'cpuacct', 'unified'])
-        expect(existsSync(`/sys/fs/cgroup/${controller}/flopd.${id}.1`)).toBe(false);
+        await until(
+          `${controller} has no group of ${id}`,
+          () => !existsSync(`/sys/fs/cgroup/${controller}/flopd.${id}.1`),
+        );
   });
 });
 

@@ -106,7 +106,8 @@ describe('of two agents with one key', () => {
     const copy = join(bed.folder, 'state-copy');
     cpSync(agent.options.environment.FLOPD_STATE_DIR ?? '', copy, {
       recursive: true,
-      filter: (path) => !path.endsWith('lock'),
+      // Nor files that are being written, which may be gone when they are to be read.
+      filter: (path) => !path.endsWith('lock') && !path.endsWith('.tmp'),
     });
     return { ...agent.options, environment: { ...agent.options.environment, FLOPD_STATE_DIR: copy } };
   }

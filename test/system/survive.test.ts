@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type Bed, createBed, type Daemon, pause, until } from './bed.ts';
+import { type Bed, createBed, type Daemon, pause, processesOfJob, until } from './bed.ts';
 import { readJob, submit, untilState } from './job-view.ts';
 
 let bed: Bed;
@@ -63,7 +63,7 @@ describe('a running job survives', () => {
     await untilState(bed, id, 'RUNNING');
     await until('that it runs', () => existsSync(starts));
     await killed(up);
-    await pause(6000);
+    await until('that it has ended', () => processesOfJob(id).length === 0);
     await bed.start(['up']);
     await expectWhole(id, starts);
   });
@@ -74,7 +74,7 @@ describe('a running job survives', () => {
     const id = await submit(bed, '--', ...script(starts));
     await until('that it runs', () => existsSync(starts));
     up.kill('SIGTERM');
-    await up.finished(10_000);
+    await up.finished();
     await bed.start(['up']);
     await expectWhole(id, starts);
   });

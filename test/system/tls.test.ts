@@ -79,10 +79,12 @@ describe('flopd up beyond loopback', () => {
     const lostBefore = lost();
     const job = bed.spawn([
       'run',
+      '--name',
+      'long',
       '--',
       'sh',
       '-c',
-      `while [ ! -s ${bed.shared('go')} ]; do sleep 0.05; done; echo done`,
+      `echo begun; while [ ! -s ${bed.shared('go')} ]; do sleep 0.05; done; echo done`,
     ]);
     await until(
       'a renewed certificate',
@@ -108,6 +110,13 @@ describe('flopd up beyond loopback', () => {
       boss,
     );
     expect([login.code, login.stderr]).toEqual([0, '']);
+    // Two that follow the job all along: by the state directory, and by that login.
+    const { jobs } = JSON.parse((await bed.run(['jobs', '-o', 'json'])).stdout) as {
+      jobs: { id: string; spec: { name: string | null } }[];
+    };
+    const followed = jobs.find(({ spec }) => spec.name === 'long')?.id ?? '';
+    const follower = bed.spawn(['logs', '-f', followed], boss);
+    await until('both followers', () => [job, follower].every((one) => one.stdout() === 'begun\n'));
     for (const [args, count] of [
       [['scheduler', 'ca', 'rotate'], 2],
       [['scheduler', 'ca', 'rotate', '--now'], 2],
@@ -129,10 +138,27 @@ describe('flopd up beyond loopback', () => {
     expect((await shown(bundle())).issuer.CN).toBe(subject.replace('CN=', ''));
 
     expect(lost()).toBe(lostBefore);
+    // Their connections end now, and the authority that they began with is good no more.
+    up.kill('SIGKILL');
+    await up.finished();
+    const { host } = new URL(up.endpoint.url);
+    up = await bed.start([
+      'up',
+      '--listen',
+      host,
+      '--tls',
+      'on',
+      '--tls-lifetime',
+      '10s',
+      '--log-level',
+      'info',
+    ]);
     const wrote = await bed.run(['run', '--', 'sh', '-c', `echo x > ${join(bed.folder, 'go')}`]);
     expect(wrote.code).toBe(0);
-    const { code, stdout } = await job.finished();
-    expect([code, stdout]).toEqual([0, 'done\n']);
+    for (const one of [job, follower]) {
+      const { code, stdout, stderr } = await one.finished();
+      expect([code, stdout], stderr).toEqual([0, 'begun\ndone\n']);
+    }
   });
 
   it('is known again by its node after a restart of that', async () => {

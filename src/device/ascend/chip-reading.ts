@@ -33,6 +33,13 @@ function memoryOf(row: ChipRow): { used: Measured; total: Measured; kind: 'HBM' 
     : { ...pair('Memory-Usage(MB)'), kind: 'DDR' };
 }
 
+/** Of the AI cores where that is told, as the peak is theirs; else of the NPU as a whole. */
+function busyOf(row: ChipRow, cores: Measured): Measured {
+  const told = row.cells.get('AICore(%)');
+  if (told !== undefined) return measurePercent(told);
+  return typeof cores === 'number' ? cores : measurePercent(row.cells.get('NPU-Util(%)'));
+}
+
 function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
   const { used, total, kind } = memoryOf(row);
   type Source = 'usages' | 'common' | 'ecc' | 'memory';
@@ -56,7 +63,7 @@ function numbersOf(row: ChipRow, details: ChipDetails): DeviceNumbers {
   ];
   return {
     values: {
-      busyRatio: measurePercent(row.cells.get('AICore(%)')),
+      busyRatio: busyOf(row, percent(['Aicore Usage Rate(%)'])),
       memoryBusyRatio: percent([`${kind} Bandwidth Usage Rate(%)`]),
       memoryTotalBytes: total,
       memoryUsedBytes: used,
@@ -90,9 +97,10 @@ function factsOf(common: FieldBlock | undefined): ToolReading['facts'] {
   };
 }
 
-/** Five words of the die, or what else tells this chip from all others. */
+/** Five words of the die (`DDie ID` on the 950), or what else tells this chip from all others. */
 export function chipId(row: ChipRow, board: FieldBlock | undefined): string {
-  const die = /^(?:[0-9A-F]{1,8} ){4}[0-9A-F]{1,8}$/i.exec(board?.fields.get('VDie ID')?.trim() ?? '');
+  const told = board?.fields.get('VDie ID') ?? board?.fields.get('DDie ID');
+  const die = /^(?:[0-9A-F]{1,8} ){4}[0-9A-F]{1,8}$/i.exec(told?.trim() ?? '');
   if (die !== null && /[1-9A-F]/i.test(die[0])) return die[0].toUpperCase().replaceAll(' ', '-');
   return row.busId === null ? `npu-${row.npu}-${row.chip}` : `npu-${row.busId}`;
 }

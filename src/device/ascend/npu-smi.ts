@@ -1,6 +1,7 @@
 // One door for everything that npu-smi prints: recognises the form of a text and parses it.
 //
-// table     `info`, in five layouts: DDR or HBM memory, with or without huge pages, with a column Device or Phy-ID
+// table     `info`, in six layouts: DDR or HBM memory, with or without huge pages, with a column Device or Phy-ID, and
+//           that of the 950 with the name in a column of its own
 // fields    `info -t …` and `info -l`: lines of `label : value`
 // map       `info -m`: which chip has which logic id
 // topology  `info -t topo`: how chips are linked

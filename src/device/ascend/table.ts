@@ -3,6 +3,12 @@
 //
 //   | NPU   Name      | Health     | Power(W)  Temp(C)          Hugepages-Usage(page) |
 //   | Chip  [Device]  | Bus-Id     | AICore(%) Memory-Usage(MB) [HBM-Usage(MB)]       |
+//
+// Tools of the 950 (25.7 on) have a column more, no numbers of chips, as a card is one, and tell how busy the NPU is
+// as a whole:
+//
+//   | NPU ID | Name   | Health     | Power(W)    Temp(C)        Hugepages-Usage(page) |
+//   |        |        | Bus-Id     | NPU Util(%) Memory-Usage(MB) HBM-Usage(MB)       |
 import { type BoxLine, readBoxLines, tokensOf } from '../box-table.ts';
 import { layoutFault } from '../reading.ts';
 import { busIdOf, countOf, wordsOf } from '../tool-text.ts';
@@ -30,9 +36,13 @@ export interface ProcessRow {
 export interface ChipTable {
   readonly driverVersion: string | null;
   readonly chips: readonly ChipRow[];
+  /** The tool numbers the chips of a card, and takes such a number for an option. */
+  readonly hasChipNumbers: boolean;
   /** Null where the table has no part about processes. */
   readonly processes: readonly ProcessRow[] | null;
 }
+
+type Cells = readonly string[] | undefined;
 
 interface Heading {
   readonly first: readonly string[];
@@ -46,14 +56,17 @@ export function parseChipTable(tool: string, text: string): ChipTable {
   const lines = readBoxLines(tool, text).filter(({ isFrame }) => !isFrame);
   const [title, one, two, ...rows] = lines;
   const version = /^npu-smi\s+\S+\s+Version:\s*(\S+)$/.exec(title?.cells[0] ?? '');
-  const heading = readHeading(one, two);
+  const isWide = one?.cells.length === 4;
+  const narrow = (line: BoxLine | undefined, first: number | string): readonly string[] | undefined =>
+    isWide ? narrowed(line, `${first}`) : line?.cells;
+  const heading = readHeading(narrow(one, ''), narrow(two, 'Chip'));
   if (version === null || title?.cells.length !== 1 || heading === null) throw refuse('its heading');
 
-  const at = rows.findIndex(({ cells }) => /^NPU\s+Chip$/.test(cells[0] ?? ''));
+  const at = rows.findIndex(({ cells }) => (isWide ? /^NPU ID$/ : /^NPU\s+Chip$/).test(cells[0] ?? ''));
   const chipLines = at === -1 ? rows : rows.slice(0, at);
   const chips: ChipRow[] = [];
   for (let line = 0; line < chipLines.length; line += 2) {
-    const chip = readChip(heading, chipLines[line], chipLines[line + 1]);
+    const chip = readChip(heading, narrow(chipLines[line], ''), narrow(chipLines[line + 1], 0));
     if (chip === null) throw refuse(`chip ${chips.length + 1} of the table`);
     if (chips.some((other) => other.npu === chip.npu && other.chip === chip.chip))
       throw refuse(`NPU ${chip.npu} chip ${chip.chip} stands there twice`);
@@ -64,14 +77,24 @@ export function parseChipTable(tool: string, text: string): ChipTable {
   return {
     driverVersion: wordsOf(version[1], 64),
     chips,
-    processes: at === -1 ? null : rows.slice(at).flatMap((row, index) => readProcess(row, index, refuse)),
+    hasChipNumbers: !isWide,
+    processes:
+      at === -1 ? null : rows.slice(at).flatMap((row, index) => readProcess(row, index, isWide, refuse)),
   };
 }
 
-function readHeading(one: BoxLine | undefined, two: BoxLine | undefined): Heading | null {
-  if (one?.cells.length !== 3 || two?.cells.length !== 3) return null;
-  const [name = '', health, firstCells = ''] = one.cells;
-  const [chip = '', bus, secondCells = ''] = two.cells;
+/** A line of the wide table as one of the others: the first two cells in one, or `first` where both are empty. */
+function narrowed(line: BoxLine | undefined, first: string): readonly string[] | undefined {
+  const [npu = '', name = '', ...others] = line?.cells ?? [];
+  if (others.length !== 2) return undefined;
+  const place = npu === '' && name === '' ? first : `${npu.replace(/^NPU ID$/, 'NPU')} ${name}`;
+  return [place, ...others.map((cell) => cell.replace('NPU Util(%)', 'NPU-Util(%)'))];
+}
+
+function readHeading(one: Cells, two: Cells): Heading | null {
+  if (one?.length !== 3 || two?.length !== 3) return null;
+  const [name = '', health, firstCells = ''] = one;
+  const [chip = '', bus, secondCells = ''] = two;
   const first = tokensOf(firstCells);
   const second = tokensOf(secondCells);
   const places = tokensOf(chip);
@@ -82,7 +105,7 @@ function readHeading(one: BoxLine | undefined, two: BoxLine | undefined): Headin
     ['Chip', 'Chip Device', 'Chip Phy-ID'].includes(places.join(' ')) &&
     first.includes('Power(W)') &&
     first.includes('Temp(C)') &&
-    second.includes('AICore(%)') &&
+    ['AICore(%)', 'NPU-Util(%)'].some((title) => second.includes(title)) &&
     second.includes('Memory-Usage(MB)') &&
     // A column about the memory that computes, in other words, would leave the wrong memory standing for it.
     second.every((title) => !title.includes('HBM') || title === 'HBM-Usage(MB)') &&
@@ -90,10 +113,10 @@ function readHeading(one: BoxLine | undefined, two: BoxLine | undefined): Headin
   return isKnown ? { first, second, places } : null;
 }
 
-function readChip(heading: Heading, one: BoxLine | undefined, two: BoxLine | undefined): ChipRow | null {
-  if (one?.cells.length !== 3 || two?.cells.length !== 3) return null;
-  const [who = '', health = '', firstCells = ''] = one.cells;
-  const [where = '', bus = '', secondCells = ''] = two.cells;
+function readChip(heading: Heading, one: Cells, two: Cells): ChipRow | null {
+  if (one?.length !== 3 || two?.length !== 3) return null;
+  const [who = '', health = '', firstCells = ''] = one;
+  const [where = '', bus = '', secondCells = ''] = two;
   const identity = /^(\d{1,9})(?:\s+(.*))?$/.exec(who);
   const places = tokensOf(where).map(countOf);
   const [chip = null, number = null] = places;
@@ -124,7 +147,12 @@ function readChip(heading: Heading, one: BoxLine | undefined, two: BoxLine | und
   };
 }
 
-function readProcess({ cells }: BoxLine, index: number, refuse: (detail: string) => Error): ProcessRow[] {
+function readProcess(
+  { cells }: BoxLine,
+  index: number,
+  isWide: boolean,
+  refuse: (detail: string) => Error,
+): ProcessRow[] {
   const [where = '', pidCell, ...others] = cells;
   if (index === 0) {
     const isKnown = pidCell === 'Process id' && others.join('|') === 'Process name|Process memory(MB)';
@@ -132,7 +160,7 @@ function readProcess({ cells }: BoxLine, index: number, refuse: (detail: string)
     return [];
   }
   if (cells.length === 1 && /^No running processes? found/.test(where)) return [];
-  const [npu = null, chip = null] = tokensOf(where).map(countOf);
+  const [npu = null, chip = null] = tokensOf(isWide ? `${where} 0` : where).map(countOf);
   const pid = countOf(pidCell);
   const memory = others.at(-1);
   if (npu === null || chip === null || pid === null || memory === undefined || others.length < 2)

@@ -4,47 +4,51 @@ import type { DeviceProcess } from '../../protocol/device.ts';
 import type { ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
 import { MEBIBYTE } from '../tool-text.ts';
-import { judgeSignals } from './judge.ts';
+import { deviceUnreadable, judgeSignals } from './judge.ts';
 import { absenceOf, measure, percent, whole, word } from './value.ts';
 
 const banner = /^\|\s*NVIDIA-SMI\s+(\S+)\s+(?:Driver Version|KMD Version):\s*(\S+)/;
 const firstLine =
-  /^\|\s*(\d{1,4})\s+(\S.*?)\s+(?:On|Off|N\/A|WDDM|TCC|MCDM|ERR!)\s*\|\s*([0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f])\s+\S+\s*\|\s*(\S+)\s*\|$/;
+  /^\|\s*(\d{1,4})\s+(\S.*?)\s+(?:On|Off|N\/A|WDDM|TCC|MCDM|ERR!)\s*\|\s*([0-9A-Fa-f]{4,8}:[0-9A-Fa-f]{2}:[0-9A-Fa-f]{2}\.[0-9A-Fa-f]|N\/A)\s+\S+\s*\|\s*(\S+)\s*\|$/;
+// Devices that share the host's memory have none of their own, and one that is divided may tell none.
 const secondLine =
-  /^\|\s*(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*\/\s*(\S+)\s*\|\s*(\S+)\s*\/\s*(\S+)\s*\|\s*(\S+)\s+\S.*\|$/;
+  /^\|\s*(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s*\/\s*(\S+)\s*\|\s*(?:N\/A|Not Supported|(\S+)\s*\/\s*(\S+))\s*\|\s*(\S+)\s+\S.*\|$/;
 const migLine =
   /^\|\s*(\d{1,4})\s+(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})\s*\|\s*(\d{1,9}MiB)\s*\/\s*(\d{1,9}MiB)\s*\|\s*(\d{1,4})\s/;
 const processLine =
   /^\|\s*(\d{1,4})\s+(?:(N\/A|\d{1,3})\s+(N\/A|\d{1,3})\s+)?(\d{1,10})\s+([A-Z+]{1,8})\s+(\S.*?)\s+(\d{1,9}MiB|N\/A)\s*\|$/;
+const untoldLine = /^\|\s*(\d{1,4})\s+Not Supported\s*\|$/;
 
 /** A line of the table has about ninety; the patterns above take long over long ones. */
 const LINE_CHARACTERS_MAX = 500;
 
 export function isTable(text: string): boolean {
-  return /^\|[ \t]*NVIDIA-SMI[ \t]+\d/m.test(text);
+  return /^[ \t]*\|[ \t]*NVIDIA-SMI[ \t]+\d/m.test(text);
 }
 
 interface Found {
   readings: ToolReading[];
   processes: Map<number, DeviceProcess[]>;
   hasProcessList: boolean;
+  /** Devices whose processes the tool cannot tell. */
+  untold: Set<number>;
 }
 
 export function readingsOfTable(text: string): ToolReading[] {
-  const lines = text.split('\n').map((line) => line.replace(/\r$/, '').trimEnd());
+  const lines = text.split('\n').map((line) => line.trim());
   if (lines.some((line) => line.length > LINE_CHARACTERS_MAX))
     throw layoutFault('nvidia-smi', text, 'a line is too long');
   const banners = lines.filter((line) => banner.test(line));
   if (banners.length !== 1) throw layoutFault('nvidia-smi', text, 'more than one table');
   const driverVersion = banner.exec(banners[0] ?? '')?.[2] ?? null;
-  const found: Found = { readings: [], processes: new Map(), hasProcessList: false };
+  const found: Found = { readings: [], processes: new Map(), hasProcessList: false, untold: new Set() };
   for (const [at, line] of lines.entries()) readLine(line, lines[at + 1] ?? '', driverVersion, found);
   const devices = found.readings.filter(({ parentId }) => parentId === null);
   if (devices.length === 0) throw layoutFault('nvidia-smi', text, 'no device in it');
   if (new Set(found.readings.map(({ id }) => id)).size !== found.readings.length)
     throw layoutFault('nvidia-smi', text, 'a device twice');
   return found.readings.map((reading) => {
-    if (!found.hasProcessList || reading.parentId !== null)
+    if (!found.hasProcessList || reading.parentId !== null || found.untold.has(reading.index))
       return { ...reading, absent: { processes: 'unsupported' } };
     return { ...reading, processes: found.processes.get(reading.index) ?? [] };
   });
@@ -78,6 +82,8 @@ function readLine(line: string, next: string, driverVersion: string | null, foun
     return;
   }
   if (/^\|\s*(Processes:|No running processes found)/.test(line)) found.hasProcessList = true;
+  const untold = found.hasProcessList ? untoldLine.exec(line) : null;
+  if (untold !== null) found.untold.add(Number(untold[1]));
   const process = found.hasProcessList ? processLine.exec(line) : null;
   if (process === null) return;
   const [, gpu, , , pid, , name, used] = process;
@@ -91,7 +97,8 @@ function readLine(line: string, next: string, driverVersion: string | null, foun
   found.processes.set(Number(gpu), list);
 }
 
-function deviceOf([, index, name, busId, ecc]: RegExpExecArray, next: string, driverVersion: string | null) {
+function deviceOf([, index, name, place, ecc]: RegExpExecArray, next: string, driverVersion: string | null) {
+  const busId = word(place);
   const cells = secondLine.exec(next);
   if (cells === null) throw layoutFault('nvidia-smi', next, 'the second line of a device');
   const [, fan, temperature, , usage, cap, used, total, busy] = cells;
@@ -99,14 +106,9 @@ function deviceOf([, index, name, busId, ecc]: RegExpExecArray, next: string, dr
   const uncorrected = whole(ecc);
   const isBroken = absenceOf(name) === 'error' || absenceOf(temperature) === 'error';
   const conditions = judgeSignals(uncorrected === null ? {} : { eccUncorrectedVolatile: uncorrected });
-  if (isBroken)
-    conditions.unshift({
-      code: 'device-unreadable',
-      rung: 'noNewJobs',
-      text: 'The tool cannot read the device (ERR!); its driver or the card may need a reset',
-    });
+  if (isBroken) conditions.unshift(deviceUnreadable);
   return {
-    ...emptyReading(Number(index), busId ?? '', {
+    ...emptyReading(Number(index), busId ?? `nvidia-${index}`, {
       values: {
         memoryTotalBytes: measure(total, 'MiB', MEBIBYTE),
         memoryUsedBytes: measure(used, 'MiB', MEBIBYTE),
@@ -118,7 +120,7 @@ function deviceOf([, index, name, busId, ecc]: RegExpExecArray, next: string, dr
       },
     }),
     name: word(name),
-    busId: busId ?? null,
+    busId,
     driverVersion,
     conditions,
     healthKnown: true,

@@ -36,9 +36,12 @@ const QUOTED_LOWER_FROM = 9;
 const halfRate = /GeForce|\bL40\b|\bL20\b|\bA10G\b/i;
 /** Of the half-rate parts those whose integer rate is halved with it. */
 const halfInteger = /\bL40\b|\bL20\b|\bA10G\b/i;
+/** A share of a device under a hypervisor: `A40-8Q`, `GRID A100-3-20C`, `H100-1-12CME`. */
+const virtual = /[A-Z]\d*(?: PCIe| NVL)?-(?:\d{1,2}-)?\d{1,3}[ABCQ](?:ME)?$/i;
 /** No tensor units, though the capability has them. */
 const withoutTensor = /\bGTX\b/i;
-const exportPart = /\b(?:A800|H800|H30|H20|B20|B30A?|L20|L2)\b|RTX (?:PRO )?\d{4} ?D\b/i;
+// Those for mining (CMP) are cut as well.
+const exportPart = /\b(?:A800|H800|H30|H20(?!0)\w*|CMP|B20|B30A?|L20|L2)\b|RTX (?:PRO )?\d{4} ?D\b/i;
 
 const tensorPrecisions = ['tf32', 'bf16', 'fp16', 'fp8', 'int8'] as const;
 
@@ -102,6 +105,8 @@ function partitionUnits(
 export const nvidiaPeaks: PeakVendor = {
   table,
   plainName: (name) => name.replace(/\s+MIG\b.*$/i, ''),
+  refusal: (name) =>
+    virtual.test(name) ? 'a virtual GPU, and which share of the device it may use is not told' : null,
   formula,
   partitionUnits,
   unitsWord: 'multiprocessors',

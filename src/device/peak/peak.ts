@@ -112,10 +112,15 @@ function findWhole(query: PeakQuery): Whole {
   }
   const plainName = vendor.plainName(query.name.slice(0, MAX_NAME)).trim().replace(/\s+/g, ' ');
   const memoryBytes = query.profile === null ? query.memoryTotalBytes : (query.wholeMemoryBytes ?? null);
-  const row = findRow(vendor.table, plainName, memoryBytes);
-  if (row !== null && row !== 'otherMemory') return byTable(row);
   const shown = `"${printable(plainName)}"`;
-  const why = row === 'otherMemory' ? `${shown} in the table has less memory than this one` : null;
+  const refusal = vendor.refusal?.(plainName) ?? null;
+  if (refusal !== null) return absent(`${shown}: ${refusal}`);
+  const row = findRow(vendor.table, plainName, {
+    memoryTotalBytes: memoryBytes,
+    units: facts?.units ?? null,
+  });
+  if (row !== null && typeof row !== 'string') return byTable(row);
+  const why = row === null ? null : `${shown} in the table has ${row}`;
   const result = facts === null ? null : (vendor.formula?.(plainName, facts) ?? null);
   if (result === null || typeof result === 'string')
     return absent(why ?? (result === null ? `${shown} is in no table` : `${shown}: ${result}`));

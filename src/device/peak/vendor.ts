@@ -19,6 +19,8 @@ export interface PeakVendor {
   readonly table: PeakTable;
   /** The product's name without what its tools print around it. */
   plainName(name: string): string;
+  /** In words why neither table nor formula may be asked for this product; null for most. */
+  refusal?(plainName: string): string | null;
   /** By units, rate and clock, or in words why not. */
   formula?(plainName: string, facts: ComputeFacts): FormulaPeak | string;
   /** Units of a partition by its profile, where it does not tell them itself. */

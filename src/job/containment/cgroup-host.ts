@@ -1,7 +1,16 @@
 // Which control groups this agent may make for its jobs, found out once at its start by making one. Only what was
 // seen in such a trial group is relied on: hybrid hosts show controllers that are not there.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
 import { errnoOf } from '../../base/fault.ts';
 import { readText } from '../../base/text-file.ts';
 import { findOwnGroups, type OwnGroup } from './cgroup-mounts.ts';
@@ -16,10 +25,17 @@ export interface CgroupBase {
   readonly files: ReadonlySet<string>;
 }
 
-export interface CgroupHost {
+export interface CgroupFacts {
   readonly bases: readonly CgroupBase[];
   /** What is missing and why, short, for people. */
   readonly problems: readonly string[];
+}
+
+export interface CgroupHost extends CgroupFacts {
+  /** Of version 2, where processes of flopd that are no jobs belong; null to leave them. */
+  readonly shimsLeaf: string | null;
+  /** Itself while its groups stand, or opened anew: the unit that holds them may have been started again. */
+  readonly renewed: () => CgroupHost;
 }
 
 /** Controllers of version 1 that limit or count something of a job. */
@@ -46,12 +62,15 @@ export function openCgroups(probe: CgroupProbe, look = false): CgroupHost {
   const bases: CgroupBase[] = [];
   const problems: string[] = [];
   const refused = new Map<string, string[]>();
+  let shimsLeaf: string | null = null;
   for (const own of findOwnGroups(mountinfo, cgroup, probe.sysRoot)) {
     if (own.version === 1 && !own.controllers.some((name) => USED.includes(name))) continue;
-    const found = own.version === 2 ? openUnified(own, probe, look, problems) : own;
+    const found = own.version === 2 ? openUnified(own, probe, look, problems) : { ...own, shimsLeaf: null };
+    shimsLeaf ??= found.shimsLeaf;
     try {
       const files = (probe.trial ?? trialGroup)(join(found.folder, `flopd.trial.${probe.pid}`));
-      bases.push({ ...found, version: own.version, files: new Set(files) });
+      const { folder, controllers } = found;
+      bases.push({ folder, controllers, version: own.version, files: new Set(files) });
     } catch (error) {
       const errno = errnoOf(error) ?? String(error);
       const names = own.version === 2 ? ['version 2'] : own.controllers;
@@ -61,7 +80,13 @@ export function openCgroups(probe: CgroupProbe, look = false): CgroupHost {
   for (const [errno, names] of refused)
     problems.push(`no groups can be made of ${names.join(', ')} (${errno})`);
   if (bases.length === 0 && problems.length === 0) problems.push('no control groups are mounted');
-  return { bases, problems };
+  const host: CgroupHost = {
+    bases,
+    problems,
+    shimsLeaf,
+    renewed: () => (shimsLeaf === null || existsSync(shimsLeaf) ? host : openCgroups(probe)),
+  };
+  return host;
 }
 
 function openUnified(
@@ -69,7 +94,7 @@ function openUnified(
   probe: CgroupProbe,
   look: boolean,
   problems: string[],
-): { readonly folder: string; readonly controllers: readonly string[] } {
+): Pick<CgroupBase, 'folder' | 'controllers'> & Pick<CgroupHost, 'shimsLeaf'> {
   const words = (path: string): string[] => (readText(path) ?? '').split(/\s+/).filter((word) => word !== '');
   const plan = decideUnified({
     ownFolder: own.folder,
@@ -77,16 +102,29 @@ function openUnified(
     controllers: (folder) => words(join(folder, 'cgroup.controllers')),
     isRootGroup: (folder) =>
       existsSync(join(folder, 'cgroup.procs')) && !existsSync(join(folder, 'cgroup.type')),
+    isInner: (folder) => words(join(folder, 'cgroup.subtree_control')).length > 0,
+    isOurs: (folder) => isWritable(join(folder, 'cgroup.subtree_control')),
     isRoot: probe.isRoot,
     isService: probe.isService,
   });
   if (look) {
     if (plan.problem !== null) problems.push(plan.problem);
-    return { folder: plan.base, controllers: plan.problem === null ? plan.enable : [] };
+    const folder = existsSync(plan.base) ? plan.base : dirname(plan.base);
+    return { folder, controllers: plan.problem === null ? plan.enable : [], shimsLeaf: null };
   }
   const made = prepareUnified(plan, probe.pid, probe.tools ?? tools);
   problems.push(...made.problems);
-  return { folder: plan.base, controllers: made.controllers };
+  const shimsLeaf = plan.moves === 'all' && made.controllers.length > 0 ? plan.leaf : null;
+  return { folder: plan.base, controllers: made.controllers, shimsLeaf };
+}
+
+function isWritable(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const tools: UnifiedTools = {

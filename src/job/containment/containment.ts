@@ -32,7 +32,7 @@ export function missingWalls(rules: JobRules, host: HostFacts): Refusal[] {
   if (limits !== null)
     found.push({
       code: 'JOB_LIMITS_MISSING',
-      message: `${limits}, and requires it (jobs.limits); run the agent as root, or as a service of systemd 254 or later`,
+      message: `${limits}, and requires it (jobs.limits); run the agent as root, or beside flopd-groups.service (systemd/README.md)`,
     });
   return found;
 }
@@ -85,6 +85,7 @@ export function decideContainment(job: Contained, rules: JobRules, host: HostFac
   return {
     user: userId === null ? null : { uid: userId, gid: userId, groups: [...job.deviceGroups] },
     wrap,
+    filtered: !('problem' in sandbox) && host.filterProblem === null,
     ...plan,
     isolation: describeIsolation(job, host),
   };
@@ -112,6 +113,9 @@ function describeIsolation(
         ? 'by environment only: the node of a device is not known'
         : describeNodes(deviceNodes),
     privileges: 'no new privileges',
+    systemCalls: walled
+      ? (host.filterProblem ?? 'no namespaces, mounts, keys, BPF, perf, io_uring')
+      : missing,
   };
   return Object.fromEntries(
     Object.entries(all).map(([wall, text]) => [wall, text.slice(0, WALL_CHARACTERS_MAX)]),

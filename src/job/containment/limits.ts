@@ -5,7 +5,7 @@
 // agent's own user (it counts all processes of that user, the agent's with them).
 import type { JobSpec } from '../../protocol/spec.ts';
 import type { CgroupPlan } from '../executor/executor.ts';
-import type { CgroupBase, CgroupHost } from './cgroup-host.ts';
+import type { CgroupBase, CgroupFacts } from './cgroup-host.ts';
 
 /** The disk that holds the workspaces, or why its throughput cannot be limited. */
 export type Disk = { readonly number: string } | { readonly problem: string };
@@ -16,7 +16,7 @@ export interface LimitRequest {
   readonly resources: JobSpec['resources'];
   /** Processes of a job that asks for no number. */
   readonly processes: number;
-  readonly cgroups: CgroupHost;
+  readonly cgroups: CgroupFacts;
   readonly disk: Disk;
   /** The job has a user of its own. */
   readonly ownUser: boolean;
@@ -168,7 +168,7 @@ const LIMIT_CHARACTERS_MAX = 64;
 /** Limits that the kernel cannot hold here, with what is missing, or null: for operators who require them. */
 export function missingLimits(
   resources: JobSpec['resources'] | null,
-  cgroups: CgroupHost,
+  cgroups: CgroupFacts,
   disk: Disk,
 ): string | null {
   const has = (controller: string): boolean =>

@@ -1,6 +1,15 @@
 // What the job room asks of all this: may an order run behind the walls of this node, as which user, and how. Keeps
 // which id was given last; everything else is decided anew from the facts of the host.
-import { accessSync, chmodSync, constants, existsSync, readdirSync, rmdirSync, statSync } from 'node:fs';
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  readdirSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { StartOrder } from '../../protocol/control.ts';
 import type { Refusal } from '../admission.ts';
@@ -20,6 +29,8 @@ export interface Walls {
   chooseUser(held: ReadonlySet<number>): { readonly userId: number | null } | Refusal;
   /** `folder` is that of the attempt. */
   contain(order: StartOrder, folder: string, granted: Granted | null, userId: number | null): Containment;
+  /** Puts a process of flopd that is no job where it is in the way of neither jobs nor a restart of its service. */
+  place(pid: number): void;
   /** Removes groups of attempts that are over, and old empty ones: their shims were killed before they could. */
   sweep(isOver: (name: string) => boolean): void;
 }
@@ -31,16 +42,19 @@ const GROUP = /^flopd\.([a-z]+-[0-9a-z]{1,32}\.[1-9]\d{0,14})$/;
 /** `random` gives a number from 0 up to 1. */
 export function createWalls(
   rules: JobRules,
-  facts: HostFacts,
+  found: HostFacts,
   jobsFolder: string,
   random: () => number = Math.random,
 ): Walls {
   // Not at the first id after each start of the agent: files in jobs.writePaths would soon be another job's.
   const { from, to } = rules.userRange;
   let last = from - 1 + Math.floor(random() * (to - from + 1));
+  let facts = found;
 
-  /** The host as it is now: bubblewrap may have been removed since. */
+  /** The host as it is now: bubblewrap may have been removed since, or the groups. */
   function host(): HostFacts {
+    const cgroups = facts.cgroups.renewed();
+    if (cgroups !== facts.cgroups) facts = { ...facts, cgroups };
     const { sandbox } = facts;
     if (!('problem' in sandbox) && isProgram(sandbox.program)) return facts;
     const problem =
@@ -57,12 +71,12 @@ export function createWalls(
       if (missing.length > 0)
         return missing.map(({ message }) => `no jobs through executor process: ${message}`);
       const { sandbox } = host();
-      const found: string[] = [];
+      const lacks: string[] = [];
       if ('problem' in sandbox && rules.sandbox !== 'off')
-        found.push(`jobs run without a sandbox: ${sandbox.problem}`);
+        lacks.push(`jobs run without a sandbox: ${sandbox.problem}`);
       const unlimited = missingLimits(null, facts.cgroups, facts.disk);
-      if (unlimited !== null) found.push(unlimited);
-      return found;
+      if (unlimited !== null) lacks.push(unlimited);
+      return lacks;
     },
 
     refuse: (order) => refuseContainment(order, rules, host()),
@@ -94,6 +108,16 @@ export function createWalls(
         rules,
         host(),
       );
+    },
+
+    place(pid) {
+      const { shimsLeaf } = host().cgroups;
+      if (shimsLeaf === null) return;
+      try {
+        writeFileSync(join(shimsLeaf, 'cgroup.procs'), String(pid));
+      } catch {
+        // It stays in the group of its service.
+      }
     },
 
     sweep(isOver) {

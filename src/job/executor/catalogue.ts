@@ -11,6 +11,8 @@ export interface ExecutorOptions {
   readonly native: Native | null;
   readonly clock: Clock;
   readonly log: Log;
+  /** A process was started whose children shims will be. */
+  readonly onHatched?: (pid: number) => void;
   /** Absent: no containers. */
   readonly containers?: Omit<ContainerExecutorOptions, 'inner' | 'clock' | 'log'>;
 }

@@ -31,6 +31,8 @@ export interface NestOptions {
   readonly log: Log;
   /** A shim has said whose it is; returns who hears its next lines, or null to send it away. */
   readonly onShim: (name: string, socket: Socket) => ((line: ShimLine) => void) | null;
+  /** A nest was started: shims will be its children. */
+  readonly onHatched?: (pid: number) => void;
   /** No shim could be started for this attempt. */
   readonly onRefused: (name: string, errno: string) => void;
 }
@@ -121,6 +123,7 @@ export function createNest(options: NestOptions): Nest {
     if (native !== null) {
       const pid = native.spawn(shimPath, [shimPath, '--nest', folder], []);
       if (pid < 0) queueMicrotask(() => refuseAll(errorName(-pid)));
+      else options.onHatched?.(pid);
       return;
     }
     const child = nodeSpawn(shimPath, ['--nest', folder], {
@@ -131,6 +134,7 @@ export function createNest(options: NestOptions): Nest {
     });
     child.on('error', (error) => refuseAll(errnoOf(error) ?? 'EIO'));
     child.unref();
+    if (child.pid !== undefined) options.onHatched?.(child.pid);
   }
 
   function refuseAll(errno: string): void {

@@ -58,6 +58,8 @@ export interface ProcessExecutorOptions {
   readonly native: Native | null;
   readonly clock: Clock;
   readonly log: Log;
+  /** A process was started whose children shims will be. */
+  readonly onHatched?: (pid: number) => void;
 }
 
 interface Attempt {

@@ -34,9 +34,10 @@ export function encodeSpec(name: string, announce: string, request: StartRequest
   given('lease-ms', request.leaseMs);
   if (spec.checkpoint !== null)
     section('checkpoint', [constants.signals[spec.checkpoint.signal], spec.checkpoint.beforeMs]);
-  const { user, wrap, cgroups, rlimits } = containment;
+  const { user, wrap, filtered, cgroups, rlimits } = containment;
   if (user !== null) section('user', [user.uid, user.gid, ...user.groups]);
   if (wrap.length > 0) section('wrap', wrap);
+  if (filtered) section('filter', [1]);
   for (const { folder, version, controllers, settings } of cgroups)
     section('cgroup', [folder, version, controllers.join(','), ...settings.flat()]);
   section('rlimits', Object.entries(rlimits).flat());
@@ -102,11 +103,12 @@ function gapsOf(fields: RecordFields): OutputGap[] {
   return gaps;
 }
 
-/** `memory.max 13` -> `memory.max: EACCES` */
+/** `memory.max 13` -> `memory.max: EACCES`; 0 for a setting that had another value when it was read back. */
 function refusalsOf(fields: RecordFields): string[] {
   return fields.repeated('refused').map((line) => {
     const at = line.lastIndexOf(' ');
-    return `${line.slice(0, at)}: ${errorName(Number(line.slice(at + 1)))}`;
+    const errno = Number(line.slice(at + 1));
+    return `${line.slice(0, at)}: ${errno === 0 ? 'changed meanwhile' : errorName(errno)}`;
   });
 }
 

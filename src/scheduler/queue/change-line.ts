@@ -5,7 +5,7 @@
 import type { Fault } from '../../base/fault.ts';
 import type { Indexed } from './job-index.ts';
 import { recordText } from './job-row.ts';
-import type { DocumentKind, NodeRecord } from './queue.ts';
+import type { DocumentKind, EndedJob, NodeRecord } from './queue.ts';
 import type { Batch } from './store-writer.ts';
 
 /** A batch that has grown to this takes no further record, so that the writer never holds more. */
@@ -13,6 +13,7 @@ export const MAX_BATCH_BYTES = 4 * 1024 * 1024;
 /** What a record is taken to be long, without the specification, and that of a job that has not been placed yet. */
 const RECORD_BYTES = 2048;
 const NEW_RECORD_BYTES = 384;
+const REMOVAL_BYTES = 64;
 
 export interface ChangedJob {
   readonly now: Indexed;
@@ -32,7 +33,11 @@ export interface DocumentChange {
   readonly before: unknown;
 }
 
+export type RemovedJob = Pick<EndedJob, 'id' | 'state' | 'sequence'>;
+
 export interface ChangeBatch {
+  /** Taken out before anything of the batch is put in. */
+  readonly removed: Map<string, RemovedJob>;
   readonly jobs: Map<string, ChangedJob>;
   /** The record now and before (null for a new node). */
   readonly nodes: Map<string, { readonly now: NodeRecord; readonly before: NodeRecord | null }>;
@@ -51,10 +56,16 @@ export interface ChangeLine {
   putJob(now: Indexed, before: Indexed | null): Promise<void>;
   /** New jobs, all in one batch however long it gets. */
   putNewJobs(entries: readonly Indexed[]): Promise<void>;
+  /** Jobs that are on disk and not in the line, all in one batch. */
+  putRemovals(jobs: readonly RemovedJob[]): Promise<void>;
   putNode(now: NodeRecord, before: NodeRecord | null): Promise<void>;
   putDocument(change: DocumentChange): Promise<void>;
   /** The latest record of a job that is in the line. */
   job(id: string): Indexed | null;
+  /** It is on disk still, and will not be. */
+  isRemoved(id: string): boolean;
+  /** How many are. */
+  removals(): number;
   /** All jobs in the line, each with its latest record. */
   jobs(): ReadonlyMap<string, Indexed>;
   /** The oldest batch, from now on closed to further changes; it stays in the line until `remove`. */
@@ -117,6 +128,11 @@ export function createChangeLine(): ChangeLine {
       if (before === null) newJobs.add(now.job.id);
       return newJobs.has(now.job.id) ? batch.created : batch.stored;
     },
+    putRemovals(jobs) {
+      const batch = take(jobs.length * REMOVAL_BYTES);
+      for (const job of jobs) batch.removed.set(job.id, job);
+      return batch.stored;
+    },
     putNode(now, before) {
       const batch = take(RECORD_BYTES);
       const earlier = batch.nodes.get(now.id);
@@ -141,6 +157,15 @@ export function createChangeLine(): ChangeLine {
       }
       return null;
     },
+    isRemoved(id) {
+      for (let at = batches.length - 1; at >= 0; at -= 1) {
+        // What was removed may have come back from its node since.
+        if (batches[at]?.jobs.has(id) === true) return false;
+        if (batches[at]?.removed.has(id) === true) return true;
+      }
+      return false;
+    },
+    removals: () => batches.reduce((sum, { removed }) => sum + removed.size, 0),
     jobs() {
       const latest = new Map<string, Indexed>();
       for (const { jobs } of batches) for (const [id, { now }] of jobs) latest.set(id, now);
@@ -192,8 +217,8 @@ function documentBytes({ id, now }: DocumentChange): number {
 }
 
 /** Changes of all kinds in it. */
-export function sizeOf({ jobs, nodes, documents }: ChangeBatch): number {
-  return jobs.size + nodes.size + documents.size;
+export function sizeOf({ removed, jobs, nodes, documents }: ChangeBatch): number {
+  return removed.size + jobs.size + nodes.size + documents.size;
 }
 
 const noTexts = { spec: null, submission: null, bytes: 0 };
@@ -227,6 +252,7 @@ function createBatch(): ChangeBatch {
   const stored = createPromised();
   let created = createPromised();
   return {
+    removed: new Map(),
     jobs: new Map(),
     nodes: new Map(),
     documents: new Map(),
@@ -251,19 +277,23 @@ function createBatch(): ChangeBatch {
 
 /** The rows of a batch in pieces of at most `piece` jobs; each is made when it is asked for. */
 export function* piecesOf(batch: ChangeBatch, piece: number): Generator<Batch> {
+  const nothing = { nodes: new Map(), documents: new Map() };
+  // What is removed comes first: it may have come back since.
+  let { removed } = batch;
   let jobs = new Map<string, ChangedJob>();
   for (const [id, changed] of batch.jobs) {
     if (jobs.size === piece) {
-      yield rowsOf({ jobs, nodes: new Map(), documents: new Map() });
+      yield rowsOf({ ...nothing, removed, jobs });
+      removed = new Map();
       jobs = new Map();
     }
     jobs.set(id, changed);
   }
-  yield rowsOf({ jobs, nodes: batch.nodes, documents: batch.documents });
+  yield rowsOf({ removed, jobs, nodes: batch.nodes, documents: batch.documents });
 }
 
 /** The rows of a batch. */
-export function rowsOf(batch: Pick<ChangeBatch, 'jobs' | 'nodes' | 'documents'>): Batch {
+export function rowsOf(batch: Pick<ChangeBatch, 'removed' | 'jobs' | 'nodes' | 'documents'>): Batch {
   const inserted: Batch['inserted'][number][] = [];
   const updated: Batch['updated'][number][] = [];
   for (const { now, before, spec, submission } of batch.jobs.values()) {
@@ -276,5 +306,6 @@ export function rowsOf(batch: Pick<ChangeBatch, 'jobs' | 'nodes' | 'documents'>)
   const documents = [...batch.documents.values()].map(
     ({ kind, id, now }) => [kind, id, now === undefined ? null : JSON.stringify(now)] as const,
   );
-  return { inserted, updated, nodes, documents };
+  const removed = [...batch.removed.values()].map(({ sequence, id }) => [sequence, id] as const);
+  return { removed, inserted, updated, nodes, documents };
 }

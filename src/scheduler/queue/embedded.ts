@@ -6,12 +6,13 @@ import type { Clock, Timer } from '../../base/clock.ts';
 import { describeError, Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
 import { nextTurn } from '../../base/turns.ts';
+import { isFinalState } from '../../protocol/result.ts';
 import { createArrayIndex } from './array-index.ts';
 import { type ChangeBatch, createChangeLine, piecesOf, rowsOf, sizeOf } from './change-line.ts';
 import { asStored, createDocuments } from './documents.ts';
 import { createJobIndex, type Indexed } from './job-index.ts';
 import { createJobSearch } from './job-search.ts';
-import type { DocumentKind, NodeRecord, Queue } from './queue.ts';
+import type { DocumentKind, EndedJob, NodeRecord, Queue } from './queue.ts';
 import { createReader, openStore, type StoreReader, takeLock, unusable } from './store.ts';
 import {
   type Batch,
@@ -227,6 +228,8 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
   }
 
   function undo(batch: ChangeBatch): void {
+    // They are on disk, and are read there when somebody asks.
+    for (const { state } of batch.removed.values()) index.countElsewhere(state, 1);
     for (const [id, { before }] of batch.jobs) {
       if (before === null) index.forget(id);
       else index.put(before);
@@ -255,6 +258,33 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     const stored = line.putJob(entry, before);
     schedule(when);
     return stored;
+  }
+
+  function isRemovable({ id, array, state }: Pick<EndedJob, 'id' | 'array' | 'state'>): boolean {
+    const isAwaited = index.isAwaited(id) || (array !== null && index.isAwaited(array.id));
+    const isComing = line.job(id) !== null || line.isRemoved(id);
+    return isFinalState(index.get(id)?.job.state ?? state) && !isAwaited && !isComing;
+  }
+
+  /** Memory forgets them at once. */
+  async function removeJobs(jobs: readonly Pick<EndedJob, 'id' | 'array' | 'state' | 'sequence'>[]) {
+    refuseWhenOver();
+    refuseWhenFull(false);
+    const unitOf = ({ id, array }: Pick<EndedJob, 'id' | 'array'>): string => array?.id ?? id;
+    const kept = new Set(jobs.filter((job) => !isRemovable(job)).map(unitOf));
+    const gone = jobs.filter((job) => !kept.has(unitOf(job)));
+    if (gone.length === 0) return [];
+    for (const { id, array, state } of gone) {
+      if (index.get(id) !== null) index.forget(id);
+      else {
+        index.countElsewhere(state, -1);
+        arrays.forget({ array });
+      }
+    }
+    const stored = line.putRemovals(gone);
+    schedule('now');
+    await stored;
+    return gone.map(({ id }) => id);
   }
 
   async function putDocument(kind: DocumentKind, id: string, value: unknown): Promise<void> {
@@ -316,6 +346,12 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     pending: () => index.pending(),
     active: (nodeId) => index.active(nodeId),
     counts: () => index.counts(),
+    endedJobs(after, limit) {
+      const there = reader.ended(after, limit + line.removals()).filter(({ id }) => !line.isRemoved(id));
+      return there.slice(0, limit);
+    },
+    isAwaited: (id) => index.isAwaited(id),
+    removeJobs,
     async putNode(node) {
       refuseWhenOver();
       const before = nodes.get(node.id) ?? null;

@@ -20,6 +20,8 @@ export interface JobIndex {
   forget(id: string): void;
   /** Adds jobs that are on disk only to the counts. */
   countElsewhere(state: JobState, jobs: number): void;
+  /** Whether a waiting job names this job or array among its dependencies. */
+  isAwaited(id: string): boolean;
   /** True when some finished jobs are on disk only. */
   readonly partial: boolean;
   entries(): Iterable<Indexed>;
@@ -38,16 +40,28 @@ export function createJobIndex(finishedLimit: number, arrays: ArrayIndex): JobIn
   /** Finished jobs in the order of their end. */
   const finished = new Set<string>();
   const counts = new Map<JobState, number>(jobStates.map((state) => [state, 0]));
+  /** How many waiting jobs name a job or array, those included for whom it has come true: a restart asks again. */
+  const awaited = new Map<string, number>();
   let elsewhere = 0;
 
   function count(state: JobState, difference: number): void {
     counts.set(state, (counts.get(state) ?? 0) + difference);
   }
 
+  function countAwaited(job: JobRecord, difference: 1 | -1): void {
+    for (const { job: id } of job.spec.dependencies) {
+      const jobs = (awaited.get(id) ?? 0) + difference;
+      if (jobs > 0) awaited.set(id, jobs);
+      else awaited.delete(id);
+    }
+  }
+
   function enter({ job, sequence }: Indexed): void {
     count(job.state, 1);
-    if (job.state === 'PENDING') line.add({ id: job.id, priority: job.spec.priority, sequence });
-    else if (isFinalState(job.state)) finished.add(job.id);
+    if (job.state === 'PENDING') {
+      line.add({ id: job.id, priority: job.spec.priority, sequence });
+      countAwaited(job, 1);
+    } else if (isFinalState(job.state)) finished.add(job.id);
     if (!isActive(job.state)) return;
     activeIds.add(job.id);
     if (job.nodeId === null) return;
@@ -58,7 +72,10 @@ export function createJobIndex(finishedLimit: number, arrays: ArrayIndex): JobIn
 
   function leave(job: JobRecord): void {
     count(job.state, -1);
-    if (job.state === 'PENDING') line.remove(job.id);
+    if (job.state === 'PENDING') {
+      line.remove(job.id);
+      countAwaited(job, -1);
+    }
     finished.delete(job.id);
     activeIds.delete(job.id);
     const ofNode = job.nodeId === null ? undefined : activeByNode.get(job.nodeId);
@@ -106,6 +123,7 @@ export function createJobIndex(finishedLimit: number, arrays: ArrayIndex): JobIn
       count(state, added);
       elsewhere += added;
     },
+    isAwaited: (id) => awaited.has(id),
     get partial() {
       return elsewhere > 0;
     },

@@ -9,7 +9,7 @@
 import { completeResult } from '../../protocol/result.ts';
 import { acceleratorRequestSchema, type JobSpec, jobSpecSchema } from '../../protocol/spec.ts';
 import type { Indexed } from './job-index.ts';
-import type { JobRecord, JobSubmission } from './queue.ts';
+import type { EndedJob, JobRecord, JobSubmission } from './queue.ts';
 
 export interface JobRow {
   readonly sequence: number;
@@ -41,6 +41,7 @@ export function recordText(entry: Indexed): string {
     submittedAtMs: job.submittedAtMs,
     epoch: job.epoch,
     nodeId: job.nodeId,
+    orderedTo: job.orderedTo ?? undefined,
     devices: job.devices,
     startedAtMs: job.startedAtMs,
     endedAtMs: job.endedAtMs,
@@ -55,6 +56,13 @@ export function recordText(entry: Indexed): string {
     specOf: specOf === sequence ? undefined : specOf,
   };
   return JSON.stringify(record);
+}
+
+/** What of an ended job's row decides how long it is kept; its specification is not read. */
+export function parseEnded({ sequence, id, record }: Pick<JobRow, 'sequence' | 'id' | 'record'>): EndedJob {
+  const { array = null, attempts = [], ...stored } = JSON.parse(record) as StoredJob;
+  const { state, submittedAtMs, endedAtMs, epoch, nodeId, result } = stored;
+  return { sequence, id, array, attempts, state, submittedAtMs, endedAtMs, epoch, nodeId, result };
 }
 
 /** Texts of a row that its array's other jobs share. */

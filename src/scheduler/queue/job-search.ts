@@ -27,7 +27,7 @@ export function createJobSearch(
 ): JobSearch {
   function find(id: string): Indexed | null {
     const known = index.get(id) ?? line.job(id);
-    return known === null && index.partial ? reader.job(id) : known;
+    return known === null && index.partial && !line.isRemoved(id) ? reader.job(id) : known;
   }
 
   /**
@@ -37,7 +37,8 @@ export function createJobSearch(
   function together(read: (limit: number) => readonly Indexed[], limit: number): Indexed[] {
     const coming = line.jobs();
     const latest = new Map<string, Indexed>();
-    for (const entry of read(limit + coming.size)) {
+    for (const entry of read(limit + coming.size + line.removals())) {
+      if (line.isRemoved(entry.job.id)) continue;
       latest.set(entry.job.id, index.get(entry.job.id) ?? entry);
     }
     for (const [id, entry] of coming) latest.set(id, entry);
@@ -78,6 +79,10 @@ export function createJobSearch(
       const [a, b] = [memory[inMemory], page[inPage]];
       const next = a === undefined || (b !== undefined && b.sequence > a.sequence) ? b : a;
       if (next === undefined) break;
+      if (line.isRemoved(next.job.id)) {
+        below = next.sequence;
+        continue;
+      }
       const entry = index.get(next.job.id) ?? line.job(next.job.id) ?? next;
       below = entry.specOf;
       const array = entry.job.array?.id;
@@ -124,6 +129,7 @@ export function createJobSearch(
       };
       for (const [jobId, entry] of line.jobs()) if (jobId.startsWith(prefix)) note(entry);
       for (const at of [...rows.keys()]) {
+        if (line.isRemoved(`${prefix}${at}`)) rows.delete(at);
         const entry = index.get(`${prefix}${at}`);
         if (entry !== null) note(entry);
       }

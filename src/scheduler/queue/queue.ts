@@ -10,11 +10,15 @@ import type { Fault } from '../../base/fault.ts';
 import type { Cordon } from '../../protocol/device.ts';
 import type { Submission } from '../../protocol/order.ts';
 import type { Labels, Place } from '../../protocol/place.ts';
-import type { JobResult, JobState } from '../../protocol/result.ts';
+import type { JobResult, JobState, Usage } from '../../protocol/result.ts';
 import type { JobSpec } from '../../protocol/spec.ts';
 
 /** An attempt that ended and after which the job was started again. */
-export type PastAttempt = Pick<
+export interface PastAttempt extends AttemptEnd {
+  /** Absent where an older flopd wrote it down, or read it and wrote it again. */
+  readonly usage?: Usage;
+}
+export type AttemptEnd = Pick<
   JobResult,
   | 'epoch'
   | 'nodeId'
@@ -48,6 +52,8 @@ export interface JobRecord {
   /** Attempt that is (or was last) ordered; 0 before the first. */
   readonly epoch: number;
   readonly nodeId: string | null;
+  /** Run of its agent that was there when the attempt was ordered (clones.ts); none where nobody knows. */
+  readonly orderedTo?: string | null;
   /** Devices and partitions of that node that are granted to this attempt; kept, when it has ended, for the record. */
   readonly devices: readonly string[];
   readonly startedAtMs: number | null;
@@ -68,6 +74,16 @@ export interface JobRecord {
 export type JobChange = Partial<
   Omit<JobRecord, 'id' | 'spec' | 'submission' | 'array' | 'submittedAtMs' | 'owner'>
 >;
+
+/** What is read of an ended job when it is decided how long it is kept. */
+export interface EndedJob
+  extends Pick<
+    JobRecord,
+    'id' | 'array' | 'state' | 'submittedAtMs' | 'endedAtMs' | 'epoch' | 'nodeId' | 'attempts' | 'result'
+  > {
+  /** Its place in the order of submission. */
+  readonly sequence: number;
+}
 
 export interface NodeRecord {
   readonly id: string;
@@ -142,6 +158,18 @@ export interface Queue {
   /** STARTING and RUNNING jobs, all or of one node. */
   active(nodeId?: string): Iterable<JobRecord>;
   counts(): Readonly<Record<JobState, number>>;
+  /** Ended jobs on disk in the order of submission, those behind a place; fewer than `limit` where they are long. */
+  endedJobs(after: number, limit: number): readonly EndedJob[];
+  /** Whether a job that waits was submitted to wait for this job or array. */
+  isAwaited(id: string): boolean;
+  /**
+   * Takes out ended jobs in one commit, the jobs of an array together or not at all: they carry one specification.
+   * Those that have not ended, that are awaited or that are on their way to the disk stay. Resolves to the ids of the
+   * others.
+   */
+  removeJobs(
+    jobs: readonly Pick<EndedJob, 'id' | 'array' | 'state' | 'sequence'>[],
+  ): Promise<readonly string[]>;
   putNode(node: NodeRecord): Promise<void>;
   node(id: string): NodeRecord | null;
   nodes(): readonly NodeRecord[];

@@ -10,6 +10,8 @@ export const BUSY_TIMEOUT_MS = 200;
 
 /** Changed rows; within a batch each row stands once. Plain arrays, so that they cross to a thread cheaply. */
 export interface Batch {
+  /** sequence, id; they go first, so that an id may come again */
+  readonly removed: readonly (readonly [number, string])[];
   /** sequence, id, state, record, spec (null where another row carries it), submission (null where there is none) */
   readonly inserted: readonly (readonly [number, string, string, string, string | null, string | null])[];
   /** state, record, sequence */
@@ -120,6 +122,9 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
   const insertSpec = store.prepare('INSERT INTO spec (sequence, spec) VALUES (?, ?)');
   const insertSubmission = store.prepare('INSERT INTO submission (sequence, submission) VALUES (?, ?)');
   const updateJob = store.prepare('UPDATE job SET state = ?, record = ? WHERE sequence = ?');
+  const removeJob = store.prepare('DELETE FROM job WHERE sequence = ? AND id = ?');
+  const removeSpec = store.prepare('DELETE FROM spec WHERE sequence = ?');
+  const removeSubmission = store.prepare('DELETE FROM submission WHERE sequence = ?');
   const putNode = store.prepare(
     'INSERT INTO node (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record',
   );
@@ -127,7 +132,12 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
     'INSERT INTO document (kind, id, value) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value',
   );
   const removeDocument = store.prepare('DELETE FROM document WHERE kind = ? AND id = ?');
-  function put({ inserted, updated, nodes, documents }: Batch): void {
+  function put({ removed, inserted, updated, nodes, documents }: Batch): void {
+    for (const [sequence, id] of removed) {
+      removeJob.run(sequence, id);
+      removeSpec.run(sequence);
+      removeSubmission.run(sequence);
+    }
     for (const [sequence, id, state, record, spec, submission] of inserted) {
       if (spec !== null) insertSpec.run(sequence, spec);
       if (submission !== null) insertSubmission.run(sequence, submission);

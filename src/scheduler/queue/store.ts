@@ -9,19 +9,23 @@
 //   document    kind, id, value = JSON
 //   submission  sequence, submission = JSON of what a job's submitter signed, written once
 //
+// Rows of jobs that are not kept any more are deleted; the file keeps its size, and its free pages are used again.
+//
 // A second file, `<path>.lock`, is held by an open exclusive transaction for as long as the queue is open: the
 // kernel drops it with the process, so no stale lock can be left.
 import { chmodSync, closeSync, openSync, statSync } from 'node:fs';
 import { describeError, errnoOf, Fault } from '../../base/fault.ts';
 import { memberPrefix } from '../../protocol/array.ts';
-import type { JobState } from '../../protocol/result.ts';
+import { finalStates, type JobState } from '../../protocol/result.ts';
 import type { ArrayRow } from './array-index.ts';
 import type { Indexed, JobIndex } from './job-index.ts';
-import { createRowParser, type JobRow, type SharedTexts } from './job-row.ts';
-import type { DocumentKind, NodeRecord } from './queue.ts';
+import { createRowParser, type JobRow, parseEnded, type SharedTexts } from './job-row.ts';
+import type { DocumentKind, EndedJob, NodeRecord } from './queue.ts';
 import { BUSY_TIMEOUT_MS, type Database, type DatabaseClass } from './store-writer.ts';
 
 export const SCHEMA_VERSION = 1;
+/** Records of ended jobs that are read in one turn. */
+const MAX_ENDED_BYTES = 256 * 1024;
 
 const SCHEMA = `
 CREATE TABLE job (sequence INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state TEXT NOT NULL, record TEXT NOT NULL);
@@ -141,6 +145,10 @@ export function createReader(store: Database) {
   const arrays = store.prepare(
     "SELECT DISTINCT substr(id, 5, 10) AS name FROM job WHERE id >= ? AND id < ? AND substr(id, 15, 1) = 'i' LIMIT ?",
   );
+  const sequencesOfState = store.prepare(
+    'SELECT sequence FROM job WHERE state = ? AND sequence > ? ORDER BY sequence LIMIT ?',
+  );
+  const rowBySequence = store.prepare('SELECT sequence, id, record FROM job WHERE sequence = ?');
   const parse = createRowParser((sequence) => {
     const [row] = textsBySequence.all(sequence) as SharedTexts[];
     return row ?? null;
@@ -155,6 +163,23 @@ export function createReader(store: Database) {
     /** Newest of those before a sequence. */
     below: (sequence: number, state: JobState | undefined, limit: number) =>
       read(state === undefined ? below.all(sequence, limit) : belowOfState.all(state, sequence, limit)),
+    /** By the index of states, so that what waits is not walked over; records of at least one job. */
+    ended(after: number, limit: number): EndedJob[] {
+      const sequences = finalStates
+        .flatMap((state) => sequencesOfState.all(state, after, limit) as { sequence: number }[])
+        .map(({ sequence }) => sequence)
+        .sort((a, b) => a - b);
+      const jobs: EndedJob[] = [];
+      let bytes = 0;
+      for (const sequence of sequences.slice(0, limit)) {
+        if (bytes > MAX_ENDED_BYTES) break;
+        for (const row of rowBySequence.all(sequence) as Pick<JobRow, 'sequence' | 'id' | 'record'>[]) {
+          bytes += row.record.length;
+          jobs.push(parseEnded(row));
+        }
+      }
+      return jobs;
+    },
     array(id: string): ArrayRow[] {
       const prefix = memberPrefix(id);
       const rows = members.all(prefix, `${prefix}~`) as { id: string; state: JobState }[];

@@ -23,7 +23,7 @@ describe('an agent with a join token', () => {
   test('enrols, proves itself, sends numbers, and is ready', async () => {
     const fake = await scheduler({ telemetryMs: 200 });
     const started = await agent({ scheduler: fake.url, joinToken: 'join-token' });
-    await started.connected(10_000);
+    await started.connected(30_000);
     const session = await fake.session(0);
     expect(session.hello).toMatchObject({ nodeId: started.nodeId, name: 'bench', generation: 1, jobs: [] });
     expect(session.hello?.inventory.executors).toEqual(['process']);
@@ -45,7 +45,7 @@ describe('an agent with a join token', () => {
     const first = await agent({ scheduler: fake.url, joinToken: 'join-token' });
     await first.close();
     const second = await agent({ scheduler: null, joinToken: null });
-    await second.connected(10_000);
+    await second.connected(30_000);
     expect(fake.enrolments).toBe(1);
     expect(second.nodeId).toBe(first.nodeId);
     expect(fake.sessions.at(-1)?.hello?.generation).toBe(2);
@@ -102,7 +102,7 @@ describe('an agent that cannot start says why', () => {
     ).rejects.toThrow();
     await new Promise((resolve) => taken.close(resolve));
     expect(fake.sessions).toHaveLength(0);
-    await (await agent({ scheduler: fake.url })).connected(10_000);
+    await (await agent({ scheduler: fake.url })).connected(30_000);
   });
 });
 
@@ -110,7 +110,7 @@ describe('a job', () => {
   test('runs, and its output, start and result reach the scheduler', async () => {
     const fake = await scheduler();
     const started = await agent({ scheduler: fake.url, joinToken: 'join-token' });
-    await started.connected(10_000);
+    await started.connected(30_000);
     const session = await fake.session(0);
     session.send(
       order('job-1', ['sh', '-c', 'echo hi; echo err >&2; echo "[$NOTIFY_SOCKET$FLOPD_TOKEN]"; exit 7']),
@@ -140,7 +140,7 @@ describe('a job', () => {
   test('goes on while the agent is away, and the next agent brings what happened meanwhile', async () => {
     const fake = await scheduler();
     const first = await agent({ scheduler: fake.url, joinToken: 'join-token' });
-    await first.connected(10_000);
+    await first.connected(30_000);
     // The job sees its own workspace alone.
     const gate = join(stateDir, 'agent', 'jobs', 'job-1.1', 'workspace', 'gate');
     (await fake.session(0)).send(
@@ -150,18 +150,20 @@ describe('a job', () => {
     await first.close();
     writeFileSync(gate, '');
     await new Promise((resolve) => setTimeout(resolve, 300));
+    const sessions = fake.sessions.length;
     const second = await agent({});
-    await second.connected(10_000);
+    await second.connected(30_000);
     await until(() => fake.results.has('job-1.1') && fake.stored.get('job-1.1.stdout') === 8, 'the rest');
     expect(fake.results.get('job-1.1')).toMatchObject({ exitCode: 3, stdoutBytes: 8 });
     expect(Buffer.concat(fake.output.get('job-1.1.stdout') ?? []).toString()).toBe('one\ntwo\n');
-    expect(fake.sessions.at(-1)?.hello?.jobs.map((job) => job.jobId)).toEqual(['job-1']);
+    // A later one, when the inventory is complete, has nothing to tell of it any more.
+    expect(fake.sessions[sessions]?.hello?.jobs.map((job) => job.jobId)).toEqual(['job-1']);
   });
 
   test('is stopped by an order, and keeps running when the scheduler goes', async () => {
     const fake = await scheduler();
     const started = await agent({ scheduler: fake.url, joinToken: 'join-token' });
-    await started.connected(10_000);
+    await started.connected(30_000);
     const session = await fake.session(0);
     session.send(order('job-1', ['sleep', '1000']));
     await session.waitFor('jobStarted');
@@ -182,7 +184,7 @@ describe('an agent without its native parts', () => {
     symlinkSync(join(root, 'package.json'), join(bare, 'package.json'));
     const fake = await scheduler();
     const started = await agent({ root: bare, scheduler: fake.url, joinToken: 'join-token' });
-    await started.connected(10_000);
+    await started.connected(30_000);
     const hello = (await fake.session(0)).hello;
     expect(hello?.inventory.executors).toEqual([]);
     expect(hello?.inventory.limitations.toSorted()).toEqual([

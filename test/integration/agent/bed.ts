@@ -4,7 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Agent, type AgentOptions, startAgent } from '../../../src/agent/agent.ts';
-import { createClock } from '../../../src/base/clock.ts';
+import { INVENTORY_DEADLINE_MS } from '../../../src/agent/facts.ts';
+import { type Clock, createClock } from '../../../src/base/clock.ts';
+import { OFFERS_DEADLINE_MS } from '../../../src/runner/offers.ts';
 import { type FakeOptions, type FakeScheduler, startFakeScheduler } from '../../fakes/scheduler.ts';
 import { createKeptLog, type KeptLog } from '../../unit/link/parts.ts';
 
@@ -25,6 +27,28 @@ export interface AgentBed {
   close(): Promise<void>;
 }
 
+/**
+ * Until the agent is connected, its first hello waits for all that there is to say, however busy the machine: one that
+ * learns more later makes a new session, and with the old one goes what a test has just said in it.
+ */
+function createPatientClock(): { readonly clock: Clock; ready(): void } {
+  const real = createClock();
+  let isStarting = true;
+  const clock: Clock = {
+    ...real,
+    after(delayMs, fn) {
+      const isPatience = delayMs === INVENTORY_DEADLINE_MS || delayMs === OFFERS_DEADLINE_MS;
+      return real.after(isStarting && isPatience ? 60_000 : delayMs, fn);
+    },
+  };
+  return {
+    clock,
+    ready() {
+      isStarting = false;
+    },
+  };
+}
+
 export function createAgentBed(): AgentBed {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-agent-'));
   chmodSync(folder, 0o755);
@@ -43,6 +67,7 @@ export function createAgentBed(): AgentBed {
       return fake;
     },
     async agent({ orders = { signatures: 'optional', submitters: null }, ...change }) {
+      const { clock, ready } = createPatientClock();
       const started = await startAgent({
         root,
         stateDir,
@@ -57,6 +82,7 @@ export function createAgentBed(): AgentBed {
           policy: { classes: ['public', 'internal'], corridors: new Map() },
           jobs: {
             sandbox: 'auto',
+            seccomp: 'auto',
             limits: 'auto',
             user: 'auto',
             userRange: { from: 2_000_000_000, to: 2_000_065_535 },
@@ -67,21 +93,23 @@ export function createAgentBed(): AgentBed {
             writePaths: [folder],
             containerRuntime: 'none',
             pull: 'missing',
+            registries: ['public'],
             pullTimeoutMs: 60_000,
             outputQuotaBytes: 1024 ** 3,
             cacheBytes: 1024 ** 3,
           },
           orders,
-          protocol: { least: 1 },
+          protocol: { least: 1, channelBinding: 'required' },
           runner: { socket: null, user: null },
           tokenFile: null,
           caFile: null,
         },
-        clock: createClock(),
+        clock,
         log,
         version: '0.1.0',
         ...change,
       });
+      started.connected(60_000).then(ready, ready);
       open.push(started);
       return started;
     },

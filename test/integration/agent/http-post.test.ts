@@ -33,9 +33,9 @@ async function answering(bytes: string | null): Promise<{ url: string; asked: So
 describe('a JSON request', () => {
   test('gives status and body, and null for a body that is not JSON', async () => {
     const json = await answering('HTTP/1.1 401 No\r\nContent-Length: 7\r\n\r\n{"a":1}');
-    expect(await post(json.url, {}, 2000)).toEqual({ status: 401, body: { a: 1 } });
+    expect(await post(json.url, {}, 20_000)).toEqual({ status: 401, body: { a: 1 } });
     const page = await answering('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>');
-    expect(await post(page.url, {}, 2000)).toEqual({ status: 200, body: null });
+    expect(await post(page.url, {}, 20_000)).toEqual({ status: 200, body: null });
   });
 
   test('ends at its deadline, before the answer and in the middle of it', async () => {
@@ -47,15 +47,15 @@ describe('a JSON request', () => {
 
   test('does not take in an answer without end, nor follow a redirect', async () => {
     const long = await answering(`HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(200_000)}`);
-    await expect(post(long.url, {}, 2000)).rejects.toThrow('too long');
+    await expect(post(long.url, {}, 20_000)).rejects.toThrow('too long');
     const away = await answering(
       'HTTP/1.1 307 Away\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n',
     );
-    expect((await post(away.url, { token: 't' }, 2000)).status).toBe(307);
+    expect((await post(away.url, { token: 't' }, 20_000)).status).toBe(307);
     expect(away.asked).toHaveLength(1);
   });
 
   test('to nobody says so', async () => {
-    await expect(post('http://127.0.0.1:1/', {}, 2000)).rejects.toThrow('ECONNREFUSED');
+    await expect(post('http://127.0.0.1:1/', {}, 20_000)).rejects.toThrow('ECONNREFUSED');
   });
 });

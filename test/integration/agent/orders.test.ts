@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { AgentOptions } from '../../../src/agent/agent.ts';
 import type { AgentMessage } from '../../../src/protocol/control.ts';
+import { REVOKED_MS } from '../../../src/protocol/keys.ts';
 import { ORDER_LIFE_MS, ORDER_SKEW_MS } from '../../../src/protocol/order.ts';
 import { type FakeScheduler, until } from '../../fakes/scheduler.ts';
 import { createFakeKey, createFakeSigner, type FakeSigner, stateKeys } from '../../fakes/signer.ts';
@@ -235,6 +236,22 @@ describe('a node', () => {
     expect(await ask(fake, by(next, 'job-4'))).toMatchObject({ outcome: 'accepted' });
     await until(() => fake.results.size === 2, 'both ends', WAIT_MS);
     expect(ran()).toEqual(['job-3', 'job-4']);
+  });
+
+  test('takes nothing by a key that is revoked from when it hears of it, and the same order signed anew', async () => {
+    const { fake } = await begin();
+    expect(await ask(fake, signer.start('job-1', spec('before'), {}))).toMatchObject({ outcome: 'accepted' });
+    const next = createFakeKey();
+    const late = signer.start('job-2', spec('late'), {});
+    const keys = [{ key: signer.key, notAfterMs: REVOKED_MS }, { key: next }];
+    const revoking = stateKeys(signer.schedulerId, 2, keys, signer.key);
+    fake.sessions.at(-1)?.send({ type: 'keys', statements: [...signer.statements, revoking] });
+    // Signed before, and under way.
+    expect(await ask(fake, late)).toMatchObject({ code: 'ORDER_KEY_UNKNOWN' });
+    const anew = signer.start('job-2', spec('anew'), {}, null, next);
+    expect(await ask(fake, anew)).toMatchObject({ outcome: 'accepted' });
+    await until(() => fake.results.size === 2, 'both ends', WAIT_MS);
+    expect(ran().sort()).toEqual(['anew', 'before']);
   });
 
   test('that was enrolled before there were keys believes those of its first welcome, once', async () => {

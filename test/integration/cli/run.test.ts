@@ -180,10 +180,10 @@ describe('flopd run', () => {
     });
     const running = start(place, ['run', '--', 'x']);
     await new Promise<void>((resolve) => running.child.stdout.once('data', () => resolve()));
+    // Twice, as npm and timeout(1) do, which tell the process and its group: still one wish.
+    running.child.kill('SIGINT');
     running.child.kill('SIGINT');
     await running.said('cancelling');
-    // As npm and timeout(1) do, which tell the process and its group: still one wish.
-    running.child.kill('SIGINT');
     await new Promise((resolve) => setTimeout(resolve, 700));
     expect(running.child.exitCode).toBeNull();
     running.child.kill('SIGINT');

@@ -8,7 +8,7 @@ import { createTool, findProgram, MAX_OUTPUT_BYTES, type Tool } from '../../../s
 import { createFakeTool, type FakeTool } from '../../fakes/tool.ts';
 import { until } from '../native/addon.ts';
 
-const BUDGET_MS = 10_000;
+const BUDGET_MS = 30_000;
 const descriptors = (): number => readdirSync('/proc/self/fd').length;
 
 let fake: FakeTool;
@@ -16,7 +16,7 @@ let tool: Tool;
 let before: number;
 const run = (budgetMs: number, ...args: string[]) => tool.query(budgetMs, (runner) => runner.run(args));
 /** After one that was killed: refused until that one is gone for good. */
-const runNext = (...args: string[]) => vi.waitFor(() => run(BUDGET_MS, ...args), 5000);
+const runNext = (...args: string[]) => vi.waitFor(() => run(BUDGET_MS, ...args), 30_000);
 
 beforeEach(() => {
   before = descriptors();
@@ -119,10 +119,12 @@ describe('a tool', () => {
       await expect(runner.run(['info'])).rejects.toMatchObject({ code: 'DEVICE_TOOL_LATE' });
       expect(runner.remainingMs()).toBe(0);
       // While the killed one is not gone for good, that is the reason.
-      await vi.waitFor(() =>
-        expect(runner.run(['info'])).rejects.toMatchObject({
-          message: expect.stringContaining('the time for its calls is over'),
-        }),
+      await vi.waitFor(
+        () =>
+          expect(runner.run(['info'])).rejects.toMatchObject({
+            message: expect.stringContaining('the time for its calls is over'),
+          }),
+        30_000,
       );
     });
     expect(fake.calls().filter((args) => args === 'info').length).toBeLessThanOrEqual(1);
@@ -160,9 +162,10 @@ describe('a script of the package', () => {
       `process.stdout.write(require('node:child_process').execFileSync('x-smi', ['info']))`,
     );
     fake.behave('ignoreTerm');
-    await expect(tool.query(2000, (runner) => runner.runScript('asks.js', []))).rejects.toMatchObject({
-      code: 'DEVICE_TOOL_LATE',
-    });
+    const asked = tool.query(BUDGET_MS, (runner) => runner.runScript('asks.js', []));
+    await until(() => fake.calls().length === 1 && fake.alive().length === 2);
+    tool.close();
+    await expect(asked).rejects.toMatchObject({ code: 'DEVICE_TOOL_FAILED' });
     expect(fake.calls()).toEqual(['info']);
     await until(() => fake.alive().length === 0);
   });

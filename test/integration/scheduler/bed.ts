@@ -91,7 +91,7 @@ export async function startBed(
       return (await bed.call('GET', `/v1/nodes/${id}`)).body as NodeView;
     },
     async until(id, fits) {
-      const deadline = performance.now() + 20_000;
+      const deadline = performance.now() + 50_000;
       for (;;) {
         const job = await bed.job(id);
         if (fits(job)) return job;
@@ -106,7 +106,7 @@ export async function startBed(
     },
     async close() {
       await scheduler.close();
-      rmSync(stateDir, { recursive: true, force: true });
+      rmSync(stateDir, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
     },
   };
   return bed;

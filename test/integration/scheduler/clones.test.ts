@@ -2,7 +2,7 @@
 // order goes to both.
 import { readFileSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connectFake, type FakeAgent, type FakeIdentity } from '../../fakes/agent.ts';
+import { connectFake, type FakeAgent, type FakeIdentity, fakeResult } from '../../fakes/agent.ts';
 import { fakeHost, joinAs } from '../../fakes/host.ts';
 import { type Bed, startBed } from './bed.ts';
 
@@ -118,6 +118,66 @@ describe('a node', () => {
     expect(await refused(first)).toContain('number 3 after number 4');
     expect(await bed.node(identity.nodeId)).toMatchObject({ takesJobs: false });
     expect(copy.messages.some(({ type }) => type === 'signedStart')).toBe(false);
+    await copy.disconnect();
+  });
+
+  it('gets an order that another run of its agent has left unanswered under a new epoch, and the old one counts for nothing', async () => {
+    const agent = await begin(first);
+    const { id } = await bed.submit();
+    await agent.next('signedStart', ({ jobId }) => jobId === id);
+    // The same run is sent the same order.
+    await agent.disconnect();
+    const again = await begin(first);
+    await again.next('signedStart', ({ jobId, epoch }) => jobId === id && epoch === 1);
+    await again.disconnect();
+
+    const copy = await begin(restarted);
+    const { orderId } = await copy.next('signedStop', ({ jobId, epoch }) => jobId === id && epoch === 1);
+    expect((await bed.job(id)).state).toBe('STARTING');
+    const refusal = { outcome: 'refused', code: 'JOB_UNKNOWN', message: 'this node does not know the job' };
+    copy.send({ type: 'orderAck', orderId, ...refusal });
+    await copy.next('signedStart', ({ jobId, epoch }) => jobId === id && epoch === 2);
+    expect(copy.messages.filter(({ type }) => type === 'signedStart')).toHaveLength(1);
+    copy.started(id, 2);
+    await bed.until(id, ({ state }) => state === 'RUNNING');
+    await copy.disconnect();
+    await expect
+      .poll(async () => (await bed.node(identity.nodeId)).state, { timeout: 20_000 })
+      .toBe('unreachable');
+
+    // An admin finds the first, which went on and started what it had been sent.
+    await trust();
+    const held = [{ jobId: id, epoch: 1, phase: 'running' as const }];
+    const back = await connectFake({ url: bed.url, identity, version: 2, ...first, held });
+    await back.next('signedStop', ({ jobId, epoch }) => jobId === id && epoch === 1);
+    const sequence = back.started(id, 1);
+    await back.next('ack', (ack) => ack.sequence === sequence);
+    const late = back.resend(fakeResult(identity.nodeId, id, { epoch: 1, exitCode: 7 }));
+    await back.next('ack', (ack) => ack.sequence === late);
+    expect(await bed.job(id)).toMatchObject({ epoch: 2, state: 'LOST' });
+    await back.disconnect();
+  });
+
+  it('that held such an order after all, and was stopped for it, runs the job again', async () => {
+    await (await begin(first)).disconnect();
+    const agent = await begin(first);
+    const { id } = await bed.submit();
+    await agent.next('signedStart', ({ jobId }) => jobId === id);
+    await agent.disconnect();
+    const copy = await begin(restarted);
+    const { orderId } = await copy.next('signedStop', ({ jobId, epoch }) => jobId === id && epoch === 1);
+    copy.send({ type: 'orderAck', orderId, outcome: 'accepted', code: null, message: null });
+    copy.started(id, 1);
+    copy.ended(id, {
+      epoch: 1,
+      state: 'CANCELLED',
+      endKind: 'stopped',
+      exitCode: null,
+      signal: 15,
+      stoppedBy: 'scheduler',
+    });
+    await copy.next('signedStart', ({ jobId, epoch }) => jobId === id && epoch === 2);
+    expect((await bed.job(id)).state).toBe('STARTING');
     await copy.disconnect();
   });
 

@@ -75,15 +75,13 @@ describe('devices', () => {
     expect(await heldBy(bed, 'NPU-3')).toEqual([]);
   });
 
-  it('that come, go or fall ill change what is given within the same second', async () => {
+  it('that come, go or fall ill change what is given at once', async () => {
     const bed = await begin();
     const agent = await connect(bed, await enrol(bed), { devices: [] });
     const { id } = await bed.submit(accelerators({ match: 'nvidia' }));
     expect((await bed.job(id)).reason).toContain('no node has accelerators');
-    const sentMs = performance.now();
     agent.send({ type: 'devices', devices: [faultyRecord(deviceRecord(0), 'noNewJobs'), deviceRecord(1)] });
     expect(await agent.next('start')).toMatchObject({ devices: ['GPU-1'] });
-    expect(performance.now() - sentMs).toBeLessThan(1000);
     const node = await bed.node('node-a');
     expect(node.devices.map((one) => [one.id, one.rung, one.takesJobs, one.heldBy])).toEqual([
       ['GPU-0', 'noNewJobs', false, []],
@@ -245,7 +243,7 @@ describe('devices', () => {
     const agent = await connect(bed, await enrol(bed));
     const running = await bed.submit(accelerators({ match: 'ascend' }));
     await agent.next('start');
-    const { node } = await post(bed, '/v1/nodes/node-a/drain', { reason: 'new driver', forMs: 300 });
+    const { node } = await post(bed, '/v1/nodes/node-a/drain', { reason: 'new driver', forMs: 2000 });
     expect(node).toMatchObject({
       takesJobs: false,
       state: 'ready',
@@ -356,7 +354,7 @@ describe('devices', () => {
       const { body } = await bed.call('GET', '/v1/jobs?limit=1000');
       return (body as { jobs: { state: string }[] }).jobs.filter(({ state }) => state !== 'COMPLETED').length;
     };
-    await expect.poll(drainAll, { timeout: 10_000 }).toBe(0);
+    await expect.poll(drainAll).toBe(0);
     const devices = (await bed.node('node-a')).devices.flatMap((one) => [one, ...one.partitions]);
     expect(devices.map((one) => one.heldBy)).toEqual(devices.map(() => []));
     expect(faults).toEqual([]);

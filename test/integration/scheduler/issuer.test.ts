@@ -20,12 +20,20 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
+function commandLineOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return ''; // It has ended meanwhile.
+  }
+}
+
 /** Command lines of this process's children. */
 const children = (): readonly string[] =>
   readdirSync('/proc/self/task')
     .flatMap((task) => readFileSync(`/proc/self/task/${task}/children`, 'utf8').split(' '))
     .filter((pid) => pid !== '')
-    .map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8'))
+    .map(commandLineOf)
     .filter((line) => line.includes('certificate-issuer'));
 
 const script = (text: string): URL => {

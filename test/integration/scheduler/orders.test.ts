@@ -6,7 +6,7 @@ import {
   type FakeAgentOptions,
   type FakeIdentity,
 } from '../../fakes/agent.ts';
-import { type Bed, followJob, startBed } from './bed.ts';
+import { type Bed, readFollowed, startBed } from './bed.ts';
 
 describe('orders', () => {
   let bed: Bed;
@@ -29,11 +29,23 @@ describe('orders', () => {
   });
 
   it('runs a job from submission to result and gives its follower every byte before the end', async () => {
-    await connect({ run: () => ({ stdout: 'hi\n', stderr: 'err\n', exitCode: 7, forMs: 300 }) });
+    const agent = await connect();
     const submitted = await bed.submit({ command: ['sh', '-c', 'exit 7'] });
     expect(submitted.state).toBe('STARTING');
     expect(submitted.epoch).toBe(1);
-    const followed = await followJob(bed, submitted.id);
+    const { id } = submitted;
+    // Answered, so that whoever follows is there from now on.
+    const response = await fetch(`${bed.url}/v1/jobs/${id}/follow`, {
+      headers: { authorization: `Bearer ${bed.token}` },
+    });
+    await agent.next('start');
+    agent.started(id);
+    await bed.until(id, (job) => job.state === 'RUNNING');
+    agent.output(id, 1, 'stdout', 0, 'hi\n');
+    agent.output(id, 1, 'stderr', 0, 'err\n');
+    await agent.next('outputAck', (ack) => ack.stdoutBytes === 3 && ack.stderrBytes === 4);
+    agent.ended(id, { exitCode: 7, stdoutBytes: 3, stderrBytes: 4 });
+    const followed = await readFollowed(response);
     expect(followed.stdout).toBe('hi\n');
     expect(followed.stderr).toBe('err\n');
     expect(followed.jobs.map((job) => job.state)).toEqual(expect.arrayContaining(['RUNNING', 'FAILED']));

@@ -116,6 +116,7 @@ export async function createWorld(): Promise<World> {
       node.session = {
         id: `session-${mine}`,
         nodeId: node.id,
+        run: `run-of-${node.id}`,
         order(order) {
           if (mine === life) take(node, order, queue);
         },

@@ -2,9 +2,11 @@
 import { rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
+import { readSignedHead } from '../../../src/audit/head.ts';
 import type { Clock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { HEARTBEAT_MS, MAX_STRANGERS_PER_ADDRESS } from '../../../src/scheduler/gateway.ts';
+import { HEAD_TELL_MS } from '../../../src/scheduler/head-teller.ts';
 import { type Scheduler, startScheduler } from '../../../src/scheduler/scheduler.ts';
 import { connectFake, enrolFake, type FakeIdentity } from '../../fakes/agent.ts';
 import { freshFolder } from './bed.ts';
@@ -97,14 +99,44 @@ describe('deadlines of the link', () => {
     expect((await agent.closed).code).toBe(4460);
   });
 
+  it('tells how far its own audit log has come: at once, and minutes later again when it has grown', async () => {
+    const agent = await connectFake({ url: scheduler.url, identity });
+    const told = () =>
+      agent.messages.flatMap((message) =>
+        (message.type === 'welcome' || message.type === 'heartbeat') && message.auditHead !== undefined
+          ? [readSignedHead(message.auditHead)]
+          : [],
+      );
+    const beatUntil = async (count: number, ms: number): Promise<void> => {
+      for (let passedMs = 0; passedMs < ms && told().length < count; passedMs += HEARTBEAT_MS) {
+        agent.send({ type: 'heartbeat', sequence: 1 + passedMs / HEARTBEAT_MS });
+        await agent.next('heartbeat', ({ echo }) => echo === 1 + passedMs / HEARTBEAT_MS);
+        await clock.advance(HEARTBEAT_MS);
+      }
+    };
+    await beatUntil(1, HEAD_TELL_MS);
+    expect(told()).toMatchObject([{ owner: identity.schedulerId }]);
+    // Somebody is refused: a record.
+    await fetch(`${scheduler.url}/v1/jobs`, { headers: { authorization: 'Bearer wrong' } });
+    await beatUntil(2, HEAD_TELL_MS + 10 * HEARTBEAT_MS);
+    const [first, second] = told();
+    expect(second?.sequence).toBeGreaterThan(first?.sequence ?? 0);
+    agent.socket.terminate();
+  });
+
   it('lets a bounded number of strangers in from one address, and an agent again when they are gone', async () => {
     const strangers = Array.from({ length: MAX_STRANGERS_PER_ADDRESS + 20 }, stranger);
     const opened = await Promise.all(strangers.map((one) => one.opened));
     expect(opened.filter(Boolean)).toHaveLength(MAX_STRANGERS_PER_ADDRESS);
     for (const { socket } of strangers) socket.terminate();
     await Promise.all(strangers.map((one) => one.closed));
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    const agent = await connectFake({ url: scheduler.url, identity });
-    agent.socket.terminate();
+    // It is seen at the other end as well, in a while.
+    await expect
+      .poll(async () => {
+        const agent = await connectFake({ url: scheduler.url, identity }).catch(() => null);
+        agent?.socket.terminate();
+        return agent !== null;
+      })
+      .toBe(true);
   });
 });

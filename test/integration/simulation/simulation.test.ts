@@ -2,11 +2,13 @@
 // plays one again and shows every fact of it.
 import { describe, expect, test } from 'vitest';
 import { lineOf } from '../../campaign/history.ts';
+import { playClone } from '../../simulation/clone.ts';
 import { makeKeys } from '../../simulation/keys.ts';
 import { playSeed } from '../../simulation/world.ts';
 
 const keys = makeKeys();
 const HISTORIES = 200;
+const CLONES = 30;
 
 async function play(seeds: readonly number[]): Promise<void> {
   let starts = 0;
@@ -22,6 +24,16 @@ describe('whatever goes wrong, no job is lost, doubled or wrongly reported', () 
   test(`in ${HISTORIES} histories`, { timeout: 120_000 }, () =>
     play(Array.from({ length: HISTORIES }, (_, at) => at + 1)),
   );
+
+  // 4, 13 and 24 started a job twice once.
+  test('where a copy of an agent comes while that is stopped with an order', {
+    timeout: 60_000,
+  }, async () => {
+    for (let seed = 1; seed <= CLONES; seed += 1) {
+      const { violations } = await playClone(seed, keys);
+      expect(violations, `node test/simulation/run.mjs --clone --seed ${seed}`).toEqual([]);
+    }
+  });
 
   // Each of these found a fault once.
   test('in those that found something before', { timeout: 60_000 }, () =>

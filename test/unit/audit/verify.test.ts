@@ -154,6 +154,7 @@ describe('the check of a chain', () => {
       sequence: record?.sequence ?? 0,
       hash: hashOf(lineOf(bed.bytes()).at(-1) as string),
       at: 'noon',
+      by: 'the scheduler',
       keyId: keyIdOf(bed.signer.publicKey),
     };
     expect(verifyChain(bed.folder, null, { witnesses: [told] }).problems).toEqual([]);
@@ -173,7 +174,8 @@ describe('the check of a chain', () => {
   test('what was told of another chain of the owner is not held against this one; of a chain without a name it is a doubt', async () => {
     const bed = createChainBed();
     await bed.fill(3);
-    const fits = { sequence: 2, hash: hashOf(lineOf(bed.bytes())[1] as string), at: 'noon', keyId: null };
+    const hash = hashOf(lineOf(bed.bytes())[1] as string);
+    const fits = { sequence: 2, hash, at: 'noon', by: 'the scheduler', keyId: null };
     const another = { ...fits, sequence: 90, keyId: 'f'.repeat(16) };
     expect(verifyChain(bed.folder, null, { witnesses: [fits, another] })).toMatchObject({
       problems: [],

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   findLogin,
+  followLogin,
   forgetLogin,
   keepAuthorities,
   keepLogin,
@@ -59,6 +60,20 @@ describe('the file of logins', () => {
         'https://b': login('lin'),
       },
     });
+  });
+
+  it('tells the authorities of a login as they are now, the same list while they are, and the last while there are none', () => {
+    const first = { ...login('mei'), authorities: ['PEM'] };
+    keepLogin(environment, 'https://a', first);
+    const present = followLogin(environment, 'https://a', first);
+    expect(present()).toBe(first.authorities);
+    keepAuthorities(environment, 'https://a', ['PEM', 'NEXT'], 5);
+    expect(present()).toEqual(['PEM', 'NEXT']);
+    expect(present()).toBe(present());
+    writeFileSync(loginFile(environment), 'damaged');
+    expect(present()).toEqual(['PEM', 'NEXT']);
+    rmSync(loginFile(environment));
+    expect(present()).toEqual(['PEM', 'NEXT']);
   });
 
   it('is refused when others may read it, or when it is damaged, without a word of what is in it', () => {

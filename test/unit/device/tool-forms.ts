@@ -16,7 +16,7 @@ export interface Form {
 }
 
 export const forms: readonly Form[] = [
-  ...['ddr', 'ddr-hugepages', 'hbm-old', 'hbm', 'two-chips'].map((layout) => ({
+  ...['ddr', 'ddr-hugepages', 'hbm-old', 'hbm', 'two-chips', '950'].map((layout) => ({
     vendor: 'ascend',
     tool: 'npu-smi',
     file: `ascend/info-${layout}.txt`,
@@ -31,6 +31,7 @@ export const forms: readonly Form[] = [
   })),
   { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi.json', args: /--json/ },
   { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi.txt', args: /^$/ },
+  { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi-lines.txt', args: /^-/ },
   { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi-wide.txt', args: /^$/ },
   {
     vendor: 'amd',
@@ -52,13 +53,19 @@ export const forms: readonly Form[] = [
       'metric --json': fixture('amd/amd-smi-metric.json'),
     },
   },
+  { vendor: 'amd', tool: 'amd-smi', file: 'amd/amd-smi.txt', args: /^$/ },
   { vendor: 'hygon', tool: 'hy-smi', file: 'hygon/hy-smi.txt', args: /^$/ },
   { vendor: 'hygon', tool: 'hy-smi', file: 'hygon/hy-smi.json', args: /--json/ },
   { vendor: 'cambricon', tool: 'cnmon', file: 'cambricon/cnmon.txt', args: /^$/ },
+  { vendor: 'cambricon', tool: 'cnmon', file: 'cambricon/cnmon-4.txt', args: /^$/ },
   { vendor: 'enflame', tool: 'efsmi', file: 'enflame/efsmi.txt', args: /^$/ },
+  { vendor: 'enflame', tool: 'efsmi', file: 'enflame/efsmi-1.7.txt', args: /^$/ },
   { vendor: 'iluvatar', tool: 'ixsmi', file: 'iluvatar/ixsmi.txt', args: /^$/ },
   { vendor: 'metax', tool: 'mx-smi', file: 'metax/mx-smi.txt', args: /^$/ },
+  { vendor: 'metax', tool: 'mx-smi', file: 'metax/mx-smi-2.2.4.txt', args: /^$/ },
+  { vendor: 'metax', tool: 'mx-smi', file: 'metax/mx-smi-2.0.txt', args: /^$/ },
   { vendor: 'kunlunxin', tool: 'xpu_smi', file: 'kunlunxin/xpu_smi.txt', args: /^$/ },
+  { vendor: 'kunlunxin', tool: 'xpu_smi', file: 'kunlunxin/xpu_smi-5.txt', args: /^$/ },
   { vendor: 'mthreads', tool: 'mthreads-gmi', file: 'mthreads/mthreads-gmi.txt', args: /^$/ },
   { vendor: 'mthreads', tool: 'mthreads-gmi', file: 'mthreads/mthreads-gmi-2.4.txt', args: /^$/ },
   { vendor: 'tenstorrent', tool: 'tt-smi', file: 'tenstorrent/tt-smi.json', args: /^-s$/ },

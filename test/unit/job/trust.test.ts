@@ -1,9 +1,9 @@
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { openTrust, writeSchedulerKeys } from '../../../src/job/trust.ts';
-import { readStatement } from '../../../src/protocol/keys.ts';
+import { REVOKED_MS, readStatement } from '../../../src/protocol/keys.ts';
 import { ORDER_SKEW_MS } from '../../../src/protocol/order.ts';
 import { createFakeKey, stateKeys } from '../../fakes/signer.ts';
 import { createKeptLog } from '../link/parts.ts';
@@ -154,4 +154,20 @@ test('a statement is read only where a key in it signed it', () => {
   expect(readStatement(second)).toMatchObject({ schedulerId: ID, serial: 2 });
   expect(readStatement({ ...second, keyId: b.keyId })).toBeNull();
   expect(readStatement({ ...second, body: 'x' })).toBeNull();
+});
+
+test('a key that is revoked is good no more, by whatever clock, also where the disk does not take it', () => {
+  const { path, log, time, open, knows } = setUp();
+  const revoking = stateKeys(ID, 2, [{ key: a, notAfterMs: REVOKED_MS }, { key: b }], a);
+  writeSchedulerKeys(path, ID, [first]);
+  const trust = open();
+  time.nowMs = 0;
+  rmSync(path);
+  mkdirSync(path);
+  trust.learn([first, revoking]);
+  expect(log.lines.some(({ message }) => message.includes('were not kept'))).toBe(true);
+  expect(knows(trust)).toEqual([false, true, false, false]);
+  // What it signs afterwards is followed by nobody, however late its number.
+  trust.learn([first, stateKeys(ID, 9, [{ key: a }, { key: stranger }], a)]);
+  expect(knows(trust)).toEqual([false, true, false, false]);
 });

@@ -8,7 +8,7 @@ import { createHandClock } from './parts.ts';
 const leased = (jobId: string): Order =>
   startOrder(jobId, 1, { disconnect: { policy: 'stop', afterMs: 20_000 } });
 
-test('an agent that was stopped beyond its leases asks before it acts, and acts on nothing of a dead session', async () => {
+test('an agent that was stopped asks before it acts, and acts on nothing of a dead session', async () => {
   const clock = createHandClock();
   const done: string[] = [];
   let asked = 0;
@@ -39,17 +39,16 @@ test('an agent that was stopped beyond its leases asks before it acts, and acts 
 
   await clock.advance(60_000);
   const signer = createFakeSigner('scheduler-1', () => 'node-1');
-  const stop = { disconnect: { policy: 'stop', afterMs: 1 } };
-  take(signer.start('job-6', { version: 1, command: ['true'], ...stop }));
-  take(signer.start('job-7', { version: 1, command: ['true'] }));
-  take(signer.start('job-8', '['.repeat(100_000)));
-  expect(done.slice(5)).toEqual(['signedStart job-7', 'signedStart job-8']);
+  // Whatever its policy: another agent with its key may have been taken in its place.
+  take(signer.start('job-6', { version: 1, command: ['true'] }));
+  take(signer.stop('job-7'));
+  expect(done.slice(5)).toEqual(['signedStop job-7']);
   gate.contact(clock.monotonicMs());
-  expect(done.slice(7)).toEqual(['signedStart job-6']);
+  expect(done.slice(6)).toEqual(['signedStart job-6']);
 
   await clock.advance(60_000);
   take(leased('job-5'));
   gate.end();
   gate.contact(clock.monotonicMs());
-  expect(done).toHaveLength(8);
+  expect(done).toHaveLength(7);
 });

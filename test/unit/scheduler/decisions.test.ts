@@ -19,8 +19,9 @@ const held = (change: Partial<HeldJob> = {}): HeldJob => ({
 });
 
 describe('the return of a node', () => {
-  const same = { nodeName: 'node-a', rebooted: false };
-  const rebooted = { nodeName: 'node-a', rebooted: true };
+  const same = { nodeName: 'node-a', rebooted: false, run: 'instance-a' };
+  const rebooted = { ...same, rebooted: true };
+  const ordered = record({ state: 'STARTING', orderedTo: 'instance-a' });
   it.each([
     ['a running job that it holds goes on', record(), held(), same, 'keep'],
     ['also after a reboot: the agent knows better', record(), held(), rebooted, 'keep'],
@@ -32,7 +33,16 @@ describe('the return of a node', () => {
       same,
       'keep',
     ],
-    ['an order that it does not hold is sent again', record({ state: 'STARTING' }), null, same, 'resend'],
+    ['an order that it does not hold is sent again', ordered, null, same, 'resend'],
+    ['but not to another run of the agent', ordered, null, { ...same, run: 'instance-b' }, 'supersede'],
+    [
+      'nor where nobody knows which run has it',
+      record({ state: 'STARTING' }),
+      null,
+      { ...same, run: 'instance-b' },
+      'supersede',
+    ],
+    ['another run that holds it goes on', ordered, held(), { ...same, run: 'instance-b' }, 'keep'],
     [
       'a cancelled order that it does not hold never ran',
       record({ state: 'STARTING', cancelBy: 'user' }),
@@ -153,6 +163,14 @@ describe('an order that was refused', () => {
       'JOB_UNKNOWN',
       'cancelled',
     ],
+    [
+      'means that another run of its agent never had it, where nobody wants its end',
+      starting(),
+      'stop',
+      'JOB_UNKNOWN',
+      'retry',
+    ],
+    ['asks again where that was not let in', starting(), 'stop', 'ORDER_EXPIRED', 'again'],
     ['a stop that was not let in leaves a job that may run on', record(), 'stop', 'ORDER_EXPIRED', 'ignore'],
     ['also where nobody is there to stop it', record(), 'stop', 'RUNNER_AWAY', 'ignore'],
     [

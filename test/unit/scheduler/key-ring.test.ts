@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, unlinkSync } fr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { readStatement } from '../../../src/protocol/keys.ts';
+import { goodKey, REVOKED_MS, readStatement } from '../../../src/protocol/keys.ts';
 import { ORDER_LIFE_MS, ORDER_SKEW_MS } from '../../../src/protocol/order.ts';
 import { openKeyFolder } from '../../../src/scheduler/key-folder.ts';
 
@@ -41,7 +41,7 @@ test('after a rotation the next key signs when the overlap is over, and what the
   const old = ring.sign('flopd.v2 order', 'old');
   const next = ring.rotate(HOUR_MS);
   expect(signerOf(ring)).toBe(old.keyId);
-  expect(() => ring.rotate(0)).toThrow('signs only from');
+  expect(() => ring.rotate(1)).toThrow('signs only from');
   const [, told] = ring.statements();
   expect(told?.keyId).toBe(old.keyId);
   expect(readStatement(told as never)).toMatchObject({
@@ -57,7 +57,8 @@ test('after a rotation the next key signs when the overlap is over, and what the
     expect(one.isOurs('flopd.v2 order', old)).toBe(true);
     expect(one.statements()).toHaveLength(2);
   }
-  const third = open().rotate(0);
+  const third = open().rotate(1);
+  time.nowMs += 1;
   expect(signerOf(open())).toBe(third.keyId);
   expect(readStatement(open().statements()[2] as never)?.keys.map(({ keyId }) => keyId)).toEqual([
     old.keyId,
@@ -65,6 +66,39 @@ test('after a rotation the next key signs when the overlap is over, and what the
     third.keyId,
   ]);
   expect(readdirSync(join(folder, 'keys'))).toHaveLength(2);
+});
+
+test('without an overlap the keys until then are revoked: they vouch for the next one, and for nothing else', () => {
+  const { time, open } = setUp();
+  const ring = open();
+  const old = ring.sign('flopd.v2 order', 'old');
+  const member = ring.sign('flopd.v2 node', 'node');
+  // Also where one of them waits for its time.
+  const waiting = ring.rotate(HOUR_MS);
+  const next = ring.rotate(0);
+  expect(ring.keys().map(({ notAfterMs }) => notAfterMs)).toEqual([REVOKED_MS, REVOKED_MS, null]);
+  const [first, second, third] = ring.statements().map((one) => readStatement(one));
+  if (!first || !second || !third) throw new Error('a statement is missing');
+  const good = (statement: typeof first, keyId: string, nowMs = time.nowMs): boolean =>
+    goodKey(statement, keyId, nowMs, ORDER_SKEW_MS) !== null;
+  expect(third.signed.keyId).toBe(waiting.keyId);
+  expect([good(first, old.keyId), good(second, waiting.keyId), good(third, next.keyId)]).toEqual([
+    true,
+    true,
+    true,
+  ]);
+  // By whatever clock a node has.
+  for (const nowMs of [0, time.nowMs])
+    for (const { keyId } of [old, waiting]) expect(good(third, keyId, nowMs)).toBe(false);
+  // A clock that goes back brings nothing back.
+  time.nowMs -= 1000;
+  for (const one of [ring, open()]) {
+    expect(signerOf(one)).toBe(next.keyId);
+    // What was ordered may still run; whoever has the key must not be able to make nodes.
+    expect(one.isOurs('flopd.v2 order', old)).toBe(true);
+    expect(one.isOurs('flopd.v2 node', member)).toBe(false);
+    expect(one.publicKeys()).toHaveLength(1);
+  }
 });
 
 test('keys that are over are not told any more, but known again', () => {

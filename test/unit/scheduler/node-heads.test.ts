@@ -61,6 +61,27 @@ test('a node that was split has two logs, each compared with itself alone', () =
   ]);
 });
 
+test('the log of the agent beside that of its runner is compared too, and is not taken for the one of the jobs', () => {
+  const { heads, written } = createHeads();
+  const hello = (agentSequence: number, sequence: number, digit: string): void =>
+    heads.told({
+      nodeId: 'node-1',
+      generation: 1,
+      audit: { sequence, hash: hash(digit), keyId: runner },
+      agentAudit: { sequence: agentSequence, hash: hash(digit), keyId: agent },
+    });
+  hello(4, 9, 'a');
+  hello(4, 9, 'a');
+  hello(3, 12, 'b');
+  expect(written).toEqual([
+    ['node.head', 4],
+    ['node.head', 9],
+    ['node.rewound', 3],
+    ['node.head', 3],
+    ['node.head', 12],
+  ]);
+});
+
 test('a head that does not say of which log it is, or was kept by an older version, is compared all the same', () => {
   const { told, written } = createHeads(new Map([['node-1', { sequence: 9, hash: hash('a') }]]));
   // The same head, now with its name: no step back.

@@ -62,6 +62,19 @@ test('when another key signs, all that are connected get their credential anew, 
   standings.close();
 });
 
+test('asked to, credentials are signed anew at once, and once', async () => {
+  const { clock, told, standings, rotate } = setUp(1000);
+  standings.renew();
+  expect(told).toEqual([]);
+  rotate();
+  standings.renew();
+  standings.renew();
+  expect(told).toHaveLength(100);
+  await clock.advance(600_000);
+  expect(told).toHaveLength(500);
+  standings.close();
+});
+
 test('a node that is moved or labelled gets a later credential at once', async () => {
   const { nodes, told, standings } = setUp(2);
   const place = { jurisdiction: 'HK', hub: null, cluster: null, city: null };

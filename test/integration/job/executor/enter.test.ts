@@ -110,6 +110,29 @@ function commandsBeside(change: RequestChange | undefined): void {
     await end(job);
   });
 
+  test('an end that meets a late word of its agent is told all the same', async () => {
+    const job = await running();
+    for (const [command, end] of [
+      [['sh', '-c', 'exit 7'], { kind: 'exited', exitCode: 7 }],
+      [['no-such-program'], { kind: 'failedToStart', step: 'exec', errno: 'ENOENT' }],
+    ] as const) {
+      const told = await new Promise((resolve) => {
+        const entered = job.execution.enter?.(
+          { command, terminal: null, environment: {} },
+          { started() {}, output() {}, inputTaken() {}, ended: resolve },
+        );
+        // Its last word lies there unread, and it would be gone by now, when the end of its input comes.
+        entered?.pause();
+        setTimeout(() => {
+          entered?.input(Buffer.alloc(0));
+          setTimeout(() => entered?.resume(), 50);
+        }, 300);
+      });
+      expect(told).toEqual(end);
+    }
+    await end(job);
+  });
+
   test('when nobody listens any more it is hung up; when the job ends it is killed', async () => {
     const job = await running();
     const { folder } = job.request;

@@ -93,14 +93,18 @@ export interface Recorded {
 export function record(): Recorded {
   const history: string[] = [];
   let startedNow: (pid: number) => void = () => {};
+  let neverStarted: (error: Error) => void = () => {};
   let endedNow: (end: ProcessEnd) => void = () => {};
   const growths: { bytes: number; resolve: () => void }[] = [];
   let stdout = 0;
+  const started = new Promise<number>((resolve, reject) => {
+    startedNow = resolve;
+    neverStarted = reject;
+  });
+  started.catch(() => {}); // not everybody asks
   return {
     history,
-    started: new Promise((resolve) => {
-      startedNow = resolve;
-    }),
+    started,
     ended: new Promise((resolve) => {
       endedNow = resolve;
     }),
@@ -121,6 +125,7 @@ export function record(): Recorded {
       },
       ended(end) {
         history.push('ended');
+        neverStarted(new Error(`it ended without a start: ${JSON.stringify(end)}`));
         endedNow(end);
       },
     },
@@ -148,10 +153,10 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-export async function until(condition: () => boolean, what: string, deadlineMs = 10_000): Promise<void> {
-  const end = Date.now() + deadlineMs;
+export async function until(condition: () => boolean, what: string, deadlineMs = 30_000): Promise<void> {
+  const end = performance.now() + deadlineMs;
   while (!condition()) {
-    if (Date.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
+    if (performance.now() > end) throw new Error(`in ${deadlineMs} ms it did not come to: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

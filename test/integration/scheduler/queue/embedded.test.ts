@@ -1,4 +1,4 @@
-import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
 import { openEmbeddedQueue } from '../../../../src/scheduler/queue/embedded.ts';
+import type { Queue } from '../../../../src/scheduler/queue/queue.ts';
 import { SCHEMA_VERSION } from '../../../../src/scheduler/queue/store.ts';
 import {
   createLocalWriter,
@@ -16,6 +17,7 @@ import {
 } from '../../../../src/scheduler/queue/store-writer.ts';
 import { buildScript } from '../built-script.ts';
 import { newJob, newNode, queueContract } from './contract.ts';
+import { removalContract } from './removal-contract.ts';
 
 const Libsql = createRequire(import.meta.url)('libsql') as new (
   path: string,
@@ -38,13 +40,15 @@ const writers = [
 ];
 
 for (const { where, writerScript } of writers) {
-  queueContract(`embedded (writer in ${where})`, () => {
+  const newBed = () => {
     const folder = freshFolder();
     return {
       open: (finishedInMemory = 10_000) => open(folder, { finishedInMemory, writerScript }),
       remove: () => rmSync(folder, { recursive: true, force: true }),
     };
-  });
+  };
+  queueContract(`embedded (writer in ${where})`, newBed);
+  removalContract(`embedded (writer in ${where})`, newBed);
 }
 
 describe.each(writers)('the embedded queue with its writer in $where', ({ writerScript }) => {
@@ -245,6 +249,53 @@ describe('an array that goes to the writer in pieces', () => {
   });
 });
 
+describe('the embedded queue that takes out ended jobs', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = freshFolder();
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  async function fill(queue: Queue, jobs: number): Promise<void> {
+    const made = Array.from({ length: jobs }, () => newJob({}, { environment: { A: 'x'.repeat(2000) } }));
+    await Promise.all(made.map((job) => queue.insertJob(job)));
+    await Promise.all(made.map((job) => queue.updateJob(job.id, { state: 'COMPLETED' })));
+  }
+
+  it('uses the pages of the file again', async () => {
+    const path = join(folder, 'store.db');
+    const sizes: number[] = [];
+    for (let round = 0; round < 4; round += 1) {
+      const queue = await open(folder);
+      await fill(queue, 200);
+      expect(await queue.removeJobs(queue.endedJobs(0, 200))).toHaveLength(200);
+      // Closing writes the log into the file.
+      await queue.close();
+      sizes.push(statSync(path).size);
+    }
+    expect(Math.max(...sizes)).toBeLessThan((sizes[0] ?? 0) * 1.2);
+    const rows = new Libsql(path);
+    for (const table of ['job', 'spec', 'submission'])
+      expect(rows.prepare(`SELECT COUNT(*) AS rows FROM ${table}`).all()).toMatchObject([{ rows: 0 }]);
+    rows.close();
+  });
+
+  it('has them all after a commit that failed', async () => {
+    const queue = await open(folder);
+    await fill(queue, 3);
+    const thief = new Libsql(join(folder, 'store.db'));
+    thief.exec('BEGIN IMMEDIATE');
+    const refused = queue.removeJobs(queue.endedJobs(0, 3));
+    expect(queue.counts().COMPLETED).toBe(0);
+    await expect(refused).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
+    thief.exec('ROLLBACK');
+    thief.close();
+    expect(queue.counts().COMPLETED).toBe(3);
+    expect(queue.jobs({ limit: 5 })).toHaveLength(3);
+    await queue.close();
+  });
+});
+
 describe('the embedded queue on a full disk', () => {
   let folder: string;
   beforeEach(() => {
@@ -327,20 +378,26 @@ describe('the embedded queue on a full disk', () => {
   });
 });
 
-/** A thread that pretends: it answers `commits` batches, each after `delayMs`, and ends at the next. */
-function writeScript(folder: string, { commits, delayMs }: { commits: number; delayMs: number }): URL {
+/** A thread that pretends: it answers `commits` batches, each when the gate is open, and ends at the next. */
+function writeScript(folder: string, commits: number): { readonly script: URL; open(): void } {
   const path = join(folder, 'writer.mjs');
+  const gate = join(folder, 'gate');
   writeFileSync(
     path,
-    `import { parentPort } from 'node:worker_threads';
+    `import { existsSync } from 'node:fs';
+     import { parentPort } from 'node:worker_threads';
      let left = ${commits};
+     const answer = () => {
+       if (existsSync(${JSON.stringify(gate)})) parentPort.postMessage({ seconds: 0 });
+       else setTimeout(answer, 5);
+     };
      parentPort.on('message', (batch) => {
        if (batch === null) parentPort.close();
        else if (left-- === 0) process.exit(3);
-       else setTimeout(() => parentPort.postMessage({ seconds: 0 }), ${delayMs});
+       else answer();
      });`,
   );
-  return pathToFileURL(path);
+  return { script: pathToFileURL(path), open: () => writeFileSync(gate, '') };
 }
 
 describe('the embedded queue and the thread that writes', () => {
@@ -352,9 +409,9 @@ describe('the embedded queue and the thread that writes', () => {
 
   it('gathers into one commit what comes while another is under way, and shows it at once', async () => {
     const commits: number[] = [];
-    const writerScript = writeScript(folder, { commits: 100, delayMs: 200 });
+    const writer = writeScript(folder, 100);
     const committed = (_seconds: number, records: number) => commits.push(records);
-    const queue = await open(folder, { writerScript, committed, finishedInMemory: 2 });
+    const queue = await open(folder, { writerScript: writer.script, committed, finishedInMemory: 2 });
     const jobs = Array.from({ length: 12 }, () => newJob());
     const stored: Promise<void>[] = [];
     for (const job of jobs) {
@@ -370,13 +427,16 @@ describe('the embedded queue and the thread that writes', () => {
     expect(idsOf(queue.jobs({ state: 'COMPLETED', limit: 9 }))).toEqual(ids.slice(0, 6).reverse());
     expect(queue.jobsByPrefix(ids[0] ?? '', 9).map((job) => job.state)).toEqual(['COMPLETED']);
     expect(queue.job(ids[0] ?? '')?.state).toBe('COMPLETED');
+    writer.open();
     await Promise.all(stored);
     expect(commits).toEqual([1, 12]);
     await queue.close();
   });
 
   it('fails when its thread ends, and is back at what was promised', async () => {
-    const queue = await open(folder, { writerScript: writeScript(folder, { commits: 1, delayMs: 0 }) });
+    const writer = writeScript(folder, 1);
+    writer.open();
+    const queue = await open(folder, { writerScript: writer.script });
     const kept = newJob();
     await queue.insertJob(kept);
     const first = queue.updateJob(kept.id, { state: 'STARTING', epoch: 1, nodeId: 'node-a' });
@@ -405,14 +465,16 @@ describe('the embedded queue and the thread that writes', () => {
   });
 
   it('leaves the event loop free while the disk is slow', async () => {
-    const queue = await open(folder, { writerScript: writeScript(folder, { commits: 9, delayMs: 300 }) });
+    const writer = writeScript(folder, 9);
+    const queue = await open(folder, { writerScript: writer.script });
     let over = false;
-    void queue.insertJob(newJob()).then(() => {
+    const stored = queue.insertJob(newJob()).then(() => {
       over = true;
     });
-    let turns = 0;
-    for (; !over; turns += 1) await new Promise((resolve) => setTimeout(resolve, 1));
-    expect(turns).toBeGreaterThan(10);
+    for (let turn = 0; turn < 50; turn += 1) await new Promise((resolve) => setTimeout(resolve, 1));
+    expect(over).toBe(false);
+    writer.open();
+    await stored;
     await queue.close();
   });
 });

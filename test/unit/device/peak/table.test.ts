@@ -176,5 +176,5 @@ it('no name is matched by two rows of a vendor', () => {
       expect(matching.map((each) => each.name).slice(1), `${vendor} ${name}`).toEqual([]);
     }
   }
-  expect(findRow({ rows: [] }, 'x', null)).toBeNull();
+  expect(findRow({ rows: [] }, 'x', { memoryTotalBytes: null, units: null })).toBeNull();
 });

@@ -49,6 +49,7 @@ describe('the line of changes', () => {
     line.putNode(node(2), node(1));
     const batch = line.first();
     expect(batch && rowsOf(batch)).toEqual({
+      removed: [],
       inserted: [[7, 'job-a', 'STARTING', expect.any(String), JSON.stringify(first.job.spec), null]],
       updated: [],
       nodes: [['node-a', JSON.stringify(node(2))]],
