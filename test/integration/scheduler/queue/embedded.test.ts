@@ -203,52 +203,6 @@ describe.each(writers)('the embedded queue with its writer in $where', ({ writer
   });
 });
 
-describe('an array that goes to the writer in pieces', () => {
-  let folder: string;
-  beforeEach(() => {
-    folder = freshFolder();
-  });
-  afterEach(() => rmSync(folder, { recursive: true, force: true }));
-
-  const arrayOf = (size: number) => {
-    const first = newJob({}, { array: { first: 0, last: size - 1, maxRunning: null } });
-    return Array.from({ length: size }, (_, index) => ({
-      ...first,
-      id: `arr-long.${index}`,
-      array: { id: 'arr-long', index, size },
-    }));
-  };
-
-  it('is one transaction: on disk whole, or not at all', async () => {
-    const jobs = arrayOf(2500);
-    const last = jobs[2499];
-    if (last === undefined) throw new Error('there is a last one');
-    let queue = await open(folder, { writerScript: built.script });
-    // The last row cannot be written: what was staged before it must not stay either.
-    const store = new Libsql(join(folder, 'store.db'));
-    store.exec(
-      "CREATE TRIGGER no_last BEFORE INSERT ON job WHEN NEW.id = 'arr-long.2499' BEGIN SELECT RAISE(ABORT, 'no'); END;",
-    );
-    await expect(queue.insertArray(jobs)).rejects.toMatchObject({ code: 'QUEUE_STORE_FAILED' });
-    expect(queue.array('arr-long')).toBeNull();
-    await queue.close();
-    store.exec('DROP TRIGGER no_last');
-    store.close();
-    queue = await open(folder, { writerScript: built.script });
-    expect(queue.counts().PENDING).toBe(0);
-    // Changed while its pieces are on their way: that is in the next commit.
-    const stored = queue.insertArray(jobs);
-    await new Promise((resolve) => setImmediate(resolve));
-    const changed = queue.updateJob(last.id, { reason: 'changed meanwhile' });
-    await Promise.all([stored, changed]);
-    await queue.close();
-    queue = await open(folder, { writerScript: built.script });
-    expect(queue.counts().PENDING).toBe(2500);
-    expect(queue.job(last.id)?.reason).toBe('changed meanwhile');
-    await queue.close();
-  });
-});
-
 describe('the embedded queue that takes out ended jobs', () => {
   let folder: string;
   beforeEach(() => {
