@@ -78,6 +78,8 @@ export interface Config {
     /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
     readonly containerRuntime: string;
     readonly pull: PullPolicy;
+    /** `public`, and `HOST[:PORT][/PATH]`. */
+    readonly registries: readonly string[];
     readonly pullTimeoutMs: number;
   };
   /** The job runner (runner/): its socket, or null where the agent runs jobs itself; its agent's user. */
@@ -189,6 +191,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       cacheBytes: take('jobs.cacheBytes'),
       containerRuntime: take('jobs.containerRuntime'),
       pull: take('jobs.pull'),
+      registries: take('jobs.registries'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
     place: {

@@ -28,6 +28,23 @@ export function parseContainerRuntime(value: unknown): string {
   return text;
 }
 
+const REGISTRIES_MAX = 64;
+const REGISTRY =
+  /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9]\d{0,4})?(?:\/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*$/;
+
+/** `public,registry.example:5000/team`: as `RegistryRules` has them (job/executor/container-registry.ts). */
+export function parseRegistries(value: unknown): readonly string[] {
+  const remedy =
+    'write public, or HOST[:PORT][/PATH], with commas between them; to pull nothing, jobs.pull: never';
+  const entries = parseText(value, 'registries', 8192)
+    .split(',')
+    .map((entry) => entry.trim().toLowerCase());
+  if (entries.length > REGISTRIES_MAX) throw new ValueProblem('too many registries', remedy);
+  if (!entries.every((entry) => REGISTRY.test(entry)))
+    throw new ValueProblem('not a list of registries', remedy);
+  return entries;
+}
+
 export interface UserRange {
   readonly from: number;
   /** Inclusive. */

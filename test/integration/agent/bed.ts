@@ -93,6 +93,7 @@ export function createAgentBed(): AgentBed {
             writePaths: [folder],
             containerRuntime: 'none',
             pull: 'missing',
+            registries: ['public'],
             pullTimeoutMs: 60_000,
             outputQuotaBytes: 1024 ** 3,
             cacheBytes: 1024 ** 3,
