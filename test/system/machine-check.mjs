@@ -96,6 +96,7 @@ async function checkSplit() {
   split.start = run('systemctl', 'start', 'flopd-agent');
   split.agent = show('flopd-agent');
   split.runner = show('flopd-runner');
+  split.groups = show('flopd-groups');
   split.modes = sh(
     'stat -c "%a %U %G %n" /run/flopd-runner/runner.sock /var/lib/flopd /var/lib/flopd/agent/key.pem /var/lib/flopd-runner/runner/node.json',
   ).stdout;

@@ -58,6 +58,10 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
     },
     output: {
       lengths: async (id, epoch) => ({ stdoutBytes: stored.get(`${id}.${epoch}`) ?? 0, stderrBytes: 0 }),
+      syncedLengths: async (id, epoch) => ({
+        stdoutBytes: stored.get(`${id}.${epoch}`) ?? 0,
+        stderrBytes: 0,
+      }),
       async remove(id, epoch) {
         return stored.get(`${id}.${epoch}`) !== 13 && stored.delete(`${id}.${epoch}`);
       },
@@ -264,6 +268,34 @@ describe('retention of ended jobs', () => {
     expect(ids()).toEqual(['job-a', 'job-b']);
     held.clear();
     await retention.sweep();
+    expect(ids()).toEqual([]);
+    await retention.close();
+  });
+
+  test('keeps a job whose output has not all come, as long as its node may send it', async () => {
+    const { put, retention, ids, stored, nodes } = bench({ keepDays: 0.5 });
+    const result = { ...fakeResult('node-a', 'job-a'), stdoutBytes: 9 };
+    put('job-a', 1, { result });
+    put('job-old', 3, { result });
+    stored.set('job-a.1', 8);
+    await retention.sweep();
+    expect(ids()).toEqual(['job-a']);
+    stored.set('job-a.1', 9);
+    await retention.sweep();
+    expect(ids()).toEqual([]);
+    put('job-b', 1, { result });
+    nodes.clear();
+    await retention.sweep();
+    expect(ids()).toEqual([]);
+    await retention.close();
+  });
+
+  test('keeps a job that was started again until its nodes have surely been answered', async () => {
+    const { put, retention, ids, clock } = bench({ keepDays: 1 / 24 / 60 });
+    put('job-a', 2 / 24 / 60, { epoch: 2, attempts: [given] });
+    await retention.sweep();
+    expect(ids()).toEqual(['job-a']);
+    await clock.advance(8 * 60_000);
     expect(ids()).toEqual([]);
     await retention.close();
   });

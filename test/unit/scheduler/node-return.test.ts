@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { createSilentLog } from '../../../src/base/log.ts';
 import type { HeldJob } from '../../../src/protocol/control.ts';
 import type { AgentSession } from '../../../src/scheduler/fleet.ts';
-import { createNodeReturns, type NodeReturnParts } from '../../../src/scheduler/node-return.ts';
+import { createNodeReturns, type NodeReturnParts, TOLD_MS } from '../../../src/scheduler/node-return.ts';
 import type { JobRecord } from '../../../src/scheduler/queue/queue.ts';
 import { jobRecord, recordsOf } from './records.ts';
 
@@ -15,6 +15,7 @@ test('what a node has that is not active here is known until it tells the end, o
   } as const))
     jobs.set(id, jobRecord({ id, state, epoch: 2, nodeId: 'node-a' }));
   const orders: unknown[] = [];
+  let nowMs = 5;
   const session = {
     nodeId: 'node-a',
     order: (order: unknown) => void orders.push(order),
@@ -24,6 +25,7 @@ test('what a node has that is not active here is known until it tells the end, o
     queue: { ...recordsOf(jobs), active: () => [] },
     placement: { hold() {}, release() {} },
     log: createSilentLog(),
+    clock: { monotonicMs: () => nowMs },
     refusals: { refused() {} },
     isAssigning: () => false,
   } as unknown as NodeReturnParts);
@@ -46,6 +48,8 @@ test('what a node has that is not active here is known until it tells the end, o
   // The first attempt of it was given up: it is stopped there.
   expect(orders).toMatchObject([{ kind: 'stop', job: { id: 'job-a', epoch: 1 } }]);
   expect(returns.over('node-a', 'job-b', 2)).toBe(true);
+  expect([holds('job-a', 1), holds('job-b', 2)]).toEqual([true, true]);
+  nowMs += TOLD_MS;
   expect([holds('job-a', 1), holds('job-b', 2)]).toEqual([true, false]);
   await returns.welcomed(session, [], false);
   expect(holds('job-a', 1)).toBe(false);

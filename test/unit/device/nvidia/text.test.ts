@@ -166,6 +166,24 @@ ${bar}
   });
 });
 
+it('CSV: a device that is lost, or cannot be read, is not well', () => {
+  const readings = parseNvidiaText(`name, uuid, memory.total [MiB], temperature.gpu, power.draw [W]
+NVIDIA L40S, GPU-1, 46068 MiB, 31, 33.50 W
+NVIDIA L40S, GPU-2, [GPU is lost], [GPU is lost], [GPU is lost]
+NVIDIA L40S, GPU-3, [GPU requires reset], [GPU requires reset], [GPU requires reset]
+NVIDIA L40S, GPU-4, 46068 MiB, [Unknown Error], [Unknown Error]
+NVIDIA L40S, GPU-5, 46068 MiB, 31, [Unknown Error]
+`);
+  expect(readings.map(({ conditions }) => conditions.map(({ code, rung }) => [code, rung]))).toEqual([
+    [],
+    [['device-lost', 'resetNeeded']],
+    [['device-lost', 'resetNeeded']],
+    [['device-unreadable', 'noNewJobs']],
+    [],
+  ]);
+  expect(readings[3]?.numbers.values).toMatchObject({ temperatureCelsius: 'error', powerWatts: 'error' });
+});
+
 describe('the forms without identity', () => {
   it('dmon: the last row of each device, in base units', () => {
     expect(parseNvidiaText(monitor)).toMatchObject([
@@ -253,6 +271,16 @@ describe('values', () => {
 });
 
 describe('faults', () => {
+  it('a library that is missing, and a driver that is not loaded, are a driver that is gone', () => {
+    for (const said of [
+      "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure that …",
+      'Impossible to initialize nvidia nvml : Driver Not Loaded',
+    ])
+      expect(() => parseNvidiaText(`${said}\n`)).toThrow(
+        expect.objectContaining({ code: 'DEVICE_DRIVER_LOST' }),
+      );
+  });
+
   it.each([
     [79, 'resetNeeded'],
     [48, 'stopJobs'],
