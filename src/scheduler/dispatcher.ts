@@ -22,7 +22,7 @@ import type { AgentSession, Fleet } from './fleet.ts';
 import { createGates } from './gates.ts';
 import { createJobEnds } from './job-ends.ts';
 import { createNodePauses } from './node-pauses.ts';
-import { createNodeReturns } from './node-return.ts';
+import { createNodeReturns, type NodeReturns } from './node-return.ts';
 import type { OutputStore, OutputStream } from './output.ts';
 import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
@@ -72,8 +72,7 @@ export interface Dispatcher {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
-  /** `NodeReturns.holds`. */
-  holds(nodeId: string, jobId: string, epoch: number): boolean;
+  readonly holds: NodeReturns['holds'];
   /** Looks for work for every free node; for the start and when nodes come and go. */
   place(): void;
 }
@@ -394,6 +393,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         });
       }
       pauses.worked(session.nodeId);
+      returns.ended(session.nodeId, result);
       await ends.finish(job, result);
       return true;
     },
