@@ -181,7 +181,7 @@ describe('commands that come after the job', () => {
 const groupOf = (controller: string): string | null => {
   const root = `/sys/fs/cgroup/${controller}`;
   try {
-    const probe = join(root, `flopd-test-${process.pid}`);
+    const probe = join(root, `${process.env.FLOPD_TEST_RUN ?? 'flopd-test-alone'}-${process.pid}`);
     mkdirSync(probe);
     const works = existsSync(join(probe, 'cgroup.procs'));
     rmdirSync(probe);
