@@ -129,6 +129,8 @@ pid_t child_start(const struct spec *spec, const struct child_place *place)
 		if (chdir(spec->cwd) < 0) channel_fail(channel, STEP_CHDIR, errno);
 	}
 	umask(022);
+	error = filter_calls(spec);
+	if (error != 0) channel_fail(channel, STEP_SANDBOX, error);
 	struct child_failure failure = execute(spec->argv, spec->envp);
 	channel_fail(channel, failure.step, failure.error);
 }

@@ -166,6 +166,7 @@ static _Noreturn void be_the_command(const struct spec *spec, const struct reque
 	if (error != 0) failure = (struct child_failure){ STEP_USER, error };
 	else if (dup2(ends->in, 0) < 0 || dup2(ends->out, 1) < 0 || dup2(ends->err, 2) < 0) failure.error = errno;
 	else if (chdir(request->cwd) < 0) failure = (struct child_failure){ STEP_CHDIR, errno };
+	else if ((failure.error = filter_calls(spec)) != 0) failure.step = STEP_SANDBOX;
 	else {
 		syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
 		failure = execute(request->argv, request->envp);

@@ -35,6 +35,7 @@ static _Noreturn void be_the_job(const struct spec *spec, int running_fd)
 		|| fcntl(INIT_ERR, F_SETFD, FD_CLOEXEC) < 0)
 		failure.error = errno;
 	else if (chdir(spec->cwd) < 0) failure = (struct child_failure){ STEP_CHDIR, errno };
+	else if ((failure.error = filter_calls(spec)) != 0) failure.step = STEP_SANDBOX;
 	else {
 		channel_say(INIT_CHANNEL, MESSAGE_JOB, 0);
 		failure = execute(spec->argv, spec->envp);

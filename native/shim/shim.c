@@ -30,6 +30,8 @@
  *   checkpoint                   signal and how many ms before the time limit
  *   user                         uid gid group…
  *   wrap                         the sandbox program and its arguments, up to and including "--"
+ *   filter                       1: system calls that no job needs are refused to it (filter.c). No new version for it:
+ *                                whoever writes it has this shim started
  *   cgroup (repeated)            folder, 1 or 2, controllers by commas, then file and value of each setting
  *   rlimits                      name without RLIMIT_ and value of each
  *   after (repeated)             timeout-ms, output file or "", ARGC argv…, then its environment

@@ -47,6 +47,7 @@ struct spec {
 	gid_t gid, groups[GROUPS_MAX];
 	size_t group_count;
 	char **wrap;               /* NULL for no sandbox */
+	bool filtered;             /* system calls that no job needs are refused (filter.c) */
 	char **rlimits;            /* name, value, …, NULL; NULL for none */
 	struct cgroup_plan cgroups[CGROUPS_MAX];
 	size_t cgroup_count;
@@ -172,6 +173,8 @@ void lower_standing(void);
 void clear_signals(void);
 /* Sets limits of the plan and tells the shim of each that is refused. `late`: those that count what others have. */
 void set_rlimits(const struct spec *spec, bool late, int channel_fd);
+/* filter.c: holds the calling process and all that it becomes to the filter of the order. Returns 0 or an errno. */
+int filter_calls(const struct spec *spec);
 /* Becomes the job's user, if it has one, and gives up every privilege for ever. Returns 0 or an errno. */
 int become_user(const struct spec *spec, bool drop_capabilities);
 /* Leaves the session keyring that this process was started with: all jobs would share the keys in it. */

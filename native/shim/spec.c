@@ -123,6 +123,7 @@ static void read_section(struct spec *spec, const char *name, struct cursor *val
 	if (strcmp(name, "argv") == 0) spec->argv = cursor_list(values, count);
 	else if (strcmp(name, "env") == 0) spec->envp = cursor_list(values, count);
 	else if (strcmp(name, "wrap") == 0) spec->wrap = count == 0 ? NULL : cursor_list(values, count);
+	else if (strcmp(name, "filter") == 0) spec->filtered = cursor_number(values, 0) == 1;
 	else if (strcmp(name, "rlimits") == 0) spec->rlimits = count % 2 == 0 ? cursor_list(values, count) : NULL;
 	else if (strcmp(name, "checkpoint") == 0) {
 		spec->checkpoint_signal = (int)cursor_number(values, 0);

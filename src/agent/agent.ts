@@ -157,6 +157,7 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
   const energy = createJobEnergy(capacity.cpus, clock, (record) => deviceEnergy.meter(record));
   const isUnbound = config.protocol.channelBinding === 'off';
   if (isUnbound) log.warn({}, 'this node proves who it is for any connection (protocol.channelBinding: off)');
+  const takesNone = (): string | null => starts.safeMode() ?? jobs.problem();
   const versions = versionsFrom(config.protocol.least);
   const schedulers = watchScheduler(audit.record);
   const heads = createSchedulerHeads({
@@ -198,8 +199,12 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       jobs.learnCredential(told);
     },
     handlers: {
-      order: (order) => jobs.order(order),
-      contact: (sinceMs, heartbeatMs) => jobs.contact(sinceMs, heartbeatMs),
+      // Told before the answer, so that no order is sent after one that was refused for it.
+      order: (order) => jobs.order(order).finally(() => link.refusing(takesNone())),
+      contact(sinceMs, heartbeatMs) {
+        jobs.contact(sinceMs, heartbeatMs);
+        link.refusing(takesNone());
+      },
       report: (jobId, epoch) => jobs.report(jobId, epoch),
       acknowledged: (jobId, epoch) => jobs.acknowledged(jobId, epoch),
       delivered: (jobId, epoch, stdout, stderr) => jobs.delivered(jobId, epoch, stdout, stderr),
@@ -271,7 +276,6 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     random,
   });
   started = jobs;
-  const takesNone = (): string | null => starts.safeMode() ?? jobs.problem();
   lifecycle.onStop('jobs', () => jobs.close());
   for (const result of jobs.unsettled()) link.ended(result);
 
@@ -292,7 +296,6 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
       bank.window(window);
       deviceEnergy.look();
       energy.window(window);
-      link.refusing(takesNone());
       link.window(window);
     },
     log: log.child({ room: 'telemetry' }),

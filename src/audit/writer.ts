@@ -38,7 +38,7 @@ export interface Writer {
   append(kind: AuditKind, facts: AuditFacts): void;
   /** As far as it is on disk. */
   durable(): ChainPosition;
-  /** The head as it was last written; null before that. */
+  /** The head as it was last written; null before that, and of an empty chain. */
   signedHead(): SignedHead | null;
   lost(): number;
   /** Why the disk takes nothing at present, or null. */
@@ -248,7 +248,7 @@ export function createWriter(parts: WriterParts): Writer {
     try {
       const signed = signHead(body, signer);
       await disk.writeHead(encodeHead(signed));
-      signedHead = signed;
+      if (sequence > 0) signedHead = signed;
       headSequence = sequence;
       headFailed = false;
     } catch (error) {

@@ -50,7 +50,11 @@ export function define(command: Command, context: Context, finish: (code: number
       const ofScheduler = underAnyKey(witnesses?.told.get(owner ?? '') ?? [], signedBy);
       if (told === null && witnesses === null) return alone[at] as Checked;
       const found = check(folder, given ?? folder.trusted, [...ofNode, ...ofScheduler]);
-      const notes = [...found.notes, ...notesOfOthers(ofNode, keys), ...notesOfWitnesses(found, ofScheduler)];
+      const notes = [
+        ...found.notes,
+        ...notesOfOthers(ofNode, keys),
+        ...notesOfWitnesses(found, [...ofNode, ...ofScheduler]),
+      ];
       const { agree, before } = found.witnessed;
       return { ...found, isUnvouched: ofScheduler.length > 0 && agree === 0 && before > 0, notes };
     });
@@ -111,7 +115,7 @@ function notesOfWitnesses({ witnessed }: Checked, told: readonly Witness[]): str
 }
 
 function describeWitness({ path, owner, heads, problems }: WitnessLog): string {
-  const what = `witness ${path}: ${owner ?? 'owner unknown'}, told ${heads} times`;
+  const what = `witness ${path}: ${owner ?? 'owner unknown'}, ${heads === 1 ? 'one head' : `${heads} heads`}`;
   if (problems === null) return `${what}; a file, believed as it stands`;
   return `${what}; its own chain ${problems.length === 0 ? 'holds' : 'IS BROKEN: verify it first'}`;
 }

@@ -6,7 +6,7 @@ import { Fault } from '../base/fault.ts';
 import type { DataClass } from '../protocol/jurisdiction.ts';
 import type { Place } from '../protocol/place.ts';
 import { type FileEntry, findFile, readConfigFile } from './file.ts';
-import type { LimitMode, PullPolicy, SandboxMode, UserMode, UserRange } from './jobs.ts';
+import type { LimitMode, PullPolicy, SandboxMode, SeccompMode, UserMode, UserRange } from './jobs.ts';
 import {
   type ConfigKeyName,
   type ConfigValue,
@@ -66,6 +66,7 @@ export interface Config {
   /** What holds for every job of the node (job/containment/). */
   readonly jobs: {
     readonly sandbox: SandboxMode;
+    readonly seccomp: SeccompMode;
     readonly limits: LimitMode;
     readonly user: UserMode;
     readonly userRange: UserRange;
@@ -77,6 +78,8 @@ export interface Config {
     /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
     readonly containerRuntime: string;
     readonly pull: PullPolicy;
+    /** `public`, and `HOST[:PORT][/PATH]`. */
+    readonly registries: readonly string[];
     readonly pullTimeoutMs: number;
   };
   /** The job runner (runner/): its socket, or null where the agent runs jobs itself; its agent's user. */
@@ -177,6 +180,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
     protocol: { least: take('protocol.least'), channelBinding: take('protocol.channelBinding') },
     jobs: {
       sandbox: take('jobs.sandbox'),
+      seccomp: take('jobs.seccomp'),
       limits: take('jobs.limits'),
       user: take('jobs.user'),
       userRange: take('jobs.userRange'),
@@ -187,6 +191,7 @@ export async function loadConfig({ flags, environment, file, folder }: ConfigInp
       cacheBytes: take('jobs.cacheBytes'),
       containerRuntime: take('jobs.containerRuntime'),
       pull: take('jobs.pull'),
+      registries: take('jobs.registries'),
       pullTimeoutMs: take('jobs.pullTimeoutMs'),
     },
     place: {

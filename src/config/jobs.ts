@@ -4,6 +4,9 @@ import { parseText, ValueProblem } from './value.ts';
 /** auto: as well as the host can · require: jobs without it are refused · off: none. */
 export const sandboxModes = ['auto', 'require', 'off'] as const;
 export type SandboxMode = (typeof sandboxModes)[number];
+/** auto: calls that no job needs are refused inside the sandbox · off: none are. */
+export const seccompModes = ['auto', 'off'] as const;
+export type SeccompMode = (typeof seccompModes)[number];
 export const limitModes = ['auto', 'require'] as const;
 export type LimitMode = (typeof limitModes)[number];
 /** auto: each job a user of its own where the agent is root · agent: all jobs are the agent's own user. */
@@ -23,6 +26,23 @@ export function parseContainerRuntime(value: unknown): string {
   if (!runtimeWords.includes(text) && !text.startsWith('/'))
     throw new ValueProblem('not a container runtime', remedy);
   return text;
+}
+
+const REGISTRIES_MAX = 64;
+const REGISTRY =
+  /^[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?(?::[1-9]\d{0,4})?(?:\/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)*$/;
+
+/** `public,registry.example:5000/team`: as `RegistryRules` has them (job/executor/container-registry.ts). */
+export function parseRegistries(value: unknown): readonly string[] {
+  const remedy =
+    'write public, or HOST[:PORT][/PATH], with commas between them; to pull nothing, jobs.pull: never';
+  const entries = parseText(value, 'registries', 8192)
+    .split(',')
+    .map((entry) => entry.trim().toLowerCase());
+  if (entries.length > REGISTRIES_MAX) throw new ValueProblem('too many registries', remedy);
+  if (!entries.every((entry) => REGISTRY.test(entry)))
+    throw new ValueProblem('not a list of registries', remedy);
+  return entries;
 }
 
 export interface UserRange {

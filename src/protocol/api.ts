@@ -183,7 +183,7 @@ export interface NodeView {
   readonly state: 'ready' | 'unreachable';
   /** One sentence, e.g. since when it is unreachable. */
   readonly reason: string;
-  /** Whether new jobs may come: connected, not drained, not paused after a refusal. */
+  /** Whether new jobs may come: connected, its agent takes orders, not drained, not paused after a refusal. */
   readonly takesJobs: boolean;
   /** Why an operator keeps new jobs away from the whole node; null where nobody does. */
   readonly cordon: Cordon | null;

@@ -15,7 +15,7 @@
 //                                <-   binary output chunks
 //   outputAck {jobId, offsets}   ->                      also the credit for more output
 //                                <-   heartbeat {sequence}   every heartbeat interval; {refusing} when it takes no orders any more, or again
-//   heartbeat {echo}             ->                      at once; a round trip is what prolongs leases (lease.ts)
+//   heartbeat {echo, auditHead}  ->                      at once; a round trip is what prolongs leases (lease.ts)
 //   credential                   ->                      where the node stands, when that has changed
 //   report {jobId, epoch}        ->                      the store has lost this job
 //                                <-   jobReport {order, phase, result}

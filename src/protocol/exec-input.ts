@@ -4,12 +4,13 @@
 // withhold it and end the command, and nothing else.
 //
 //   signed     'flopd.v2 input' LF  exec id LF  sequence LF  kind LF  content      kind: input | resize | signal
-//   content    input: the bytes, none at its end · resize: ROWSxCOLUMNS · signal: its number
+//   content    input: SHA-256 of the bytes (none at its end), hexadecimal · resize: ROWSxCOLUMNS · signal: its number
 //
 // INVARIANT: sequence numbers begin with 1 and rise by 1 over all kinds: none is left out, repeated or passed by another.
-import { generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
+import { createHash, generateKeyPairSync, type KeyObject, sign, verify } from 'node:crypto';
 import * as z from 'zod';
 import { Fault } from '../base/fault.ts';
+import { publicKeyText } from '../base/key-file.ts';
 import { readPublicKey, signatureSchema } from './signed.ts';
 
 /** In frames a sequence number has six bytes. */
@@ -34,12 +35,14 @@ export interface InputSigner {
   prove(input: ExecInput): InputProof;
 }
 
-/** With a key of its own, which nobody keeps. */
-export function createInputSigner(execId: string): InputSigner {
-  const { publicKey, privateKey } = generateKeyPairSync('ed25519');
+/** With a key of its own, which nobody keeps; tests give one. */
+export function createInputSigner(
+  execId: string,
+  privateKey: KeyObject = generateKeyPairSync('ed25519').privateKey,
+): InputSigner {
   let sequence = 0;
   return {
-    publicKey: publicKey.export({ format: 'der', type: 'spki' }).toString('base64'),
+    publicKey: publicKeyText(privateKey),
     prove(input) {
       sequence += 1;
       const signature = sign(null, bytesToSign(execId, sequence, input), privateKey).toString('base64');
@@ -81,19 +84,17 @@ function refusal(what: 'UNSIGNED' | 'SEQUENCE' | 'SIGNATURE', why: string): Faul
 }
 
 function bytesToSign(execId: string, sequence: number, input: ExecInput): Buffer {
-  return Buffer.concat([
-    Buffer.from(`flopd.v2 input\n${execId}\n${sequence}\n${input.kind}\n`),
-    contentOf(input),
-  ]);
+  return Buffer.from(`flopd.v2 input\n${execId}\n${sequence}\n${input.kind}\n${contentOf(input)}`);
 }
 
-function contentOf(input: ExecInput): Uint8Array {
+/** A digest, since Ed25519 reads what it signs twice, and by a slower hash. */
+function contentOf(input: ExecInput): string {
   switch (input.kind) {
     case 'input':
-      return input.bytes;
+      return createHash('sha256').update(input.bytes).digest('hex');
     case 'resize':
-      return Buffer.from(`${input.rows}x${input.columns}`);
+      return `${input.rows}x${input.columns}`;
     case 'signal':
-      return Buffer.from(String(input.signal));
+      return String(input.signal);
   }
 }

@@ -30,6 +30,7 @@ import { jobEnvironment } from './job-environment.ts';
 import { openWalls } from './job-walls.ts';
 import { openNodeAudit } from './node-audit.ts';
 import { createOffers } from './offers.ts';
+import { openRegistryRules } from './registry-rules.ts';
 import { createSurvivorWatch } from './survivors.ts';
 
 /** What this node offers to jobs, and what it lacks for them, in sentences. */
@@ -162,6 +163,7 @@ async function openJobRoom(
       runtime: config.jobs.containerRuntime,
       pull: config.jobs.pull,
       pullTimeoutMs: config.jobs.pullTimeoutMs,
+      registryRules: openRegistryRules(config.jobs.registries, clock, log),
       processes: config.jobs.processes,
       environment,
       onChange: () => events.changed('the executors of this node have changed'),

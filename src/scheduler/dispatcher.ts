@@ -35,6 +35,7 @@ import {
   decideRefusal,
   decideResult,
   decideStarted,
+  describeRefusal,
   isOfData,
   OF_SUBMITTER,
   type OrderRefusal,
@@ -397,14 +398,15 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       return true;
     },
 
-    refused(session, { jobId, epoch, kind, code, message }) {
+    refused(session, refusal) {
+      const { jobId, epoch, kind, code, message } = refusal;
       const job = queue.job(jobId);
       if (job?.epoch !== epoch || job.nodeId !== session.nodeId) return;
       log.warn({ jobId, epoch, nodeId: session.nodeId, order: kind, code }, 'node refused an order');
       if (isOfData(code)) data.refused(session.nodeId, job.spec, { code, message });
       if (code === OF_SUBMITTER) submitters.refused(session.nodeId, job, message);
       if (isOfData(code) || code === OF_SUBMITTER) placement.review();
-      const why = `${fleet.name(session.nodeId)} refused it (${code}: ${message})`;
+      const why = describeRefusal(job, fleet.name(session.nodeId), refusal);
       switch (decideRefusal(job, kind, code)) {
         case 'ignore':
           return;

@@ -1,9 +1,13 @@
-// What a client types, on its way to the node: small pieces that come together go together, and each is signed by a key
-// of this exec where the node can pass signatures on. The order names that key in any case: an agent that says it cannot
+// What a client types, on its way to the node: gathered, and each piece signed by a key of this exec where the node can
+// pass signatures on. What comes alone goes at once; while the command has not taken what went before, more is waited for,
+// since a signature costs as much for one byte as for thousands. The order names that key in any case: an agent that says it cannot
 // wins nothing but the end of the command at the door of its job room.
 import { encodeExecFrame, execPieces, MAX_EXEC_CHUNK_BYTES } from '../protocol/exec.ts';
 import { createInputSigner, type ExecInput, type InputProof } from '../protocol/exec-input.ts';
 import type { AgentSession } from './fleet.ts';
+
+/** Enough to be sent while others are on the way: two of them fit into the window. */
+const GATHERED_BYTES = MAX_EXEC_CHUNK_BYTES;
 
 export interface NodeInput {
   /** For the order of the exec. */
@@ -12,6 +16,8 @@ export interface NodeInput {
   input(bytes: Uint8Array): void;
   resize(rows: number, columns: number): void;
   signal(signal: number): void;
+  /** So many bytes the command has taken. */
+  taken(bytes: number): void;
   /** What has not been sent is not wanted any more. */
   close(): void;
 }
@@ -20,6 +26,8 @@ export function createNodeInput(execId: string, session: AgentSession): NodeInpu
   const signer = createInputSigner(execId);
   let waiting: Uint8Array[] = [];
   let waitingBytes = 0;
+  /** Sent, and not taken. */
+  let untakenBytes = 0;
   let flushing: NodeJS.Immediate | null = null;
   let hasEnded = false;
 
@@ -34,6 +42,7 @@ export function createNodeInput(execId: string, session: AgentSession): NodeInpu
   function flush(): void {
     if (flushing !== null) clearImmediate(flushing);
     flushing = null;
+    untakenBytes += waitingBytes;
     const whole = waiting.length === 1 ? waiting[0] : Buffer.concat(waiting);
     waiting = [];
     waitingBytes = 0;
@@ -52,8 +61,8 @@ export function createNodeInput(execId: string, session: AgentSession): NodeInpu
       }
       waiting.push(bytes);
       waitingBytes += bytes.length;
-      if (waitingBytes >= MAX_EXEC_CHUNK_BYTES) flush();
-      else flushing ??= setImmediate(flush);
+      if (waitingBytes >= GATHERED_BYTES) flush();
+      else if (untakenBytes === 0) flushing ??= setImmediate(flush);
     },
     resize(rows, columns) {
       flush();
@@ -69,11 +78,16 @@ export function createNodeInput(execId: string, session: AgentSession): NodeInpu
       flush();
       session.tell({ type: 'execSignal', execId, signal, ...proofOf({ kind: 'signal', signal }) });
     },
+    taken(bytes) {
+      untakenBytes = Math.max(0, untakenBytes - bytes);
+      if (untakenBytes === 0) flush();
+    },
     close() {
       hasEnded = true;
       if (flushing !== null) clearImmediate(flushing);
       flushing = null;
       waiting = [];
+      waitingBytes = 0;
     },
   };
 }

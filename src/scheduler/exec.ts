@@ -282,6 +282,7 @@ export function createExecs(options: ExecsOptions): Execs {
         const taken = Math.min(told.bytes, untakenInputBytes);
         untakenInputBytes -= taken;
         budget.taken(untakenInputBytes);
+        nodeInput.taken(taken);
         if (taken > 0) say({ type: 'credit', bytes: taken });
       } else {
         const { exitCode, signal, code, message: text } = told;

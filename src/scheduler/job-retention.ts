@@ -3,8 +3,11 @@
 // submitter signed, output and the notes in its place. The jobs of an array go together, when all of them are due.
 //
 // INVARIANT: a job stays as long as it has not ended; a waiting job was submitted to wait for it; or a node may still
-// have an attempt of it: one of which the node has not told the end since it connected, or, where the scheduler gave the
-// attempt up, whose node is away. What such a node brings back later would be taken for a job that runs.
+// have an attempt of it and bring that back as a job that runs, or one with another end: an attempt before the last one
+// whose node is away, a last one that the scheduler gave up while its node is away, or any that a connected node said it
+// had and that it may have still. A result that a node brings back for a second time is taken in again as it was.
+//
+// Output that a node has not sent yet is waited for (OUTPUT_WAIT_MS).
 import { setImmediate } from 'node:timers/promises';
 import { type Clock, every, type Timer } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
@@ -13,11 +16,17 @@ import type { AuditSink } from '../protocol/audit.ts';
 import { finalStates, type JobResult } from '../protocol/result.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
-import type { EndedJob, PastAttempt, Queue } from './queue/queue.ts';
+import type { AttemptEnd, EndedJob, PastAttempt, Queue } from './queue/queue.ts';
 
 /** How often the number of ended jobs is looked at; their age at least once in AGE_PERIOD_MS. */
 export const COUNT_PERIOD_MS = 10_000;
 const AGE_PERIOD_MS = 3600_000;
+/** After a sweep that left too many, because all the others are needed: each one reads all of them. */
+export const LEFT_OVER_PERIOD_MS = 300_000;
+/** What was told of attempts before the last one has been answered by then, also over a link that was dead. */
+const ANSWERED_MS = 600_000;
+/** A node that was away for a while has time to send the rest of the output. */
+export const OUTPUT_WAIT_MS = 2 * 24 * 3600_000;
 /** Jobs that are read, and taken out, in one turn: some milliseconds. An array goes whole, however many it has. */
 export const PAGE_JOBS = 64;
 
@@ -42,7 +51,7 @@ export interface JobRetentionOptions extends JobLimits {
     Queue,
     'endedJobs' | 'removeJobs' | 'isAwaited' | 'array' | 'counts' | 'node' | 'failure'
   >;
-  readonly output: Pick<OutputStore, 'lengths' | 'remove' | 'forget'>;
+  readonly output: Pick<OutputStore, 'lengths' | 'syncedLengths' | 'remove' | 'forget'>;
   readonly fleet: Pick<Fleet, 'isReachable'>;
   /** Whether a node that is connected still has the attempt (node-return.ts). */
   readonly holds: (nodeId: string, jobId: string, epoch: number) => boolean;
@@ -56,6 +65,8 @@ export interface JobRetentionOptions extends JobLimits {
 /** What is remembered of jobs until they go. */
 interface Due extends Pick<EndedJob, 'id' | 'array' | 'state' | 'sequence' | 'epoch'> {
   readonly why: RemovalReason;
+  /** Bytes of output that there must be, by attempt. */
+  readonly awaited: ReadonlyMap<number, number>;
 }
 
 /** Begins to look after them; the first sweep comes soon after the start. */
@@ -63,12 +74,14 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   const { queue, output, keepMs, clock, log } = options;
   const periodMs = Math.min(COUNT_PERIOD_MS, Math.max(1000, keepMs));
   let sweptAtMs = Number.NEGATIVE_INFINITY;
+  let isLeftOver = false;
   let sweeping: Promise<void> | null = null;
   let closed = false;
 
   const timer: Timer = every(clock, periodMs, () => {
-    const isTime = clock.monotonicMs() - sweptAtMs >= Math.min(AGE_PERIOD_MS, keepMs);
-    if (isTime || excess() > 0) void sweep();
+    const sinceMs = clock.monotonicMs() - sweptAtMs;
+    const mayCount = !isLeftOver || sinceMs >= LEFT_OVER_PERIOD_MS;
+    if (sinceMs >= Math.min(AGE_PERIOD_MS, keepMs) || (mayCount && excess() > 0)) void sweep();
   });
 
   function excess(): number {
@@ -91,6 +104,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     try {
       if (queue.failure() === null) await removeDue(gone);
     } finally {
+      isLeftOver = excess() > 0;
       tell(gone);
     }
   }
@@ -108,7 +122,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
       let left = tooMany;
       const due: Due[] = [];
       for (const job of page) {
-        const isOld = (job.endedAtMs ?? job.submittedAtMs) <= dueMs;
+        const isOld = endOf(job) <= dueMs;
         const isDue = (isOld || left > 0) && !isNeeded(job);
         const together = isDue ? arrays.add(job, isOld ? 'age' : 'number') : arrays.keep(job);
         left -= together.length;
@@ -128,8 +142,9 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
         return [];
       },
       /** What is due with it. */
-      add({ id, array, state, sequence, epoch }: EndedJob, why: RemovalReason): Due[] {
-        const job: Due = { id, array, state, sequence, epoch, why };
+      add(ended: EndedJob, why: RemovalReason): Due[] {
+        const { id, array, state, sequence, epoch } = ended;
+        const job: Due = { id, array, state, sequence, epoch, why, awaited: awaitedOutput(ended) };
         if (array === null) return [job];
         const known = arrays.get(array.id);
         const members = known === undefined ? begin(array.id) : known;
@@ -148,18 +163,30 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     }
   }
 
-  function isNeeded({ id, epoch, nodeId, result, attempts }: EndedJob): boolean {
+  function isNeeded(job: EndedJob): boolean {
+    const { id, attempts } = job;
     if (queue.isAwaited(id)) return true;
-    const isLast = result !== null && result.epoch === epoch && nodeId !== null;
-    const ends = isLast ? [...attempts, { ...result, nodeId }] : attempts;
-    return ends.some((end) => mayBeHeld(id, end));
+    if (attempts.length > 0 && endOf(job) + ANSWERED_MS > clock.wallMs()) return true;
+    const last = lastAttempt(job);
+    if (last !== null && mayBeHeld(id, last, !isToldByNode(last))) return true;
+    return attempts.some((past) => mayBeHeld(id, past, true));
   }
 
-  function mayBeHeld(id: string, end: Pick<PastAttempt, 'epoch' | 'nodeId' | 'endKind' | 'usage'>): boolean {
-    const node = queue.node(end.nodeId);
-    if (node === null || node.removedAtMs !== undefined) return false;
-    if (options.holds(end.nodeId, id, end.epoch)) return true;
-    return !options.fleet.isReachable(end.nodeId) && !isToldByNode(end);
+  function isMember(nodeId: string): boolean {
+    const node = queue.node(nodeId);
+    return node !== null && node.removedAtMs === undefined;
+  }
+
+  function mayBeHeld(id: string, { nodeId, epoch }: AttemptEnd, whileAway: boolean): boolean {
+    if (!isMember(nodeId)) return false;
+    return options.holds(nodeId, id, epoch) || (whileAway && !options.fleet.isReachable(nodeId));
+  }
+
+  function awaitedOutput(job: EndedJob): ReadonlyMap<number, number> {
+    if (endOf(job) + OUTPUT_WAIT_MS <= clock.wallMs()) return new Map();
+    const last = lastAttempt(job);
+    const ends = [...job.attempts, ...(last === null ? [] : [last])].filter(({ nodeId }) => isMember(nodeId));
+    return new Map(ends.map(({ epoch, stdoutBytes, stderrBytes }) => [epoch, stdoutBytes + stderrBytes]));
   }
 
   /** Output goes first: what nobody knows the job of would lie there for ever. */
@@ -180,7 +207,11 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   }
 
   /** False while something is under way with it. */
-  async function removeOutput({ id, epoch }: Due): Promise<boolean> {
+  async function removeOutput({ id, epoch, awaited }: Due): Promise<boolean> {
+    for (const [one, bytes] of awaited) {
+      const { stdoutBytes, stderrBytes } = await output.syncedLengths(id, one);
+      if (stdoutBytes + stderrBytes < bytes) return false;
+    }
     for (let one = 1; one <= epoch; one += 1) {
       const { stdoutBytes, stderrBytes } = await output.lengths(id, one);
       if (stdoutBytes + stderrBytes === 0) continue;
@@ -204,6 +235,15 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
       await sweeping;
     },
   };
+}
+
+function lastAttempt({ result, epoch, nodeId }: EndedJob): PastAttempt | null {
+  return result !== null && result.epoch === epoch && nodeId !== null ? { ...result, nodeId } : null;
+}
+
+/** The clock of its node tells when a job ended, and may be wrong by years: not before it was submitted here. */
+export function endOf({ submittedAtMs, endedAtMs }: Pick<EndedJob, 'submittedAtMs' | 'endedAtMs'>): number {
+  return Math.max(submittedAtMs, endedAtMs ?? 0);
 }
 
 /** Ends that the scheduler writes by itself have one of these kinds, and nobody measured anything. */

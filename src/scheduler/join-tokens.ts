@@ -1,6 +1,6 @@
-// Join tokens: documents of the queue, found by their public id, of which only the hash of the whole text is kept. A use
-// is counted in memory at once, so that two hosts at the same instant never share one, and is on disk before the host is
-// told that it is enrolled.
+// Join tokens: documents of the queue (and in a file beside it: access/accounts.ts), found by their public id, of which
+// only the hash of the whole text is kept. A use is counted in memory at once, so that two hosts at the same instant never
+// share one, and is on disk before the host is told that it is enrolled.
 import * as z from 'zod';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';

@@ -2,7 +2,8 @@
 //
 // A rotation makes a next key and tells nodes of it at once; after an overlap it signs. The one before stays good for the
 // orders that it signed, and for ever for what it signed about nodes and jobs: those are known again by any key here. With
-// no overlap the keys until then are revoked: no node takes an order of theirs any more as soon as it hears of it.
+// no overlap the keys until then are revoked: no node takes an order of theirs any more as soon as it hears of it, and they
+// vouch for no node here: whoever has one could make members. What they ordered is still known again, since it runs.
 import { createPublicKey, type KeyObject } from 'node:crypto';
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
@@ -48,11 +49,11 @@ export interface RingKeyView {
 export interface KeyRing {
   /** With the key that signs at present. */
   sign(purpose: SignedPurpose, body: string): Signed;
-  /** Whether a key of this scheduler, present or past, signed this. */
+  /** Whether a key of this scheduler, present or past, signed this; of nodes, one that is not revoked. */
   isOurs(purpose: SignedPurpose, signed: Signed): boolean;
   /** The key that signs at present. */
   signing(): KeyObject;
-  /** All public keys, oldest first. */
+  /** All public keys that are not revoked, oldest first. */
   publicKeys(): readonly KeyObject[];
   /** The first key: what version 1 sealed was sealed with it. */
   readonly first: KeyObject;
@@ -102,10 +103,11 @@ export function createKeyRing(
     },
     isOurs(purpose, { keyId, body, signature }) {
       const one = held.find((key) => key.keyId === keyId);
+      if (one?.notAfterMs === REVOKED_MS && purpose === 'flopd.v2 node') return false;
       return one !== undefined && isSignedBy(one.key, purpose, body, signature);
     },
     signing: () => signer(clock.wallMs()).privateKey,
-    publicKeys: () => held.map(({ key }) => key),
+    publicKeys: () => held.filter(({ notAfterMs }) => notAfterMs !== REVOKED_MS).map(({ key }) => key),
     first: firstOf(held).privateKey,
     statements: () => statements,
     keys: () => held.map(viewOf),

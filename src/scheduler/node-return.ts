@@ -24,7 +24,7 @@ export interface NodeReturns {
   notSuperseded(session: AgentSession, jobId: string, epoch: number): void;
   /** An attempt that is not active here has ended on its node. True when that freed something. */
   over(nodeId: string, jobId: string, epoch: number): boolean;
-  /** Whether the node said, when it came, that it has this attempt, which is not active here, and no word of its end has come since. */
+  /** Whether the node said, when it came, that it has this attempt, which is not active here, and may have it still. */
   holds(nodeId: string, jobId: string, epoch: number): boolean;
 }
 
@@ -32,7 +32,7 @@ export interface NodeReturnParts {
   readonly queue: Queue;
   readonly placement: Placement;
   readonly fleet: Fleet;
-  readonly clock: Pick<Clock, 'after'>;
+  readonly clock: Pick<Clock, 'after' | 'monotonicMs'>;
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** The job's assignment is not on disk yet. */
@@ -50,6 +50,8 @@ export interface NodeReturnParts {
 const SUPERSEDE_AGAIN_MS = 5000;
 /** Reports that one node is asked for at the same time: each may be as long as a frame. */
 export const REPORTS_AT_ONCE = 32;
+/** After so long the answer to what a node has told has come, and is written down there. */
+export const TOLD_MS = 3600_000;
 
 interface Questions {
   readonly session: AgentSession;
@@ -61,9 +63,11 @@ interface Questions {
 const devicesOnly: Demand = { cpuHundredths: 0, memoryBytes: 0, accelerators: null, executor: '' };
 
 export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
-  const { queue, placement, fleet, log, refusals } = parts;
+  const { queue, placement, fleet, clock, log, refusals } = parts;
   /** Attempts (`job.epoch`) that a node holds and that are not active here, by node. */
   const strangers = new Map<string, Set<string>>();
+  /** Of these, those of which it has told the end since, and when: it may not have got the answer. */
+  const told = new Map<string, Map<string, number>>();
   /** What nodes are still to be asked about jobs that are unknown here. */
   const questions = new Map<string, Questions>();
 
@@ -80,6 +84,11 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
   function forgetStrangers(nodeId: string): void {
     for (const name of strangers.get(nodeId) ?? []) placement.release(name);
     strangers.delete(nodeId);
+    told.delete(nodeId);
+  }
+
+  function tellsEnd(nodeId: string, name: string): void {
+    told.set(nodeId, (told.get(nodeId) ?? new Map()).set(name, clock.monotonicMs()));
   }
 
   function holdStranger(nodeId: string, { jobId, epoch, phase, devices }: HeldJob): void {
@@ -215,6 +224,8 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
         { jobId, epoch, nodeId, state: job.state, isOurs },
         'adopted a job that the store had lost, from its node',
       );
+      // It will tell the end once more, and is to find the job then.
+      if (isFinalState(job.state)) tellsEnd(nodeId, `${jobId}.${epoch}`);
       const stored = queue.insertJob(job);
       strangers.get(nodeId)?.delete(`${jobId}.${epoch}`);
       placement.release(`${jobId}.${epoch}`);
@@ -238,9 +249,14 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
       const name = `${jobId}.${epoch}`;
       if (strangers.get(nodeId)?.delete(name) !== true) return false;
       placement.release(name);
+      tellsEnd(nodeId, name);
       return true;
     },
-    holds: (nodeId, jobId, epoch) => strangers.get(nodeId)?.has(`${jobId}.${epoch}`) === true,
+    holds(nodeId, jobId, epoch) {
+      const name = `${jobId}.${epoch}`;
+      const toldMs = told.get(nodeId)?.get(name) ?? Number.NEGATIVE_INFINITY;
+      return strangers.get(nodeId)?.has(name) === true || clock.monotonicMs() - toldMs < TOLD_MS;
+    },
   };
 }
 

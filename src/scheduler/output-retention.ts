@@ -5,6 +5,7 @@ import { type Clock, every, type Timer } from '../base/clock.ts';
 import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { isFinalState } from '../protocol/result.ts';
+import { endOf } from './job-retention.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
 
@@ -65,7 +66,7 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
     const stored = await output.list();
     storedBytes = stored.reduce((sum, { bytes }) => sum + bytes, 0);
     const ended = stored
-      .map((attempt) => ({ ...attempt, endedAtMs: endOf(queue.job(attempt.jobId)) }))
+      .map((attempt) => ({ ...attempt, endedAtMs: endOfKnown(queue.job(attempt.jobId)) }))
       .filter((attempt): attempt is typeof attempt & { endedAtMs: number } => attempt.endedAtMs !== null)
       .toSorted((a, b) => a.endedAtMs - b.endedAtMs);
     const nowMs = clock.wallMs();
@@ -101,8 +102,8 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
 }
 
 /** When the job ended; null while it has not. Output of a job that nobody knows stays. */
-function endOf(job: JobRecord | null): number | null {
-  return job !== null && isFinalState(job.state) ? (job.endedAtMs ?? job.submittedAtMs) : null;
+function endOfKnown(job: JobRecord | null): number | null {
+  return job !== null && isFinalState(job.state) ? endOf(job) : null;
 }
 
 function wordsOf(durationMs: number): string {

@@ -19,6 +19,7 @@ import { createRefusalLog } from '../base/refusal-log.ts';
 import { openFileStore } from '../files/store.ts';
 import { nowhere } from '../protocol/place.ts';
 import { openAccess } from './access/access.ts';
+import { withAccounts } from './access/accounts.ts';
 import { createAttempts } from './access/attempts.ts';
 import { openLocalKey } from './access/local-key.ts';
 import { createApi } from './api.ts';
@@ -122,7 +123,13 @@ export async function startScheduler(options: SchedulerOptions): Promise<Schedul
     resumed: () => place(),
     ...(options.startWriter === undefined ? {} : { startWriter: options.startWriter }),
   });
-  const { queue, record } = audit.watch(store);
+  const { queue: watched, record } = audit.watch(store);
+  const accounts = { path: join(folder, 'accounts.jsonl'), queue: watched, clock, log };
+  const queue = await withAccounts(accounts).catch(async (error: unknown) => {
+    await watched.close();
+    await audit.close();
+    throw error;
+  });
   const tlsParts = { listenHost: listen.host, folder, schedulerId, ownNames, issuerScript, clock, log };
   const nodes = () => queue.nodes().length;
   const tls = await openTls(tlsOptions, { ...tlsParts, nodes }).catch(async (error: unknown) => {

@@ -122,6 +122,18 @@ export interface OrderRefusal {
   readonly message: string;
 }
 
+/** A clause for the sentence of the job. */
+export function describeRefusal(
+  job: JobRecord,
+  nodeName: string,
+  { kind, code, message }: OrderRefusal,
+): string {
+  // What nobody wants to end was stopped to be ordered anew.
+  if (kind === 'stop' && job.cancelBy === null)
+    return `the agent of ${nodeName} was started anew before it took the order`;
+  return `${nodeName} refused it (${code}: ${message})`;
+}
+
 /** What becomes of a job whose start or stop order was refused by its node. */
 export function decideRefusal(
   job: JobRecord,

@@ -35,6 +35,7 @@ function specOf(name, command, wrap) {
   section('env', ['PATH=/usr/bin:/bin']);
   section('grace-ms', ['1000']);
   section('wrap', wrap);
+  if (wrap.length > 0) section('filter', ['1']);
   return [...fields, 'end', ''].join('\0');
 }
 

@@ -41,9 +41,10 @@ export const rooms: Readonly<Record<string, RoomRule>> = {
   audit: { uses: ['base', 'protocol'], types: [], packages: ['zod'] },
   // What every daemon is that holds a state folder: one of its kind, ordered in start and stop, told to systemd.
   daemon: { uses: ['base', 'native'], types: [], packages: ['zod'] },
-  // The job room in a process of its own, with the rights that starting jobs needs and no network.
+  // The job room in a process of its own, with the rights that starting jobs needs and no session with anybody.
   runner: {
-    uses: ['base', 'protocol', 'native', 'config', 'daemon', 'job', 'files', 'audit'],
+    // dial: where a registry lies is asked before the runtime pulls from it.
+    uses: ['base', 'protocol', 'native', 'config', 'daemon', 'job', 'files', 'audit', 'dial'],
     types: ['device'],
     packages: ['zod'],
   },

@@ -71,6 +71,7 @@ export async function playClone(
   let submitted = 0;
   let armed = false;
   const scheduler = startSchedulerLife({
+    history: null,
     life: time.newLife('scheduler'),
     rows,
     files: createOutputFiles(dice.fork('files'), weather),

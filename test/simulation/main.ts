@@ -14,6 +14,7 @@ const { values } = parseArgs({
     seeds: { type: 'string', default: '2000' },
     log: { type: 'boolean', default: false },
     clone: { type: 'boolean', default: false },
+    keep: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 });
@@ -32,12 +33,13 @@ function logTo(who: string): Log {
 }
 
 const keys = makeKeys();
+const kept = values.keep === undefined ? {} : { keepMs: Number(values.keep) };
 const play = (seed: number, logs: boolean) =>
   values.clone
     ? playClone(seed, keys, logs ? logTo : undefined)
-    : playSeed(seed, keys, logs ? { log: logTo } : {});
+    : playSeed(seed, keys, { ...(logs ? { log: logTo } : {}), ...kept });
 if (values.help)
-  console.log('node test/simulation/run.mjs [--clone] [--seeds N] [--from N] | --seed N [--log]');
+  console.log('node test/simulation/run.mjs [--clone] [--keep MS] [--seeds N] [--from N] | --seed N [--log]');
 else if (values.seed !== undefined) {
   const outcome = await play(Number(values.seed), values.log);
   for (const fact of outcome.facts) console.log(lineOf(fact));

@@ -4,6 +4,7 @@ import { createRefusalLog } from '../../src/base/refusal-log.ts';
 import { type Core, createCore } from '../../src/scheduler/core.ts';
 import type { SchedulerHit } from '../../src/scheduler/fault-points.ts';
 import { createFileTickets } from '../../src/scheduler/file-tickets.ts';
+import { createJobRetention } from '../../src/scheduler/job-retention.ts';
 import { createProgressBoard } from '../../src/scheduler/progress.ts';
 import { createQueue } from '../../src/scheduler/queue/embedded.ts';
 import type { Queue } from '../../src/scheduler/queue/queue.ts';
@@ -25,6 +26,8 @@ export interface SchedulerParts {
   readonly key: SchedulerKey;
   readonly random: () => number;
   readonly log?: Log;
+  /** How long ended jobs are kept, and who looks at them before they go; null for ever. */
+  readonly history: { readonly keepMs: number; readonly going: () => void } | null;
 }
 
 export interface SchedulerLife {
@@ -75,6 +78,32 @@ export function startSchedulerLife({
     hit,
   });
   place = core.dispatcher.place;
+  const { history } = parts;
+  if (history !== null)
+    createJobRetention({
+      keepMs: history.keepMs,
+      jobs: Number.POSITIVE_INFINITY,
+      queue: {
+        ...queue,
+        removeJobs(jobs) {
+          history.going();
+          return queue.removeJobs(jobs);
+        },
+      },
+      // What lies of output in the simulation's files is of no concern here.
+      output: {
+        lengths: core.output.lengths,
+        syncedLengths: core.output.syncedLengths,
+        remove: async () => true,
+        forget: async () => {},
+      },
+      fleet: core.fleet,
+      holds: core.dispatcher.holds,
+      clock,
+      log,
+      audit() {},
+      removed: () => {},
+    });
   network.listener = { life, accept: (socket) => core.gateway.accept(socket, () => {}, '') };
   return { life, queue, core };
 }

@@ -41,6 +41,8 @@ export interface Outcome {
 export interface WorldOptions {
   /** Where the parts log to; nowhere by default. */
   readonly log?: (who: string) => Log;
+  /** How long the scheduler keeps ended jobs; for ever by default. */
+  readonly keepMs?: number;
 }
 
 /** Plays one seed. `keys` has at least three nodes. */
@@ -97,6 +99,7 @@ export async function playSeed(seed: number, keys: Keys, options: WorldOptions =
       key: keys.scheduler,
       random: dice.fork('scheduler', schedulerLives).random,
       log: logOf('scheduler'),
+      history: options.keepMs === undefined ? null : { keepMs: options.keepMs, going: look },
       hit(point) {
         if (!life.isAlive() || schedulerDoom?.point !== point) return;
         schedulerDoom.passes -= 1;

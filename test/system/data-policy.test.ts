@@ -19,6 +19,10 @@ test('runs where its data may be, says by which rule, and refuses in a sentence 
   expect(shown.stdout).toMatch(/^data +internal data of HK, may be in HK$/m);
   expect(shown.stdout).toMatch(/^data rule +internal data of HK in HK: named by data\.origin$/m);
 
+  // What a revoked key said of the place of the node counts no more; the next one says it before the next order.
+  expect((await bed.run(['scheduler', 'key', 'rotate', '--overlap', '0s'])).code).toBe(0);
+  expect(await run('--data-class', 'internal', '--data-origin', 'HK')).toMatchObject({ code: 0 });
+
   // This scheduler would keep its output.
   const foreign = await run('--data-class', 'internal', '--data-origin', 'CN-GD');
   expect(foreign.code).toBe(125);

@@ -14,10 +14,12 @@ beforeAll(async () => {
 afterAll(() => bed.close());
 
 test('jobs and arrays that ended are gone with all that was theirs, what runs and what is waited for is not', async () => {
-  const gate = join(bed.folder, 'gate');
-  const waited = await submit(bed, '--', 'true');
-  const runs = await submit(bed, '--', 'sh', '-c', `while [ ! -e ${gate} ]; do sleep 0.2; done`);
+  const [gate, gateOfWaited] = [join(bed.folder, 'gate'), join(bed.folder, 'gate-of-waited')];
+  const waitFor = (path: string) => ['sh', '-c', `while [ ! -e ${path} ]; do sleep 0.2; done`];
+  const waited = await submit(bed, '--', ...waitFor(gateOfWaited));
+  const runs = await submit(bed, '--', ...waitFor(gate));
   const follower = await submit(bed, '--after', waited, '--after', runs, '--', 'true');
+  writeFileSync(gateOfWaited, '');
   const gone = await submit(bed, '--', 'echo', 'hello');
   const array = await bed.run(['run', '--detach', '--array', '0-4', '--', 'echo', 'hi']);
   expect(array.code, array.stderr).toBe(0);
@@ -33,6 +35,8 @@ test('jobs and arrays that ended are gone with all that was theirs, what runs an
   const outputs = readdirSync(join(bed.stateDir, 'scheduler', 'output'));
   expect(outputs.filter((name) => name.includes(gone) || /^job-[0-9a-z]{10}i/.test(name))).toEqual([]);
   await untilRemoved(6);
+  const metrics = await (await fetch(new URL('/metrics', up.endpoint.url))).text();
+  expect(metrics).toContain('flopd_scheduler_jobs_removed_total{why="age"} 6\n');
   // What is waited for is known after a restart as well: nothing is given up for want of it.
   up.kill('SIGKILL');
   await up.finished();

@@ -96,6 +96,7 @@ async function checkSplit() {
   split.start = run('systemctl', 'start', 'flopd-agent');
   split.agent = show('flopd-agent');
   split.runner = show('flopd-runner');
+  split.groups = show('flopd-groups');
   split.modes = sh(
     'stat -c "%a %U %G %n" /run/flopd-runner/runner.sock /var/lib/flopd /var/lib/flopd/agent/key.pem /var/lib/flopd-runner/runner/node.json',
   ).stdout;
@@ -157,6 +158,7 @@ async function check() {
     '/usr/lib/systemd/system/flopd-node.service',
     '/usr/lib/systemd/system/flopd-agent.service',
     '/usr/lib/systemd/system/flopd-runner.service',
+    '/usr/lib/systemd/system/flopd-groups.service',
     '/usr/lib/systemd/system/flopd-jobs.slice',
     '/usr/lib/systemd/system/flopd-scheduler.service',
   );

@@ -105,6 +105,7 @@ export function layMachine(folder: string, script: string): void {
   for (const [from, to] of [
     ['flopd-agent.service', 'usr/lib/systemd/system/flopd-agent.service'],
     ['flopd-runner.service', 'usr/lib/systemd/system/flopd-runner.service'],
+    ['flopd-groups.service', 'usr/lib/systemd/system/flopd-groups.service'],
     ['flopd-node.service', 'usr/lib/systemd/system/flopd-node.service'],
     ['flopd-jobs.slice', 'usr/lib/systemd/system/flopd-jobs.slice'],
     ['flopd-scheduler.service', 'usr/lib/systemd/system/flopd-scheduler.service'],

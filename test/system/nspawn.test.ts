@@ -66,6 +66,7 @@ interface Report {
     readonly start: Ended;
     readonly agent: Unit;
     readonly runner: Unit;
+    readonly groups: Unit;
     readonly modes: string;
     readonly job: Ended;
     readonly result: Pick<Walled, 'limits' | 'isolation'>;
@@ -239,10 +240,10 @@ describe.skipIf(problem !== null)('under a real systemd', () => {
   });
 
   test('an agent beside its runner: both start, each with files of its own, and strangers are kept out', () => {
-    const { join: joined, start, agent, runner, modes, stranger } = report.split;
+    const { join: joined, start, agent, runner, groups, modes, stranger } = report.split;
     expect(joined, joined.stderr).toMatchObject({ code: 0 });
     expect(start).toMatchObject({ code: 0 });
-    for (const unit of [agent, runner])
+    for (const unit of [agent, runner, groups])
       expect(unit).toMatchObject({ ActiveState: 'active', SubState: 'running', NRestarts: '0' });
     expect(modes.trim().split('\n')).toEqual([
       '660 root flopd /run/flopd-runner/runner.sock',

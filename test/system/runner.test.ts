@@ -108,6 +108,34 @@ describe('an agent with a runner', () => {
     runner = await startRunner();
     agent = await startAgent();
     await expectWhole(id, starts);
+
+    // The agent, not the runner, is the witness of the scheduler's log.
+    const heads = async (log: string): Promise<number> => {
+      const { stdout } = await bed.run([
+        'audit',
+        'list',
+        '--path',
+        log,
+        '--kind',
+        'scheduler.head',
+        '-o',
+        'json',
+      ]);
+      return (JSON.parse(stdout) as { records: object[] }).records.length;
+    };
+    await until('a head', async () => (await heads(at('agent', 'agent', 'audit'))) > 0);
+    expect(await heads(at('runner', 'runner', 'audit'))).toBe(0);
+    const verified = await bed.run(['audit', 'verify', '--witness', at('agent')]);
+    expect(verified.code, verified.stdout + verified.stderr).toBe(0);
+    const agents = ['--path', at('agent', 'agent', 'audit')];
+    const against = await bed.run([
+      'audit',
+      'verify',
+      ...agents,
+      '--against',
+      join(bed.stateDir, 'scheduler', 'audit'),
+    ]);
+    expect([against.code, against.stdout]).toEqual([0, expect.stringContaining('as witnesses were told')]);
   });
 
   test('answers for a runner that is away: orders wait or are refused, results are told when it is back', async () => {

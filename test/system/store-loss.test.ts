@@ -24,18 +24,22 @@ async function outputOf(id: string): Promise<string> {
 }
 
 describe('a scheduler that has lost', () => {
-  test('its job store takes back node and job', async () => {
+  test('its job store takes back node and job, and knows its users', async () => {
     const [starts, gate] = [join(bed.folder, 'starts'), join(bed.folder, 'gate')];
     const scheduler = await bed.start(['scheduler']);
     await startAgent(bed, scheduler, 'node-a');
     const id = await submit(bed, '--name', 'precious', '--', ...script(starts, gate));
     await until('its output', async () => (await outputOf(id)) === 'before\n');
+    const [mei, lin] = [await userToken('mei'), await userToken('lin')];
+    expect((await bed.run(['user', 'revoke', 'lin'])).code).toBe(0);
     await killed(scheduler);
     const folder = join(bed.stateDir, 'scheduler');
     for (const name of readdirSync(folder)) if (name.startsWith('store.db')) rmSync(join(folder, name));
     await bed.start(['scheduler', '--listen', new URL(scheduler.endpoint.url).host]);
     await until('the job', async () => (await bed.run(['job', id])).code === 0);
     expect(await readJob(bed, id)).toMatchObject({ state: 'RUNNING', epoch: 1, name: 'precious' });
+    expect((await bed.run(['whoami', '--token-file', mei])).stdout).toContain('mei');
+    expect((await bed.run(['whoami', '--token-file', lin])).code).not.toBe(0);
     await finish(id, gate, starts);
   });
 
@@ -72,6 +76,15 @@ describe('a scheduler that has lost', () => {
     await until('the job', async () => (await bed.run(['job', id])).code === 0);
     await finish(id, gate, starts);
   });
+
+  /** File with the token of a new user. */
+  async function userToken(name: string): Promise<string> {
+    const made = await bed.run(['user', 'create', name, '--role', 'submitter']);
+    expect(made.code, made.stderr).toBe(0);
+    const file = join(bed.folder, `${name}.token`);
+    writeFileSync(file, `${/^token: +(\S+)$/m.exec(made.stdout)?.[1]}\n`, { mode: 0o600 });
+    return file;
+  }
 
   async function finish(id: string, gate: string, starts: string): Promise<void> {
     writeFileSync(gate, '');

@@ -22,18 +22,34 @@ function lay(unit: string, text = read(unit)): string {
 }
 
 describe.skipIf(!hasTool)('the units', () => {
-  test.each(['flopd-agent', 'flopd-runner', 'flopd-node', 'flopd-scheduler'])(
+  test.each(['flopd-groups', 'flopd-agent', 'flopd-runner', 'flopd-node', 'flopd-scheduler'])(
     '%s passes systemd-analyze verify without a word',
     (unit) => {
       const verify = (path: string) => spawnSync('systemd-analyze', ['verify', path], { encoding: 'utf8' });
       expect(verify(lay(unit))).toMatchObject({ status: 0, stdout: '', stderr: '' });
-      expect(verify(lay(unit, read(unit).replace('WatchdogSec=', 'WatchdogSecs='))).stderr).toContain(
-        'WatchdogSecs',
+      expect(verify(lay(unit, read(unit).replace('RestartSec=', 'RestartSecs='))).stderr).toContain(
+        'RestartSecs',
       );
       // The others look at it, too.
       lay(unit);
     },
   );
+
+  test('the group of jobs is delegated, outlives whoever starts them, and ends none', () => {
+    const lines = read('flopd-groups').split('\n');
+    for (const line of ['Delegate=cpu cpuset io memory pids', 'KillMode=process', 'Restart=always'])
+      expect(lines).toContain(line);
+    expect(lines).toContain('Slice=flopd-jobs.slice');
+    for (const unit of ['flopd-runner.service', 'flopd-node-limits.conf', 'flopd-node-root.conf']) {
+      const text = readFileSync(join(root, 'systemd', unit), 'utf8').split('\n');
+      for (const line of [
+        'Wants=flopd-groups.service',
+        'After=flopd-groups.service',
+        'Slice=flopd-jobs.slice',
+      ])
+        expect(text, unit).toContain(line);
+    }
+  });
 
   test.each([
     ['flopd-agent', 20],
@@ -59,7 +75,7 @@ describe.skipIf(!hasTool)('the units', () => {
         expect(text.split('\n'), `${unit}: ${line}`).toContain(line);
     }
     // A job must survive whoever started it.
-    for (const unit of ['flopd-runner', 'flopd-node'])
+    for (const unit of ['flopd-runner', 'flopd-node', 'flopd-groups'])
       expect(read(unit).split('\n')).toContain('KillMode=process');
   });
 });

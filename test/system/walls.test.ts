@@ -288,6 +288,43 @@ __attribute__((constructor)) static void look(void) {
     expect(existsSync('/etc/passwd')).toBe(true);
   });
 
+  test('is refused system calls that no job needs, also by their 32-bit numbers and in commands beside it', async () => {
+    // Numbers of x86-64: mount keyctl add_key bpf perf_event_open userfaultfd setns fsopen open_tree init_module
+    const numbers = [165, 250, 248, 321, 298, 323, 308, 430, 428, 175];
+    const calls = process.arch === 'x64' ? numbers.map((number): Attempt => ['call', number]) : [];
+    const outcomes = await attempt([['namespace', 0], ...calls]);
+    expect(outcomes).toEqual(outcomes.map(() => 'EPERM'));
+    // A kernel without 32-bit calls kills the program at the first of these: unshare, mount.
+    const old = await bed.run(['run', '--', intruder, 'oldcall', '310', 'oldcall', '21']);
+    expect(old.stdout).not.toContain(': ok');
+    // io_uring_setup, clone3: programs fall back when they are not there.
+    expect(
+      await attempt([
+        ['call', 425],
+        ['call', 435],
+      ]),
+    ).toEqual(['ENOSYS', 'ENOSYS']);
+    const beside = await bed.run(['exec', victim, '--', 'unshare', '--user', 'true']);
+    expect(beside.code, beside.stderr).toBe(1);
+    expect(beside.stderr).toContain('Operation not permitted');
+    expect((await readJob(bed, victim)).state).toBe('RUNNING');
+  });
+
+  test('runs what people run: threads, children, compilers, another personality', async () => {
+    const script = [
+      'setarch --addr-no-randomize true',
+      'printf "int main(){return 0;}" >a.c; cc a.c -o a && ./a',
+      // Node may be where jobs see nothing.
+      `! command -v node >/dev/null || node -e 'new (require("node:worker_threads").Worker)("", { eval: true }); require("node:child_process").execSync("true")'`,
+      'echo fine',
+    ].join(' && ');
+    const end = await bed.run(['run', '--', 'sh', '-c', script]);
+    expect(end, end.stderr).toMatchObject({ code: 0, stdout: 'fine\n' });
+    expect((await readJob(bed, await lastId())) as unknown).toMatchObject({
+      result: { isolation: { systemCalls: expect.stringContaining('no namespaces') } },
+    });
+  });
+
   test('does not outlive its end, however it hides', async () => {
     const { stdout } = await bed.run([
       'run',

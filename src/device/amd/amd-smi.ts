@@ -115,6 +115,8 @@ export function readAmdSmi({ metric, fixed, processes }: AmdSmiListings): ToolRe
       const value = quantity(part, paths, { '%': 1, '': 1 });
       return typeof value !== 'number' ? value : value >= 0 && value <= 100 ? value / 100 : 'error';
     };
+    // Cards without a counter tell one that stands at nothing.
+    const energy = read({ J: 1 }, 'energy.total_energy_consumption');
     const node = at(fixed.get(number), 'numa.node');
     const units = at(fixed.get(number), 'asic.num_compute_units');
     return {
@@ -126,7 +128,7 @@ export function readAmdSmi({ metric, fixed, processes }: AmdSmiListings): ToolRe
           memoryUsedBytes: read(BYTES, 'mem_usage.used_vram'),
           powerWatts: read(WATTS, 'power.socket_power', 'power.average_socket_power'),
           powerLimitWatts: quantity(fixed.get(number), ['limit.max_power', 'limit.socket_power'], WATTS),
-          energyCounterJoules: read({ J: 1 }, 'energy.total_energy_consumption'),
+          energyCounterJoules: energy === 0 ? 'unsupported' : energy,
           temperatureCelsius: read(CELSIUS, 'temperature.hotspot', 'temperature.edge'),
           memoryTemperatureCelsius: read(CELSIUS, 'temperature.mem'),
           clockHertz: read(HERTZ, 'clock.gfx_0.clk', 'clock.gfx.clk'),

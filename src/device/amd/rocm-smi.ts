@@ -1,6 +1,7 @@
-// What rocm-smi prints, and hy-smi after it: one JSON object per card, or the concise table. Names of keys differ from
-// version to version; each number has a list of them, newest first. Both forms are text from outside: a key or column
-// that is not known is left, and a table whose lines do not fit its heading is refused.
+// What rocm-smi prints, and hy-smi after it: one JSON object per card, the same as lines (`GPU[0]  : key: value`), or the
+// concise table. Names of keys differ from version to version; each number has a list of them, newest first. All forms
+// are text from outside: a key or column that is not known is left, and a table whose lines do not fit its heading is
+// refused.
 import type { Measured, ToolReading } from '../accelerator.ts';
 import { tokensOf } from '../box-table.ts';
 import { emptyReading, layoutFault, refuseFlood } from '../reading.ts';
@@ -20,7 +21,36 @@ const MAX_LINES = 5000;
 
 export function parseRocmSmi(tool: string, text: string): ToolReading[] {
   refuseFlood(tool, text);
-  return text.trimStart().startsWith('{') ? parseJson(tool, text) : parseConcise(tool, text);
+  if (text.trimStart().startsWith('{')) return parseJson(tool, text);
+  return fieldLine.test(text) ? parseLines(tool, text) : parseConcise(tool, text);
+}
+
+const fieldLine = /^(?:GPU|DCU|HCU)\[\d{1,6}\][ \t]*:/m;
+
+/** What the options print without `--json`: keys are those of the JSON, or nearly. */
+function parseLines(tool: string, text: string): ToolReading[] {
+  const lines = text.split('\n');
+  if (lines.length > MAX_LINES * 10 || lines.some((line) => line.length > 2000))
+    throw layoutFault(tool, text, 'too long');
+  const titles = lines.filter((line) => /=\s*(?:ROCm )?System Management Interface\s*=/.test(line));
+  const ends = lines.filter((line) => /= ?End of .*SMI Log ?=/.test(line));
+  if (titles.length !== 1 || ends.length !== 1) throw layoutFault(tool, text, 'not one whole output');
+  const cards = new Map<number, Record<string, string>>();
+  for (const line of lines) {
+    const match = /^(?:GPU|DCU|HCU)\[(\d{1,6})\][ \t]*:[ \t]*([^:]{1,80}):[ \t]*(.*)$/.exec(line);
+    const [, number, key = '', value = ''] = match ?? [];
+    if (number === undefined) continue;
+    const card = cards.get(Number(number)) ?? {};
+    cards.set(Number(number), card);
+    // Lists have levels for keys, and some keys come again in them: what came first stands.
+    if (!Object.hasOwn(card, key)) card[key] = value.trim();
+  }
+  if (cards.size === 0) throw layoutFault(tool, text, 'no card');
+  const driver = wordsOf(/^Driver version:[ \t]*(\S{1,64})/m.exec(text)?.[1], 64);
+  return readingsOf(
+    [...cards].map(([index, card]) => ({ index, card })),
+    driver,
+  );
 }
 
 type Card = Readonly<Record<string, unknown>>;
@@ -43,6 +73,13 @@ function parseJson(tool: string, text: string): ToolReading[] {
     throw layoutFault(tool, text, 'a card stands there twice');
   const system = document.get('system');
   const driver = isObject(system) ? wordsOf(stringOf(system['Driver version']), 64) : null;
+  return readingsOf(cards, driver);
+}
+
+function readingsOf(
+  cards: readonly { readonly index: number; readonly card: Card }[],
+  driver: string | null,
+): ToolReading[] {
   const ids = distinctIds(
     cards.map(({ card }) => [uniqueIdOf(card), serialOf(card), busIdOf(first(card, busKeys))]),
   );
@@ -90,8 +127,11 @@ function readingOf(index: number, id: string, card: Card, driverVersion: string 
       : measure(get(`VRAM Total ${what}(MiB)`, `vram Total ${what}(MiB)`), { factor: MEBIBYTE });
   };
   const clock = (name: string): Measured => {
-    const text = get(`${name} clock speed:`, `${name} clock speed`);
-    return measure(/^\((.*)\)$/.exec(text?.trim() ?? '')?.[1] ?? text, { unit: /mhz/i, factor: MEGAHERTZ });
+    const text = get(`${name} clock speed:`, `${name} clock speed`, `${name} clock level`);
+    return measure(/^(?:\S{1,8} )?\((.*)\)$/.exec(text?.trim() ?? '')?.[1] ?? text, {
+      unit: /mhz/i,
+      factor: MEGAHERTZ,
+    });
   };
   const temperature = (...sensors: string[]): Measured =>
     measureCelsius(get(...sensors.map((sensor) => `Temperature (Sensor ${sensor}) (C)`)));
@@ -131,7 +171,7 @@ const columnNumbers = {
   busy: ['GPU%', 'DCU%', 'HCU%'],
 } as const;
 
-/** The table without options: no memory in bytes, no name, no bus id. */
+/** The table without options: no memory in bytes, no bus id; a name in versions 6.0 to 6.2, on a line of its own. */
 function parseConcise(tool: string, text: string): ToolReading[] {
   const lines = text.split('\n');
   if (lines.length > MAX_LINES || lines.some((line) => line.length > 2000))
@@ -147,7 +187,11 @@ function parseConcise(tool: string, text: string): ToolReading[] {
   if (lines.slice(end + 1).some((line) => tokensOf(line).length >= titles.length))
     throw layoutFault(tool, text, 'more than one table');
   const readings: ToolReading[] = [];
+  const isNamed = /^\s+Name \(/.test(lines[start + 1] ?? '');
   for (const line of lines.slice(start + 1, end)) {
+    const last = readings.at(-1);
+    if (isNamed && last?.name === null && /^\s{4,40}[A-Z]/.test(line))
+      readings[readings.length - 1] = { ...last, name: wordsOf(line) };
     // Frames, blanks, warnings, and the second line of a heading.
     if (!/^\s*\d/.test(line)) continue;
     const cells = tokensOf(line);

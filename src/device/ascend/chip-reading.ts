@@ -97,9 +97,10 @@ function factsOf(common: FieldBlock | undefined): ToolReading['facts'] {
   };
 }
 
-/** Five words of the die, or what else tells this chip from all others. */
+/** Five words of the die (`DDie ID` on the 950), or what else tells this chip from all others. */
 export function chipId(row: ChipRow, board: FieldBlock | undefined): string {
-  const die = /^(?:[0-9A-F]{1,8} ){4}[0-9A-F]{1,8}$/i.exec(board?.fields.get('VDie ID')?.trim() ?? '');
+  const told = board?.fields.get('VDie ID') ?? board?.fields.get('DDie ID');
+  const die = /^(?:[0-9A-F]{1,8} ){4}[0-9A-F]{1,8}$/i.exec(told?.trim() ?? '');
   if (die !== null && /[1-9A-F]/i.test(die[0])) return die[0].toUpperCase().replaceAll(' ', '-');
   return row.busId === null ? `npu-${row.npu}-${row.chip}` : `npu-${row.busId}`;
 }

@@ -124,11 +124,12 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
       if (map?.kind === 'map') places = map.places;
     }
 
-    const { chips } = table;
+    const { chips, hasChipNumbers } = table;
+    const ofChip = ({ chip }: ChipRow): string[] => (hasChipNumbers ? ['-c', `${chip}`] : []);
     const asked = new Map<string, NpuSmiOutput | null>();
     async function askForm(form: Form, row: ChipRow, memory: Memory, isOfChip: boolean): Promise<void> {
       // One call tells of all chips of a card.
-      const args = ['-t', form, '-i', `${row.npu}`, ...(isOfChip ? ['-c', `${row.chip}`] : [])];
+      const args = ['-t', form, '-i', `${row.npu}`, ...(isOfChip ? ofChip(row) : [])];
       const call = args.join(' ');
       if (!asked.has(call)) asked.set(call, await ask(args, form));
       const output = asked.get(call);
@@ -164,7 +165,7 @@ export function createSurveyor(): (tool: ToolRunner) => Promise<Survey> {
         if (block !== undefined) cards.set(row.npu, block);
       }
       if (query - memory.vnpuQuery >= KEPT_QUERIES || memory.vnpuQuery === 0) {
-        const parts = await ask(['-t', 'info-vnpu', '-i', `${row.npu}`, '-c', `${row.chip}`], 'info-vnpu');
+        const parts = await ask(['-t', 'info-vnpu', '-i', `${row.npu}`, ...ofChip(row)], 'info-vnpu');
         if (parts?.kind === 'vnpus') {
           memory.vnpus = parts.vnpus;
           memory.vnpuQuery = query;

@@ -36,6 +36,8 @@ export interface ProcessRow {
 export interface ChipTable {
   readonly driverVersion: string | null;
   readonly chips: readonly ChipRow[];
+  /** The tool numbers the chips of a card, and takes such a number for an option. */
+  readonly hasChipNumbers: boolean;
   /** Null where the table has no part about processes. */
   readonly processes: readonly ProcessRow[] | null;
 }
@@ -75,6 +77,7 @@ export function parseChipTable(tool: string, text: string): ChipTable {
   return {
     driverVersion: wordsOf(version[1], 64),
     chips,
+    hasChipNumbers: !isWide,
     processes:
       at === -1 ? null : rows.slice(at).flatMap((row, index) => readProcess(row, index, isWide, refuse)),
   };

@@ -4,7 +4,7 @@ import type { Measured, ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
 import { MEBIBYTE } from '../tool-text.ts';
 import { deviceIds } from './identity.ts';
-import { judgeSignals, slowdown } from './judge.ts';
+import { judgeSignals, judgeUnread, slowdown } from './judge.ts';
 import { measure, percent, whole, word } from './value.ts';
 
 export function isCsv(text: string): boolean {
@@ -60,23 +60,22 @@ function readingOf(
   ].map(active);
   const volatile = whole(cell('ecc.errors.uncorrected.volatile.total'));
   const maxClock = number('MHz', 1e6, 'clocks.max.sm');
+  const values = {
+    memoryTotalBytes: number('MiB', MEBIBYTE, 'memory.total'),
+    memoryUsedBytes: number('MiB', MEBIBYTE, 'memory.used'),
+    busyRatio: share('utilization.gpu'),
+    memoryBusyRatio: share('utilization.memory'),
+    powerWatts: number('W', 1, 'power.draw', 'power.draw.instant', 'power.draw.average'),
+    powerLimitWatts: number('W', 1, 'enforced.power.limit', 'power.limit'),
+    temperatureCelsius: number('', 1, 'temperature.gpu'),
+    memoryTemperatureCelsius: number('', 1, 'temperature.memory'),
+    clockHertz: number('MHz', 1e6, 'clocks.current.sm', 'clocks.sm'),
+    memoryClockHertz: number('MHz', 1e6, 'clocks.current.memory', 'clocks.mem'),
+    eccCorrectedTotal: number('', 1, 'ecc.errors.corrected.aggregate.total'),
+    eccUncorrectedTotal: number('', 1, 'ecc.errors.uncorrected.aggregate.total'),
+  };
   return {
-    ...emptyReading(whole(cell('index')) ?? at, id, {
-      values: {
-        memoryTotalBytes: number('MiB', MEBIBYTE, 'memory.total'),
-        memoryUsedBytes: number('MiB', MEBIBYTE, 'memory.used'),
-        busyRatio: share('utilization.gpu'),
-        memoryBusyRatio: share('utilization.memory'),
-        powerWatts: number('W', 1, 'power.draw', 'power.draw.instant', 'power.draw.average'),
-        powerLimitWatts: number('W', 1, 'enforced.power.limit', 'power.limit'),
-        temperatureCelsius: number('', 1, 'temperature.gpu'),
-        memoryTemperatureCelsius: number('', 1, 'temperature.memory'),
-        clockHertz: number('MHz', 1e6, 'clocks.current.sm', 'clocks.sm'),
-        memoryClockHertz: number('MHz', 1e6, 'clocks.current.memory', 'clocks.mem'),
-        eccCorrectedTotal: number('', 1, 'ecc.errors.corrected.aggregate.total'),
-        eccUncorrectedTotal: number('', 1, 'ecc.errors.uncorrected.aggregate.total'),
-      },
-    }),
+    ...emptyReading(whole(cell('index')) ?? at, id, { values }),
     name: word(cell('name', 'gpu_name')),
     busId: word(cell('pci.bus_id', 'gpu_bus_id')),
     serial: word(cell('serial')),
@@ -87,13 +86,16 @@ function readingOf(
       computeCapability: word(cell('compute_cap')),
       maxClockHertz: typeof maxClock === 'number' ? maxClock : null,
     },
-    conditions: judgeSignals({
-      ...(volatile === null ? {} : { eccUncorrectedVolatile: volatile }),
-      throttleReasons:
-        (hwSlowdown === 1 ? slowdown.hwSlowdown : 0) |
-        (hwThermal === 1 ? slowdown.hwThermal : 0) |
-        (powerBrake === 1 ? slowdown.powerBrake : 0),
-    }),
+    conditions: [
+      ...judgeUnread(values),
+      ...judgeSignals({
+        ...(volatile === null ? {} : { eccUncorrectedVolatile: volatile }),
+        throttleReasons:
+          (hwSlowdown === 1 ? slowdown.hwSlowdown : 0) |
+          (hwThermal === 1 ? slowdown.hwThermal : 0) |
+          (powerBrake === 1 ? slowdown.powerBrake : 0),
+      }),
+    ],
     healthKnown: true,
   };
 }

@@ -1,6 +1,7 @@
 // What the state of an NVIDIA device means for jobs: one catalogue for both backends, over raw signals by the names of
 // native/vendor/vendor.h. Meanings are NVML's.
-import type { Finding } from '../accelerator.ts';
+import type { DeviceNumbers, Finding } from '../accelerator.ts';
+import { deviceLost } from '../roster.ts';
 
 export type Signals = Readonly<Record<string, number>>;
 
@@ -10,6 +11,22 @@ export const recoveryActions: readonly string[] = ['None', 'Reset', 'Reboot', 'D
 export const slowdown = { hwSlowdown: 0x8, hwThermal: 0x40, powerBrake: 0x80 } as const;
 const FABRIC_NOT_STARTED = 1;
 const FABRIC_IN_PROGRESS = 2;
+
+export const deviceUnreadable: Finding = {
+  code: 'device-unreadable',
+  rung: 'noNewJobs',
+  text: 'The tool cannot read the device (ERR!); its driver or the card may need a reset',
+};
+
+/** What it means that the tool has words for numbers: one sensor may fail, two at once are the device. */
+export function judgeUnread({
+  memoryTotalBytes,
+  powerWatts,
+  temperatureCelsius,
+}: DeviceNumbers['values']): Finding[] {
+  if (memoryTotalBytes === 'lost' || powerWatts === 'lost') return [deviceLost];
+  return temperatureCelsius === 'error' && powerWatts === 'error' ? [deviceUnreadable] : [];
+}
 
 export function judgeSignals(signals: Signals): Finding[] {
   const findings: Finding[] = [];

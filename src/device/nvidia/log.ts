@@ -3,10 +3,9 @@
 import type { DeviceProcess } from '../../protocol/device.ts';
 import { type DeviceNumbers, deviceNumbers, type Measured, type ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
-import { deviceLost } from '../roster.ts';
 import { MEBIBYTE } from '../tool-text.ts';
 import { deviceIds } from './identity.ts';
-import { judgeSignals, recoveryActions, type Signals, slowdown } from './judge.ts';
+import { judgeSignals, judgeUnread, recoveryActions, type Signals, slowdown } from './judge.ts';
 import { type Entry, entriesAt, type Tree, textAt, treeAt } from './tree.ts';
 import { measure, percent, whole, word } from './value.ts';
 
@@ -46,7 +45,7 @@ function readingOf(tree: Tree, index: number, id: string, driverVersion: string 
   const told = numbersOf(tree);
   const isLost = told.values.memoryTotalBytes === 'lost' || told.values.powerWatts === 'lost';
   const conditions = judgeSignals(signalsOf(tree));
-  if (isLost) conditions.unshift(deviceLost);
+  conditions.unshift(...judgeUnread(told.values));
   const processes = processesOf(tree);
   const maxClock = measure(textAt(tree, 'max_clocks.sm_clock', 'max_clocks.sm'), 'MHz', 1e6);
   return {

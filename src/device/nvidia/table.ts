@@ -4,7 +4,7 @@ import type { DeviceProcess } from '../../protocol/device.ts';
 import type { ToolReading } from '../accelerator.ts';
 import { emptyReading, layoutFault, unknownFacts } from '../reading.ts';
 import { MEBIBYTE } from '../tool-text.ts';
-import { judgeSignals } from './judge.ts';
+import { deviceUnreadable, judgeSignals } from './judge.ts';
 import { absenceOf, measure, percent, whole, word } from './value.ts';
 
 const banner = /^\|\s*NVIDIA-SMI\s+(\S+)\s+(?:Driver Version|KMD Version):\s*(\S+)/;
@@ -106,12 +106,7 @@ function deviceOf([, index, name, place, ecc]: RegExpExecArray, next: string, dr
   const uncorrected = whole(ecc);
   const isBroken = absenceOf(name) === 'error' || absenceOf(temperature) === 'error';
   const conditions = judgeSignals(uncorrected === null ? {} : { eccUncorrectedVolatile: uncorrected });
-  if (isBroken)
-    conditions.unshift({
-      code: 'device-unreadable',
-      rung: 'noNewJobs',
-      text: 'The tool cannot read the device (ERR!); its driver or the card may need a reset',
-    });
+  if (isBroken) conditions.unshift(deviceUnreadable);
   return {
     ...emptyReading(Number(index), busId ?? `nvidia-${index}`, {
       values: {

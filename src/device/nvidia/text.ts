@@ -32,7 +32,12 @@ const DRIVER_REMEDY = 'load the driver (modprobe nvidia), or boot the host after
 /** What went wrong, by the tool's words or its exit code (as its manual page lists them); null for nothing known. */
 export function failureOf(text: string, exitCode: number): Fault | null {
   const said = (text.trim().split('\n')[0] ?? '').slice(0, 200).replace(/\.$/, '');
-  if (/couldn't communicate with the NVIDIA driver|driver is not loaded/i.test(text) || exitCode === 9)
+  if (
+    /couldn't communicate with the NVIDIA driver|driver (?:is )?not loaded|couldn't find libnvidia-ml/i.test(
+      text,
+    ) ||
+    exitCode === 9
+  )
     return new Fault('DEVICE_DRIVER_LOST', said === '' ? 'the NVIDIA driver is not loaded' : said, {
       remedy: DRIVER_REMEDY,
     });

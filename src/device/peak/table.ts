@@ -2,7 +2,8 @@
 //   match             regular expression, tried on the product's plain name without regard to case; at most one row
 //                     of a file matches a name
 //   memoryBelowGb     the row holds only for devices with less memory: one name, two generations
-//   exactUnits        the row holds only for devices with as many `units`, where they tell them: one name, two cuts
+//   exactUnits        the row holds only for devices with as many `units`, where they tell them: one name, two cuts,
+//                     or a partition that goes by the name of the whole
 //   teraFlops         dense peaks in 10^12 FLOP/s (INT8: operations); a precision that is not named is unknown
 //   computed          those of them that are units × rate × clock because no figure is published
 //   fp64Tensor, fp16Vector, cube   parts of the peak beside the seven precisions, for the achieved rate

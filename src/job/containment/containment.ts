@@ -85,6 +85,7 @@ export function decideContainment(job: Contained, rules: JobRules, host: HostFac
   return {
     user: userId === null ? null : { uid: userId, gid: userId, groups: [...job.deviceGroups] },
     wrap,
+    filtered: !('problem' in sandbox) && host.filterProblem === null,
     ...plan,
     isolation: describeIsolation(job, host),
   };
@@ -112,6 +113,9 @@ function describeIsolation(
         ? 'by environment only: the node of a device is not known'
         : describeNodes(deviceNodes),
     privileges: 'no new privileges',
+    systemCalls: walled
+      ? (host.filterProblem ?? 'no namespaces, mounts, keys, BPF, perf, io_uring')
+      : missing,
   };
   return Object.fromEntries(
     Object.entries(all).map(([wall, text]) => [wall, text.slice(0, WALL_CHARACTERS_MAX)]),

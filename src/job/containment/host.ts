@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
+import { readText } from '../../base/text-file.ts';
 import { bubblewrapArguments, isWithin, type SandboxPlan } from './bubblewrap.ts';
 import { type CgroupHost, openCgroups } from './cgroup-host.ts';
 import type { Disk } from './limits.ts';
@@ -12,6 +13,7 @@ import { whyNoUsers } from './user.ts';
 /** What an operator says of jobs (configuration keys `jobs.*`). */
 export interface JobRules {
   readonly sandbox: 'auto' | 'require' | 'off';
+  readonly seccomp: 'auto' | 'off';
   readonly limits: 'auto' | 'require';
   readonly user: 'auto' | 'agent';
   readonly userRange: { readonly from: number; readonly to: number };
@@ -27,6 +29,8 @@ export interface HostFacts {
   readonly usersProblem: string | null;
   /** What all sandboxes of this host have in common, or why there are none. */
   readonly sandbox: Omit<SandboxPlan, 'own' | 'deviceNodes' | 'network'> | { readonly problem: string };
+  /** Why system calls of sandboxed jobs are not filtered, or null. */
+  readonly filterProblem: string | null;
   readonly cgroups: CgroupHost;
   readonly disk: Disk;
 }
@@ -81,7 +85,16 @@ export async function probeHost(probe: HostProbe): Promise<HostFacts> {
     probe.look === true,
   );
   const sandbox = await probeSandbox(probe, isRoot, usersProblem === null);
-  return { uid, usersProblem, sandbox, cgroups, disk: diskOf(probe.stateDir, probe.sysRoot) };
+  const filterProblem = whyNoFilter(probe);
+  return { uid, usersProblem, sandbox, filterProblem, cgroups, disk: diskOf(probe.stateDir, probe.sysRoot) };
+}
+
+/** Kernels that can answer a call with an errno say so; native/shim/filter.c knows two kinds of machines. */
+function whyNoFilter({ rules, procRoot }: HostProbe): string | null {
+  if (rules.seccomp === 'off') return 'jobs.seccomp is off';
+  if (process.arch !== 'x64' && process.arch !== 'arm64') return `not for ${process.arch}`;
+  const actions = readText(join(procRoot, 'sys', 'kernel', 'seccomp', 'actions_avail')) ?? '';
+  return actions.split(/\s+/).includes('errno') ? null : 'this kernel has no seccomp filters';
 }
 
 async function probeSandbox(

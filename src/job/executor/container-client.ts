@@ -81,7 +81,13 @@ export interface ContainerClient {
   /** Its environment, complete. */
   readonly environment: Readonly<Record<string, string>>;
   /** Runs the client. Never rejects; one that cannot be started has exit code null and says why on stderr. */
-  call(args: readonly string[], timeoutMs: number, onLine?: (line: string) => void): Call;
+  call(
+    args: readonly string[],
+    timeoutMs: number,
+    onLine?: (line: string) => void,
+    /** Added to its environment. */
+    more?: Readonly<Record<string, string>>,
+  ): Call;
   close(): void;
 }
 
@@ -109,10 +115,10 @@ export function createContainerClient(options: ContainerClientOptions): Containe
   let again: Timer | null = null;
   let closed = false;
 
-  function call(args: readonly string[], timeoutMs: number, onLine?: (line: string) => void): Call {
+  function call(...[args, timeoutMs, onLine, more]: Parameters<ContainerClient['call']>): Call {
     return client === null
       ? { result: Promise.resolve({ exitCode: null, stdout: '', stderr: problem ?? '' }), abort() {} }
-      : callOf(client.path, args, timeoutMs, onLine);
+      : callOf(client.path, args, timeoutMs, onLine, more);
   }
 
   function callOf(
@@ -120,12 +126,13 @@ export function createContainerClient(options: ContainerClientOptions): Containe
     args: readonly string[],
     timeoutMs: number,
     onLine?: (line: string) => void,
+    more: Readonly<Record<string, string>> = {},
   ): Call {
     const child = spawn(path, args, {
       // A group of its own, so that helpers of the client end with it.
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: environment,
+      env: { ...environment, ...more },
       cwd: '/',
     });
     let kill: Timer | null = null;

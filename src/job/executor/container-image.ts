@@ -4,6 +4,14 @@ import type { Clock } from '../../base/clock.ts';
 import type { Call, ContainerClient } from './container-client.ts';
 import type { RuntimeName } from './container-command.ts';
 import { clientWords } from './container-end.ts';
+import {
+  type ImageName,
+  isListed,
+  parseImageName,
+  type RegistryRules,
+  registryProblem,
+} from './container-registry.ts';
+import { type ConnectTo, openPullWay, type PullWay } from './container-way.ts';
 
 const INSPECT_TIMEOUT_MS = 20_000;
 const PROGRESS_EVERY_MS = 1000;
@@ -35,6 +43,10 @@ export interface ImagesOptions {
   readonly client: ContainerClient;
   readonly pull: PullPolicy;
   readonly pullTimeoutMs: number;
+  /** Where images may be pulled from. */
+  readonly registryRules: RegistryRules;
+  /** Tests give another. */
+  readonly connectTo?: ConnectTo;
   readonly clock: Clock;
 }
 
@@ -47,7 +59,8 @@ interface Pull {
   told: string;
 }
 
-export function createImages({ client, pull: policy, pullTimeoutMs, clock }: ImagesOptions): Images {
+export function createImages(options: ImagesOptions): Images {
+  const { client, pull: policy, pullTimeoutMs, registryRules, clock } = options;
   const pulls = new Map<string, Pull>();
 
   /** The image; null when it is not here; a string when nobody can tell. */
@@ -60,7 +73,14 @@ export function createImages({ client, pull: policy, pullTimeoutMs, clock }: Ima
     return clientWords(stderr) || `no answer within ${INSPECT_TIMEOUT_MS / 1000} s`;
   }
 
-  function startPull(name: string, runtime: RuntimeName): Pull {
+  /** The way of a pull by podman from a registry that nobody listed; null where it goes by the operator's proxy or freely. */
+  function openWay(image: ImageName, runtime: RuntimeName): Promise<PullWay | null> {
+    const hasProxy = Object.keys(client.environment).some((key) => /^https?_proxy$/i.test(key));
+    const isGuarded = runtime === 'podman' && !hasProxy && !isListed(image, registryRules);
+    return isGuarded ? openPullWay(registryRules, options.connectTo) : Promise.resolve(null);
+  }
+
+  function startPull(name: string, runtime: RuntimeName, way: PullWay | null): Pull {
     const startedMs = clock.monotonicMs();
     const count = createLayerCount();
     let toldAtMs = Number.NEGATIVE_INFINITY;
@@ -73,10 +93,13 @@ export function createImages({ client, pull: policy, pullTimeoutMs, clock }: Ima
       pull.told = `pulling image ${name}${count.text()}, ${seconds} s so far`;
       for (const listener of pull.listeners) listener(pull.told);
     };
-    const call = client.call(pullArguments(runtime, name), pullTimeoutMs, tell);
+    const call = client.call(pullArguments(runtime, name), pullTimeoutMs, tell, way?.environment);
     const done = call.result.then(({ exitCode, stderr }) => {
       forget();
+      way?.close();
       if (exitCode === 0) return null;
+      const refusal = way?.refusal() ?? null;
+      if (refusal !== null) return refusal;
       return clientWords(stderr) || (exitCode === null ? 'it took too long' : `exit code ${exitCode}`);
     });
     const pull: Pull = { call, done, listeners: new Set(), told: `pulling image ${name}` };
@@ -92,6 +115,8 @@ export function createImages({ client, pull: policy, pullTimeoutMs, clock }: Ima
     onProgress: (text: string) => void,
     given: { up: boolean; leave: () => void },
   ): Promise<ImageAnswer> {
+    const parsed = parseImageName(name);
+    if (parsed === null) return { problem: `${name} is not the name of an image in a registry` };
     await client.looked();
     const known = await lookUp(name);
     if (given.up) return null;
@@ -99,9 +124,16 @@ export function createImages({ client, pull: policy, pullTimeoutMs, clock }: Ima
     if (known !== null) return { image: known };
     if (policy === 'never')
       return { problem: `image ${name} is not here, and this node pulls none (jobs.pull is "never")` };
+    const forbidden = await registryProblem(parsed, registryRules);
+    if (given.up) return null;
+    if (forbidden !== null) return { problem: `image ${name} is not here, and ${forbidden}` };
     const found = client.found();
     if (found === null) return { problem: client.problem() ?? 'there is no container runtime' };
-    const pull = pulls.get(name) ?? startPull(name, found.runtime);
+    const way = await openWay(parsed, found.runtime);
+    const running = pulls.get(name);
+    if (running !== undefined || given.up) way?.close();
+    if (given.up) return null;
+    const pull = running ?? startPull(name, found.runtime, way);
     pull.listeners.add(onProgress);
     given.leave = () => {
       pull.listeners.delete(onProgress);

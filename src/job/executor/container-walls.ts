@@ -14,6 +14,7 @@ export function containerWalls(decided: Containment, { spec, deviceNodes }: OwnW
   return {
     ...decided,
     wrap: [],
+    filtered: false,
     cgroups: [],
     limits: {
       cpus: 'container',

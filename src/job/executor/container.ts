@@ -29,6 +29,7 @@ import { type AttemptName, createContainerEnds } from './container-ends.ts';
 import { environmentOf } from './container-environment.ts';
 import { createImages, type Image, type ImageRequest, type PullPolicy } from './container-image.ts';
 import { containedName, hasRun, writeLacks, writeOrder } from './container-order.ts';
+import type { RegistryRules } from './container-registry.ts';
 import { removeStrayContainers } from './container-stray.ts';
 import { containerWalls } from './container-walls.ts';
 import {
@@ -57,6 +58,7 @@ export interface ContainerExecutorOptions {
   /** `auto`, `podman`, `docker`, `none`, or the absolute path of a client. */
   readonly runtime: string;
   readonly pull: PullPolicy;
+  readonly registryRules: RegistryRules;
   /** Processes that a job may have which asks for no number. */
   readonly processes: number;
   readonly pullTimeoutMs: number;

@@ -30,6 +30,8 @@ export interface Containment {
    * above a mount point with mode 0700, where the user does not get through: make them first (--perms 0755 --dir).
    */
   readonly wrap: readonly string[];
+  /** System calls that no job needs are refused to it (native/shim/filter.c). */
+  readonly filtered: boolean;
   readonly cgroups: readonly CgroupPlan[];
   /** By name without RLIMIT_ (`NOFILE`), hard and soft alike, in the kernel's units. */
   readonly rlimits: Readonly<Record<string, number>>;
@@ -41,6 +43,7 @@ export interface Containment {
 export const noContainment: Containment = {
   user: null,
   wrap: [],
+  filtered: false,
   cgroups: [],
   rlimits: {},
   limits: {},

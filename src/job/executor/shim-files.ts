@@ -34,9 +34,10 @@ export function encodeSpec(name: string, announce: string, request: StartRequest
   given('lease-ms', request.leaseMs);
   if (spec.checkpoint !== null)
     section('checkpoint', [constants.signals[spec.checkpoint.signal], spec.checkpoint.beforeMs]);
-  const { user, wrap, cgroups, rlimits } = containment;
+  const { user, wrap, filtered, cgroups, rlimits } = containment;
   if (user !== null) section('user', [user.uid, user.gid, ...user.groups]);
   if (wrap.length > 0) section('wrap', wrap);
+  if (filtered) section('filter', [1]);
   for (const { folder, version, controllers, settings } of cgroups)
     section('cgroup', [folder, version, controllers.join(','), ...settings.flat()]);
   section('rlimits', Object.entries(rlimits).flat());

@@ -1,5 +1,5 @@
-// The users of a scheduler: documents of its queue, by name. Of a token only the SHA-256 is kept (base/token-text.ts says
-// why that is enough). Names are never given away again, since jobs go by them: a revoked user stays written down.
+// The users of a scheduler: documents of its queue, by name (and in a file beside it: accounts.ts). Of a token only the
+// SHA-256 is kept (base/token-text.ts says why that is enough). Names are never given away again, since jobs go by them: a revoked user stays written down.
 import type { Clock } from '../../base/clock.ts';
 import { Fault } from '../../base/fault.ts';
 import { createToken } from '../../base/token-text.ts';
@@ -29,6 +29,8 @@ export interface UserRecord {
   readonly revokedAtMs: number | null;
   readonly token: TokenRecord | null;
   readonly keys: readonly { readonly publicKey: string; readonly addedAtMs: number }[];
+  /** Counts its changes, so that of two copies the later is known (accounts.ts); absent before the first here. */
+  readonly serial?: number;
 }
 
 export interface TokenRecord {
@@ -93,7 +95,8 @@ export function createUsers(parts: UsersParts): Users {
   }
 
   async function put(user: UserRecord): Promise<void> {
-    const stored = queue.putDocument('user', user.name, user);
+    const serial = (user.serial ?? 0) + 1;
+    const stored = queue.putDocument('user', user.name, { ...user, serial });
     // In memory at once: nothing that was allowed before goes on while the disk is waited for.
     parts.changed(user.name);
     try {

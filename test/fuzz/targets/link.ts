@@ -175,7 +175,15 @@ export const linkTargets: readonly Target[] = [
   {
     name: 'exec-frame',
     faults: /^LINK_FRAME_/,
-    seeds: () => [encodeExecFrame(execFrame), encodeExecFrame({ ...execFrame, channel: 'stdin' })],
+    seeds: () => [
+      encodeExecFrame(execFrame),
+      encodeExecFrame({ ...execFrame, channel: 'stdin' }),
+      encodeExecFrame({
+        ...execFrame,
+        channel: 'stdin',
+        proof: { sequence: 7, signature: Buffer.alloc(64, 9).toString('base64') },
+      }),
+    ],
     read: decodeExecFrame,
     check(made, input) {
       const again = encodeExecFrame(made as ReturnType<typeof decodeExecFrame>);

@@ -2,6 +2,8 @@
 import { createPrivateKey, createPublicKey } from 'node:crypto';
 import { isFault } from '../../../src/base/fault.ts';
 import { publicKeyText } from '../../../src/base/key-file.ts';
+import { decodeExecFrame, encodeExecFrame } from '../../../src/protocol/exec.ts';
+import { createInputSigner, createInputVerifier } from '../../../src/protocol/exec-input.ts';
 import { readStatement } from '../../../src/protocol/keys.ts';
 import { ORDER_LIFE_MS, signedStartSchema } from '../../../src/protocol/order.ts';
 import { type OpenedStart, openStart, sealStart } from '../../../src/protocol/order-seal.ts';
@@ -48,6 +50,16 @@ const statement = sealText(
   }),
 );
 
+const input = Buffer.from('make all\n');
+const typed = Buffer.from(
+  encodeExecFrame({
+    execId: 'exec-abc',
+    channel: 'stdin',
+    bytes: input,
+    proof: createInputSigner('exec-abc', privateKey).prove({ kind: 'input', bytes: input }),
+  }),
+);
+
 const job = { jobId: 'job-1', epoch: 1 };
 const asked: readonly object[] = [
   { type: 'hello', version: 1 },
@@ -57,6 +69,8 @@ const asked: readonly object[] = [
   { type: 'read', request: 2, ...job, stream: 'stdout', offset: 0, limit: 100 },
   { type: 'energy', request: 3, answer: { joules: 12, method: 'meter' } },
   messages['scheduler.exec'],
+  messages['scheduler.execResize'],
+  messages['scheduler.execSignal'],
 ];
 const told: readonly object[] = [
   { type: 'jobs', held: [{ ...job, phase: 'running', devices: [] }] },
@@ -131,6 +145,18 @@ export const orderTargets: readonly Target[] = [
       const { signed } = made as NonNullable<ReturnType<typeof readStatement>>;
       insist(signed.body === statement.body, 'a statement that nobody signed');
     },
+  },
+  {
+    name: 'signed-input',
+    faults: /^(LINK_FRAME_|never$)/,
+    seeds: () => [typed],
+    read(input) {
+      const { execId, channel, bytes, proof } = decodeExecFrame(input);
+      if (channel !== 'stdin' || execId !== 'exec-abc') return null;
+      const problem = createInputVerifier(execId, publicKey).problem({ kind: 'input', bytes }, proof);
+      return problem === null ? Buffer.from(input) : null;
+    },
+    check: (made) => insist(made === null || typed.equals(made as Buffer), 'input that nobody signed'),
   },
   {
     name: 'runner-asked',

@@ -82,6 +82,7 @@ export function createAgentBed(): AgentBed {
           policy: { classes: ['public', 'internal'], corridors: new Map() },
           jobs: {
             sandbox: 'auto',
+            seccomp: 'auto',
             limits: 'auto',
             user: 'auto',
             userRange: { from: 2_000_000_000, to: 2_000_065_535 },
@@ -92,6 +93,7 @@ export function createAgentBed(): AgentBed {
             writePaths: [folder],
             containerRuntime: 'none',
             pull: 'missing',
+            registries: ['public'],
             pullTimeoutMs: 60_000,
             outputQuotaBytes: 1024 ** 3,
             cacheBytes: 1024 ** 3,

@@ -92,6 +92,8 @@ export interface Peer {
   next(type: string, request?: number): Promise<Record<string, unknown>>;
   /** How a job ended. */
   ended(jobId: string): Promise<{ readonly state: string; readonly cause: string }>;
+  /** How a command beside a job ended. */
+  execEnd(execId: string): Promise<Record<string, unknown>>;
   readonly closed: Promise<void>;
   close(): void;
 }
@@ -119,6 +121,7 @@ export function openPeer(path: string): Promise<Peer> {
     close: () => void socket.destroy(),
     next: (type, request) =>
       first(type, (one) => one.type === type && (request === undefined || one.request === request)),
+    execEnd: (execId) => first(`end of ${execId}`, (one) => one.type === 'execEnd' && one.execId === execId),
     async ended(jobId) {
       const isIt = ({ type, result }: Record<string, unknown>): boolean =>
         type === 'ended' && (result as { jobId: string }).jobId === jobId;
@@ -186,6 +189,7 @@ export function createRunnerBed(): RunnerBed {
   const config: RunnerOptions['config'] = {
     jobs: {
       sandbox: 'auto',
+      seccomp: 'auto',
       limits: 'auto',
       user: 'auto',
       userRange: { from: 2_000_000_000, to: 2_000_065_535 },
@@ -194,6 +198,7 @@ export function createRunnerBed(): RunnerBed {
       writePaths: [folder],
       containerRuntime: 'none',
       pull: 'missing',
+      registries: ['public'],
       pullTimeoutMs: 60_000,
       outputQuotaBytes: 1024 ** 3,
       cacheBytes: 1024 ** 3,

@@ -194,3 +194,27 @@ test('a runner of another node is none of ours', async () => {
   open();
   await until('the end of the connection', () => channels[0]?.isOpen() === false);
 });
+
+test('that the runner takes no orders is known from its answers to pings, and from after one that it refused', async () => {
+  let refusing: string | null = 'no durable space: the disk is full';
+  const pong = (channel: Channel): void => say(channel, { type: 'pong', audit: null, refusing });
+  answer = (message, channel) => {
+    if (message.type === 'ping') pong(channel);
+    if (message.type !== 'order') return;
+    const refused = {
+      outcome: 'refused',
+      code: 'JOB_NO_DURABLE_SPACE',
+      message: 'no durable space',
+    } as const;
+    say(channel, { type: 'answer', request: message.request, ...refused });
+    pong(channel);
+  };
+  await here();
+  const jobs = open();
+  await until('what it says', () => jobs.problem() === refusing);
+  // What it offers is what it will take again.
+  expect(jobs.offered().executors).toEqual(['process']);
+  refusing = null;
+  await jobs.order(startOrder('job-new'));
+  await until('that it takes orders', () => jobs.problem() === null);
+});

@@ -2,7 +2,13 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import type { ArrayView, JobView, MemberView } from '../../../src/protocol/api.ts';
 import type { JobSpecInput } from '../../../src/protocol/spec.ts';
-import { connectFake, enrolFake, type FakeAgent, type FakeAgentOptions } from '../../fakes/agent.ts';
+import {
+  connectFake,
+  enrolFake,
+  type FakeAgent,
+  type FakeAgentOptions,
+  fakeResult,
+} from '../../fakes/agent.ts';
 import { type Bed, readFollowed, startBed } from './bed.ts';
 
 describe('arrays, dependencies and retries', () => {
@@ -218,6 +224,7 @@ describe('arrays, dependencies and retries', () => {
     const waiting = await bed.until(id, (job) => job.retries === 1);
     expect(waiting.reason).toMatch(sentence);
     expect(waiting.notBefore).not.toBeNull();
+    expect(waiting.attempts[0]?.usage).toEqual(fakeResult('node-a', id).usage);
     const survivor = await start(bed.crashImage());
     await join(survivor);
     const there = await survivor.job(id);

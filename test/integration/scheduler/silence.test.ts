@@ -2,9 +2,11 @@
 import { rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
+import { readSignedHead } from '../../../src/audit/head.ts';
 import type { Clock } from '../../../src/base/clock.ts';
 import { createSilentLog } from '../../../src/base/log.ts';
 import { HEARTBEAT_MS, MAX_STRANGERS_PER_ADDRESS } from '../../../src/scheduler/gateway.ts';
+import { HEAD_TELL_MS } from '../../../src/scheduler/head-teller.ts';
 import { type Scheduler, startScheduler } from '../../../src/scheduler/scheduler.ts';
 import { connectFake, enrolFake, type FakeIdentity } from '../../fakes/agent.ts';
 import { freshFolder } from './bed.ts';
@@ -95,6 +97,31 @@ describe('deadlines of the link', () => {
     expect(agent.messages.filter((message) => message.type === 'heartbeat').length).toBeGreaterThanOrEqual(4);
     await clock.advance(4 * HEARTBEAT_MS);
     expect((await agent.closed).code).toBe(4460);
+  });
+
+  it('tells how far its own audit log has come: at once, and minutes later again when it has grown', async () => {
+    const agent = await connectFake({ url: scheduler.url, identity });
+    const told = () =>
+      agent.messages.flatMap((message) =>
+        (message.type === 'welcome' || message.type === 'heartbeat') && message.auditHead !== undefined
+          ? [readSignedHead(message.auditHead)]
+          : [],
+      );
+    const beatUntil = async (count: number, ms: number): Promise<void> => {
+      for (let passedMs = 0; passedMs < ms && told().length < count; passedMs += HEARTBEAT_MS) {
+        agent.send({ type: 'heartbeat', sequence: 1 + passedMs / HEARTBEAT_MS });
+        await agent.next('heartbeat', ({ echo }) => echo === 1 + passedMs / HEARTBEAT_MS);
+        await clock.advance(HEARTBEAT_MS);
+      }
+    };
+    await beatUntil(1, HEAD_TELL_MS);
+    expect(told()).toMatchObject([{ owner: identity.schedulerId }]);
+    // Somebody is refused: a record.
+    await fetch(`${scheduler.url}/v1/jobs`, { headers: { authorization: 'Bearer wrong' } });
+    await beatUntil(2, HEAD_TELL_MS + 10 * HEARTBEAT_MS);
+    const [first, second] = told();
+    expect(second?.sequence).toBeGreaterThan(first?.sequence ?? 0);
+    agent.socket.terminate();
   });
 
   it('lets a bounded number of strangers in from one address, and an agent again when they are gone', async () => {

@@ -31,6 +31,7 @@ export const forms: readonly Form[] = [
   })),
   { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi.json', args: /--json/ },
   { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi.txt', args: /^$/ },
+  { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi-lines.txt', args: /^-/ },
   { vendor: 'amd', tool: 'rocm-smi', file: 'amd/rocm-smi-wide.txt', args: /^$/ },
   {
     vendor: 'amd',

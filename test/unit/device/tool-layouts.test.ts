@@ -134,3 +134,43 @@ test('amd-smi that prints no JSON is asked for its table', async () => {
     [],
   ]);
 });
+
+test('rocm-smi that prints its options as lines', async () => {
+  const readings = await read('amd/rocm-smi-lines.txt');
+  expect(named(readings)).toEqual([
+    [0, 'AMD Instinct MI300X OAM', '0000:27:00.0', '6.9.3'],
+    [1, 'AMD Instinct MI300X OAM', '0000:47:00.0', '6.9.3'],
+  ]);
+  expect(readings.map(({ id }) => id)).toEqual(['GPU-1122334455667788', 'GPU-99aabbccddeeff00']);
+  expect(measured(readings)).toEqual([
+    [63, 613, 750, 0.97, 123456789504 / MIB, 206141652992 / MIB],
+    [38, 131, 750, 0, 297611264 / MIB, 206141652992 / MIB],
+  ]);
+  expect(readings.map(({ numbers: { values } }) => [values.clockHertz, values.memoryClockHertz])).toEqual([
+    [2077e6, 1303e6],
+    [133e6, 903e6],
+  ]);
+});
+
+test('the table of rocm-smi 6.0 to 6.2 has names below', async () => {
+  const table = `
+============ ROCm System Management Interface ============
+====================== Concise Info ======================
+Device  [Model : Revision]    Temp        Power     Partitions      SCLK    MCLK    Fan  Perf  PwrCap  VRAM%  GPU%
+        Name (20 chars)       (Junction)  (Socket)  (Mem, Compute)
+==========================================================
+0       [0x74a1 : 0x00]       35.0°C      133.0W    NPS1, SPX       131Mhz  900Mhz  0%   auto  750.0W    0%   7%
+        AMD Instinct MI300X
+1       [0x74a1 : 0x00]       37.0°C      131.0W    NPS1, SPX       132Mhz  900Mhz  0%   auto  750.0W    0%   0%
+        AMD Instinct MI300X
+==========================================================
+================= End of ROCm SMI Log ====================
+`;
+  const answer = await ask({ vendor: 'amd', tool: 'rocm-smi', file: '', args: /^$/ }, table);
+  if (typeof answer === 'string') throw new Error(answer);
+  expect(named(answer)).toEqual([
+    [0, 'AMD Instinct MI300X', null, null],
+    [1, 'AMD Instinct MI300X', null, null],
+  ]);
+  expect(measured(answer)[0]).toEqual([35, 133, 750, 0.07, undefined, undefined]);
+});

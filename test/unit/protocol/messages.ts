@@ -181,7 +181,12 @@ export const messages = {
     by: 'user',
   },
   'scheduler.execResize': { type: 'execResize', execId: 'exec-abc', rows: 50, columns: 200 },
-  'scheduler.execSignal': { type: 'execSignal', execId: 'exec-abc', signal: 2 },
+  'scheduler.execSignal': {
+    type: 'execSignal',
+    execId: 'exec-abc',
+    signal: 2,
+    proof: { sequence: 4, signature: `${'A'.repeat(86)}==` },
+  },
   'scheduler.execStop': { type: 'execStop', execId: 'exec-abc' },
   'scheduler.execCredit': { type: 'execCredit', execId: 'exec-abc', bytes: 4096 },
   'scheduler.report': { type: 'report', ...job },

@@ -12,6 +12,7 @@ import {
   schedulerMessageSchema,
 } from '../../../src/protocol/control.ts';
 import { decodeExecFrame } from '../../../src/protocol/exec.ts';
+import { createInputVerifier } from '../../../src/protocol/exec-input.ts';
 import { createFrameDecoder, decodeOutputChunk, frameKind } from '../../../src/protocol/frame.ts';
 import { readStatement } from '../../../src/protocol/keys.ts';
 import { openExec, openStart, openStop, readStart } from '../../../src/protocol/order-seal.ts';
@@ -113,4 +114,17 @@ test('the orders of version 2 are opened with the keys that the welcome told, as
     texts(lines, 'agent').find((text) => text.startsWith('{"type":"jobReport"')) ?? '{}',
   );
   expect([report.order, readStart(report.proof).order.jobId]).toEqual([null, report.jobId]);
+});
+
+test('input that was signed is let in as it was recorded, by the key that its order names', () => {
+  const { lines } = read('v2-input.jsonl');
+  const order = texts(lines, 'scheduler').find((text) => text.startsWith('{"type":"signedExec"')) ?? '{}';
+  const { execId, signed } = JSON.parse(order);
+  const verifier = createInputVerifier(execId, JSON.parse(signed.body).inputKey);
+  const pieces = lines.flatMap(({ from, frame }) => {
+    const bytes = from === 'scheduler' && frame !== undefined ? Buffer.from(frame, 'base64') : null;
+    return bytes !== null && frameKind(bytes) === 'exec' ? [decodeExecFrame(bytes)] : [];
+  });
+  expect(pieces.map(({ bytes }) => Buffer.from(bytes).toString())).toEqual(['input\n', '']);
+  for (const { bytes, proof } of pieces) expect(verifier.problem({ kind: 'input', bytes }, proof)).toBeNull();
 });

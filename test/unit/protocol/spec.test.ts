@@ -26,6 +26,24 @@ describe('a job specification', () => {
     expect(issueOf({ environment: { A: '\udfff' } })).toBe('environment.A: must be well-formed Unicode');
   });
 
+  it('fetches nothing by a URL: inputs are SHA-256 sums of what lies with the scheduler (A36)', () => {
+    const digest = 'a'.repeat(64);
+    const input = { path: 'in', kind: 'file', sizeBytes: 1 };
+    expect(issueOf({ inputs: [{ ...input, digest }] })).toBe('accepted');
+    for (const url of [
+      'http://169.254.169.254/latest',
+      'file:///etc/shadow',
+      '//127.0.0.1/x',
+      `${digest}@127.0.0.1`,
+    ]) {
+      expect(issueOf({ inputs: [{ ...input, digest: url }] })).toMatch(/^inputs.0.digest: /);
+      expect(issueOf({ inputs: [{ ...input, digest, url }] })).toMatch(/^inputs.0: .*url/);
+      expect(issueOf({ image: `x ${url}`, executor: 'container' })).toMatch(/^image: /);
+    }
+    for (const name of ['url', 'source', 'codePath', 'code_path', 'dataset_path'])
+      expect(issueOf({ [name]: 'http://169.254.169.254/' })).toMatch(/^: /);
+  });
+
   it('says its limits in words', () => {
     expect(issueOf({ command: Array(5000).fill('a') })).toMatch(
       /^command: must not have more than 4096 words/,

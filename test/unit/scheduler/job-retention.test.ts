@@ -3,7 +3,12 @@ import { createSilentLog } from '../../../src/base/log.ts';
 import { memberId } from '../../../src/protocol/array.ts';
 import type { AuditFacts } from '../../../src/protocol/audit.ts';
 import { isFinalState, type JobState, jobStates } from '../../../src/protocol/result.ts';
-import { COUNT_PERIOD_MS, createJobRetention, PAGE_JOBS } from '../../../src/scheduler/job-retention.ts';
+import {
+  COUNT_PERIOD_MS,
+  createJobRetention,
+  LEFT_OVER_PERIOD_MS,
+  PAGE_JOBS,
+} from '../../../src/scheduler/job-retention.ts';
 import type { JobRecord, NodeRecord, PastAttempt } from '../../../src/scheduler/queue/queue.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 import { createHandClock } from '../link/parts.ts';
@@ -53,6 +58,10 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
     },
     output: {
       lengths: async (id, epoch) => ({ stdoutBytes: stored.get(`${id}.${epoch}`) ?? 0, stderrBytes: 0 }),
+      syncedLengths: async (id, epoch) => ({
+        stdoutBytes: stored.get(`${id}.${epoch}`) ?? 0,
+        stderrBytes: 0,
+      }),
       async remove(id, epoch) {
         return stored.get(`${id}.${epoch}`) !== 13 && stored.delete(`${id}.${epoch}`);
       },
@@ -148,6 +157,30 @@ describe('retention of ended jobs', () => {
     await retention.close();
   });
 
+  test('does not believe that a job ended before it was submitted', async () => {
+    const { put, retention, ids } = bench();
+    put('job-a', 1, { endedAtMs: 0 });
+    await retention.sweep();
+    expect(ids()).toEqual(['job-a']);
+    await retention.close();
+  });
+
+  test('does not read all of them again and again while too many are needed', async () => {
+    const { put, retention, ids, awaited, clock, pages } = bench({ jobs: 1 });
+    for (const id of ['job-a', 'job-b', 'job-c']) {
+      put(id, 1);
+      awaited.add(id);
+    }
+    await clock.advance(COUNT_PERIOD_MS);
+    const before = pages();
+    await clock.advance(LEFT_OVER_PERIOD_MS - COUNT_PERIOD_MS);
+    expect(pages()).toBe(before);
+    awaited.clear();
+    await clock.advance(COUNT_PERIOD_MS);
+    expect(ids()).toEqual(['job-c']);
+    await retention.close();
+  });
+
   test('keeps what a waiting job waits for', async () => {
     const { put, retention, ids, awaited } = bench();
     put('job-a', 100);
@@ -235,6 +268,34 @@ describe('retention of ended jobs', () => {
     expect(ids()).toEqual(['job-a', 'job-b']);
     held.clear();
     await retention.sweep();
+    expect(ids()).toEqual([]);
+    await retention.close();
+  });
+
+  test('keeps a job whose output has not all come, as long as its node may send it', async () => {
+    const { put, retention, ids, stored, nodes } = bench({ keepDays: 0.5 });
+    const result = { ...fakeResult('node-a', 'job-a'), stdoutBytes: 9 };
+    put('job-a', 1, { result });
+    put('job-old', 3, { result });
+    stored.set('job-a.1', 8);
+    await retention.sweep();
+    expect(ids()).toEqual(['job-a']);
+    stored.set('job-a.1', 9);
+    await retention.sweep();
+    expect(ids()).toEqual([]);
+    put('job-b', 1, { result });
+    nodes.clear();
+    await retention.sweep();
+    expect(ids()).toEqual([]);
+    await retention.close();
+  });
+
+  test('keeps a job that was started again until its nodes have surely been answered', async () => {
+    const { put, retention, ids, clock } = bench({ keepDays: 1 / 24 / 60 });
+    put('job-a', 2 / 24 / 60, { epoch: 2, attempts: [given] });
+    await retention.sweep();
+    expect(ids()).toEqual(['job-a']);
+    await clock.advance(8 * 60_000);
     expect(ids()).toEqual([]);
     await retention.close();
   });

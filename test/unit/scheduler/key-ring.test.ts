@@ -72,6 +72,7 @@ test('without an overlap the keys until then are revoked: they vouch for the nex
   const { time, open } = setUp();
   const ring = open();
   const old = ring.sign('flopd.v2 order', 'old');
+  const member = ring.sign('flopd.v2 node', 'node');
   // Also where one of them waits for its time.
   const waiting = ring.rotate(HOUR_MS);
   const next = ring.rotate(0);
@@ -93,7 +94,10 @@ test('without an overlap the keys until then are revoked: they vouch for the nex
   time.nowMs -= 1000;
   for (const one of [ring, open()]) {
     expect(signerOf(one)).toBe(next.keyId);
+    // What was ordered may still run; whoever has the key must not be able to make nodes.
     expect(one.isOurs('flopd.v2 order', old)).toBe(true);
+    expect(one.isOurs('flopd.v2 node', member)).toBe(false);
+    expect(one.publicKeys()).toHaveLength(1);
   }
 });
 

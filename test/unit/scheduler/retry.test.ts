@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { endKinds, finalStates, type JobResult } from '../../../src/protocol/result.ts';
+import type { PastAttempt } from '../../../src/scheduler/queue/queue.ts';
 import {
   decideRetry,
   findAttempt,
@@ -76,5 +77,19 @@ describe('a retry', () => {
     expect(past !== null && isSameEnd(past, failed({ epoch: 4, cause: 'end 4' }))).toBe(true);
     expect(past !== null && isSameEnd(past, failed({ epoch: 4, cause: 'end 4', exitCode: 0 }))).toBe(false);
     expect(findAttempt(job, 4, 'node-b')).toBeNull();
+  });
+
+  it('keeps what each attempt used, and tells a repeated end from another also without that', () => {
+    const { usage } = failed();
+    const first = failed({ usage: { ...usage, cpuUserSeconds: 1.5 } });
+    const { attempts = [] } = decideRetry(jobRecord(running, policy()), first, now) ?? {};
+    const [past] = JSON.parse(JSON.stringify(attempts)) as PastAttempt[];
+    if (past === undefined) throw new Error('no attempt was kept');
+    expect(past.usage).toEqual(first.usage);
+    expect(isSameEnd(past, first)).toBe(true);
+    expect(isSameEnd(past, { ...first, usage: { ...usage, cpuUserSeconds: 2 } })).toBe(false);
+    const { usage: _, ...ofOlder } = past;
+    expect(isSameEnd(ofOlder, first)).toBe(true);
+    expect(isSameEnd(ofOlder, { ...first, exitCode: 4 })).toBe(false);
   });
 });

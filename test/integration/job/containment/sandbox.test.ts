@@ -17,6 +17,7 @@ import { addonPath, freshFolder, record, requestIn, shimPath } from '../executor
 
 const rules: JobRules = {
   sandbox: 'auto',
+  seccomp: 'auto',
   limits: 'auto',
   user: 'auto',
   userRange: { from: 2_000_100_000, to: 2_000_100_999 },
@@ -118,6 +119,12 @@ test('a host without bubblewrap says so, with the remedy', async () => {
   expect(sandbox).toEqual({ problem: expect.stringMatching(/^bubblewrap is not here; install/) });
   expect((await probe(freshFolder(), { sandbox: 'off' })).sandbox).toEqual({
     problem: 'jobs.sandbox is off',
+  });
+});
+
+test('an operator may let all system calls through', async () => {
+  expect(await probe(freshFolder(), { seccomp: 'off' })).toMatchObject({
+    filterProblem: 'jobs.seccomp is off',
   });
 });
 

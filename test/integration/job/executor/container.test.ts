@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
+import { createNames } from '../../../../src/dial/names.ts';
 import {
   type ContainerExecutorOptions,
   createContainerExecutor,
 } from '../../../../src/job/executor/container.ts';
+import type { RegistryRules } from '../../../../src/job/executor/container-registry.ts';
 import type { Executor } from '../../../../src/job/executor/executor.ts';
 import { createProcessExecutor } from '../../../../src/job/executor/process.ts';
 import { loadNative } from '../../../../src/native.ts';
@@ -33,6 +35,12 @@ import {
 const { native } = loadNative(addonPath);
 const DEADLINE_MS = 30_000;
 
+const rulesOf = (...registries: string[]): RegistryRules => ({
+  registries,
+  resolve: createNames({ clock: createClock(), log: createSilentLog() }).resolve,
+  isProxied: () => false,
+});
+
 function createWith(runtime: string, more: Partial<ContainerExecutorOptions> = {}): Executor {
   const clock = createClock();
   const log = createSilentLog();
@@ -44,6 +52,7 @@ function createWith(runtime: string, more: Partial<ContainerExecutorOptions> = {
     bootId,
     runtime,
     pull: 'never',
+    registryRules: rulesOf('public'),
     pullTimeoutMs: DEADLINE_MS,
     processes: 1000,
     environment: process.env,
@@ -72,7 +81,8 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', { timeout: 4 *
     await registry.close();
     podman.close();
   });
-  const create = (more: Partial<ContainerExecutorOptions> = {}) => createWith(podman.path, more);
+  const create = (more: Partial<ContainerExecutorOptions> = {}) =>
+    createWith(podman.path, { registryRules: rulesOf('public', registry.host), ...more });
   const ofImage = (image: string) => ({ executor: 'container' as const, image });
   const inTestImage = ofImage(TEST_IMAGE);
   const stored = (at: { request: { folder: string } }, stream: string) =>
@@ -107,7 +117,9 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', { timeout: 4 *
       executor,
       freshFolder(),
       { ...inTestImage, command: ['sh', '-c', script], network: 'none', resources: { processes: 77 } },
-      () => ({ containment: { user, wrap: [], cgroups: [], rlimits: {}, limits: {}, isolation: {} } }),
+      () => ({
+        containment: { user, wrap: [], filtered: false, cgroups: [], rlimits: {}, limits: {}, isolation: {} },
+      }),
     );
     await job.ended;
     expect(stored(job, 'stdout').split('\n').slice(0, 7)).toEqual([
@@ -220,6 +232,40 @@ describe.skipIf(podmanMissing() !== null)('containers of podman', { timeout: 4 *
       }
       const manifests = registry.asked.filter((path) => path.includes('/shared/manifests/'));
       expect(new Set(manifests).size).toBe(1);
+      executor.close();
+    });
+
+    test.each<[string, (host: string) => string, string]>([
+      ['on this host', (host) => `${host}/forbidden:1`, '127.0.0.1:'],
+      ['that is this host in another spelling', (host) => host.replace('127.0.0.1', '0x7f.1'), '127.0.0.1:'],
+      ['whose name leads here', (host) => host.replace('127.0.0.1', 'localhost'), '(127.0.0.1)'],
+    ])('is not pulled from a registry %s, which is not asked for anything (A36)', async (_, nameOf, told) => {
+      const executor = create({ pull: 'missing', registryRules: rulesOf('public') });
+      const name = nameOf(registry.host);
+      const image = name.includes('/') ? name : `${name}/forbidden:1`;
+      const job = runIn(executor, freshFolder(), { ...ofImage(image), command: ['true'] });
+      const end = await job.ended;
+      expect(end).toMatchObject({ kind: 'failedToStart', failedStep: 'image' });
+      expect(end.detail).toContain(told);
+      expect(end.detail).toContain('only if its operator lists it in jobs.registries');
+      expect(registry.asked.filter((path) => path.includes('/forbidden/'))).toEqual([]);
+      executor.close();
+    });
+
+    test('a registry whose name has another address by the time of the pull is not reached (A36)', async () => {
+      const asked: string[] = [];
+      const resolve = async (host: string) => {
+        asked.push(host);
+        return [{ address: asked.length === 1 ? '140.82.112.33' : '127.0.0.1' }];
+      };
+      const executor = create({ pull: 'missing', registryRules: { ...rulesOf('public'), resolve } });
+      const image = `rebound.example:${registry.host.split(':')[1]}/forbidden:1`;
+      const job = runIn(executor, freshFolder(), { ...ofImage(image), command: ['true'] });
+      const end = await job.ended;
+      expect(end).toMatchObject({ kind: 'failedToStart', failedStep: 'image' });
+      expect(end.detail).toContain('does not connect to rebound.example (127.0.0.1)');
+      expect(asked.length).toBeGreaterThan(1);
+      expect(registry.asked.filter((path) => path.includes('/forbidden/'))).toEqual([]);
       executor.close();
     });
 

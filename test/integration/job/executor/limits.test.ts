@@ -287,6 +287,16 @@ describe.skipIf(!hasGroups)('control groups', () => {
     expect(end.cpuUserSeconds).toBeGreaterThan(0);
   });
 
+  test('what somebody takes back or away while the job runs is told too; a stricter limit is none the worse', async () => {
+    const job = run('echo begun; exec sleep 1000', limited(50_000_000, 100));
+    await job.grown(5);
+    const [memory, pids] = made.map(({ folder }) => folder);
+    writeFileSync(`${memory}/memory.limit_in_bytes`, '-1');
+    writeFileSync(`${pids}/pids.max`, '50');
+    job.execution.stop(0);
+    expect((await job.ended).refusedLimits).toEqual(['memory.limit_in_bytes: changed meanwhile']);
+  });
+
   test('what is refused is told by name, and the job runs', async () => {
     const job = run('true', (folder) => ({
       containment: {

@@ -208,3 +208,44 @@ describe('a tool that cannot', () => {
     await expect(asked).rejects.toMatchObject({ code });
   });
 });
+
+describe('a tool of the 950', () => {
+  const wide = fixture('ascend/info-950.txt');
+  const board = (npu: string) => `
+        NPU ID                         : ${npu}
+        Chip Name                      : Ascend950PR
+        Serial Number                  : 1026${npu}
+        Firmware Version               : 9.0.0.1
+        PCIe Bus Info                  : 0000:A1:00.0
+        Chip Count                     : 1
+        DDie ID                        : 1A2B3C4D 2120D518 77936EE6 80B40A0A D410000${npu}
+`;
+  const forms: Record<string, string> = {
+    usages: 'Aicore Usage Rate(%)           : 88\n        HBM Bandwidth Usage Rate(%)    : 41\n',
+    common: 'Aicore Freq(MHZ)               : 1650\n        Aicore Count                   : 28\n',
+  };
+
+  test('is asked without numbers of chips, and told of by its dies', async () => {
+    const runner = createScriptedRunner('npu-smi', (args) => {
+      const [, form = '', npu = ''] = /^info -t (\S+) -i (\d+)$/.exec(args) ?? [];
+      if (args === 'info') return wide;
+      if (form === 'board') return board(npu);
+      return form in forms ? `        NPU ID                         : ${npu}\n        ${forms[form]}` : null;
+    });
+    const readings: readonly ToolReading[] = await createAscend().query(runner);
+    expect(runner.calls.filter((call) => call.includes(' -c '))).toEqual([]);
+    expect(readings.map(({ id, serial }) => [id, serial])).toEqual([
+      ['1A2B3C4D-2120D518-77936EE6-80B40A0A-D4100001', '10261'],
+      ['1A2B3C4D-2120D518-77936EE6-80B40A0A-D4100004', '10264'],
+    ]);
+    expect(readings.map(({ facts: { units, maxClockHertz } }) => [units, maxClockHertz])).toEqual([
+      [28, 1650e6],
+      [28, 1650e6],
+    ]);
+    // Of the cores, where that is told.
+    expect(readings.map(({ numbers: { values } }) => [values.busyRatio, values.memoryBusyRatio])).toEqual([
+      [0.88, 0.41],
+      [0.88, 0.41],
+    ]);
+  });
+});

@@ -2,7 +2,7 @@
 // not in the text.
 import { createRequire } from 'node:module';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { isFault } from '../../../../src/base/fault.ts';
 import type { ToolReading } from '../../../../src/device/accelerator.ts';
 import { readingsOfLog } from '../../../../src/device/nvidia/log.ts';
@@ -15,6 +15,8 @@ const forms: Readonly<Record<string, string>> = texts;
 /** Forms that say the same when they come twice: each row stands for itself, and the last one counts. */
 const repeatable = ['monitor', 'processMonitor'];
 const RUNS = 1500;
+// Generated input takes its time on a machine that others use.
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Every number of the text, as the parsers may scale it. */
 function numbersIn(text: string): Set<string> {
@@ -171,7 +173,7 @@ describe('foreign text', () => {
   });
 
   it('of five megabytes takes no time to speak of', () => {
-    const startedMs = performance.now();
+    const before = process.cpuUsage();
     for (const line of [
       'A',
       '=',
@@ -188,7 +190,7 @@ describe('foreign text', () => {
       ' \u001b[4m',
     ])
       expect(read(line.repeat(5_000_000 / line.length))).toEqual([]);
-    // No figure, a guard against expressions that back-track for minutes.
-    expect(performance.now() - startedMs).toBeLessThan(30_000);
+    // No figure, a guard against expressions that back-track for minutes; by the processor, as the machine is shared.
+    expect(process.cpuUsage(before).user).toBeLessThan(30e6);
   });
 });

@@ -96,6 +96,94 @@ describe('the other forms', () => {
   });
 });
 
+describe('the table of devices that have less to tell', () => {
+  const bar = '+-----------------------------------------+------------------------+----------------------+';
+  const head = `| NVIDIA-SMI 580.77                 Driver Version: 580.77         CUDA Version: 13.0     |
+${bar}
+| GPU  Name                 Persistence-M | Bus-Id          Disp.A | Volatile Uncorr. ECC |
+| Fan  Temp   Perf          Pwr:Usage/Cap |           Memory-Usage | GPU-Util  Compute M. |
+|=========================================+========================+======================|`;
+  const of = (...lines: string[]): string => [head, ...lines, bar, ''].join('\n');
+
+  it('memory that is the host’s is absent, not zero', () => {
+    const [device, ...others] = parseNvidiaText(
+      of(
+        '|   0  NVIDIA Thor                    Off |   00000000:01:00.0 Off |                  N/A |',
+        '| N/A   37C  N/A             N/A  /  N/A  | Not Supported          |      7%      Default |',
+      ),
+    );
+    expect(others).toEqual([]);
+    expect(device).toMatchObject({ name: 'NVIDIA Thor', busId: '00000000:01:00.0', id: '00000000:01:00.0' });
+    expect(device?.numbers.values).toMatchObject({
+      memoryTotalBytes: 'unsupported',
+      memoryUsedBytes: 'unsupported',
+      powerWatts: 'unsupported',
+      temperatureCelsius: 37,
+      busyRatio: 0.07,
+    });
+  });
+
+  it('a device that is on no bus goes by its number', () => {
+    const [device] = parseNvidiaText(
+      of(
+        '|   0  Orin (nvgpu)                  N/A  | N/A                N/A |                  N/A |',
+        '| N/A   N/A  N/A               N/A /  N/A | Not Supported          |     N/A          N/A |',
+      ),
+    );
+    expect(device).toMatchObject({ id: 'nvidia-0', name: 'Orin (nvgpu)', busId: null });
+    expect(Object.values(device?.numbers.values ?? {}).filter((value) => typeof value === 'number')).toEqual(
+      [],
+    );
+  });
+
+  it('one whose memory is divided may tell none of its own', () => {
+    const [device] = parseNvidiaText(
+      of(
+        '|   0  NVIDIA H100 80GB HBM3          On  |   00000000:1B:00.0 Off |                   On |',
+        '| N/A   25C    P0              75W / 700W |                    N/A |     N/A      Default |',
+      ),
+    );
+    expect(device?.numbers.values).toMatchObject({ memoryTotalBytes: 'unsupported', powerWatts: 75 });
+  });
+
+  it('processes that the tool cannot tell are unknown, not none', () => {
+    const text = of(
+      '|   0  GeForce GT 730                 Off |   00000000:01:00.0 N/A |                  N/A |',
+      '| 40%   35C    P8             N/A /  N/A  |     121MiB /   1999MiB |     N/A      Default |',
+      bar,
+      '|   1  GeForce GTX 1080               Off |   00000000:02:00.0 Off |                  N/A |',
+      '| 30%   31C    P8               9W / 180W |       2MiB /   8192MiB |      0%      Default |',
+      bar,
+      '| Processes:                                                       GPU Memory |',
+      '|    0                    Not Supported                                       |',
+    );
+    expect(parseNvidiaText(text).map(({ processes, absent }) => [processes, absent])).toEqual([
+      [null, { processes: 'unsupported' }],
+      [[], {}],
+    ]);
+    // Moved to the right, as a log or a document has it.
+    expect(parseNvidiaText(text.replaceAll(/^/gm, '    '))).toEqual(parseNvidiaText(text));
+  });
+});
+
+it('CSV: a device that is lost, or cannot be read, is not well', () => {
+  const readings = parseNvidiaText(`name, uuid, memory.total [MiB], temperature.gpu, power.draw [W]
+NVIDIA L40S, GPU-1, 46068 MiB, 31, 33.50 W
+NVIDIA L40S, GPU-2, [GPU is lost], [GPU is lost], [GPU is lost]
+NVIDIA L40S, GPU-3, [GPU requires reset], [GPU requires reset], [GPU requires reset]
+NVIDIA L40S, GPU-4, 46068 MiB, [Unknown Error], [Unknown Error]
+NVIDIA L40S, GPU-5, 46068 MiB, 31, [Unknown Error]
+`);
+  expect(readings.map(({ conditions }) => conditions.map(({ code, rung }) => [code, rung]))).toEqual([
+    [],
+    [['device-lost', 'resetNeeded']],
+    [['device-lost', 'resetNeeded']],
+    [['device-unreadable', 'noNewJobs']],
+    [],
+  ]);
+  expect(readings[3]?.numbers.values).toMatchObject({ temperatureCelsius: 'error', powerWatts: 'error' });
+});
+
 describe('the forms without identity', () => {
   it('dmon: the last row of each device, in base units', () => {
     expect(parseNvidiaText(monitor)).toMatchObject([
@@ -183,6 +271,16 @@ describe('values', () => {
 });
 
 describe('faults', () => {
+  it('a library that is missing, and a driver that is not loaded, are a driver that is gone', () => {
+    for (const said of [
+      "NVIDIA-SMI couldn't find libnvidia-ml.so library in your system. Please make sure that …",
+      'Impossible to initialize nvidia nvml : Driver Not Loaded',
+    ])
+      expect(() => parseNvidiaText(`${said}\n`)).toThrow(
+        expect.objectContaining({ code: 'DEVICE_DRIVER_LOST' }),
+      );
+  });
+
   it.each([
     [79, 'resetNeeded'],
     [48, 'stopJobs'],

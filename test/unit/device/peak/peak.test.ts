@@ -181,6 +181,47 @@ describe('peaks by formula', () => {
     }
   });
 
+  it('never serves a card for mining, or a virtual GPU, whose share is not told', () => {
+    for (const [name, why] of [
+      ['NVIDIA CMP 170HX', 'export part'],
+      ['NVIDIA H20Z', 'export part'],
+      ['NVIDIA A40-8Q', 'virtual GPU'],
+      ['NVIDIA L40S-24C', 'virtual GPU'],
+      ['GRID A100-3-20C', 'virtual GPU'],
+      ['NVIDIA H100 PCIe-1-10CME', 'virtual GPU'],
+      ['GRID T4-16Q', 'virtual GPU'],
+    ] as const) {
+      const { method, source } = findPeak(query('nvidia', name, { facts: hopper(114, 1755) }));
+      expect([name, method]).toEqual([name, null]);
+      expect(source).toContain(why);
+    }
+    // What looks alike and is whole.
+    for (const name of ['A100-PCIE-40GB', 'Tesla V100-SXM2-32GB', 'NVIDIA H20-3e', 'NVIDIA A100-SXM4-80GB'])
+      expect([name, findPeak(query('nvidia', name)).method]).toEqual([name, 'table']);
+  });
+
+  it('never takes a name that was cut for the card that it begins with', () => {
+    for (const name of ['NVIDIA GeForce RTX 4090 ...', 'NVIDIA GeForce RTX 3090 ...'])
+      expect([name, findPeak(query('nvidia', name)).method]).toEqual([name, null]);
+  });
+
+  it('never takes a part with more or fewer units for the one of its name', () => {
+    const cores = (units: number) => facts({ units, maxClockHertz: 1650e6 });
+    const known = findPeak(query('ascend', 'Ascend950PR', { facts: cores(28) }));
+    expect([known.method, tera(known.peakFlops.bf16)]).toEqual(['table', 378.5]);
+    const whole = findPeak(query('ascend', 'Ascend950PR', { facts: cores(32) }));
+    expect(whole.method).toBe('formula');
+    expect(tera(whole.peakFlops.bf16)).toBeCloseTo(432.5, 1);
+    expect(whole.source).toContain('another number of units');
+    // A partition of it goes by the name of the whole.
+    const part = findPeak(query('amd', 'AMD Instinct MI300X', { facts: facts({ units: 38 }) }));
+    expect([part.method, part.source]).toEqual([null, expect.stringContaining('another number of units')]);
+    expect(findPeak(query('amd', 'AMD Instinct MI300X', { facts: facts({ units: 304 }) })).method).toBe(
+      'table',
+    );
+    expect(findPeak(query('amd', 'AMD Instinct MI300X')).method).toBe('table');
+  });
+
   it('never takes a portable card for the one of that number', () => {
     expect(findPeak(query('nvidia', 'NVIDIA GeForce RTX 4090 Laptop GPU')).method).toBeNull();
     expect(

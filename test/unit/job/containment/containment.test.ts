@@ -12,6 +12,7 @@ import { startOrder } from '../samples.ts';
 
 const rules: JobRules = {
   sandbox: 'auto',
+  seccomp: 'auto',
   limits: 'auto',
   user: 'auto',
   userRange: { from: 100, to: 200 },
@@ -35,6 +36,7 @@ const host: HostFacts = {
   uid: 0,
   usersProblem: null,
   sandbox,
+  filterProblem: null,
   cgroups: { bases: [], problems: ['no groups'], shimsLeaf: null, renewed: () => host.cgroups },
   disk: { number: '8:0' },
 };
@@ -106,6 +108,10 @@ describe('the sandbox', () => {
   test('is told with its user, and no value of the job is among its words', () => {
     expect(user).toEqual({ uid: 150, gid: 150, groups: [44] });
     expect(isolation).toMatchObject({ sandbox: 'bubblewrap', user: 'uid 150', network: 'none' });
+    expect(isolation.systemCalls).toMatch(/^no namespaces/);
+    expect(decideContainment(job(), rules, host).filtered).toBe(true);
+    const unfiltered = decideContainment(job(), rules, { ...host, filterProblem: 'jobs.seccomp is off' });
+    expect([unfiltered.filtered, unfiltered.isolation.systemCalls]).toEqual([false, 'jobs.seccomp is off']);
     const hostile = '--bind / /';
     const { wrap: words } = decideContainment(
       job({
@@ -136,7 +142,13 @@ describe('the sandbox', () => {
 
 describe('without a sandbox', () => {
   test('every missing wall is told with its reason', () => {
-    const { wrap, user, isolation, limits } = decideContainment(job({}, { userId: null }), rules, bare);
+    const { wrap, user, filtered, isolation, limits } = decideContainment(
+      job({}, { userId: null }),
+      rules,
+      bare,
+    );
+    expect(filtered).toBe(false);
+    expect(isolation.systemCalls).toBe('none: no bwrap');
     expect([wrap, user]).toEqual([[], null]);
     for (const wall of ['sandbox', 'processes', 'files']) expect(isolation[wall]).toBe('none: no bwrap');
     expect(isolation.user).toBe("the agent's (uid 1000): the agent is not root");

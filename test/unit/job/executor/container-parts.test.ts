@@ -177,6 +177,7 @@ test('the walls of a container are its own; user and limits of processes stay', 
   expect(containerWalls(decided, { spec: asked, deviceNodes: ['/dev/x'] })).toMatchObject({
     user,
     wrap: [],
+    filtered: false,
     cgroups: [],
     rlimits: { CORE: 0 },
     limits: { cpus: 'container', memory: 'container', diskRead: 'none (not for containers)' },

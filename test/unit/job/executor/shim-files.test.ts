@@ -205,6 +205,7 @@ test('an order tells walls, limits, lease, checkpoint and what comes after', () 
       ...noContainment,
       user: { uid: 7, gid: 8, groups: [44, 109] },
       wrap: ['/usr/bin/bwrap', '--'],
+      filtered: true,
       cgroups: [
         {
           folder: '/sys/fs/cgroup/f',
@@ -227,6 +228,7 @@ test('an order tells walls, limits, lease, checkpoint and what comes after', () 
     ['checkpoint', ['10', '1000']],
     ['user', ['7', '8', '44', '109']],
     ['wrap', ['/usr/bin/bwrap', '--']],
+    ['filter', ['1']],
     ['cgroup', ['/sys/fs/cgroup/f', '2', 'memory,pids', 'memory.max', '5', 'pids.max', '6']],
     ['rlimits', ['NOFILE', '10', 'CORE', '0']],
     ['after', ['9', '', '2', '/bin/echo', 'a', 'B=c']],
