@@ -4,17 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import {
-  addon,
-  createTree,
-  isBuilt,
-  openReader,
-  paths,
-  sleep,
-  stat,
-  type Taken,
-  title,
-} from './addon.ts';
+import { addon, createTree, isBuilt, openReader, paths, sleep, stat, type Taken, title } from './addon.ts';
 
 const host = { proc: '/proc', sys: '/sys' };
 const codeOf = (run: () => unknown): string => {
