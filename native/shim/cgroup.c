@@ -18,6 +18,13 @@
 
 enum { DEPTH_MAX = 8, PROCS_MAX = 4096 };
 
+/* clone3 as of Linux 5.7, for older headers (linux/sched.h). */
+enum { CLONE3 = 435 };
+static const uint64_t INTO_CGROUP = 0x200000000;
+struct clone3_args {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+
 static int open_folder(const char *path)
 {
 	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -131,13 +138,41 @@ void cgroup_verify(const struct spec *spec, struct end_record *end)
 	}
 }
 
-void cgroup_join(const struct spec *spec, int channel_fd)
+/*
+ * Moving a process by cgroup.procs waits until no processor is in the middle of a fork or an end (a grace period of the
+ * kernel's: 11 ms on a busy machine of two cores), with all other changes of groups behind it. Two ways are without that:
+ * a process is born in a group of version 2, and one of a single thread moves itself by the file `tasks` of version 1.
+ */
+pid_t cgroup_fork(const struct spec *spec, size_t *joined)
+{
+	for (*joined = 0; *joined < spec->cgroup_count; ++*joined) {
+		int folder = open_folder(spec->cgroups[*joined].folder);
+		if (folder < 0) continue;
+		pid_t pid = -1;
+		if (faccessat(folder, "tasks", F_OK, 0) < 0) {
+			struct clone3_args args = { .flags = INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)folder };
+			pid = (pid_t)syscall(CLONE3, &args, sizeof args);
+		}
+		close(folder);
+		if (pid >= 0) return pid;
+	}
+	*joined = CGROUPS_MAX;
+	return fork(); /* an old kernel, a filter of system calls, or a group that takes nobody: joining it says why */
+}
+
+static int join(int folder)
+{
+	int error = write_at(folder, "tasks", "0");
+	return error == ENOENT ? write_at(folder, "cgroup.procs", "0") : error;
+}
+
+void cgroup_join(const struct spec *spec, size_t joined, int channel_fd)
 {
 	for (size_t i = 0; i < spec->cgroup_count; i++) {
 		const struct cgroup_plan *plan = &spec->cgroups[i];
-		int folder = open_folder(plan->folder);
+		int folder = i == joined ? -1 : open_folder(plan->folder);
 		if (folder < 0) continue; /* told when it could not be made */
-		int error = write_at(folder, "cgroup.procs", "0");
+		int error = join(folder);
 		close(folder);
 		char what[REFUSAL_BYTES_MAX];
 		name_group(what, sizeof what, plan);
@@ -256,6 +291,10 @@ int cgroup_kill(const struct spec *spec)
 bool cgroup_remove(const struct spec *spec)
 {
 	int left = 0;
-	for (size_t i = 0; i < spec->cgroup_count; i++) left += walk(AT_FDCWD, spec->cgroups[i].folder, 0, visit_remove);
+	for (size_t i = 0; i < spec->cgroup_count; i++) {
+		const char *folder = spec->cgroups[i].folder;
+		/* Nearly always there is no group below: one call instead of a list of the kernel's files. */
+		if (rmdir(folder) < 0 && errno != ENOENT) left += walk(AT_FDCWD, folder, 0, visit_remove);
+	}
 	return left == 0;
 }

@@ -98,13 +98,14 @@ pid_t child_start(const struct spec *spec, const struct child_place *place)
 {
 	pid_t shim = getpid();
 	int channel = place->channel_fd;
-	pid_t pid = fork();
+	size_t joined;
+	pid_t pid = cgroup_fork(spec, &joined);
 	if (pid != 0) return pid;
 
 	setsid();
 	die_with_shim(shim, channel);
 	clear_signals();
-	cgroup_join(spec, channel);
+	cgroup_join(spec, joined, channel);
 	lower_standing();
 	set_rlimits(spec, false, channel);
 	int error = give_to_user(place->folder, spec);

@@ -248,7 +248,7 @@ static void serve(const struct spec *spec, int socket, pid_t pid, int pidfd, boo
 		relay_refuse(socket, STEP_ENTER, refused ? EAGAIN : ESRCH);
 		return;
 	}
-	cgroup_join(spec, -1);
+	cgroup_join(spec, CGROUPS_MAX, -1);
 	int outside = request.rows > 0 ? open_master() : -1;
 	prctl(PR_SET_DUMPABLE, 0); /* nobody inside shall trace the command while it is still ours, even as the same user */
 	int error = join_namespaces(pid, pidfd);

@@ -214,8 +214,10 @@ int tree_signal(int sig, const struct tree_spared *spared, const struct tree_mar
 void cgroup_make(const struct spec *spec, struct end_record *end);
 /* Reads the settings back at the end of the job: those that no longer hold, or whose files are gone, are noted too. */
 void cgroup_verify(const struct spec *spec, struct end_record *end);
-/* Puts the calling process into them; tells the channel what is refused. */
-void cgroup_join(const struct spec *spec, int channel_fd);
+/* Forks, into one of the groups where the kernel can do that: `joined` is its number, or CGROUPS_MAX. */
+pid_t cgroup_fork(const struct spec *spec, size_t *joined);
+/* Puts the calling process, of one thread, into the others; tells the channel what is refused. */
+void cgroup_join(const struct spec *spec, size_t joined, int channel_fd);
 /* No process of the job can be made any more, where the plan limits their number. */
 void cgroup_close(const struct spec *spec);
 /* Kills what is in them. Returns how many processes were found. */

@@ -4,6 +4,7 @@
 import type { Duplex } from 'node:stream';
 import { WebSocket } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
+import { gatherWrites } from '../base/gathered-writes.ts';
 import type { Dialer } from '../dial/dialer.ts';
 import { MAX_FRAME_BYTES, SUBPROTOCOL } from '../protocol/control.ts';
 
@@ -68,9 +69,11 @@ function open(url: string, events: SocketEvents, dialer: Dialer | null): LinkSoc
     return notOpened(events, error);
   }
   let channel: Duplex | null = null;
+  let gather = (): void => {};
   socket.on('error', (error) => events.failed(asError(dialer?.explain(url, error) ?? error), null));
   socket.on('upgrade', (response) => {
     channel = response.socket;
+    gather = gatherWrites(channel);
   });
   socket.on('unexpected-response', (request, response) => {
     const status = response.statusCode ?? 0;
@@ -102,7 +105,9 @@ function open(url: string, events: SocketEvents, dialer: Dialer | null): LinkSoc
   return {
     binding: () => (channel === null || channel.destroyed ? '' : channelBinding(channel)),
     send(data) {
-      if (socket.readyState === WebSocket.OPEN) socket.send(data, sent);
+      if (socket.readyState !== WebSocket.OPEN) return;
+      gather();
+      socket.send(data, sent);
     },
     bufferedBytes: () => socket.bufferedAmount,
     pause: () => socket.pause(),

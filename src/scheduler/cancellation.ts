@@ -2,6 +2,7 @@
 // The answer to whoever asked waits for the disk, but not for long: a full disk takes nothing for a while.
 import { type Clock, waited } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
+import { inSlices } from '../base/turns.ts';
 import { isFinalState, jobStates } from '../protocol/result.ts';
 import { MAX_ARRAY_JOBS } from '../protocol/spec.ts';
 import type { SchedulerHit } from './fault-points.ts';
@@ -10,6 +11,11 @@ import type { JobChange, JobRecord, Queue } from './queue/queue.ts';
 
 /** How long the answer to a cancellation waits for the disk. */
 export const CANCEL_STORE_MS = 1000;
+
+/** Jobs of an array that are cancelled in one turn of the event loop. */
+const CANCELLED_AT_ONCE = 250;
+
+const byIndex = (a: JobRecord, b: JobRecord): number => (a.array?.index ?? 0) - (b.array?.index ?? 0);
 
 export interface CancellationParts {
   readonly queue: Queue;
@@ -65,12 +71,20 @@ export function createCancellations(parts: CancellationParts): Cancellations {
     async cancelArray(arrayId, by, reason) {
       if (queue.array(arrayId) === null) throw new Fault('QUEUE_JOB_UNKNOWN', `there is no array ${arrayId}`);
       hit('cancel.received');
+      const stored: Promise<void>[] = [];
+      const cancelOne = ({ id }: JobRecord): void => {
+        const job = queue.job(id);
+        if (job === null || isFinalState(job.state) || job.cancelBy !== null) return;
+        const cancelled = cancelNow(job, by, reason);
+        // Waited for below, maybe some turns later.
+        cancelled.catch(() => {});
+        stored.push(cancelled);
+      };
+      // What waits goes first, and of that what is next in line, so that nothing of it takes the place of what is stopped.
       const jobs = jobStates
         .filter((state) => !isFinalState(state))
-        .flatMap((state) => queue.jobs({ array: arrayId, state, limit: MAX_ARRAY_JOBS }))
-        .filter((job) => job.cancelBy === null);
-      // What waits goes first, so that nothing of it takes the place of what is stopped.
-      const stored = parts.together(() => jobs.map((job) => cancelNow(job, by, reason)));
+        .flatMap((state) => [...queue.jobs({ array: arrayId, state, limit: MAX_ARRAY_JOBS })].sort(byIndex));
+      await inSlices(jobs, CANCELLED_AT_ONCE, (some) => parts.together(() => some.forEach(cancelOne)));
       await withinBound(Promise.all(stored));
       hit('cancel.stored');
     },

@@ -1,10 +1,11 @@
 // What a job asks of a node, and whether a node could give it.
 import type { Place } from '../protocol/place.ts';
 import type { AcceleratorRequest, JobSpec } from '../protocol/spec.ts';
-import type { DataDemand } from './data-rules.ts';
+import type { DataDemand, DataRules } from './data-rules.ts';
 import { chooseDevices, type DeviceChoice, hasEnough, type PlacementDevice } from './device-choice.ts';
 import type { DeviceHolds } from './device-holds.ts';
-import type { SubmitterDemand } from './submitter-rules.ts';
+import type { JobRecord } from './queue/queue.ts';
+import type { SubmitterDemand, SubmitterRules } from './submitter-rules.ts';
 
 /** What a job asks of a node. CPUs are whole hundredths of a core: sums stay exact. */
 export interface Demand {
@@ -67,6 +68,21 @@ export function demandOf(spec: JobSpec): Demand {
     memoryBytes: spec.resources.memoryBytes ?? 0,
     accelerators: spec.resources.accelerators,
     executor: spec.executor,
+  };
+}
+
+/** Demands as placement needs them; one for all jobs of an array, which share their specification and submitter. */
+export function createDemands(
+  data: Pick<DataRules, 'demand'>,
+  submitters: Pick<SubmitterRules, 'demand'>,
+): (job: JobRecord) => Demand {
+  const demands = new WeakMap<JobSpec, Demand>();
+  return (job) => {
+    const known = job.array === null ? undefined : demands.get(job.spec);
+    if (known !== undefined) return known;
+    const demand = { ...demandOf(job.spec), data: data.demand(job.spec), submitter: submitters.demand(job) };
+    if (job.array !== null) demands.set(job.spec, demand);
+    return demand;
   };
 }
 

@@ -16,13 +16,13 @@ import type { JobSpec } from '../protocol/spec.ts';
 import type { ReadOrder } from './adoption.ts';
 import { createCancellations } from './cancellation.ts';
 import { createDataRules, type DataRules } from './data-rules.ts';
-import { demandOf } from './demand.ts';
+import { createDemands, demandOf } from './demand.ts';
 import type { SchedulerHit } from './fault-points.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
 import { createGates } from './gates.ts';
 import { createJobEnds } from './job-ends.ts';
 import { createNodePauses } from './node-pauses.ts';
-import { createNodeReturns } from './node-return.ts';
+import { createNodeReturns, type NodeReturns } from './node-return.ts';
 import type { OutputStore, OutputStream } from './output.ts';
 import { cancelledUnstarted, lost, type OwnEnd } from './own-result.ts';
 import type { Assignment, Placement } from './placement.ts';
@@ -72,8 +72,7 @@ export interface Dispatcher {
   end(job: JobRecord, end: OwnEnd): Promise<void>;
   /** How long a stream of this attempt may become; null when it was not ordered to this node. */
   outputLimit(nodeId: string, jobId: string, epoch: number, stream: OutputStream): number | null;
-  /** `NodeReturns.holds`. */
-  holds(nodeId: string, jobId: string, epoch: number): boolean;
+  readonly holds: NodeReturns['holds'];
   /** Looks for work for every free node; for the start and when nodes come and go. */
   place(): void;
 }
@@ -106,6 +105,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   /** Order of submission of every job that has not ended. */
   const sequences = new Map<string, number>();
   let nextSequence = 1;
+  const number = ({ id }: JobRecord) => sequences.set(id, nextSequence++);
   /** Jobs whose assignment is not on disk yet: no order may be sent for them from elsewhere. */
   const assigning = new Set<string>();
   /** Changes on their way to the disk, by job: what repeats them is acknowledged only after them. */
@@ -115,6 +115,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     placement.review();
     place();
   });
+  const demandFor = createDemands(data, submitters);
 
   /** Above 0: work is looked for once, when all of a change has been made. */
   let placingLater = 0;
@@ -177,22 +178,20 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     data,
     clock,
     hit,
-    taken(jobs) {
-      for (const job of jobs) sequences.set(job.id, nextSequence++);
+    come: (jobs) => jobs.forEach(number),
+    taken: (jobs) =>
       together(() => {
         for (const job of jobs) gates.wait(job);
         place();
-      });
-    },
-    refused(jobs) {
+      }),
+    refused: (jobs) =>
       together(() => {
         for (const job of jobs) {
           sequences.delete(job.id);
           placement.remove(job.id);
           gates.left(job);
         }
-      });
-    },
+      }),
   });
   takeUp();
 
@@ -200,12 +199,12 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
     // What is active was ahead of what waits; among the waiting, the queue knows the order.
     const active = [...queue.active()].sort((a, b) => a.submittedAtMs - b.submittedAtMs);
     for (const job of active) {
-      sequences.set(job.id, nextSequence++);
+      number(job);
       if (job.nodeId !== null) placement.hold(job.id, job.nodeId, demandOf(job.spec), job.devices);
       gates.active(job);
     }
     const pending = [...queue.pending()];
-    for (const job of pending) sequences.set(job.id, nextSequence++);
+    pending.forEach(number);
     for (const job of pending) if (queue.job(job.id)?.state === 'PENDING') gates.wait(job);
   }
 
@@ -214,7 +213,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
       id: job.id,
       priority: job.spec.priority,
       sequence: sequences.get(job.id) ?? nextSequence++,
-      demand: { ...demandOf(job.spec), data: data.demand(job.spec), submitter: submitters.demand(job) },
+      demand: demandFor(job),
       avoid: job.attempts.at(-1)?.nodeId ?? null,
     });
   }
@@ -394,6 +393,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
         });
       }
       pauses.worked(session.nodeId);
+      returns.ended(session.nodeId, result);
       await ends.finish(job, result);
       return true;
     },

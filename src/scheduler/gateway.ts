@@ -5,8 +5,10 @@ import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
 import { channelBinding } from '../base/channel-binding.ts';
 import { type Clock, every, type Timer } from '../base/clock.ts';
+import { gatherWrites } from '../base/gathered-writes.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
+import { createTurnstile } from '../base/turns.ts';
 import { type AuditSink, noAudit, type SignedHead } from '../protocol/audit.ts';
 import {
   closeCode,
@@ -44,6 +46,8 @@ export const MAX_STRANGERS_PER_ADDRESS = 256;
 export const MAX_STRANGERS = 1024;
 /** Told to whom finds the door full. */
 const RETRY_AFTER_SECONDS = 5;
+/** What upgrades and hellos may take of a turn of the event loop when thousands come at once. */
+const DOOR_MS = 10;
 /** Jobs whose output lengths are asked of the disk at the same time. */
 const LENGTHS_AT_ONCE = 32;
 
@@ -51,9 +55,9 @@ export interface Gateway {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
   /**
    * Takes a connection whose upgrade has been made; `known` is called when its peer has proven who it is. `binding` is
-   * that of its TLS channel (base/channel-binding.ts), the empty text without TLS.
+   * that of its TLS channel (base/channel-binding.ts), the empty text without TLS; `gather` is called before each message.
    */
-  accept(connection: ServerSocket, known: () => void, binding: string): void;
+  accept(connection: ServerSocket, known: () => void, binding: string, gather?: () => void): void;
   /** Tells all connected agents whom to trust from now on. */
   authoritiesChanged(): void;
   /** The keys have changed: tells every session. */
@@ -112,6 +116,7 @@ export function createGateway(options: GatewayOptions): Gateway {
   const strangersByAddress = new Map<string, number>();
   let strangers = 0;
   let closing = false;
+  const turnstile = createTurnstile(DOOR_MS, clock);
   const sweeper: Timer = every(clock, HEARTBEAT_MS, () => {
     for (const session of sessions) session.sweep();
   });
@@ -158,13 +163,22 @@ export function createGateway(options: GatewayOptions): Gateway {
       return;
     }
     socket.once('close', known);
-    sockets.handleUpgrade(request, socket, head, (connection) =>
-      accept(connection, known, channelBinding(request.socket)),
+    turnstile.pass(() =>
+      sockets.handleUpgrade(request, socket, head, (connection) =>
+        accept(connection, known, channelBinding(request.socket), gatherWrites(socket)),
+      ),
     );
   }
 
-  function accept(connection: ServerSocket, known: () => void, binding: string): void {
+  function accept(
+    connection: ServerSocket,
+    known: () => void,
+    binding: string,
+    gather: () => void = () => {},
+  ): void {
     const session = startServerSession(connection, {
+      gather,
+      inTurn: turnstile.pass,
       schedulerId: options.schedulerId,
       heartbeatMs: HEARTBEAT_MS,
       telemetryMs: TELEMETRY_MS,

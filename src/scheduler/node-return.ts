@@ -5,7 +5,7 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { RefusalLog } from '../base/refusal-log.ts';
 import type { HeldJob, JobReport } from '../protocol/control.ts';
-import { isFinalState } from '../protocol/result.ts';
+import { isFinalState, type JobResult } from '../protocol/result.ts';
 import { adoptedJob, type ReadOrder } from './adoption.ts';
 import { type Demand, demandOf } from './demand.ts';
 import type { AgentSession, Fleet } from './fleet.ts';
@@ -24,6 +24,8 @@ export interface NodeReturns {
   notSuperseded(session: AgentSession, jobId: string, epoch: number): void;
   /** An attempt that is not active here has ended on its node. True when that freed something. */
   over(nodeId: string, jobId: string, epoch: number): boolean;
+  /** An active attempt has ended on its node: told late, its job may not be kept for long. */
+  ended(nodeId: string, result: Pick<JobResult, 'jobId' | 'epoch' | 'endedAtMs'>): void;
   /** Whether the node said, when it came, that it has this attempt, which is not active here, and may have it still. */
   holds(nodeId: string, jobId: string, epoch: number): boolean;
 }
@@ -32,7 +34,7 @@ export interface NodeReturnParts {
   readonly queue: Queue;
   readonly placement: Placement;
   readonly fleet: Fleet;
-  readonly clock: Pick<Clock, 'after' | 'monotonicMs'>;
+  readonly clock: Pick<Clock, 'after' | 'monotonicMs' | 'wallMs'>;
   readonly log: Log;
   readonly refusals: RefusalLog;
   /** The job's assignment is not on disk yet. */
@@ -50,6 +52,8 @@ export interface NodeReturnParts {
 const SUPERSEDE_AGAIN_MS = 5000;
 /** Reports that one node is asked for at the same time: each may be as long as a frame. */
 export const REPORTS_AT_ONCE = 32;
+/** An end that is told later than this after it came to pass was not told at once. */
+const LATE_MS = 10_000;
 /** After so long the answer to what a node has told has come, and is written down there. */
 export const TOLD_MS = 3600_000;
 
@@ -88,7 +92,15 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
   }
 
   function tellsEnd(nodeId: string, name: string): void {
-    told.set(nodeId, (told.get(nodeId) ?? new Map()).set(name, clock.monotonicMs()));
+    const nowMs = clock.monotonicMs();
+    const names = told.get(nodeId) ?? new Map<string, number>();
+    // Oldest first.
+    for (const [one, atMs] of names) {
+      if (nowMs - atMs < TOLD_MS) break;
+      names.delete(one);
+    }
+    names.delete(name);
+    told.set(nodeId, names.set(name, nowMs));
   }
 
   function holdStranger(nodeId: string, { jobId, epoch, phase, devices }: HeldJob): void {
@@ -251,6 +263,9 @@ export function createNodeReturns(parts: NodeReturnParts): NodeReturns {
       placement.release(name);
       tellsEnd(nodeId, name);
       return true;
+    },
+    ended(nodeId, { jobId, epoch, endedAtMs }) {
+      if (clock.wallMs() - endedAtMs > LATE_MS) tellsEnd(nodeId, `${jobId}.${epoch}`);
     },
     holds(nodeId, jobId, epoch) {
       const name = `${jobId}.${epoch}`;

@@ -79,6 +79,7 @@ interface Load extends NodeLoad {
 
 /** All waiting jobs that ask for the same. */
 interface Shape {
+  readonly key: string;
   readonly demand: Demand;
   /** Where those that wait for a node stand in line. */
   readonly line: WaitingLine<WaitingJob>;
@@ -91,6 +92,8 @@ export function createPlacement(): Placement {
   const held = new Map<string, { load: Load; demand: Demand }>();
   const shapes = new Map<string, Shape>();
   const shapeOf = new Map<string, Shape>();
+  /** Of demands that are shared, as by the jobs of an array. */
+  const keys = new WeakMap<Demand, string>();
   /** Jobs that some connected node could take when empty: those that ask for devices, and the others. */
   const lines = { devices: createWaitingLine<WaitingJob>(), plain: createWaitingLine<WaitingJob>() };
   /** Blocked job → node that is kept for it. */
@@ -113,6 +116,12 @@ export function createPlacement(): Placement {
     };
     loads.set(nodeId, load);
     return load;
+  }
+
+  function keyOf(demand: Demand): string {
+    const key = keys.get(demand) ?? textOfShape(demand);
+    keys.set(demand, key);
+    return key;
   }
 
   function isPlaceable(demand: Demand): boolean {
@@ -145,7 +154,7 @@ export function createPlacement(): Placement {
     if (shape === undefined) return;
     shapeOf.delete(jobId);
     shape.jobs.delete(jobId);
-    if (shape.jobs.size === 0) shapes.delete(shapeKey(shape.demand));
+    if (shape.jobs.size === 0) shapes.delete(shape.key);
     shape.line.remove(jobId);
     reservations.delete(jobId);
   }
@@ -163,11 +172,11 @@ export function createPlacement(): Placement {
   return {
     add(job) {
       if (shapeOf.has(job.id)) return;
-      const key = shapeKey(job.demand);
+      const key = keyOf(job.demand);
       let shape = shapes.get(key);
       if (shape === undefined) {
         const line = job.demand.accelerators === null ? lines.plain : lines.devices;
-        shape = { demand: job.demand, line, jobs: new Map(), placeable: isPlaceable(job.demand) };
+        shape = { key, demand: job.demand, line, jobs: new Map(), placeable: isPlaceable(job.demand) };
         shapes.set(key, shape);
       }
       shape.jobs.set(job.id, job);
@@ -258,8 +267,15 @@ export function createPlacement(): Placement {
   };
 }
 
-function shapeKey({ cpuHundredths, memoryBytes, executor, accelerators, data, submitter }: Demand): string {
-  return JSON.stringify([
+const textOfShape = ({
+  cpuHundredths,
+  memoryBytes,
+  executor,
+  accelerators,
+  data,
+  submitter,
+}: Demand): string =>
+  JSON.stringify([
     cpuHundredths,
     memoryBytes,
     executor,
@@ -267,7 +283,6 @@ function shapeKey({ cpuHundredths, memoryBytes, executor, accelerators, data, su
     data?.data ?? null,
     submitter?.key ?? null,
   ]);
-}
 
 interface Fit {
   readonly load: Load;

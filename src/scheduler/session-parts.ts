@@ -15,6 +15,10 @@ import type { OutputStore } from './output.ts';
 import type { ServerSession } from './server-session.ts';
 
 export interface SessionParts {
+  /** Called before each message: those of one turn leave together. */
+  gather(): void;
+  /** Does it now, or in a later turn of the event loop when many want that. */
+  inTurn(task: () => void): void;
   readonly schedulerId: string;
   readonly heartbeatMs: number;
   readonly telemetryMs: number;

@@ -128,7 +128,11 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
   function receive(message: AgentMessage): void {
     parts.received(message.type);
     if (message.type === 'hello' && state === 'challenged') {
-      hello(message).catch(refuse);
+      state = 'greeting';
+      deadline.cancel();
+      parts.inTurn(() => {
+        if (!isEnded()) hello(message).catch(refuse);
+      });
       return;
     }
     if (message.type === 'error') {
@@ -183,8 +187,6 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
 
   async function hello(message: Hello): Promise<void> {
     hit('hello.received');
-    state = 'greeting';
-    deadline.cancel();
     const admitted = await parts.admit(message, challenge);
     const { rebooted, credential } = admitted;
     version = admitted.version;
@@ -321,6 +323,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
       return;
     }
     sent = true;
+    parts.gather();
     socket.send(message instanceof Uint8Array ? message : JSON.stringify({ ...message, ...nextFields() }));
   }
 

@@ -2,6 +2,7 @@
 import type { Clock } from '../base/clock.ts';
 import { Fault } from '../base/fault.ts';
 import { createId } from '../base/id.ts';
+import { inSlices, nextTurn } from '../base/turns.ts';
 import { isArrayId, memberId } from '../protocol/array.ts';
 import type { JobSpec } from '../protocol/spec.ts';
 import type { DataRules } from './data-rules.ts';
@@ -74,12 +75,19 @@ export interface SubmittedBy {
   readonly submission?: JobSubmission | null;
 }
 
+/** More records than this are made in one turn of the event loop and put into the queue in the next. */
+const MADE_AT_ONCE = 1000;
+/** New jobs that are looked at in one turn. */
+const TAKEN_AT_ONCE = 500;
+
 export interface SubmissionParts {
   readonly queue: Queue;
   readonly clock: Clock;
   readonly data: Pick<DataRules, 'requireKept'>;
   readonly hit: SchedulerHit;
-  /** Jobs wait from now on. They are not on disk yet. */
+  /** Jobs have come, in this order. They are not on disk yet. */
+  come(jobs: readonly JobRecord[]): void;
+  /** These of them wait from now on; of many, some a turn. */
   taken(jobs: readonly JobRecord[]): void;
   /** They could not be stored: they have never been there. */
   refused(jobs: readonly JobRecord[]): void;
@@ -90,8 +98,24 @@ export interface Submissions {
   submit(spec: JobSpec, by: SubmittedBy): Promise<JobRecord>;
 }
 
-export function createSubmissions({ queue, clock, data, hit, taken, refused }: SubmissionParts): Submissions {
+export function createSubmissions({
+  queue,
+  clock,
+  data,
+  hit,
+  come,
+  taken,
+  refused,
+}: SubmissionParts): Submissions {
   const ledger = createWaitingLedger({ queue, clock });
+
+  async function take(jobs: readonly JobRecord[]): Promise<void> {
+    if (jobs.length > TAKEN_AT_ONCE) await nextTurn();
+    // One of a later turn may have been cancelled or refused by then.
+    const isWaiting = ({ id }: JobRecord): boolean => queue.job(id)?.state === 'PENDING';
+    await inSlices(jobs, TAKEN_AT_ONCE, (some) => taken(some.filter(isWaiting)));
+  }
+
   return {
     async submit(spec, by) {
       hit('submit.received');
@@ -104,11 +128,14 @@ export function createSubmissions({ queue, clock, data, hit, taken, refused }: S
       ledger.take(by.owner, submitted, jobCount(spec));
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
+      if (jobs.length > MADE_AT_ONCE) await nextTurn();
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
-      taken(jobs);
+      come(jobs);
+      const taking = take(jobs);
       try {
         await stored;
       } catch (error) {
+        await taking;
         refused(jobs);
         throw error;
       }

@@ -11,7 +11,7 @@ import {
   type RegistryRules,
   registryProblem,
 } from './container-registry.ts';
-import { type ConnectTo, openWayOfPulls, type PullWay } from './container-way.ts';
+import { type ConnectTo, type PullWay, startPullWay } from './container-way.ts';
 
 const INSPECT_TIMEOUT_MS = 20_000;
 const PROGRESS_EVERY_MS = 1000;
@@ -77,7 +77,7 @@ export function createImages(options: ImagesOptions): Images {
   function openWay(image: ImageName, runtime: RuntimeName): Promise<PullWay | null> {
     const hasProxy = Object.keys(client.environment).some((key) => /^https?_proxy$/i.test(key));
     const isGuarded = runtime === 'podman' && !hasProxy && !isListed(image, registryRules);
-    return isGuarded ? openWayOfPulls(registryRules, options.connectTo) : Promise.resolve(null);
+    return isGuarded ? startPullWay(registryRules, options.connectTo) : Promise.resolve(null);
   }
 
   function startPull(name: string, runtime: RuntimeName, way: PullWay | null): Pull {

@@ -39,7 +39,7 @@ export interface PullWay {
 export type ConnectTo = (options: TcpNetConnectOpts) => Socket;
 
 /** Rejects with the system's error where no port of loopback is free. */
-export function openWayOfPulls(
+export function startPullWay(
   rules: Pick<RegistryRules, 'registries' | 'resolve'>,
   connectTo: ConnectTo = connect,
 ): Promise<PullWay> {

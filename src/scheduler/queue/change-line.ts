@@ -275,8 +275,25 @@ function createBatch(): ChangeBatch {
   };
 }
 
+/** The rows of a batch in pieces of at most `piece` jobs; each is made when it is asked for. */
+export function* piecesOf(batch: ChangeBatch, piece: number): Generator<Batch> {
+  const nothing = { nodes: new Map(), documents: new Map() };
+  // What is removed comes first: it may have come back since.
+  let { removed } = batch;
+  let jobs = new Map<string, ChangedJob>();
+  for (const [id, changed] of batch.jobs) {
+    if (jobs.size === piece) {
+      yield rowsOf({ ...nothing, removed, jobs });
+      removed = new Map();
+      jobs = new Map();
+    }
+    jobs.set(id, changed);
+  }
+  yield rowsOf({ removed, jobs, nodes: batch.nodes, documents: batch.documents });
+}
+
 /** The rows of a batch. */
-export function rowsOf(batch: ChangeBatch): Batch {
+export function rowsOf(batch: Pick<ChangeBatch, 'removed' | 'jobs' | 'nodes' | 'documents'>): Batch {
   const inserted: Batch['inserted'][number][] = [];
   const updated: Batch['updated'][number][] = [];
   for (const { now, before, spec, submission } of batch.jobs.values()) {

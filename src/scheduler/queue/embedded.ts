@@ -5,21 +5,30 @@
 import type { Clock, Timer } from '../../base/clock.ts';
 import { describeError, Fault, isFault } from '../../base/fault.ts';
 import type { Log } from '../../base/log.ts';
+import { nextTurn } from '../../base/turns.ts';
 import { isFinalState } from '../../protocol/result.ts';
 import { createArrayIndex } from './array-index.ts';
-import { type ChangeBatch, createChangeLine, rowsOf, sizeOf } from './change-line.ts';
+import { type ChangeBatch, createChangeLine, piecesOf, rowsOf, sizeOf } from './change-line.ts';
 import { asStored, createDocuments } from './documents.ts';
 import { createJobIndex, type Indexed } from './job-index.ts';
 import { createJobSearch } from './job-search.ts';
 import type { DocumentKind, EndedJob, NodeRecord, Queue } from './queue.ts';
 import { createReader, openStore, type StoreReader, takeLock, unusable } from './store.ts';
-import { createLocalWriter, type Database, type DatabaseClass, type StoreWriter } from './store-writer.ts';
+import {
+  type Batch,
+  createLocalWriter,
+  type Database,
+  type DatabaseClass,
+  type StoreWriter,
+} from './store-writer.ts';
 import { startThreadWriter } from './thread-writer.ts';
 
 /** Finished jobs kept in memory. */
 const FINISHED_IN_MEMORY = 10_000;
 /** How long a change that nobody waits for may wait for company: a job that ends sooner costs one commit less. */
 const SOON_MS = 25;
+/** Records that are written down in one turn of the event loop. */
+const PIECE_RECORDS = 1000;
 /** How long after a commit that found no space the next try is made. */
 export const FULL_RETRY_MS = 500;
 /** Batches that may wait for space; a change beyond them is refused. */
@@ -125,11 +134,26 @@ export function createQueue(store: QueueDisk, options: EmbeddedQueueOptions): Qu
     else if (stalled !== null && closing === null) committing = probe();
   }
 
+  /** To the writer, a long one in pieces: all of it is one transaction. */
+  async function give(batch: ChangeBatch): Promise<number> {
+    if (writer.stage === undefined || sizeOf(batch) <= PIECE_RECORDS) return writer.commit(rowsOf(batch));
+    let last: Batch | null = null;
+    for (const piece of piecesOf(batch, PIECE_RECORDS)) {
+      if (last !== null) {
+        writer.stage(last);
+        await nextTurn();
+        if (failed !== null) throw failed;
+      }
+      last = piece;
+    }
+    return writer.commit(last ?? rowsOf(batch));
+  }
+
   async function commit(batch: ChangeBatch): Promise<void> {
     let seconds: number;
     try {
       // A batch of which all was new is empty when that has been refused.
-      seconds = await (sizeOf(batch) === 0 ? Promise.resolve(0) : writer.commit(rowsOf(batch)));
+      seconds = await (sizeOf(batch) === 0 ? Promise.resolve(0) : give(batch));
     } catch (error) {
       committing = null;
       if (isFault(error, 'QUEUE_STORE_FULL') && closing === null) stall(error);

@@ -23,6 +23,8 @@ export interface Batch {
 }
 
 export interface StoreWriter {
+  /** Rows that belong to the next `commit`, ahead of its own. Without it, all rows of a commit come at once. */
+  stage?(batch: Batch): void;
   /**
    * Resolves, when the batch is on disk, to the seconds that the transaction took. One at a time. Rejects with
    * Fault QUEUE_STORE_FULL when there was no space: nothing of the batch is on disk, and it may be given again. Any
@@ -48,8 +50,8 @@ export interface Database {
 export type DatabaseClass = new (path: string, options: { timeout: number }) => Database;
 
 export interface Connection {
-  /** Returns seconds; throws when the batch is not on disk, and then nothing of it is. */
-  write(batch: Batch): number;
+  /** One transaction of all of them. Returns seconds; throws when they are not on disk, and then nothing of them is. */
+  write(batches: readonly Batch[]): number;
   close(): void;
 }
 
@@ -130,27 +132,31 @@ export function openConnection(Libsql: DatabaseClass, path: string): Connection 
     'INSERT INTO document (kind, id, value) VALUES (?, ?, ?) ON CONFLICT (kind, id) DO UPDATE SET value = excluded.value',
   );
   const removeDocument = store.prepare('DELETE FROM document WHERE kind = ? AND id = ?');
+  function put({ removed, inserted, updated, nodes, documents }: Batch): void {
+    for (const [sequence, id] of removed) {
+      removeJob.run(sequence, id);
+      removeSpec.run(sequence);
+      removeSubmission.run(sequence);
+    }
+    for (const [sequence, id, state, record, spec, submission] of inserted) {
+      if (spec !== null) insertSpec.run(sequence, spec);
+      if (submission !== null) insertSubmission.run(sequence, submission);
+      insertJob.run(sequence, id, state, record);
+    }
+    for (const row of updated) updateJob.run(...row);
+    for (const row of nodes) putNode.run(...row);
+    for (const [kind, id, value] of documents) {
+      if (value === null) removeDocument.run(kind, id);
+      else putDocument.run(kind, id, value);
+    }
+  }
+
   return {
-    write({ removed, inserted, updated, nodes, documents }) {
+    write(batches) {
       const startedMs = performance.now();
       try {
         begin.run();
-        for (const [sequence, id] of removed) {
-          removeJob.run(sequence, id);
-          removeSpec.run(sequence);
-          removeSubmission.run(sequence);
-        }
-        for (const [sequence, id, state, record, spec, submission] of inserted) {
-          if (spec !== null) insertSpec.run(sequence, spec);
-          if (submission !== null) insertSubmission.run(sequence, submission);
-          insertJob.run(sequence, id, state, record);
-        }
-        for (const row of updated) updateJob.run(...row);
-        for (const row of nodes) putNode.run(...row);
-        for (const [kind, id, value] of documents) {
-          if (value === null) removeDocument.run(kind, id);
-          else putDocument.run(kind, id, value);
-        }
+        for (const batch of batches) put(batch);
         commit.run();
       } catch (error) {
         try {
@@ -174,7 +180,7 @@ export function createLocalWriter(Libsql: DatabaseClass, path: string): StoreWri
   return {
     async commit(batch) {
       try {
-        return connection.write(batch);
+        return connection.write([batch]);
       } catch (error) {
         throw commitFailure(error, path);
       }

@@ -1,6 +1,6 @@
 // The store's writer in a worker thread. Messages, strictly in turn:
 //
-//   to the thread     a Batch | 'probe' (is there space) | null (close)
+//   to the thread     { stage: a Batch of the next commit } | a Batch | 'probe' (is there space) | null (close)
 //   from the thread   { seconds } | { failed: text, full: no space, may be tried again }
 //
 // A commit has no deadline: a disk that stalls answers later or fails by itself, and of a batch that is given up
@@ -31,6 +31,11 @@ export interface ThreadWriterOptions {
   readonly path: string;
   /** The thread has ended by itself: nothing more can be written. */
   readonly lost: (cause: Error) => void;
+}
+
+/** Not answered. */
+interface Staged {
+  readonly stage: Batch;
 }
 
 interface Waiting {
@@ -83,6 +88,9 @@ export function startThreadWriter({ script, path, lost }: ThreadWriterOptions): 
   }
 
   return {
+    stage(batch) {
+      if (dead === null) worker.postMessage({ stage: batch } satisfies Staged);
+    },
     commit: ask,
     async probe() {
       await ask('probe');
@@ -98,13 +106,13 @@ export function startThreadWriter({ script, path, lost }: ThreadWriterOptions): 
 export async function serveStoreWriter(port: MessagePort, path: string): Promise<void> {
   const { default: Libsql } = (await import('libsql')) as unknown as { default: DatabaseClass };
   let connection: Connection | null = null;
-  port.on('message', (question: Batch | 'probe' | null) => {
+  let staged: Batch[] = [];
+  port.on('message', (question: Batch | Staged | 'probe' | null) => {
     if (question === null) {
       connection?.close();
       port.close();
-      return;
-    }
-    port.postMessage(answer(question));
+    } else if (typeof question === 'object' && 'stage' in question) staged.push(question.stage);
+    else port.postMessage(answer(question));
   });
 
   function answer(question: Batch | 'probe'): Answer {
@@ -113,8 +121,11 @@ export async function serveStoreWriter(port: MessagePort, path: string): Promise
         probeSpace(path);
         return { seconds: 0 };
       }
+      const batches = [...staged, question];
+      // Whatever becomes of them: a batch that is given again comes whole.
+      staged = [];
       connection ??= openConnection(Libsql, path);
-      return { seconds: connection.write(question) };
+      return { seconds: connection.write(batches) };
     } catch (error) {
       const failure = commitFailure(error, path);
       const full = isFault(failure, 'QUEUE_STORE_FULL');

@@ -25,7 +25,7 @@ test('what a node has that is not active here is known until it tells the end, o
     queue: { ...recordsOf(jobs), active: () => [] },
     placement: { hold() {}, release() {} },
     log: createSilentLog(),
-    clock: { monotonicMs: () => nowMs },
+    clock: { monotonicMs: () => nowMs, wallMs: () => 1e12 + nowMs },
     refusals: { refused() {} },
     isAssigning: () => false,
   } as unknown as NodeReturnParts);
@@ -51,6 +51,10 @@ test('what a node has that is not active here is known until it tells the end, o
   expect([holds('job-a', 1), holds('job-b', 2)]).toEqual([true, true]);
   nowMs += TOLD_MS;
   expect([holds('job-a', 1), holds('job-b', 2)]).toEqual([true, false]);
+  // An end that is told long after it came to pass: its job is looked at soon, and its node may not have the answer.
+  returns.ended('node-a', { jobId: 'job-c', epoch: 2, endedAtMs: 1e12 - 60_000 });
+  returns.ended('node-a', { jobId: 'job-d', epoch: 1, endedAtMs: 1e12 + nowMs });
+  expect([holds('job-c', 2), holds('job-d', 1)]).toEqual([true, false]);
   await returns.welcomed(session, [], false);
   expect(holds('job-a', 1)).toBe(false);
 });

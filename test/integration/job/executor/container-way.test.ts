@@ -9,7 +9,7 @@ import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
 import { createContainerClient } from '../../../../src/job/executor/container-client.ts';
 import { createImages } from '../../../../src/job/executor/container-image.ts';
-import { openWayOfPulls, type PullWay } from '../../../../src/job/executor/container-way.ts';
+import { type PullWay, startPullWay } from '../../../../src/job/executor/container-way.ts';
 import { authority, serverPair } from '../../../fakes/certificates.ts';
 import { createPodman, podmanMissing } from '../../../fakes/podman.ts';
 import { createRegistry } from '../../../fakes/registry.ts';
@@ -31,7 +31,7 @@ const answers: Readonly<Record<string, readonly string[]>> = {
 };
 
 async function open(registries: readonly string[] = ['public']): Promise<URL> {
-  way = await openWayOfPulls({
+  way = await startPullWay({
     registries,
     resolve: async (host) => (answers[host] ?? []).map((address) => ({ address })),
   });

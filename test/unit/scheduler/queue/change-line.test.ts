@@ -1,6 +1,11 @@
 import { describe, expect, it } from 'vitest';
 import { Fault } from '../../../../src/base/fault.ts';
-import { createChangeLine, MAX_BATCH_BYTES, rowsOf } from '../../../../src/scheduler/queue/change-line.ts';
+import {
+  createChangeLine,
+  MAX_BATCH_BYTES,
+  piecesOf,
+  rowsOf,
+} from '../../../../src/scheduler/queue/change-line.ts';
 import type { Indexed } from '../../../../src/scheduler/queue/job-index.ts';
 import type { NodeRecord } from '../../../../src/scheduler/queue/queue.ts';
 import { jobRecord } from '../records.ts';
@@ -22,6 +27,19 @@ const node = (generation: number): NodeRecord => ({
 });
 
 describe('the line of changes', () => {
+  it('gives a long batch in pieces, together the same rows', () => {
+    const line = createChangeLine();
+    line.putNewJobs(Array.from({ length: 5 }, (_, at) => entry(`job-${at}`)));
+    line.putNode(node(1), null);
+    const batch = line.first();
+    if (batch === null) throw new Error('there is a batch');
+    const pieces = [...piecesOf(batch, 2)];
+    expect(pieces.map(({ inserted }) => inserted.length)).toEqual([2, 2, 1]);
+    expect(pieces.flatMap(({ inserted }) => inserted)).toEqual(rowsOf(batch).inserted);
+    expect(pieces.flatMap(({ nodes }) => nodes)).toEqual(rowsOf(batch).nodes);
+    expect([...piecesOf(batch, 5)]).toEqual([rowsOf(batch)]);
+  });
+
   it('writes a job once per batch, a new one with its specification and its last record', () => {
     const line = createChangeLine();
     const [first, second] = [entry('job-a'), entry('job-a', { state: 'STARTING', epoch: 1 })];
