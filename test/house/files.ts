@@ -106,7 +106,7 @@ export const wordRules: readonly WordRule[] = [
 
 // biome-ignore format: a list to read, not a column
 const vendors = [
-  'nvidia', 'nvml', 'cuda', 'ascend', '(?<!i)npu', 'dcmi', 'davinci', '(?<!p)rocm', 'radeon', 'cambricon', 'cnmon', 'hygon', 'hy-smi',
+  'nvidia', 'nvml', 'cuda', 'ascend', '(?<!i|ope)npu', 'dcmi', 'davinci', '(?<!p)rocm', 'radeon', 'cambricon', 'cnmon', 'hygon', 'hy-smi',
   'mthreads', 'iluvatar', 'ixsmi', 'metax', 'mx-smi', 'enflame', 'efsmi', 'kunlunxin', 'xpu-smi', 'tenstorrent',
 ];
 
