@@ -46,29 +46,31 @@ export interface Podman {
 /** With `noisy` in the image there is a program of this name, which writes as `noisy.mjs` does. */
 export function createPodman({ noisy = false } = {}): Podman {
   const folder = mkdtempSync(join(tmpdir(), 'flopd-podman-'));
-  const parent = `flopd-test-${process.pid.toString(36)}-${folder.slice(-6).toLowerCase()}`;
+  // Of which run it is: test/leftovers of another one leaves it alone.
+  const run = process.env.FLOPD_TEST_RUN ?? 'flopd-test-alone';
+  const parent = `${run}-${process.pid.toString(36)}-${folder.slice(-6).toLowerCase()}`;
   const path = join(folder, 'podman');
   writeFileSync(path, wrapper(folder, parent), { mode: 0o755 });
 
-  function run(...args: string[]): string {
+  function call(...args: string[]): string {
     const { status, stdout, stderr } = spawnSync(path, args, { encoding: 'utf8' });
     if (status !== 0) throw new Error(`podman ${args.join(' ')}: ${stderr}`);
     return stdout;
   }
 
   makeImage(folder, noisy ? { '/bin/noisy': compileNoisy(folder) } : {});
-  run('import', '--message', 'made by a test', join(folder, 'image.tar'), TEST_IMAGE);
+  call('import', '--message', 'made by a test', join(folder, 'image.tar'), TEST_IMAGE);
   return {
     folder,
     path,
     imageTar: join(folder, 'image.tar'),
-    run,
+    run: call,
     containers: () =>
-      run('ps', '--all', '--format', '{{.Names}}')
+      call('ps', '--all', '--format', '{{.Names}}')
         .split('\n')
         .filter((line) => line !== ''),
     close() {
-      for (const name of this.containers()) run('rm', '--force', '--time', '0', name);
+      for (const name of this.containers()) call('rm', '--force', '--time', '0', name);
       // Overlay mounts of the storage live in namespaces of the calls and are gone with them.
       rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 50 });
       for (const hierarchy of ['/sys/fs/cgroup', ...hierarchies()]) removeGroup(join(hierarchy, parent));

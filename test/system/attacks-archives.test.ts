@@ -36,7 +36,8 @@ async function ask(
   const token = readFileSync(join(bed.stateDir, 'scheduler', 'token'), 'utf8').trim();
   const response = await fetch(`${up.endpoint.url}${path}`, {
     method,
-    headers: { authorization: `Bearer ${token}` },
+    // Long lists keep this process busy for seconds, after which a connection that was kept may be closed already.
+    headers: { authorization: `Bearer ${token}`, connection: 'close' },
     ...(body === undefined
       ? {}
       : { body: typeof body === 'string' ? body : new Blob([Uint8Array.from(body)]) }),

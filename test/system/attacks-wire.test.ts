@@ -17,8 +17,9 @@ import {
 } from '../fakes/wire.ts';
 import { type Bed, createBed, type Daemon, isAlive, until } from './bed.ts';
 
-/** Lines of one period of the refusal log, and the one that counts the rest; a test may cross two borders. */
-const MAX_LINES = 3 * 21;
+/** Of the refusal log (src/base/refusal-log.ts): lines of one period, and the one that counts the rest. */
+const LINES_PER_PERIOD = 21;
+const PERIOD_MS = 10_000;
 const MEBI = 1024 * 1024;
 
 function rssBytes(pid: number): number {
@@ -34,6 +35,7 @@ describe.each([
   let daemon: Daemon;
   let door: Door;
   let beforeBytes = 0;
+  let startedMs = 0;
   let quiet: Stranger;
   let silent: Stranger[];
   let slow: Stranger;
@@ -43,6 +45,7 @@ describe.each([
     daemon = await bed.start(['scheduler', '--tls', mode]);
     door = doorOf(daemon.endpoint);
     beforeBytes = rssBytes(daemon.pid);
+    startedMs = performance.now();
     // They stand there while the other tests go on. Well below the limit of one address.
     quiet = await openLink(door);
     silent = await Promise.all(Array.from({ length: 300 }, () => openStranger({ ...door, ca: null })));
@@ -79,7 +82,8 @@ describe.each([
   ])('%s ends its own session (A01)', async (_what, bytes, code) => {
     const other = await openLink(door);
     expect(await codeAfter(bytes)).toBe(code);
-    expect(other.socket.destroyed).toBe(false);
+    // On a machine that is busy enough it may be gone, for its own silence.
+    if (other.socket.destroyed) expect(closeCodeOf(await other.closed)).toBe(4408);
     other.end();
   });
 
@@ -183,7 +187,8 @@ describe.each([
     const log = daemon.stdout() + daemon.stderr();
     const lines = log.split('\n').filter((line) => line.includes('"level":"warn"'));
     expect(lines.length).toBeGreaterThan(3);
-    expect(lines.length).toBeLessThan(MAX_LINES);
+    const periods = Math.ceil((performance.now() - startedMs) / PERIOD_MS) + 1;
+    expect(lines.length).toBeLessThanOrEqual(periods * LINES_PER_PERIOD);
     expect(log).not.toContain('"level":"error"');
     for (const name of ['token', 'join-token'])
       expect(log).not.toContain(

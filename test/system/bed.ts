@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { removeGroupsOf } from '../fakes/groups.ts';
+import { ownPort } from '../fakes/own-port.ts';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 const READY_DEADLINE_MS = 60_000;
@@ -149,7 +150,10 @@ export function createBed(): Bed {
       readyFiles += 1;
       const readyFile = join(folder, `ready-${readyFiles}.json`);
       const startedAt = performance.now();
-      const running = launchRaw([...daemonArgs(args), '--ready-file', readyFile], options);
+      // A scheduler is often started again where it was.
+      const isGiven = args[0] !== 'scheduler' || args.some((word) => word.startsWith('--listen'));
+      const listen = isGiven ? [] : ['--listen', `127.0.0.1:${await ownPort()}`];
+      const running = launchRaw([...daemonArgs([...args, ...listen]), '--ready-file', readyFile], options);
       for (;;) {
         if (existsSync(readyFile)) {
           const endpoint = JSON.parse(readFileSync(readyFile, 'utf8')) as Endpoint;

@@ -25,7 +25,7 @@ const cache = join(root, 'test', '.cache');
 /** Why there can be no machine here, or null. */
 export function machineProblem(): string | null {
   if (process.getuid?.() !== 0) return 'not root';
-  for (const program of ['systemd-nspawn', 'mmdebstrap', 'tar'])
+  for (const program of ['systemd-nspawn', 'mmdebstrap', 'tar', 'flock'])
     if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0) return `${program} is not installed`;
   if (codename() === null) return 'not Debian';
   return null;
@@ -142,9 +142,13 @@ export async function bootMachine(
   deadlineMs: number,
 ): Promise<{ console: string; report: unknown; log: string }> {
   const before = new Set(payloadGroups());
+  // One machine at a time on this host: the groups that nspawn makes below our own have the same names in each run.
   const child = spawn(
-    'systemd-nspawn',
+    'flock',
     [
+      '--no-fork',
+      '/sys/fs/cgroup',
+      'systemd-nspawn',
       '--quiet',
       '--register=no',
       '--keep-unit',

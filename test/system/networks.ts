@@ -63,8 +63,9 @@ export const BLACKHOLE = `
 `;
 
 export function createNetworks(): Networks {
-  const mark = randomBytes(3).toString('hex');
-  const [scheduler, agent] = [`flopd-s-${mark}`, `flopd-a-${mark}`];
+  // Of which run it is: test/leftovers of another one leaves it alone.
+  const mark = `${process.env.FLOPD_TEST_RUN ?? 'flopd-test-alone'}-${randomBytes(3).toString('hex')}`;
+  const [scheduler, agent] = [`${mark}-s`, `${mark}-a`];
   const ip = (...args: string[]): void => void execFileSync('ip', args, { stdio: 'pipe' });
   for (const name of [scheduler, agent]) {
     ip('netns', 'add', name);

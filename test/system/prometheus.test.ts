@@ -1,6 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { agentUrl, type Bed, createBed, type Daemon, root, until } from './bed.ts';
@@ -14,13 +13,22 @@ function findProgram(name: string): string | null {
   return found === '' ? null : found;
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
+/** The TCP port on which a process listens, once it does. */
+function portOf(pid: number): number | null {
+  const own = new Set<string>();
+  for (const fd of readdirSync(`/proc/${pid}/fd`)) {
+    try {
+      own.add(/^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1] ?? '');
+    } catch {
+      // Closed meanwhile.
+    }
+  }
+  for (const line of readFileSync(`/proc/${pid}/net/tcp`, 'utf8').split('\n').slice(1)) {
+    const field = line.trim().split(/\s+/);
+    if (field[3] === '0A' && own.has(field[9] ?? '-'))
+      return Number.parseInt(field[1]?.split(':')[1] ?? '', 16);
+  }
+  return null;
 }
 
 const promtool = findProgram('promtool');
@@ -80,7 +88,6 @@ describe('the Prometheus pages', () => {
   test.skipIf(prometheus === null)(
     'are scraped by a real Prometheus, which finds both up and the host figures in them',
     async () => {
-      const port = await freePort();
       const data = join(bed.folder, 'prometheus');
       mkdirSync(data);
       const targets = pages().map(
@@ -95,10 +102,11 @@ describe('the Prometheus pages', () => {
         [
           `--config.file=${join(data, 'prometheus.yml')}`,
           `--storage.tsdb.path=${join(data, 'tsdb')}`,
-          `--web.listen-address=127.0.0.1:${port}`,
+          '--web.listen-address=127.0.0.1:0',
         ],
         { stdio: 'ignore', cwd: data },
       );
+      let port: number | null = null;
       const query = async (
         expression: string,
       ): Promise<{ metric: Record<string, string>; value: [number, string] }[]> => {
@@ -108,13 +116,14 @@ describe('the Prometheus pages', () => {
         return answer?.ok ? ((await answer.json()) as { data: { result: never[] } }).data.result : [];
       };
       try {
+        port = await until('that Prometheus listens', () => portOf(server.pid ?? 0));
         const ups = await until(
           'both targets',
           async () => {
             const found = await query('up');
             return found.length === 2 && found.every(({ value }) => value[1] === '1') && found;
           },
-          30_000,
+          60_000,
         );
         expect(ups.map(({ metric }) => metric.job).sort()).toEqual(['agent', 'scheduler']);
         // All modes together add up to the machine's threads, once there are enough scrapes to extrapolate from.
@@ -127,7 +136,7 @@ describe('the Prometheus pages', () => {
             const value = Number(share?.value[1]);
             return value > 0.7 && value < 1.3;
           },
-          30_000,
+          60_000,
         );
       } finally {
         server.kill('SIGKILL');

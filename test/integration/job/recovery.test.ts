@@ -1,7 +1,7 @@
 // Jobs over crashes of the agent: killed for real at every named fault point and at random, then started again. The
 // recorded history is judged, not the end alone: one start, one result, its bytes the same each time it is told.
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -36,6 +36,9 @@ beforeAll(async () => {
   await bundle.close();
 });
 afterAll(() => rmSync(built, { recursive: true, force: true }));
+
+/** A file that is there may still be empty. */
+const hasWritten = (path: string): boolean => existsSync(path) && readFileSync(path, 'utf8').endsWith('\n');
 
 /** Null for the last line of an agent that was killed while it wrote it. */
 function parseFact(line: string): Fact | null {
@@ -115,7 +118,7 @@ describe('an agent killed at', () => {
     const stop = { type: 'stop', orderId: 'order-2', jobId: 'job-1', epoch: 1, by: 'alice', reason: 'test' };
     first.say(order);
     if (stopped) {
-      await until(() => existsSync(effects), 'the job runs');
+      await until(() => hasWritten(effects), 'the job runs');
       first.say(stop);
     }
     expect(await first.dead).toBe('SIGKILL');
@@ -162,12 +165,12 @@ describe('devices of a job', () => {
       const first = live(folder, history, point);
       first.say(onDevice('job-1', effects));
       if (point !== 'shim.started') {
-        await until(() => existsSync(effects), 'the job runs');
+        await until(() => hasWritten(effects), 'the job runs');
         first.say(failed);
       }
       expect(await first.dead).toBe('SIGKILL');
       const second = live(folder, history);
-      await until(() => existsSync(effects), 'the job runs');
+      await until(() => hasWritten(effects), 'the job runs');
       second.say(onDevice('job-2', effects));
       await until(
         () => history.some(({ kind, jobId }) => kind === 'answer' && jobId === 'job-2'),
@@ -235,13 +238,19 @@ test('an agent that is killed leaves its job running, and the next has all its o
   const folder = freshFolder();
   const history: Fact[] = [];
   const first = live(folder, history);
-  first.say(start('job-1', ['sh', '-c', 'for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.1; done; exit 9']));
-  await until(() => history.some(({ kind }) => kind === 'output'), 'the job has written');
+  const gate = join(folder, 'gate');
+  const script = `echo 1; echo 2; while [ ! -e ${gate} ]; do sleep 0.05; done; for i in 3 4 5 6 7 8; do echo $i; done; exit 9`;
+  first.say(start('job-1', ['sh', '-c', script]));
+  await until(
+    () => ['output', 'started'].every((kind) => history.some((fact) => fact.kind === kind)),
+    'the job has written',
+  );
   first.kill();
   await first.dead;
   const pid = history.find(({ kind }) => kind === 'started')?.pid ?? 0;
   expect(isAlive(pid)).toBe(true);
   live(folder, history);
+  writeFileSync(gate, '');
   await until(() => resultsOf(history, 'job-1').length > 0, 'the job is settled');
   expect(resultsOf(history, 'job-1')[0]).toMatchObject({ state: 'FAILED', exitCode: 9, stdoutBytes: 16 });
   expect(new Set(history.filter(({ kind }) => kind === 'started').map((fact) => fact.pid)).size).toBe(1);

@@ -16,7 +16,7 @@ import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { addon, isBuilt, paths, sleep, title, until } from './addon.ts';
+import { addon, isBuilt, paths, title, until } from './addon.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'flopd-system-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -227,9 +227,10 @@ describe.skipIf(!isBuilt)(title('measureFlops'), () => {
   it.each(['fp64', 'fp32'] as const)('measures %s off the JavaScript thread', async (precision) => {
     let turns = 0;
     const timer = setInterval(() => turns++, 5);
-    const { flops, isa } = await addon().measureFlops(precision, 1, 100);
+    const { flops, isa } = await addon().measureFlops(precision, 1, 300);
     clearInterval(timer);
-    expect(turns).toBeGreaterThan(3);
+    // None at all, were it on this thread.
+    expect(turns).toBeGreaterThan(0);
     expect(flops).toBeGreaterThan(5e7);
     expect(flops).toBeLessThan(1e13);
     expect(['avx512', 'avx2', 'neon', 'generic']).toContain(isa);
@@ -245,7 +246,6 @@ describe.skipIf(!isBuilt)(title('measureFlops'), () => {
     const before = count();
     const { flops } = await addon().measureFlops('fp32', 16, 20);
     expect(flops).toBeGreaterThan(5e7);
-    await sleep(10);
-    expect(count()).toBe(before);
+    await until(() => count() === before);
   });
 });

@@ -9,7 +9,7 @@ import {
   type FakeAgentOptions,
   fakeResult,
 } from '../../fakes/agent.ts';
-import { type Bed, followJob, startBed } from './bed.ts';
+import { type Bed, readFollowed, startBed } from './bed.ts';
 
 describe('arrays, dependencies and retries', () => {
   const beds: Bed[] = [];
@@ -40,7 +40,7 @@ describe('arrays, dependencies and retries', () => {
     return (await bed.call('GET', `/v1/arrays/${id}`)).body as ArrayView;
   }
   async function untilArray(bed: Bed, id: string, fits: (view: ArrayView) => boolean): Promise<ArrayView> {
-    const deadline = performance.now() + 20_000;
+    const deadline = performance.now() + 50_000;
     for (;;) {
       const view = await array(bed, id);
       if (fits(view)) return view;
@@ -240,11 +240,20 @@ describe('arrays, dependencies and retries', () => {
 
   it('shows a follower the outputs of both attempts and the end of the last', async () => {
     const bed = await start();
-    await join(bed, {
-      run: ({ epoch }) => ({ stdout: `attempt ${epoch}\n`, exitCode: epoch === 1 ? 1 : 0, forMs: 50 }),
-    });
+    const agent = await join(bed);
     const { id } = await bed.submit({ retry: { times: 1, on: ['failed'], delayMs: 50 } });
-    const followed = await followJob(bed, id);
+    // Answered, so that whoever follows is there before the first attempt ends.
+    const response = await fetch(`${bed.url}/v1/jobs/${id}/follow`, {
+      headers: { authorization: `Bearer ${bed.token}` },
+    });
+    for (const epoch of [1, 2]) {
+      await agent.next('start', (order) => order.epoch === epoch);
+      agent.started(id, epoch);
+      agent.output(id, epoch, 'stdout', 0, `attempt ${epoch}\n`);
+      await agent.next('outputAck', (ack) => ack.epoch === epoch && ack.stdoutBytes === 10);
+      agent.ended(id, { epoch, exitCode: epoch === 1 ? 1 : 0, stdoutBytes: 10 });
+    }
+    const followed = await readFollowed(response);
     expect(followed.stdout).toBe('attempt 1\nattempt 2\n');
     expect(followed.jobs.at(-1)).toMatchObject({ state: 'COMPLETED', epoch: 2 });
   });

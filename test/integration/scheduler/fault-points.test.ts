@@ -3,7 +3,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { rolldown } from 'rolldown';
@@ -23,6 +22,7 @@ import type { JobView } from '../../../src/protocol/api.ts';
 import { noAudit } from '../../../src/protocol/audit.ts';
 import { type SchedulerFaultPoint, schedulerFaultPoints } from '../../../src/scheduler/fault-points.ts';
 import { fakeInventory } from '../../fakes/agent.ts';
+import { ownPort } from '../../fakes/own-port.ts';
 import { addonPath, bootId, shimPath } from '../job/executor/harness.ts';
 
 const DEADLINE_MS = 40_000;
@@ -59,14 +59,6 @@ async function until<T>(what: string, read: () => Promise<T | null> | T | null):
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  return typeof address === 'object' && address !== null ? address.port : 0;
-}
-
 function live(port: number, point: SchedulerFaultPoint | '-') {
   const child = spawn(process.execPath, [entry, folder, String(port), point], {
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -80,7 +72,7 @@ function live(port: number, point: SchedulerFaultPoint | '-') {
 test('killed at each of its points, it loses no job and has none run twice', {
   timeout: 180_000,
 }, async () => {
-  const port = await freePort();
+  const port = await ownPort();
   const url = `http://127.0.0.1:${port}`;
   const effects = join(folder, 'effects');
   appendFileSync(effects, '');

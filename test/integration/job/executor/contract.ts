@@ -247,17 +247,19 @@ export function executorContract(
         expect(end).toMatchObject({ kind: 'signalled', stopped: 'timeLimit', killed: false });
         if (!slowStart) expect(end.signal).toBe(15);
         expect(end.durationMs).toBeGreaterThanOrEqual(100);
-        if (!slowStart) expect(end.durationMs).toBeLessThan(1500);
       });
 
       test('kills a job that ignores SIGTERM after its grace', async () => {
-        const limitMs = slowStart ? 4000 : 200;
-        const job = run({ command: [program('ignore-term.sh')], timeLimitMs: limitMs, graceMs: 300 });
-        const end = await job.ended;
-        expect(end).toMatchObject({ kind: 'signalled', stopped: 'timeLimit' });
-        // Where it had begun by then.
-        if (!slowStart || end.stdoutBytes > 0) expect(end).toMatchObject({ signal: 9, killed: true });
-        expect(end.durationMs).toBeGreaterThanOrEqual(slowStart ? limitMs : 500);
+        // Of one that has not set its trap by then nothing can be said: it is given more time.
+        for (let limitMs = 200; ; limitMs *= 5) {
+          const job = run({ command: [program('ignore-term.sh')], timeLimitMs: limitMs, graceMs: 300 });
+          const end = await job.ended;
+          expect(end).toMatchObject({ kind: 'signalled', stopped: 'timeLimit' });
+          expect(end.durationMs).toBeGreaterThanOrEqual(limitMs);
+          if (end.stdoutBytes === 0 && limitMs < 20_000) continue;
+          expect(end).toMatchObject({ signal: 9, killed: true });
+          break;
+        }
       });
 
       test('stops on order, and the exit code that the job then chooses is kept', async () => {
@@ -265,8 +267,8 @@ export function executorContract(
           command: ['sh', '-c', 'trap "exit 5" TERM; echo ready; while :; do sleep 0.02; done'],
         });
         await job.grown(6);
-        job.execution.stop(5000);
-        job.execution.stop(5000);
+        job.execution.stop(50_000);
+        job.execution.stop(50_000);
         expect(await job.ended).toMatchObject({
           kind: 'exited',
           exitCode: 5,
@@ -292,7 +294,11 @@ export function executorContract(
         const trap = 'trap "echo term" TERM; sleep 1000 & sleep 0.1; echo ready; while :; do wait; done';
         const job = run({ command: ['sh', '-c', `setsid sh -c '${trap}' & ${trap}`] });
         await job.grown(12);
-        job.execution.stop(300);
+        job.execution.stop(50_000);
+        await job.grown(22);
+        // Time for being asked again, which must not be.
+        await new Promise((resolve) => setTimeout(resolve, 200));
+        job.execution.stop(0);
         expect(await job.ended).toMatchObject({ stopped: 'stop', killed: true });
         expect(stored(job, 'stdout').toString().split('\n').sort()).toEqual([
           '',
@@ -305,7 +311,7 @@ export function executorContract(
 
       test('a stop before the shim has spoken is carried out', async () => {
         const job = run({ command: [program('forever.sh')] });
-        job.execution.stop(1000);
+        job.execution.stop(50_000);
         const end = await job.ended;
         if (end.kind === 'failedToStart' && slowStart) expect(end.failedStep).toBe('claim');
         else expect(end).toMatchObject({ stopped: 'stop', signal: 15, killed: false });
@@ -334,7 +340,8 @@ export function executorContract(
         const job = run({ command: [program('hold-pipe.sh')] });
         const end = await job.ended;
         expect(end).toMatchObject({ exitCode: 3, stdoutBytes: 7 });
-        if (!slowStart) expect(end.durationMs).toBeLessThan(2000);
+        // It holds it for a thousand seconds.
+        expect(end.durationMs).toBeLessThan(100_000);
       });
 
       test('2000 children that nobody waits for, and as many orphans, are collected', async () => {
@@ -354,14 +361,17 @@ export function executorContract(
 
     describe('found again', () => {
       test('a running job is taken up by a new executor, with all its output', async () => {
-        const job = run({ command: ['sh', '-c', 'echo one; sleep 0.6; echo two; exit 9'] });
-        await job.grown(4);
+        const script = 'echo one; while [ ! -e gate ]; do sleep 0.05; done; echo two; exit 9';
+        const job = run({ command: ['sh', '-c', script] });
+        // Of a container its output may be heard of first.
+        await Promise.all([job.grown(4), job.started]);
         job.execution.detach();
         executor.close();
         executor = create();
         const again = record();
         executor.recover(recoverOf(job), again.events);
         expect(await again.started).toBe(await job.started);
+        writeFileSync(join(job.request.folder, 'workspace', 'gate'), '');
         expect(await again.ended).toMatchObject({ exitCode: 9, stdoutBytes: 8 });
         expect(stored(job, 'stdout').toString()).toBe('one\ntwo\n');
         expect(job.history).not.toContain('ended');

@@ -85,7 +85,7 @@ describe('quota of output', () => {
 
 describe('lease and checkpoint', () => {
   test('a job whose lease is not renewed is stopped, also while its agent is gone', async () => {
-    const job = run('trap "exit 4" TERM; echo ready; while :; do sleep 0.02; done', { leaseMs: 1500 });
+    const job = run('trap "exit 4" TERM; echo ready; while :; do sleep 0.02; done', { leaseMs: 2500 });
     await job.grown(6);
     job.execution.detach();
     executor.close();
@@ -97,7 +97,8 @@ describe('lease and checkpoint', () => {
   });
 
   test('a renewed lease counts from its renewal', async () => {
-    const job = run('echo ready; sleep 1.2; exit 6', { leaseMs: 700 });
+    // Renewed long before it is over, and running when it would have been.
+    const job = run('echo ready; sleep 4; exit 6', { leaseMs: 3000 });
     await job.started;
     job.execution.renew(60_000);
     expect(await job.ended).toMatchObject({ exitCode: 6, stopped: null });
@@ -107,13 +108,18 @@ describe('lease and checkpoint', () => {
     const script =
       'trap "echo checkpoint" USR1; (trap "echo child" USR1; sleep 5) & echo ready; while :; do sleep 0.02; done';
     const checkpoint = { signal: 'SIGUSR1', beforeMs: 600 } as const;
-    const end = await run(script, {}, { timeLimitMs: 1500, checkpoint }).ended;
-    expect(end).toMatchObject({
-      stopped: 'timeLimit',
-      signal: 15,
-      stdoutBytes: 'ready\ncheckpoint\n'.length,
-    });
-    expect(end.checkpointAtMs).toBeGreaterThanOrEqual((end.startedAtMs ?? 0) + 800);
+    // The traps may not be set by then on a busy machine: that is tried again with more time.
+    for (let timeLimitMs = 1500; ; timeLimitMs *= 4) {
+      const end = await run(script, {}, { timeLimitMs, checkpoint }).ended;
+      if (end.signal === 10 && timeLimitMs < 20_000) continue;
+      expect(end).toMatchObject({
+        stopped: 'timeLimit',
+        signal: 15,
+        stdoutBytes: 'ready\ncheckpoint\n'.length,
+      });
+      expect(end.checkpointAtMs).toBeGreaterThanOrEqual((end.startedAtMs ?? 0) + 800);
+      break;
+    }
     expect((await run('true', {}, { timeLimitMs: 60_000, checkpoint }).ended).checkpointAtMs).toBeNull();
   });
 });
@@ -175,7 +181,7 @@ describe('commands that come after the job', () => {
 const groupOf = (controller: string): string | null => {
   const root = `/sys/fs/cgroup/${controller}`;
   try {
-    const probe = join(root, `flopd-test-${process.pid}`);
+    const probe = join(root, `${process.env.FLOPD_TEST_RUN ?? 'flopd-test-alone'}-${process.pid}`);
     mkdirSync(probe);
     const works = existsSync(join(probe, 'cgroup.procs'));
     rmdirSync(probe);

@@ -215,7 +215,8 @@ describe('shims', () => {
       const script = `
       mkdir "$1/disk" && mount -t tmpfs -o size=1m tmpfs "$1/disk" && mkdir "$1/disk/job" || exit 99
       head -c 700000 /dev/zero > "$1/disk/ballast"; cp "$1/order" "$1/disk/job/spec"
-      "$2" "$1/disk/job" boot & sleep 0.5
+      "$2" "$1/disk/job" boot &
+      i=0; while [ "$(stat -f -c %f "$1/disk")" -gt 0 ] && [ $i -lt 400 ]; do sleep 0.05; i=$((i+1)); done; sleep 0.3
       [ -e "$1/disk/job/end" ] && exit 98
       rm "$1/disk/ballast"; wait; cp "$1/disk/job/end" "$1/end"; wc -c < "$1/disk/job/stdout"; cat "$1/disk/job/stderr"`;
       const run = spawnSync('unshare', ['-m', 'sh', '-c', script, 'sh', folder, shimPath], {
