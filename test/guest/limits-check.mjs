@@ -1,4 +1,4 @@
-// Runs inside the guest of run.mjs, as root, under a real systemd with control groups of version 2 alone. Installs the
+// Runs inside the guest of run.sh, as root, under a real systemd with control groups of version 2 alone. Installs the
 // units as systemd/README.md says, runs jobs into their limits, restarts what can be restarted, and judges what it saw:
 // one line a finding, exit code 1 when one is wrong. Words: the parts to do (split, onePiece, byHand).
 import { spawn, spawnSync } from 'node:child_process';
@@ -144,7 +144,7 @@ async function checkSplit() {
   );
 
   const survivor = await startLong();
-  run('systemctl', 'kill', '--signal', 'KILL', 'flopd-groups');
+  process.kill(Number(show('flopd-groups', 'MainPID')), 'SIGKILL');
   expectLimits('after the death of what held the groups', survivor.group);
   const later = await expectLimited('without it');
   await endLong(survivor, 'the job that lived through that');

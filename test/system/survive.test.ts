@@ -1,6 +1,6 @@
 // kill -9 of each daemon in the middle of a job: the job goes on, its output is complete, its exit code is right,
 // and it has run once. `seq` in the job's own file tells how often it started.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Bed, createBed, type Daemon, pause, processesOfJob, until } from './bed.ts';
@@ -61,7 +61,7 @@ describe('a running job survives', () => {
     const up = await bed.start(['up']);
     const id = await submit(bed, '--', ...script(starts));
     await untilState(bed, id, 'RUNNING');
-    await until('that it runs', () => existsSync(starts));
+    await until('that it runs', () => readFileSync(starts, 'utf8') !== '');
     await killed(up);
     await until('that it has ended', () => processesOfJob(id).length === 0);
     await bed.start(['up']);
@@ -72,7 +72,7 @@ describe('a running job survives', () => {
     const starts = bed.shared('starts');
     const up = await bed.start(['up']);
     const id = await submit(bed, '--', ...script(starts));
-    await until('that it runs', () => existsSync(starts));
+    await until('that it runs', () => readFileSync(starts, 'utf8') !== '');
     up.kill('SIGTERM');
     await up.finished();
     await bed.start(['up']);
@@ -131,7 +131,7 @@ describe('with the daemons apart, a running job survives', () => {
     const starts = bed.shared('starts');
     const { scheduler, agent, agentOptions } = await startApart();
     const id = await submit(bed, '--', ...script(starts));
-    await until('that it runs', () => existsSync(starts));
+    await until('that it runs', () => readFileSync(starts, 'utf8') !== '');
     await Promise.all([killed(agent), killed(scheduler)]);
     // The agent first: it must wait for its scheduler, not give up.
     const again = bed.start(['agent'], agentOptions);
@@ -145,7 +145,7 @@ describe('with the daemons apart, a running job survives', () => {
     const starts = bed.shared('starts');
     const { agent, agentOptions } = await startApart();
     const id = await submit(bed, '--', 'sh', '-c', `echo started >>${starts}; exec sleep 300`);
-    await until('that it runs', () => existsSync(starts));
+    await until('that it runs', () => readFileSync(starts, 'utf8') !== '');
     await untilState(bed, id, 'RUNNING');
     await killed(agent);
     expect((await bed.run(['cancel', id])).code).toBe(0);
