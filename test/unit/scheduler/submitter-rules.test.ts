@@ -157,6 +157,12 @@ describe('a node that takes no orders', () => {
     // In safe mode it offers no executors either.
     placement.setNode({ ...closed, executors: [], refusing: 'safe mode' });
     expect(placement.reason('job-1')).toContain('takes no orders at present: safe mode');
+    // What is too large for it would not be taken either way.
+    placement.add({ id: 'job-2', priority: 0, sequence: 2, demand: { ...plain, cpuHundredths: 800 } });
+    for (const executors of [['process'], []]) {
+      placement.setNode({ ...closed, executors });
+      expect(placement.reason('job-2')).toBe('waiting: needs 8 CPUs, the largest connected node has 4');
+    }
     placement.setNode({ ...closed, available: true, refusing: null });
     expect(placement.decide()).toHaveLength(1);
   });
