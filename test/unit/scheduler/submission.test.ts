@@ -39,11 +39,11 @@ const specOf = (jobs: number) =>
     array: { first: 0, last: jobs - 1 },
     dependencies: [{ job: 'job-before', condition: 'ended' }],
   });
-const before = () => new Map([['job-before', jobRecord({ id: 'job-before', state: 'COMPLETED' })]]);
+const withEarlier = () => new Map([['job-before', jobRecord({ id: 'job-before', state: 'COMPLETED' })]]);
 
 describe('a long array', () => {
   it('is refused when what it was to wait for is removed before it waits', async () => {
-    const jobs = before();
+    const jobs = withEarlier();
     const { submit, inserted } = open(jobs);
     const submitted = submit(specOf(1500), { owner: null });
     jobs.delete('job-before');
@@ -52,7 +52,7 @@ describe('a long array', () => {
   });
 
   it('is taken some jobs a turn, in order, but for those that were cancelled by then', async () => {
-    const jobs = before();
+    const jobs = withEarlier();
     const { submit, taken } = open(jobs);
     const first = await submit(specOf(1500), { owner: null });
     const gone = [...jobs.values()].at(-1);
