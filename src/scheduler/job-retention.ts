@@ -30,6 +30,9 @@ export const OUTPUT_WAIT_MS = 2 * 24 * 3600_000;
 /** Jobs that are read, and taken out, in one turn: some milliseconds. An array goes whole, however many it has. */
 export const PAGE_JOBS = 64;
 
+/** The note in the place of output whose job goes as well. */
+const WITH_JOB = 'removed with its job';
+
 export type RemovalReason = 'age' | 'number';
 
 export interface JobLimits {
@@ -49,9 +52,9 @@ export interface JobRetention {
 export interface JobRetentionOptions extends JobLimits {
   readonly queue: Pick<
     Queue,
-    'endedJobs' | 'removeJobs' | 'isAwaited' | 'array' | 'counts' | 'node' | 'failure'
+    'job' | 'endedJobs' | 'removeJobs' | 'isAwaited' | 'array' | 'counts' | 'node' | 'failure'
   >;
-  readonly output: Pick<OutputStore, 'lengths' | 'syncedLengths' | 'remove' | 'forget'>;
+  readonly output: Pick<OutputStore, 'lengths' | 'syncedLengths' | 'remove' | 'removal' | 'notes' | 'forget'>;
   readonly fleet: Pick<Fleet, 'isReachable'>;
   /** Whether a node that is connected still has the attempt (node-return.ts). */
   readonly holds: (nodeId: string, jobId: string, epoch: number) => boolean;
@@ -76,6 +79,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   let sweptAtMs = Number.NEGATIVE_INFINITY;
   let isLeftOver = false;
   let mayComplain = false;
+  let hasTidied = false;
   let sweeping: Promise<void> | null = null;
   let closed = false;
 
@@ -112,11 +116,23 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   async function sweepOnce(): Promise<void> {
     sweptAtMs = clock.monotonicMs();
     const gone: Record<RemovalReason, number> = { age: 0, number: 0 };
+    if (!hasTidied) await dropLeftNotes().catch(cannotRemove);
+    hasTidied = true;
     try {
       if (queue.failure() === null) await removeDue(gone);
     } finally {
       isLeftOver = excess() > 0;
       tell(gone);
+    }
+  }
+
+  /** Of jobs that went in the moment of a crash: nobody else would ever look at them. */
+  async function dropLeftNotes(): Promise<void> {
+    for (const [at, { jobId, epoch }] of (await output.notes()).entries()) {
+      if (at % PAGE_JOBS === PAGE_JOBS - 1) await setImmediate();
+      if (closed) return;
+      if (queue.job(jobId) === null && (await output.removal(jobId, epoch)) === WITH_JOB)
+        await output.forget(jobId, epoch);
     }
   }
 
@@ -227,7 +243,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     for (let one = 1; one <= epoch; one += 1) {
       const { stdoutBytes, stderrBytes } = await output.lengths(id, one);
       if (stdoutBytes + stderrBytes === 0) continue;
-      if (!(await output.remove(id, one, 'removed with its job'))) return false;
+      if (!(await output.remove(id, one, WITH_JOB))) return false;
     }
     return true;
   }

@@ -7,6 +7,7 @@
 import { constants, readFileSync, statSync } from 'node:fs';
 import { type FileHandle, open, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { isNoSpace } from './queue/store-writer.ts';
 
 export interface StoredAttempt {
   readonly jobId: string;
@@ -15,6 +16,7 @@ export interface StoredAttempt {
 }
 
 const STREAM_FILE = /^(job-[0-9a-z]{1,32})\.([1-9]\d{0,14})\.(?:stdout|stderr)(?:\.times)?$/;
+const NOTE_FILE = /^(job-[0-9a-z]{1,32})\.([1-9]\d{0,14})\.removed$/;
 /** Files whose sizes are asked for at the same time. */
 const STATS_AT_ONCE = 16;
 const REASON_CHARACTERS_MAX = 256;
@@ -53,6 +55,15 @@ export async function listStored(folder: string): Promise<readonly StoredAttempt
   return [...found.values()];
 }
 
+/** Every attempt in whose place there is a note. */
+export async function listNotes(folder: string): Promise<readonly Pick<StoredAttempt, 'jobId' | 'epoch'>[]> {
+  const names = await readdir(folder);
+  return names.flatMap((name) => {
+    const [, jobId, epoch] = NOTE_FILE.exec(name) ?? [];
+    return jobId === undefined ? [] : [{ jobId, epoch: Number(epoch) }];
+  });
+}
+
 /** Why the output of an attempt (`<jobId>.<epoch>`) was removed, or null where no note says so. */
 export function readRemoval(folder: string, attempt: string): string | null {
   const path = join(folder, `${attempt}.removed`);
@@ -65,9 +76,19 @@ export function readRemoval(folder: string, attempt: string): string | null {
   }
 }
 
-/** Leaves the note. Before the files go: a crash between them leaves output that the next look finds again. */
-export async function noteRemoval(folder: string, attempt: string, why: string): Promise<void> {
-  await writeFile(join(folder, `${attempt}.removed`), why.slice(0, REASON_CHARACTERS_MAX), { mode: 0o600 });
+/**
+ * Leaves the note. Before the files go: a crash between them leaves output that the next look finds again. False where the
+ * disk is full: then there is none, or an empty one, which is one too.
+ */
+export async function noteRemoval(folder: string, attempt: string, why: string): Promise<boolean> {
+  const path = join(folder, `${attempt}.removed`);
+  return writeFile(path, why.slice(0, REASON_CHARACTERS_MAX), { mode: 0o600 }).then(
+    () => true,
+    (error: unknown) => {
+      if (!isNoSpace(error)) throw error;
+      return false;
+    },
+  );
 }
 
 export async function dropNote(folder: string, attempt: string): Promise<void> {

@@ -13,13 +13,21 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../base/clock.ts';
-import { describeError, errnoOf } from '../base/fault.ts';
+import { describeError } from '../base/fault.ts';
 import type { Log } from '../base/log.ts';
 import { createHandleCache } from './handle-cache.ts';
 import { createOutputDisk, type OutputDisk } from './output-disk.ts';
-import { dropNote, listStored, noteRemoval, removeStream, type StoredAttempt } from './output-folder.ts';
+import {
+  dropNote,
+  listNotes,
+  listStored,
+  noteRemoval,
+  removeStream,
+  type StoredAttempt,
+} from './output-folder.ts';
 import { type Chunk, joined, lengthOf, nextRun } from './output-run.ts';
 import type { OutputTimes } from './output-times.ts';
+import { isNoSpace } from './queue/store-writer.ts';
 
 export type OutputStream = 'stdout' | 'stderr';
 
@@ -67,6 +75,8 @@ export interface OutputStore {
   forget(jobId: string, epoch: number): Promise<void>;
   /** Every attempt of which something is stored, with its size in bytes. Reads the folder. */
   list(): Promise<readonly StoredAttempt[]>;
+  /** Every attempt with a note of `remove`. Reads the folder. */
+  notes(): Promise<readonly Pick<StoredAttempt, 'jobId' | 'epoch'>[]>;
   /** Bytes taken since the start. */
   takenBytes(): number;
   /** Whether some output waits for space on the disk. */
@@ -359,13 +369,13 @@ export function createOutputStore(options: {
       const key = `${jobId}.${epoch}`;
       const output = await load(jobId, epoch);
       if (!isIdle(output) || outputs.get(key) === undefined) return false;
-      // A full disk takes no note, and has room for it only afterwards: of what it cut short the empty rest counts as one.
-      const isNoted = await noteRemoval(folder, key, why).then(() => true, noSpace);
+      // A full disk has room for it only afterwards.
+      const isNoted = await noteRemoval(folder, key, why);
       for (const { path } of Object.values(output.streams)) {
         await handles.forget(path);
         await removeStream(path);
       }
-      if (!isNoted) await noteRemoval(folder, key, why).catch(noSpace);
+      if (!isNoted) await noteRemoval(folder, key, why);
       // Also what somebody loaded meanwhile, half of it.
       outputs.delete(key);
       return true;
@@ -376,6 +386,7 @@ export function createOutputStore(options: {
       outputs.delete(key);
     },
     list: () => listStored(folder),
+    notes: () => listNotes(folder),
     takenBytes: () => takenBytes,
     async read(jobId, epoch, stream, offset, limit) {
       const state = (await load(jobId, epoch)).streams[stream];
@@ -412,17 +423,6 @@ async function offsetAt({ path, times, writtenBytes }: StreamState, sinceMs: num
   const changedMs = (await stat(path).catch(() => null))?.mtimeMs ?? 0;
   if (sinceMs > changedMs) return writtenBytes;
   return Math.min(writtenBytes, await times.offsetAt(sinceMs));
-}
-
-function isNoSpace(error: unknown): boolean {
-  const errno = errnoOf(error);
-  return errno === 'ENOSPC' || errno === 'EDQUOT';
-}
-
-/** False for an error that says so; throws any other. */
-function noSpace(error: unknown): false {
-  if (!isNoSpace(error)) throw error;
-  return false;
 }
 
 function isIdle(output: JobOutput): boolean {

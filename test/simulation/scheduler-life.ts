@@ -94,6 +94,8 @@ export function startSchedulerLife({
       output: {
         lengths: core.output.lengths,
         syncedLengths: core.output.syncedLengths,
+        removal: core.output.removal,
+        notes: async () => [],
         remove: async () => true,
         forget: async () => {},
       },

@@ -69,6 +69,7 @@ describe('stored output', () => {
     while (!(await store.remove('job-a', 1, 'removed: a test')))
       await new Promise((resolve) => setTimeout(resolve, 5));
     expect(readdirSync(folder)).toEqual(['job-a.1.removed']);
+    expect(await store.notes()).toEqual([{ jobId: 'job-a', epoch: 1 }]);
     for (const restarted of [false, true]) {
       if (restarted) {
         await store.close();

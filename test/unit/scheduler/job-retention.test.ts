@@ -26,6 +26,7 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
   const nodes = new Map<string, Partial<NodeRecord>>([['node-a', {}]]);
   const stored = new Map<string, number>();
   const forgotten: string[] = [];
+  const notes: (readonly [jobId: string, why: string])[] = [];
   const audits: AuditFacts[] = [];
   const counted: Record<string, number> = {};
   let failure: object | null = null;
@@ -66,6 +67,8 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
         if (stored.get(`${id}.${epoch}`) === 17) throw new Error('EIO');
         return stored.get(`${id}.${epoch}`) !== 13 && stored.delete(`${id}.${epoch}`);
       },
+      notes: async () => notes.map(([jobId]) => ({ jobId, epoch: 1 })),
+      removal: async (id) => notes.find(([jobId]) => jobId === id)?.[1] ?? null,
       async forget(id, epoch) {
         forgotten.push(`${id}.${epoch}`);
       },
@@ -89,6 +92,7 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
     nodes,
     stored,
     forgotten,
+    notes,
     audits,
     counted,
     pages: () => pages,
@@ -298,6 +302,20 @@ describe('retention of ended jobs', () => {
     expect(ids()).toEqual(['job-a']);
     await clock.advance(8 * 60_000);
     expect(ids()).toEqual([]);
+    await retention.close();
+  });
+
+  test('takes away, once, the notes of jobs that went in the moment of a crash', async () => {
+    const { put, retention, forgotten, notes } = bench();
+    put('job-here', 1);
+    notes.push(
+      ['job-here', 'removed with its job'],
+      ['job-gone', 'removed with its job'],
+      ['job-lost', 'too old'],
+    );
+    await retention.sweep();
+    await retention.sweep();
+    expect(forgotten).toEqual(['job-gone.1']);
     await retention.close();
   });
 
