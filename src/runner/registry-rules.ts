@@ -20,5 +20,13 @@ function isProxied(host: string): boolean {
   }
 }
 
-const ownAddresses = (): string[] =>
-  Object.values(networkInterfaces()).flatMap((addresses) => (addresses ?? []).map(({ address }) => address));
+function ownAddresses(): string[] {
+  let found: ReturnType<typeof networkInterfaces>;
+  try {
+    found = networkInterfaces();
+  } catch {
+    // Without netlink sockets nobody tells them.
+    return [];
+  }
+  return Object.values(found).flatMap((addresses) => (addresses ?? []).map(({ address }) => address));
+}
