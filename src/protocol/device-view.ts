@@ -201,7 +201,12 @@ function viewOf(
   }
   for (const each of precisions)
     if (record.peakFlops[each] === null) lack(`peakFlops.${each}`, 'unsupported');
-  if (record.achievedMethod === null) lack('achievedMethod', 'unsupported');
+  if (record.achievedMethod === null) {
+    // Numbers and records come by ways of their own: a rate whose method has yet to come is not shown without it.
+    const isToCome = numbers.achievedFlops !== null;
+    if (isToCome) numbers.achievedFlops = lack('achievedFlops', 'notYet');
+    lack('achievedMethod', isToCome ? 'notYet' : 'unsupported');
+  }
 
   /** A number whose absence is told by another one. */
   const quiet = (family: ColumnFamilyName): number | null => {

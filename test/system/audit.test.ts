@@ -37,6 +37,12 @@ async function list(...flags: string[]): Promise<readonly LogRecord[]> {
   return (JSON.parse(stdout) as { records: LogRecord[] }).records;
 }
 
+/** How far the scheduler's log has come by its own signed word. */
+function headSequence(): number {
+  const text = readFileSync(join(bed.stateDir, 'scheduler', 'audit', 'audit-head.json'), 'utf8');
+  return JSON.parse(JSON.parse(text).body).sequence;
+}
+
 async function untilRecorded(kind: string): Promise<void> {
   await until(`a record ${kind}`, async () => (await list('--kind', kind)).length > 0);
 }
@@ -178,13 +184,15 @@ test('a node that puts back an older copy of its own log is found by its schedul
 test('a scheduler whose own log was written anew is found by its node, and by the log of that node', async () => {
   const first = await bed.start(['scheduler']);
   const node = await startAgent(bed, first, 'node-a');
+  const log = join(node.options.environment.FLOPD_STATE_DIR ?? '', 'agent', 'audit');
+  const told = (kind: string) => list('--path', log, '--kind', kind);
+  const head = await until('a head', async () => (await told('scheduler.head'))[0] ?? null);
   expect((await bed.run(['run', '--', 'true'])).code).toBe(0);
   // A new session tells how far the log has come by now.
+  await until('a later head', async () => headSequence() > Number(head.facts.sequence));
   await stop(node.daemon);
   await bed.start(['agent'], node.options);
   await untilReady(bed, 'node-a');
-  const log = join(node.options.environment.FLOPD_STATE_DIR ?? '', 'agent', 'audit');
-  const told = (kind: string) => list('--path', log, '--kind', kind);
   await until('two heads', async () => (await told('scheduler.head')).length >= 2);
   const honest = await verify('--witness', log);
   expect(honest.code, honest.stdout + honest.stderr).toBe(0);

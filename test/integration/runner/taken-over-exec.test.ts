@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeExecFrame } from '../../../src/protocol/exec.ts';
 import { createInputSigner, type ExecInput, type InputSigner } from '../../../src/protocol/exec-input.ts';
 import { ORDER_LIFE_MS } from '../../../src/protocol/order.ts';
-import { sealExec } from '../../../src/protocol/order-seal.ts';
+import { sealExec, sealStop } from '../../../src/protocol/order-seal.ts';
 import { encodeFrame } from '../../../src/runner/framing.ts';
 import { createRunnerBed, nodeId, type Peer, type RunnerBed, schedulerId, signedStart } from './bed.ts';
 
@@ -24,7 +24,15 @@ beforeAll(async () => {
   });
   await agent.next('jobStarted');
 });
-afterAll(() => bed.close());
+afterAll(async () => {
+  const nowMs = Date.now();
+  const fields = { schedulerId, nodeId, orderId: 'order-stop', jobId: 'job-open', epoch: 1 };
+  const stamps = { issuedAtMs: nowMs, expiresAtMs: nowMs + ORDER_LIFE_MS, by: 'alice', reason: 'done' };
+  const end = await bed.agent();
+  end.say({ type: 'order', request: 1, order: sealStop(bed.keys.seal, { ...fields, ...stamps }) });
+  await end.ended('job-open');
+  await bed.close();
+});
 
 /** A shell beside the job, as the scheduler orders it. */
 interface Shell {
