@@ -87,6 +87,8 @@ export function startPullWay(
     const plain = hostname.replace(/^\[(.*)\]$/, '$1');
     const addresses =
       isIP(plain) === 0 ? (await rules.resolve(plain)).map(({ address }) => address) : [plain];
+    // The pull may be over by now, and nobody would end what is begun for it.
+    if (socket.destroyed) return;
     const other = addressElsewhere(addresses, rules);
     if (other !== undefined || addresses.length === 0) {
       const at = other === undefined || other === plain ? plain : `${plain} (${other})`;

@@ -57,6 +57,14 @@ function ask(proxy: URL, line: string, secret = `${proxy.username}:${proxy.passw
   });
 }
 
+function defer<T>() {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
 describe('the way of a pull', () => {
   test.each([
     ...[
@@ -104,6 +112,25 @@ describe('the way of a pull', () => {
     const proxy = new URL(way.environment.HTTPS_PROXY ?? '');
     for (const target of ['140.82.112.99:443', 'own.example:443', '[::ffff:140.82.112.99]:443'])
       expect(await ask(proxy, `CONNECT ${target}`)).toContain(' 403 ');
+  });
+
+  test('connects with nobody for a pull that has ended while a name was looked up', async () => {
+    const reached: string[] = [];
+    const [asked, answered] = [defer<void>(), defer<{ address: string }[]>()];
+    const resolve = () => {
+      asked.resolve();
+      return answered.promise;
+    };
+    way = await startPullWay({ registries: ['public'], resolve }, ({ host }) => {
+      reached.push(host ?? '');
+      return dial(1, '127.0.0.1');
+    });
+    ask(new URL(way.environment.HTTPS_PROXY ?? ''), 'CONNECT ghcr.io:443').catch(() => {});
+    await asked.promise;
+    way.close();
+    answered.resolve([{ address: '140.82.112.33' }]);
+    await new Promise(setImmediate);
+    expect(reached).toEqual([]);
   });
 
   test('is told nothing by whoever does not know its secret', async () => {
