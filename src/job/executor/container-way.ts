@@ -5,8 +5,8 @@
 //
 //   podman -- CONNECT host:port --> this way: resolve, look at every address -- TCP --> registry
 //
-// Not seen here: docker, whose daemon pulls by itself, and addresses of loopback in figures, which programs in Go never
-// ask a proxy for.
+// Not seen here: docker, whose daemon pulls by itself; localhost and addresses of loopback in figures, which programs in Go
+// never ask a proxy for; and names below a listed one, which NO_PROXY takes in. A registry can send a runtime to those.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import {
