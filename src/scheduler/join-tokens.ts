@@ -3,7 +3,7 @@
 // share one, and is on disk before the host is told that it is enrolled.
 import * as z from 'zod';
 import type { Clock } from '../base/clock.ts';
-import { Fault } from '../base/fault.ts';
+import { Fault, isFault } from '../base/fault.ts';
 import { createToken, hashToken, isTokenOf, parseToken } from '../base/token-text.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import type { JoinTokenView, joinTokenRequestSchema } from '../protocol/join-token.ts';
@@ -71,8 +71,15 @@ export function createJoinTokens({ queue, clock, audit }: JoinTokenParts): JoinT
     return [...queue.documents(KIND).keys()].flatMap((id) => record(id) ?? []);
   }
 
-  async function put(token: JoinTokenRecord): Promise<void> {
-    await queue.putDocument(KIND, token.id, token);
+  /** `told` writes the decision down, once it holds. */
+  async function put(token: JoinTokenRecord, told: () => void = () => {}): Promise<void> {
+    try {
+      await queue.putDocument(KIND, token.id, token);
+    } catch (error) {
+      if (isFault(error, 'ACCOUNTS_UNWRITTEN')) told();
+      throw error;
+    }
+    told();
   }
 
   /** Takes out what has been good for nothing for long. */
@@ -108,8 +115,9 @@ export function createJoinTokens({ queue, clock, audit }: JoinTokenParts): JoinT
         createdAtMs: nowMs,
         revokedAtMs: null,
       };
-      await put(token);
-      audit('token.created', { token: id, by, uses, expiresAtMs: token.expiresAtMs, nodeId });
+      await put(token, () =>
+        audit('token.created', { token: id, by, uses, expiresAtMs: token.expiresAtMs, nodeId }),
+      );
       return { text, view: viewOf(token, nowMs) };
     },
     list: () =>
@@ -121,8 +129,9 @@ export function createJoinTokens({ queue, clock, audit }: JoinTokenParts): JoinT
           remedy: 'see "flopd scheduler token list"',
         });
       const revoked = { ...token, revokedAtMs: token.revokedAtMs ?? clock.wallMs() };
-      await put(revoked);
-      if (token.revokedAtMs === null) audit('token.revoked', { token: id, by });
+      await put(revoked, () => {
+        if (token.revokedAtMs === null) audit('token.revoked', { token: id, by });
+      });
       return viewOf(revoked, clock.wallMs());
     },
     find(text) {

@@ -123,10 +123,11 @@ export function createKeyRing(
         );
       }
       const signsFromMs = nowMs + overlapMs;
-      const next = hold({ privateKey: store.makeKey(), notBeforeMs: nowMs, signsFromMs, notAfterMs: null });
+      // Nothing was signed with it before it was there. A time, of a clock that was ahead, would lock out every node later.
+      const next = hold({ privateKey: store.makeKey(), notBeforeMs: 0, signsFromMs, notAfterMs: null });
       const isGood = ({ notAfterMs }: Held): boolean => notAfterMs === null || notAfterMs > nowMs;
       const retired = revokes
-        ? held.map((one): Held => (isGood(one) ? { ...one, notAfterMs: REVOKED_MS } : one))
+        ? held.map((one): Held => ({ ...one, notAfterMs: REVOKED_MS }))
         : [...held.slice(0, -1), { ...last, notAfterMs: signsFromMs + ORDER_LIFE_MS + ORDER_SKEW_MS }];
       const keys = [...retired, next];
       const serial = serialOf(statements.at(-1)) + 1;

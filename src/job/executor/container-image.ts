@@ -75,7 +75,8 @@ export function createImages(options: ImagesOptions): Images {
 
   /** The way of a pull by podman from a registry that nobody listed; null where it goes by the operator's proxy or freely. */
   function openWay(image: ImageName, runtime: RuntimeName): Promise<PullWay | null> {
-    const hasProxy = Object.keys(client.environment).some((key) => /^https?_proxy$/i.test(key));
+    // An empty one is none, and one for plain HTTP is not asked for registries.
+    const hasProxy = ['HTTPS_PROXY', 'https_proxy'].some((name) => client.environment[name]);
     const isGuarded = runtime === 'podman' && !hasProxy && !isListed(image, registryRules);
     return isGuarded ? startPullWay(registryRules, options.connectTo) : Promise.resolve(null);
   }

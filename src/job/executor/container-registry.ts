@@ -7,7 +7,7 @@
 //                          -> refused
 //
 // Where a registry sends the runtime from there, and whether its name still has that address, container-way.ts looks at.
-import { isIP } from 'node:net';
+import { BlockList, isIP } from 'node:net';
 import { isFault } from '../../base/fault.ts';
 import { isPublicAddress } from '../../base/public-address.ts';
 
@@ -21,6 +21,8 @@ export interface RegistryRules {
   readonly resolve: (host: string) => Promise<readonly { readonly address: string }[]>;
   /** Whether a proxy of the operator's stands between, which knows names that this host may not. */
   readonly isProxied: (host: string) => boolean;
+  /** Of this host, whose services may be open to itself alone; without it, none of the Internet. */
+  readonly ownAddresses?: () => readonly string[];
 }
 
 export interface ImageName {
@@ -79,8 +81,23 @@ export function isListed(
   { registries }: Pick<RegistryRules, 'registries'>,
 ): boolean {
   const whole = `${registry}/${path}`;
-  return registries.some((one) => whole === one || whole.startsWith(`${one}/`));
+  // A host may be called `public`: that word in the list is none.
+  return registries.some(
+    (one) => one !== PUBLIC_REGISTRIES && (whole === one || whole.startsWith(`${one}/`)),
+  );
 }
+
+/** The first that is not of the Internet, or is this host's own. */
+export function addressElsewhere(
+  addresses: readonly string[],
+  { ownAddresses }: Pick<RegistryRules, 'ownAddresses'>,
+): string | undefined {
+  const own = new BlockList();
+  for (const one of ownAddresses?.() ?? []) if (isIP(one) !== 0) own.addAddress(one, familyOf(one));
+  return addresses.find((one) => !isPublicAddress(one) || own.check(one, familyOf(one)));
+}
+
+const familyOf = (address: string): 'ipv4' | 'ipv6' => (isIP(address) === 6 ? 'ipv6' : 'ipv4');
 
 /** Why an image of this name may not be pulled here, a clause; null where it may. Never rejects. */
 export async function registryProblem(image: ImageName, rules: RegistryRules): Promise<string | null> {
@@ -90,10 +107,10 @@ export async function registryProblem(image: ImageName, rules: RegistryRules): P
     return `its registry ${registry} is none of those that this node pulls from (jobs.registries)`;
   const unless = 'this node pulls from there only if its operator lists it in jobs.registries';
   try {
-    const addresses = await rules.resolve(host);
-    const other = addresses.find(({ address }) => !isPublicAddress(address));
+    const addresses = (await rules.resolve(host)).map(({ address }) => address);
+    const other = addressElsewhere(addresses, rules);
     if (other === undefined && addresses.length > 0) return null;
-    const at = other === undefined || isIP(host) !== 0 ? registry : `${registry} (${other.address})`;
+    const at = other === undefined || isIP(host) !== 0 ? registry : `${registry} (${other})`;
     return `its registry ${at} does not lie on the Internet; ${unless}`;
   } catch (error) {
     if (rules.isProxied(host)) return null;

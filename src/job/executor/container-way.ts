@@ -5,8 +5,8 @@
 //
 //   podman -- CONNECT host:port --> this way: resolve, look at every address -- TCP --> registry
 //
-// Not seen here: docker, whose daemon pulls by itself, and addresses of loopback in figures, which programs in Go never
-// ask a proxy for.
+// Not seen here: docker, whose daemon pulls by itself; localhost and addresses of loopback in figures, which programs in Go
+// never ask a proxy for; and names below a listed one, which NO_PROXY takes in. A registry can send a runtime to those.
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import {
@@ -19,11 +19,12 @@ import {
 } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { isFault } from '../../base/fault.ts';
-import { isPublicAddress } from '../../base/public-address.ts';
-import type { RegistryRules } from './container-registry.ts';
+import { addressElsewhere, type RegistryRules } from './container-registry.ts';
 
 const CONNECT_DEADLINE_MS = 10_000;
 const CONNECTIONS_MAX = 64;
+/** Told to whoever does not know the secret, and to nobody else. */
+const STRANGER = 'this way is for one pull';
 const TARGET = /^(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]{1,253})):(\d{1,5})$/;
 
 export interface PullWay {
@@ -40,7 +41,7 @@ export type ConnectTo = (options: TcpNetConnectOpts) => Socket;
 
 /** Rejects with the system's error where no port of loopback is free. */
 export function startPullWay(
-  rules: Pick<RegistryRules, 'registries' | 'resolve'>,
+  rules: Pick<RegistryRules, 'registries' | 'resolve' | 'ownAddresses'>,
   connectTo: ConnectTo = connect,
 ): Promise<PullWay> {
   const secret = `flopd:${randomBytes(18).toString('base64url')}`;
@@ -49,21 +50,24 @@ export function startPullWay(
   // Hosts that the operator lists are reached directly, be they mirrors of others.
   const listed = rules.registries.map((one) => one.split('/', 1)[0] ?? '').filter((one) => /[.:]/.test(one));
   let refusal: string | null = null;
-  const server = createServer((_request, response) => {
+  const server = createServer((request, response) => {
     const words = 'this node speaks nothing but TLS with registries that are not in jobs.registries';
-    refusal ??= words;
-    response.writeHead(403, words);
+    if (isAllowed(request)) refusal ??= words;
+    response.writeHead(isAllowed(request) ? 403 : 407, isAllowed(request) ? words : STRANGER);
     response.end();
   });
   server.maxConnections = CONNECTIONS_MAX;
   server.on('connection', (socket: Socket) => hold(socket));
   server.on('clientError', (_error, socket) => socket.destroy());
   server.on('connect', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const given = Buffer.from(request.headers['proxy-authorization'] ?? '');
-    if (given.length !== expected.length || !timingSafeEqual(given, expected))
-      refuse(socket, 407, 'this way is for one pull');
+    if (!isAllowed(request)) refuse(socket, 407, STRANGER);
     else pass(request.url ?? '', socket, head).catch((error: unknown) => refuse(socket, 502, wordsOf(error)));
   });
+
+  function isAllowed({ headers }: IncomingMessage): boolean {
+    const given = Buffer.from(headers['proxy-authorization'] ?? '');
+    return given.length === expected.length && timingSafeEqual(given, expected);
+  }
 
   function hold(socket: Duplex): void {
     sockets.add(socket);
@@ -83,7 +87,9 @@ export function startPullWay(
     const plain = hostname.replace(/^\[(.*)\]$/, '$1');
     const addresses =
       isIP(plain) === 0 ? (await rules.resolve(plain)).map(({ address }) => address) : [plain];
-    const other = addresses.find((address) => !isPublicAddress(address));
+    // The pull may be over by now, and nobody would end what is begun for it.
+    if (socket.destroyed) return;
+    const other = addressElsewhere(addresses, rules);
     if (other !== undefined || addresses.length === 0) {
       const at = other === undefined || other === plain ? plain : `${plain} (${other})`;
       const words = `this node does not connect to ${at}, which does not lie on the Internet (jobs.registries)`;

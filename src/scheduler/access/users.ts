@@ -1,7 +1,7 @@
 // The users of a scheduler: documents of its queue, by name (and in a file beside it: accounts.ts). Of a token only the
 // SHA-256 is kept (base/token-text.ts says why that is enough). Names are never given away again, since jobs go by them: a revoked user stays written down.
 import type { Clock } from '../../base/clock.ts';
-import { Fault } from '../../base/fault.ts';
+import { Fault, isFault } from '../../base/fault.ts';
 import { createToken } from '../../base/token-text.ts';
 import type { AuditSink } from '../../protocol/audit.ts';
 import type { Role } from '../../protocol/role.ts';
@@ -94,7 +94,8 @@ export function createUsers(parts: UsersParts): Users {
     throw new Fault('USER_UNKNOWN', `there is no user ${name}`, { remedy: 'see "flopd user list"' });
   }
 
-  async function put(user: UserRecord): Promise<void> {
+  /** `told` writes the decision down, once it holds. */
+  async function put(user: UserRecord, told: () => void): Promise<void> {
     const serial = (user.serial ?? 0) + 1;
     const stored = queue.putDocument('user', user.name, { ...user, serial });
     // In memory at once: nothing that was allowed before goes on while the disk is waited for.
@@ -103,8 +104,10 @@ export function createUsers(parts: UsersParts): Users {
       await stored;
     } catch (error) {
       parts.changed(user.name);
+      if (isFault(error, 'ACCOUNTS_UNWRITTEN')) told();
       throw error;
     }
+    told();
   }
 
   function newToken(lifetimeMs: number): { token: TokenRecord; text: string } {
@@ -113,11 +116,15 @@ export function createUsers(parts: UsersParts): Users {
     return { token: { id, hash, createdAtMs, expiresAtMs: createdAtMs + lifetimeMs }, text };
   }
 
-  async function issue(user: UserRecord, lifetimeMs: number): Promise<IssuedToken> {
+  async function issue(
+    user: UserRecord,
+    lifetimeMs: number,
+    told: (tokenId: string) => void,
+  ): Promise<IssuedToken> {
     const { token, text } = newToken(lifetimeMs);
     names.set(token.id, user.name);
     const renewed = { ...user, token };
-    await put(renewed);
+    await put(renewed, () => told(token.id));
     return { user: renewed, text };
   }
 
@@ -141,27 +148,25 @@ export function createUsers(parts: UsersParts): Users {
         throw new Fault('USER_TOO_MANY', `there are ${MAX_USERS} users already`);
       const createdAtMs = clock.wallMs();
       const user = { name, role, createdAtMs, createdBy: by, revokedAtMs: null, token: null, keys: [] };
-      const issued = await issue(user, lifetimeMs ?? TOKEN_LIFE_MS);
-      audit('user.created', { user: name, role, by, token: issued.user.token?.id ?? null });
-      return issued;
+      return issue(user, lifetimeMs ?? TOKEN_LIFE_MS, (token) =>
+        audit('user.created', { user: name, role, by, token }),
+      );
     },
     async renew(name, lifetimeMs, by) {
-      const issued = await issue({ ...known(name), revokedAtMs: null }, lifetimeMs);
-      audit('user.changed', { user: name, by, token: issued.user.token?.id ?? null });
-      return issued;
+      return issue({ ...known(name), revokedAtMs: null }, lifetimeMs, (token) =>
+        audit('user.changed', { user: name, by, token }),
+      );
     },
     async setRole(name, role, by) {
       const user = { ...known(name), role };
-      await put(user);
-      audit('user.changed', { user: name, role, by });
+      await put(user, () => audit('user.changed', { user: name, role, by }));
       return user;
     },
     async revoke(name, by) {
       const before = known(name);
       if (before.revokedAtMs !== null) return before;
       const user = { ...before, revokedAtMs: clock.wallMs(), token: null };
-      await put(user);
-      audit('user.revoked', { user: name, by });
+      await put(user, () => audit('user.revoked', { user: name, by }));
       return user;
     },
     async addKey(name, { publicKey, signature }) {
@@ -177,8 +182,9 @@ export function createUsers(parts: UsersParts): Users {
         throw new Fault('USER_KEY_TOO_MANY', `${name} has ${MAX_USER_KEYS} keys already`, {
           remedy: 'remove one that is not used any more; see "flopd whoami"',
         });
-      await put({ ...user, keys: [...user.keys, { publicKey, addedAtMs: clock.wallMs() }] });
-      audit('user.key.added', { user: name, key: keyIdOf(publicKey) });
+      await put({ ...user, keys: [...user.keys, { publicKey, addedAtMs: clock.wallMs() }] }, () =>
+        audit('user.key.added', { user: name, key: keyIdOf(publicKey) }),
+      );
     },
     async removeKey(name, keyId) {
       const user = known(name);
@@ -187,8 +193,7 @@ export function createUsers(parts: UsersParts): Users {
         throw new Fault('USER_KEY_UNKNOWN', `${name} has no key ${keyId}`, {
           remedy: 'see "flopd whoami"',
         });
-      await put({ ...user, keys });
-      audit('user.changed', { user: name, by: name, keyRemoved: keyId });
+      await put({ ...user, keys }, () => audit('user.changed', { user: name, by: name, keyRemoved: keyId }));
     },
     keys(name) {
       if (name === LOCAL_USER)

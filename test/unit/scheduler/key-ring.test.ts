@@ -48,7 +48,7 @@ test('after a rotation the next key signs when the overlap is over, and what the
     serial: 2,
     keys: [
       { keyId: old.keyId, notAfterMs: time.nowMs + HOUR_MS + ORDER_LIFE_MS + ORDER_SKEW_MS },
-      { keyId: next.keyId, notBeforeMs: time.nowMs, notAfterMs: null },
+      { keyId: next.keyId, notBeforeMs: 0, notAfterMs: null },
     ],
   });
   time.nowMs += HOUR_MS;
@@ -99,6 +99,38 @@ test('without an overlap the keys until then are revoked: they vouch for the nex
     expect(one.isOurs('flopd.v2 node', member)).toBe(false);
     expect(one.publicKeys()).toHaveLength(1);
   }
+});
+
+test('a key that was replaced long ago is revoked with the others: it vouched for nodes still', () => {
+  const { time, open } = setUp();
+  const ring = open();
+  const member = ring.sign('flopd.v2 node', 'node');
+  ring.rotate(HOUR_MS);
+  time.nowMs += 2 * HOUR_MS;
+  expect(ring.isOurs('flopd.v2 node', member)).toBe(true);
+  ring.rotate(0);
+  for (const one of [ring, open()]) {
+    expect(one.isOurs('flopd.v2 node', member)).toBe(false);
+    expect(one.publicKeys()).toHaveLength(1);
+  }
+});
+
+test('keys that were made while the clock was ahead are good when it is right again', () => {
+  const { time, open } = setUp();
+  const ring = open();
+  const first = ring.statements()[0];
+  time.nowMs += 1000 * HOUR_MS;
+  ring.rotate(HOUR_MS);
+  time.nowMs -= 1000 * HOUR_MS;
+  ring.rotate(0);
+  // As a node follows them, by a clock that is right.
+  let known = readStatement(first as never);
+  for (const signed of ring.statements().slice(1)) {
+    if (known === null || goodKey(known, signed.keyId, time.nowMs, ORDER_SKEW_MS) === null) continue;
+    known = readStatement(signed);
+  }
+  expect(known?.serial).toBe(3);
+  expect(known === null ? null : goodKey(known, signerOf(ring), time.nowMs, ORDER_SKEW_MS)).not.toBeNull();
 });
 
 test('keys that are over are not told any more, but known again', () => {

@@ -7,7 +7,10 @@ import { type AddressInfo, createServer, connect as dial, type Server } from 'no
 import { afterEach, describe, expect, test } from 'vitest';
 import { createClock } from '../../../../src/base/clock.ts';
 import { createSilentLog } from '../../../../src/base/log.ts';
-import { createContainerClient } from '../../../../src/job/executor/container-client.ts';
+import {
+  type ContainerClient,
+  createContainerClient,
+} from '../../../../src/job/executor/container-client.ts';
 import { createImages } from '../../../../src/job/executor/container-image.ts';
 import { type PullWay, startPullWay } from '../../../../src/job/executor/container-way.ts';
 import { authority, serverPair } from '../../../fakes/certificates.ts';
@@ -54,6 +57,14 @@ function ask(proxy: URL, line: string, secret = `${proxy.username}:${proxy.passw
   });
 }
 
+function defer<T>() {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
+
 describe('the way of a pull', () => {
   test.each([
     ...[
@@ -90,6 +101,72 @@ describe('the way of a pull', () => {
     expect(connections).toBe(0);
     way?.close();
     await expect(ask(proxy, 'CONNECT ghcr.io:443')).rejects.toThrow();
+  });
+
+  test('does not lead to a public address of this very host', async () => {
+    way = await startPullWay({
+      registries: ['public'],
+      resolve: async () => [{ address: '140.82.112.99' }],
+      ownAddresses: () => ['::1', '140.82.112.99'],
+    });
+    const proxy = new URL(way.environment.HTTPS_PROXY ?? '');
+    for (const target of ['140.82.112.99:443', 'own.example:443', '[::ffff:140.82.112.99]:443'])
+      expect(await ask(proxy, `CONNECT ${target}`)).toContain(' 403 ');
+  });
+
+  test('connects with nobody for a pull that has ended while a name was looked up', async () => {
+    const reached: string[] = [];
+    const [asked, answered] = [defer<void>(), defer<{ address: string }[]>()];
+    const resolve = () => {
+      asked.resolve();
+      return answered.promise;
+    };
+    way = await startPullWay({ registries: ['public'], resolve }, ({ host }) => {
+      reached.push(host ?? '');
+      return dial(1, '127.0.0.1');
+    });
+    ask(new URL(way.environment.HTTPS_PROXY ?? ''), 'CONNECT ghcr.io:443').catch(() => {});
+    await asked.promise;
+    way.close();
+    answered.resolve([{ address: '140.82.112.33' }]);
+    await new Promise(setImmediate);
+    expect(reached).toEqual([]);
+  });
+
+  test('is told nothing by whoever does not know its secret', async () => {
+    const proxy = await open();
+    expect(await ask(proxy, 'GET http://ghcr.io/', 'flopd:guess')).toContain(' 407 ');
+    expect(await ask(proxy, 'CONNECT 127.0.0.1:1', 'flopd:guess')).toContain(' 407 ');
+    expect(way?.refusal()).toBeNull();
+    expect(await ask(proxy, 'GET http://ghcr.io/')).toContain(' 403 ');
+    expect(way?.refusal()).toContain('nothing but TLS');
+  });
+
+  test.each([
+    [{ https_proxy: '' }, true],
+    [{ HTTPS_PROXY: '', http_proxy: 'http://proxy.corp:3128' }, true],
+    [{ HTTPS_PROXY: 'http://proxy.corp:3128' }, false],
+    [{ https_proxy: 'http://proxy.corp:3128', HTTPS_PROXY: '' }, false],
+  ])('is taken unless a proxy of the operator is: with %o, %s', async (environment, isTaken) => {
+    let given: Readonly<Record<string, string>> | undefined;
+    const images = createImages({
+      client: {
+        ...{ environment, found: () => ({ runtime: 'podman' }), looked: async () => {}, problem: () => null },
+        ...{ doubt() {}, close() {} },
+        call(args: readonly string[], _ms: number, _line: unknown, more?: Readonly<Record<string, string>>) {
+          if (args.includes('pull')) given = more;
+          const stderr = args.includes('pull') ? 'it failed' : 'no such image';
+          return { result: Promise.resolve({ exitCode: 1, stdout: '', stderr }), abort() {} };
+        },
+      } as unknown as ContainerClient,
+      ...{ pull: 'missing', pullTimeoutMs: 1000, clock: createClock() },
+      registryRules: {
+        ...{ registries: ['public'], isProxied: () => false },
+        resolve: async () => [{ address: '140.82.112.33' }],
+      },
+    });
+    await images.obtain('ghcr.io/org/app', () => {}).answer;
+    expect(given?.HTTPS_PROXY?.startsWith('http://flopd:') ?? false).toBe(isTaken);
   });
 
   test('is no matter of the hosts that the operator lists', async () => {

@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import { Fault } from '../../../../src/base/fault.ts';
 import {
+  addressElsewhere,
   parseImageName,
   type RegistryRules,
   registryProblem,
@@ -18,6 +19,8 @@ const answers: Readonly<Record<string, readonly string[]>> = {
   'ula.example': ['fd00:ec2::254'],
   'registry.corp': ['10.1.2.3'],
   'empty.example': [],
+  public: ['10.1.2.4'],
+  'own.example': ['140.82.112.99'],
 };
 
 function rules(registries: readonly string[] = ['public'], isProxied = false): RegistryRules {
@@ -107,9 +110,21 @@ describe('a registry', () => {
     ...['172.16.0.9:443/x', '100.100.100.200/x', '224.0.0.1/x', '255.255.255.255/x'],
     ...['rebound.example/x', 'REBOUND.example./x', 'mixed.example/x', 'six.example/x', 'ula.example/x'],
     ...['registry.corp:5000/x', 'empty.example/x', 'unknown.example/x'],
+    // The name of a host, and not the word in the list.
+    ...['PUBLIC/x', 'Public./x', 'public:443/x'],
   ])('that leads elsewhere is refused, and it is said where to allow it: %s', async (name) => {
     expect(await problemOf(name)).toContain('only if its operator lists it in jobs.registries');
   });
+
+  test.each([['140.82.112.99/x'], ['own.example:9100/x'], ['[2600:1f18:0::9]']])(
+    'by a public address of this very host is refused: %s',
+    async (name) => {
+      const own = { ...rules(), ownAddresses: () => ['127.0.0.1', '140.82.112.99', '2600:1f18::9'] };
+      if (name.startsWith('[')) expect(addressElsewhere(['2600:1f18:0:0::9'], own)).toBe('2600:1f18:0:0::9');
+      else expect(await problemOf(name, own)).toContain('140.82.112.99');
+      expect(await problemOf('ghcr.io/x', own)).toBeNull();
+    },
+  );
 
   test('that is listed is pulled from, wherever it lies, with that port and below that path alone', async () => {
     const listed = rules(['registry.corp:5000/team', 'localhost:5000', '10.0.0.1:80']);

@@ -3,8 +3,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSilentLog } from '../../../../src/base/log.ts';
+import { nowhere } from '../../../../src/protocol/place.ts';
 import { ACCOUNTS_RETRY_MS } from '../../../../src/scheduler/access/account-file.ts';
 import { withAccounts } from '../../../../src/scheduler/access/accounts.ts';
+import { createUsers } from '../../../../src/scheduler/access/users.ts';
+import { createJoinTokens } from '../../../../src/scheduler/join-tokens.ts';
 import type { Queue } from '../../../../src/scheduler/queue/queue.ts';
 import { createHandClock } from '../../link/parts.ts';
 
@@ -201,5 +204,30 @@ describe('users and join tokens in the store and beside it', () => {
       message: expect.stringContaining(why),
       remedy: expect.stringContaining('restore it'),
     });
+  });
+
+  it('that hold though the file cannot be written are in the audit log like others', async () => {
+    const at = bench([], null);
+    const queue = Object.assign(await at.open(), { failure: () => null });
+    const kinds: string[] = [];
+    const audit = (kind: string): void => void kinds.push(kind);
+    const clock = { ...at.clock, wallMs: () => 1000 };
+    const users = createUsers({
+      ...{ schedulerId: 'scheduler-1', queue, clock, audit },
+      localKey: null,
+      changed() {},
+    });
+    const tokens = createJoinTokens({ queue, clock, audit });
+    at.fail(true);
+    const unwritten = { code: 'ACCOUNTS_UNWRITTEN' };
+    await expect(users.create({ name: 'mei', role: 'viewer' }, 'local')).rejects.toMatchObject(unwritten);
+    await expect(users.setRole('mei', 'admin', 'local')).rejects.toMatchObject(unwritten);
+    expect(users.get('mei')?.role).toBe('admin');
+    await expect(users.revoke('mei', 'local')).rejects.toMatchObject(unwritten);
+    const request = { uses: 1, forMs: 1000, labels: {}, place: nowhere, nodeId: null };
+    await expect(tokens.create(request, 'local')).rejects.toMatchObject(unwritten);
+    await expect(tokens.revoke(tokens.list()[0]?.id ?? '', 'local')).rejects.toMatchObject(unwritten);
+    expect(kinds).toEqual(['user.created', 'user.changed', 'user.revoked', 'token.created', 'token.revoked']);
+    await queue.close();
   });
 });
