@@ -5,7 +5,7 @@
 // The journal may have been written by a newer build that was then rolled back. Fields that are unknown here are
 // ignored; records that are not understood are kept aside. Both are written again as they were, whenever the journal is
 // written anew: the newer build may come back.
-import type { StartOrder } from '../protocol/control.ts';
+import { SETTLED_CODE, type StartOrder } from '../protocol/control.ts';
 import type { SignedStart } from '../protocol/order.ts';
 import { readStart } from '../protocol/order-seal.ts';
 import type { JobResult } from '../protocol/result.ts';
@@ -105,7 +105,7 @@ export interface Closed {
   readonly message: string;
 }
 
-export const SETTLED = 'JOB_SETTLED';
+export const SETTLED = SETTLED_CODE;
 
 export type NewAttempt = Pick<Attempt, 'jobId' | 'epoch' | 'order' | 'bootId' | 'granted'> &
   Partial<Pick<Attempt, 'walled' | 'written' | 'proof'>>;

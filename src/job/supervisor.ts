@@ -143,7 +143,11 @@ export async function createJobs(options: JobsOptions): Promise<Jobs> {
   /** The answer to an order for an attempt that is not held, where its name alone decides. */
   function answerByName(jobId: string, epoch: number): OrderAnswer | null {
     const closed = book.closed(jobId, epoch);
-    if (closed !== null) return closed.code === SETTLED ? duplicate : refused(closed.code, closed.message);
+    // A scheduler that has lost what it acknowledged learns it from the code: nothing more will come of this attempt.
+    if (closed !== null)
+      return closed.code === SETTLED
+        ? { outcome: 'duplicate', ...closed }
+        : refused(closed.code, closed.message);
     const highest = book.highestEpoch(jobId);
     if (epoch < highest) {
       log.warn({ jobId, epoch, highest }, 'an order was refused: a later attempt was ordered since');

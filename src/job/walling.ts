@@ -1,5 +1,4 @@
 // The walls of one attempt: decided when it is accepted, the same when it starts, told in its result.
-import { isDeepStrictEqual } from 'node:util';
 import type { Attempt } from './book.ts';
 import type { Walls } from './containment/walls.ts';
 import { type Containment, type Executor, noContainment } from './executor/executor.ts';
@@ -12,6 +11,10 @@ export interface Walling {
   /** Most bytes of each stream that are kept, of a job that asks for so many; null for no limit. */
   outputQuotaBytes(asked: number | null): number | null;
 }
+
+/** Each of these as it was; there may be more, of which an earlier flopd did not know. */
+const holds = (then: Readonly<Record<string, string>>, now: Readonly<Record<string, string>>): boolean =>
+  Object.entries(then).every(([name, words]) => now[name] === words);
 
 export function createWalling(
   walls: Walls | undefined,
@@ -31,7 +34,7 @@ export function createWalling(
     },
 
     isWalledAs({ walled }, { limits, isolation }) {
-      return walled === null || isDeepStrictEqual([walled.limits, walled.isolation], [limits, isolation]);
+      return walled === null || (holds(walled.limits, limits) && holds(walled.isolation, isolation));
     },
 
     outputQuotaBytes(asked) {

@@ -261,11 +261,13 @@ export const stopOrderSchema = z.strictObject({
   by: z.string().min(1).max(128),
   reason: shortText,
 });
+/** The attempt has ended there, its result was acknowledged, and nothing of it is left but its name. */
+export const SETTLED_CODE = 'JOB_SETTLED';
 export const orderAckSchema = z.strictObject({
   type: z.literal('orderAck'),
   orderId: id,
   outcome: z.enum(['accepted', 'duplicate', 'refused']),
-  /** Stable code of a refusal, e.g. `JOB_EXECUTOR_MISSING`; null otherwise. */
+  /** Stable code of a refusal, e.g. `JOB_EXECUTOR_MISSING`; of a duplicate SETTLED_CODE or null; null otherwise. */
   code: z.string().max(64).nullable(),
   message: shortText.nullable(),
 });

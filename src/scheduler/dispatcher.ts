@@ -414,7 +414,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
           returns.notSuperseded(session, jobId, epoch);
           return;
         case 'lost':
-          void end(job, lost(`it was to be stopped, but ${why}`));
+          void end(job, lost(why));
           return;
         case 'cancelled':
           void end(job, cancelledUnstarted(job, `before it was started (${why})`));

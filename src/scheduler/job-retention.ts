@@ -75,6 +75,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   const periodMs = Math.min(COUNT_PERIOD_MS, Math.max(1000, keepMs));
   let sweptAtMs = Number.NEGATIVE_INFINITY;
   let isLeftOver = false;
+  let mayComplain = false;
   let sweeping: Promise<void> | null = null;
   let closed = false;
 
@@ -90,12 +91,22 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   }
 
   function sweep(): Promise<void> {
+    mayComplain = true;
     sweeping ??= sweepOnce()
-      .catch((error: unknown) => log.error({ cause: describeError(error) }, 'ended jobs cannot be removed'))
+      .catch((error: unknown) => {
+        cannotRemove(error);
+      })
       .finally(() => {
         sweeping = null;
       });
     return sweeping;
+  }
+
+  /** Said once a sweep: on a disk that fails it would be the same of every job. One job's files keep no other. */
+  function cannotRemove(error: unknown): false {
+    if (mayComplain) log.error({ cause: describeError(error) }, 'ended jobs cannot be removed');
+    mayComplain = false;
+    return false;
   }
 
   async function sweepOnce(): Promise<void> {
@@ -194,7 +205,8 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     const kept = new Set<string>();
     for (const [at, job] of due.entries()) {
       if (at % PAGE_JOBS === PAGE_JOBS - 1) await setImmediate();
-      if (!(await removeOutput(job))) kept.add(job.array?.id ?? job.id);
+      const isGone = await removeOutput(job).catch(cannotRemove);
+      if (!isGone) kept.add(job.array?.id ?? job.id);
     }
     const ready = due.filter(({ id, array }) => !kept.has(array?.id ?? id));
     if (closed || ready.length === 0 || queue.failure() !== null) return [];

@@ -37,7 +37,7 @@ export async function jobView(
     id: job.id,
     name: job.spec.name,
     state: job.state,
-    reason: describeJob(job, parts),
+    reason: describeRow(job, parts, members),
     spec: job.spec,
     hidden: false,
     owner: job.owner,
@@ -70,6 +70,12 @@ function attemptView(past: PastAttempt, fleet: Fleet): AttemptView {
     startedAt: stamp(startedAtMs),
     endedAt: stamp(endedAtMs),
   };
+}
+
+/** Of a row for several jobs the sentence is that of one: it says whose, for the others may have ended otherwise. */
+function describeRow(job: JobRecord, parts: ViewParts, members: string | null): string {
+  const sentence = describeJob(job, parts);
+  return members === null || job.array === null ? sentence : `[${job.array.index}] ${sentence}`;
 }
 
 /** One sentence with evidence. */

@@ -43,6 +43,7 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
   let sweptAtMs = Number.NEGATIVE_INFINITY;
   let sweeping: Promise<void> | null = null;
   let closed = false;
+  let mayComplain = false;
 
   const timer: Timer = every(clock, periodMs, () => {
     const sinceMs = clock.monotonicMs() - sweptAtMs;
@@ -52,12 +53,22 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
   });
 
   function sweep(): Promise<void> {
+    mayComplain = true;
     sweeping ??= sweepOnce()
-      .catch((error: unknown) => log.error({ cause: describeError(error) }, 'old output cannot be removed'))
+      .catch((error: unknown) => {
+        cannotRemove(error);
+      })
       .finally(() => {
         sweeping = null;
       });
     return sweeping;
+  }
+
+  /** Said once a sweep; the others are removed all the same. */
+  function cannotRemove(error: unknown): false {
+    if (mayComplain) log.error({ cause: describeError(error) }, 'old output cannot be removed');
+    mayComplain = false;
+    return false;
   }
 
   async function sweepOnce(): Promise<void> {
@@ -82,7 +93,7 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
       const why = isOld
         ? `removed on ${day}, ${wordsOf(keepMs)} after the end (output.keepMs)`
         : `removed on ${day}: the output of all jobs had reached ${quotaBytes} bytes (output.quotaBytes)`;
-      if (!(await output.remove(jobId, epoch, why))) continue;
+      if (!(await output.remove(jobId, epoch, why).catch(cannotRemove))) continue;
       storedBytes -= bytes;
       removed += 1;
     }

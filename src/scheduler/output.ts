@@ -359,11 +359,13 @@ export function createOutputStore(options: {
       const key = `${jobId}.${epoch}`;
       const output = await load(jobId, epoch);
       if (!isIdle(output) || outputs.get(key) === undefined) return false;
-      await noteRemoval(folder, key, why);
+      // A full disk takes no note, and has room for it only afterwards: of what it cut short the empty rest counts as one.
+      const isNoted = await noteRemoval(folder, key, why).then(() => true, noSpace);
       for (const { path } of Object.values(output.streams)) {
         await handles.forget(path);
         await removeStream(path);
       }
+      if (!isNoted) await noteRemoval(folder, key, why).catch(noSpace);
       // Also what somebody loaded meanwhile, half of it.
       outputs.delete(key);
       return true;
@@ -415,6 +417,12 @@ async function offsetAt({ path, times, writtenBytes }: StreamState, sinceMs: num
 function isNoSpace(error: unknown): boolean {
   const errno = errnoOf(error);
   return errno === 'ENOSPC' || errno === 'EDQUOT';
+}
+
+/** False for an error that says so; throws any other. */
+function noSpace(error: unknown): false {
+  if (!isNoSpace(error)) throw error;
+  return false;
 }
 
 function isIdle(output: JobOutput): boolean {

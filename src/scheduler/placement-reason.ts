@@ -36,10 +36,14 @@ export function unplaceableReason(demand: Demand, all: readonly PlacementNode[])
     return `waiting: ${paused.name} could take it, but refused the last order and is given none for a moment`;
   const barred = nodes.filter((node) => !takesFrom(node, demand) && fitsEmpty(node, anybodys(demand)));
   if (barred.length > 0 && able.length === 0) return `waiting: ${describeBarred(demand, barred)}`;
-  const [refusing] = [...able, ...nodes].filter((node) => (node.refusing ?? null) !== null);
-  if (refusing !== undefined && (able.includes(refusing) || connected.length === 0))
+  // One that takes no orders may offer no executors until it does.
+  const closed = nodes
+    .filter((node) => (node.refusing ?? null) !== null)
+    .map((node) => (node.executors.length > 0 ? node : { ...node, executors: [demand.executor] }));
+  const refusing = closed.find((node) => fitsEmpty(node, demand));
+  if (refusing !== undefined && (connected.length === 0 || able.some(({ id }) => id === refusing.id)))
     return `waiting: ${refusing.name} could take it, but takes no orders at present: ${refusing.refusing}`;
-  if (connected.length === 0) {
+  if (connected.length === 0 && closed.length === 0) {
     const unseen = nodes.filter((node) => node.unseen === true);
     if (able.length === 0) {
       const away = unseen.length === 0 ? '' : `; not seen since this scheduler started: ${listNames(unseen)}`;
@@ -48,7 +52,7 @@ export function unplaceableReason(demand: Demand, all: readonly PlacementNode[])
     return `waiting: no node is connected; ${listNames(able)} could take it when it comes back`;
   }
   const comeback = able.length === 0 ? '' : `; ${listNames(able)} could take it but is not connected`;
-  return `waiting: ${shortfall(demand, connected)}${comeback}`;
+  return `waiting: ${shortfall(demand, connected.length > 0 ? connected : closed)}${comeback}`;
 }
 
 const anybodys = (demand: Demand): Demand => ({ ...demand, submitter: null });

@@ -17,6 +17,7 @@ import {
   type Hello,
   type OrderAck,
   type SchedulerMessage,
+  SETTLED_CODE,
 } from '../protocol/control.ts';
 import { frameKind } from '../protocol/frame.ts';
 import { LEASE_MIN_HEARTBEATS } from '../protocol/lease.ts';
@@ -271,7 +272,7 @@ export function startServerSession(socket: ServerSocket, parts: SessionParts): S
     if (order === undefined) return;
     orders.delete(message.orderId);
     hit('order.acknowledged');
-    if (message.outcome !== 'refused') return;
+    if (message.outcome !== 'refused' && message.code !== SETTLED_CODE) return;
     const { kind, jobId, epoch } = order;
     dispatcher.refused(session, {
       kind,

@@ -128,7 +128,11 @@ export function createSubmissions({
       ledger.take(by.owner, submitted, jobCount(spec));
       const jobs = createRecords(spec, queue, clock.wallMs(), by);
       const [first] = jobs;
-      if (jobs.length > MADE_AT_ONCE) await nextTurn();
+      if (jobs.length > MADE_AT_ONCE) {
+        await nextTurn();
+        // What nobody waits for yet may have been removed meanwhile (job-retention.ts).
+        checkDependencies(spec, queue);
+      }
       const stored = first.array === null ? queue.insertJob(first) : queue.insertArray(jobs);
       come(jobs);
       const taking = take(jobs);

@@ -42,11 +42,19 @@ export function createSubmitterRules(clock: Pick<Clock, 'after'>, over: () => vo
   const said = new Map<string, Map<string, Said>>();
   const keyOf = ({ submission }: Pick<JobRecord, 'submission'>): string => submission?.publicKey ?? '';
 
-  function drop(nodeId: string, key: string): void {
+  /** True when it counted until now. */
+  function drop(nodeId: string, key: string): boolean {
     const ofNode = said.get(nodeId);
-    ofNode?.get(key)?.timer?.cancel();
+    const timer = ofNode?.get(key)?.timer ?? null;
+    timer?.cancel();
     ofNode?.delete(key);
     if (ofNode?.size === 0) said.delete(nodeId);
+    return timer !== null;
+  }
+
+  /** Nobody else would let jobs wait for the node again that wait for it no more. */
+  function lift(nodeId: string, keys: readonly string[]): void {
+    if (keys.filter((key) => drop(nodeId, key)).length > 0) over();
   }
 
   return {
@@ -69,7 +77,7 @@ export function createSubmitterRules(clock: Pick<Clock, 'after'>, over: () => vo
       drop(nodeId, key);
       const ofNode = said.get(nodeId) ?? new Map<string, Said>();
       const [oldest] = ofNode.keys();
-      if (ofNode.size >= SAID_MAX && oldest !== undefined) drop(nodeId, oldest);
+      if (ofNode.size >= SAID_MAX && oldest !== undefined) lift(nodeId, [oldest]);
       const timer = clock.after(Math.min(MAX_BARRED_MS, BARRED_MS * 2 ** (row - 1)), () => {
         one.timer = null;
         over();
@@ -77,9 +85,7 @@ export function createSubmitterRules(clock: Pick<Clock, 'after'>, over: () => vo
       const one: Said = { message, row, timer };
       said.set(nodeId, ofNode.set(key, one));
     },
-    taken: (nodeId, job) => drop(nodeId, keyOf(job)),
-    forget(nodeId) {
-      for (const key of [...(said.get(nodeId)?.keys() ?? [])]) drop(nodeId, key);
-    },
+    taken: (nodeId, job) => lift(nodeId, [keyOf(job)]),
+    forget: (nodeId) => lift(nodeId, [...(said.get(nodeId)?.keys() ?? [])]),
   };
 }

@@ -1,6 +1,7 @@
 // Whether what a node tells about a job is to be believed: pure. A node speaks only for itself and for attempts
 // that were ordered to it; the first result of an attempt stands.
 import { isDeepStrictEqual } from 'node:util';
+import { SETTLED_CODE } from '../protocol/control.ts';
 import { isFinalState, type JobResult } from '../protocol/result.ts';
 import type { JobRecord } from './queue/queue.ts';
 import { findAttempt, isSameEnd } from './retry.ts';
@@ -128,10 +129,13 @@ export function describeRefusal(
   nodeName: string,
   { kind, code, message }: OrderRefusal,
 ): string {
+  if (code === SETTLED_CODE)
+    return `it has ended on ${nodeName}, whose result this scheduler has lost after it had acknowledged it`;
   // What nobody wants to end was stopped to be ordered anew.
   if (kind === 'stop' && job.cancelBy === null)
     return `the agent of ${nodeName} was started anew before it took the order`;
-  return `${nodeName} refused it (${code}: ${message})`;
+  const refused = `${nodeName} refused it (${code}: ${message})`;
+  return kind === 'stop' && job.state === 'RUNNING' ? `it was to be stopped, but ${refused}` : refused;
 }
 
 /** What becomes of a job whose start or stop order was refused by its node. */
@@ -141,6 +145,8 @@ export function decideRefusal(
   code: string,
 ): 'ignore' | 'again' | 'lost' | 'cancelled' | 'giveUp' | 'retry' {
   if (isFinalState(job.state) || job.state === 'PENDING') return 'ignore';
+  // The store is a copy from before: how it ended nobody knows any more, and it must not run once more for that.
+  if (code === SETTLED_CODE) return 'lost';
   // It was not let in at all (clocks or keys that differ): the job may well run on, and is stopped when its node is back.
   const isSuperseded = job.state === 'STARTING' && job.cancelBy === null;
   if (kind === 'stop' && isAtDoor(code)) return isSuperseded ? 'again' : 'ignore';

@@ -125,8 +125,16 @@ export async function playClone(
     const isLeft = copy?.agent.link.state().connected === true;
     say(`the operator ends the ${isLeft ? 'first' : 'second'} agent`);
     (isLeft ? first : copy)?.agent.life.kill();
-    void core.clones.trust(nodeId, 'operator').catch(() => {});
+    trust();
   });
+
+  /** Again where a last hello of the one that was ended was under way still, and marked the node anew. */
+  function trust(): void {
+    void core.clones.trust(nodeId, 'operator').catch(() => {});
+    time.at(10_000, () => {
+      if (queue.node(nodeId)?.cloned !== undefined) trust();
+    });
+  }
 
   const isOver = (): boolean => {
     const { PENDING, STARTING, RUNNING } = queue.counts();

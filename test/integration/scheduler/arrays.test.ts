@@ -97,6 +97,18 @@ describe('arrays, dependencies and retries', () => {
     expect(all.map((job) => job.array?.index)).toEqual([2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
   });
 
+  it('has a row for those that ended alike, which says of whom its sentence is', async () => {
+    const bed = await start();
+    await join(bed, { cpus: 4, run: (order) => ({ forMs: 1, exitCode: order.array?.index ?? 0 }) });
+    const { id } = await submitArray(bed, { array: { first: 0, last: 3 } });
+    await untilArray(bed, id, (one) => one.ended);
+    const rows = ((await bed.call('GET', '/v1/jobs?grouped=true')).body as { jobs: JobView[] }).jobs;
+    expect(rows.map((job) => [job.members, job.reason])).toEqual([
+      [null, 'exited with code 0'],
+      ['1-3', '[1] exited with code 1'],
+    ]);
+  });
+
   it('is ended by one cancellation, and leaves nothing behind that a restart would start', async () => {
     const bed = await start();
     const agent = await join(bed);

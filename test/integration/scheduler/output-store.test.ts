@@ -1,5 +1,5 @@
 // Stored output on a real disk: where what came since a time begins, and what was removed.
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -84,6 +84,14 @@ describe('stored output', () => {
     }
     expect(await store.removal('job-a', 2)).toBeNull();
     expect(await store.list()).toEqual([]);
+  });
+
+  it('is removed from a full disk too, which takes no words on why before', async () => {
+    await append(0, 'a'.repeat(100));
+    await settled();
+    symlinkSync('/dev/full', join(folder, 'job-a.1.removed'));
+    await expect.poll(() => store.remove('job-a', 1, 'removed: a test')).toBe(true);
+    expect(readdirSync(folder)).toEqual(['job-a.1.removed']);
   });
 
   it('is not removed while something is under way with it', async () => {

@@ -121,6 +121,38 @@ describe('a scheduler that comes back', () => {
     expect(survivor.logged.some((line) => JSON.stringify(line.fields).includes('job-unheardof'))).toBe(true);
   });
 
+  it('ends what its node has settled since the store was copied, and orders it no more', async () => {
+    const bed = await start();
+    const identity = await enrolFake(bed.url, bed.scheduler.joinTokenFile);
+    const agent = await connectFake({ url: bed.url, identity });
+    agents.push(agent);
+    const { id } = await bed.submit();
+    await agent.next('start', ({ jobId }) => jobId === id);
+    const old = bed.crashImage();
+    agent.ended(id);
+    await agent.next('ack');
+
+    const survivor = await start(old);
+    expect((await survivor.job(id)).state).toBe('STARTING');
+    const back = await connectFake({ url: survivor.url, identity });
+    agents.push(back);
+    const orders = () =>
+      back.messages.flatMap((one) => (one.type === 'start' || one.type === 'stop' ? [one.orderId] : []));
+    await expect.poll(orders, { timeout: 20_000 }).toHaveLength(1);
+    const [orderId] = orders();
+    const message = 'it has ended and its result was acknowledged';
+    back.send({
+      type: 'orderAck',
+      orderId,
+      outcome: 'duplicate',
+      code: 'JOB_SETTLED',
+      message,
+    });
+    const { reason } = await survivor.until(id, (job) => job.state === 'LOST');
+    expect(reason).toContain('it has ended on node-a, whose result this scheduler has lost');
+    expect(orders()).toHaveLength(1);
+  });
+
   it('says good-bye with 4503 and when to come back, and ends its followers', async () => {
     const bed = await start();
     const identity = await enrolFake(bed.url, bed.scheduler.joinTokenFile);

@@ -42,7 +42,14 @@ describe('a job from order to end', () => {
     jobs.delivered('job-1', 1, 3, 0);
     await expect.poll(() => readdirSync(join(room.folder, 'jobs'))).toEqual([]);
     await expect.poll(() => jobs.readOutput('job-1', 1, 'stdout', 0, 1)).toBeNull();
-    expect(await jobs.start(startOrder('job-1'))).toEqual(duplicate);
+    // Whoever repeats the order, or stops it, has lost what it acknowledged: it is told that nothing more comes.
+    const settled = {
+      outcome: 'duplicate',
+      code: 'JOB_SETTLED',
+      message: expect.stringContaining('has ended'),
+    };
+    expect(await jobs.start(startOrder('job-1'))).toEqual(settled);
+    expect(await jobs.stop(stopOrder('job-1', 1, 'bob'))).toEqual(settled);
     expect(runs).toHaveLength(1);
   });
 

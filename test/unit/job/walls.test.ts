@@ -97,6 +97,25 @@ test('an attempt that never began does not begin behind weaker walls than it was
   expect(room.results.at(-1)?.isolation).toMatchObject({ sandbox: 'bubblewrap' });
 });
 
+test('an attempt that an earlier flopd accepted begins behind its walls and one that this one adds', async () => {
+  const room = createRoom();
+  const walls = wallsOf();
+  const before: typeof walls = {
+    ...walls,
+    contain(...given) {
+      const { isolation, ...rest } = walls.contain(...given);
+      const { systemCalls: _, ...known } = isolation;
+      return { ...rest, isolation: known };
+    },
+  };
+  const first = await openRoom(room, { walls: before });
+  await first.jobs.start(startOrder('job-1', 1, small));
+  await first.jobs.close();
+  const second = await life(room);
+  expect((second.run('job-1.1').request as { start: unknown }).start).not.toBeNull();
+  await second.jobs.close();
+});
+
 test('what an operator requires and the host lacks refuses the order for good, with the code', async () => {
   const room = createRoom();
   const walls = createWalls(

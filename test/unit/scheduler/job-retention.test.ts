@@ -63,6 +63,7 @@ function bench(limits: { readonly keepDays?: number; readonly jobs?: number } = 
         stderrBytes: 0,
       }),
       async remove(id, epoch) {
+        if (stored.get(`${id}.${epoch}`) === 17) throw new Error('EIO');
         return stored.get(`${id}.${epoch}`) !== 13 && stored.delete(`${id}.${epoch}`);
       },
       async forget(id, epoch) {
@@ -296,6 +297,18 @@ describe('retention of ended jobs', () => {
     await retention.sweep();
     expect(ids()).toEqual(['job-a']);
     await clock.advance(8 * 60_000);
+    expect(ids()).toEqual([]);
+    await retention.close();
+  });
+
+  test('keeps a job whose output cannot be removed, and no other for it', async () => {
+    const { put, retention, ids, stored } = bench();
+    for (const id of ['job-a', 'job-b', 'job-c']) put(id, 100);
+    stored.set('job-b.1', 17);
+    await retention.sweep();
+    expect(ids()).toEqual(['job-b']);
+    stored.delete('job-b.1');
+    await retention.sweep();
     expect(ids()).toEqual([]);
     await retention.close();
   });

@@ -19,12 +19,14 @@ function bench(quotaBytes: number | null) {
   };
   let stored: StoredAttempt[] = Object.keys(ages).map((jobId) => ({ jobId, epoch: 1, bytes: 100 }));
   let taken = 0;
+  let broken: string | null = null;
   const removed: [string, string][] = [];
   const retention = createOutputRetention({
     output: {
       list: async () => stored,
       takenBytes: () => taken,
       async remove(jobId, _epoch, why) {
+        if (broken === jobId) throw new Error('EIO');
         stored = stored.filter((one) => one.jobId !== jobId);
         removed.push([jobId, why]);
         return true;
@@ -47,6 +49,9 @@ function bench(quotaBytes: number | null) {
     clock,
     retention,
     removed,
+    breakOf: (jobId: string) => {
+      broken = jobId;
+    },
     grow(bytes: number) {
       taken += bytes;
       stored = stored.map((one) => (one.jobId === 'job-runs' ? { ...one, bytes: one.bytes + bytes } : one));
@@ -55,6 +60,15 @@ function bench(quotaBytes: number | null) {
 }
 
 describe('retention of output', () => {
+  test('removes the rest where one cannot be removed', async () => {
+    const { retention, removed, breakOf, clock } = bench(null);
+    breakOf('job-old');
+    await clock.advance(15 * DAY_MS);
+    await retention.sweep();
+    expect(removed.map(([jobId]) => jobId)).toContain('job-mid');
+    await retention.close();
+  });
+
   test('removes what is older than it is kept, and says so', async () => {
     const { retention, removed } = bench(null);
     await retention.sweep();

@@ -45,6 +45,26 @@ describe('what a node refused for its submitter', () => {
     expect([rules.demand(alice).refuse(a), clock.pending()]).toEqual([null, 0]);
   });
 
+  it('ceases to count, and that is told, when a job of theirs was started meanwhile, or the node has come back', () => {
+    let over = 0;
+    const rules = createSubmitterRules(createHandClock(), () => {
+      over += 1;
+    });
+    // Ordered before the refusal, and slow to start.
+    rules.refused('node-a', alice, 'not you');
+    rules.taken('node-a', alice);
+    expect([over, rules.demand(alice).refuse(a)]).toEqual([1, null]);
+    rules.taken('node-a', alice);
+    expect(over).toBe(1);
+    rules.refused('node-a', alice, 'not you');
+    rules.refused('node-a', bob, 'nor you');
+    rules.forget('node-a');
+    expect(over).toBe(2);
+    // The oldest of more than are remembered.
+    for (let at = 0; at <= 1024; at += 1) rules.refused('node-a', signedBy(`key-${at}`), 'nobody');
+    expect([over, rules.demand(signedBy('key-0')).refuse(a)]).toEqual([3, null]);
+  });
+
   it('never ends the job', () => {
     const job = jobRecord({ state: 'STARTING', epoch: 500, nodeId: 'node-a' });
     expect(decideRefusal(job, 'start', 'ORDER_SUBMITTER')).toBe('retry');
@@ -137,6 +157,12 @@ describe('a node that takes no orders', () => {
     // In safe mode it offers no executors either.
     placement.setNode({ ...closed, executors: [], refusing: 'safe mode' });
     expect(placement.reason('job-1')).toContain('takes no orders at present: safe mode');
+    // What is too large for it would not be taken either way.
+    placement.add({ id: 'job-2', priority: 0, sequence: 2, demand: { ...plain, cpuHundredths: 800 } });
+    for (const executors of [['process'], []]) {
+      placement.setNode({ ...closed, executors });
+      expect(placement.reason('job-2')).toBe('waiting: needs 8 CPUs, the largest connected node has 4');
+    }
     placement.setNode({ ...closed, available: true, refusing: null });
     expect(placement.decide()).toHaveLength(1);
   });
