@@ -26,9 +26,15 @@ export const EXEC_IDLE_MS = 4 * 3600 * 1000;
 export interface Execs {
   /**
    * Runs it; a refusal comes through `events.ended` with its code, never before this returns. `untilMs` (wall clock):
-   * until when a copy of the signed order is good; null for one of version 1, which has no name to be kept.
+   * until when a copy of the signed order is good; null for one of version 1, which has no name to be kept. `decided` is
+   * told, before this returns, why it is refused, or null.
    */
-  start(order: ExecOrder, events: ExecEvents, untilMs?: number | null): Exec;
+  start(
+    order: ExecOrder,
+    events: ExecEvents,
+    untilMs?: number | null,
+    decided?: (code: string | null) => void,
+  ): Exec;
   /** Ends all of them. */
   close(): void;
 }
@@ -72,12 +78,18 @@ export function createExecs({ find, isFirst, clock, log }: ExecsOptions): Execs 
     return failed('ORDER_REPEATED', 'this command was carried out before');
   }
 
-  function start(order: ExecOrder, events: ExecEvents, untilMs: number | null = null): Exec {
+  function start(
+    order: ExecOrder,
+    events: ExecEvents,
+    untilMs: number | null = null,
+    decided: (code: string | null) => void = () => {},
+  ): Exec {
     const { jobId, epoch, execId } = order;
     const attempt = find(jobId, epoch);
     const refused = repetition(execId, untilMs) ?? refusal(order, attempt);
     const facts = { audit: 'exec', jobId, epoch, execId, by: order.by, program: order.command[0] };
     log.info({ ...facts, refused: refused?.code ?? null }, 'a command beside a job was asked for');
+    decided(refused?.code ?? null);
     const enter = attempt?.execution?.enter;
     if (refused !== null || enter === undefined) {
       queueMicrotask(() => events.ended(refused ?? failed('EXEC_UNSUPPORTED', 'it cannot be run')));

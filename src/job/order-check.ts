@@ -115,10 +115,11 @@ export function createOrderDoor(parts: OrderDoorParts): OrderDoor {
   function begin(message: ExecMessage, events: ExecEvents): Exec {
     const { execId, jobId, epoch } = message;
     const { order, untilMs, inputKey } = openCommand(message);
-    function start(to: ExecEvents): Exec {
-      audit('order.accepted', { order: 'exec', execId, jobId, epoch, by: order.by });
-      return jobs.execs.start(order, to, untilMs);
-    }
+    const facts = { order: 'exec', execId, jobId, epoch, by: order.by };
+    const start = (to: ExecEvents): Exec =>
+      jobs.execs.start(order, to, untilMs, (code) =>
+        code === null ? audit('order.accepted', facts) : audit('order.refused', { ...facts, code }),
+      );
     if (inputKey === null) return start(events);
     const refused = (fault: Fault): void => {
       const { code } = refuse(message, fault);

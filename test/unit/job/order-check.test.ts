@@ -240,7 +240,7 @@ describe('a replay', () => {
 
   test('of a command beside a job runs nothing, also after a restart', async () => {
     const room = createRoom();
-    const { door, events, ended, jobs } = await openDoor(room);
+    const { door, events, ended, jobs, records } = await openDoor(room);
     await door.order(signer.start('job-1', small));
     const command = signer.exec('exec-1', 'job-1', ['ls']);
     door.exec(command, events);
@@ -248,6 +248,11 @@ describe('a replay', () => {
     await settleDown();
     // The scripted executor runs no commands beside a job: the first got as far as that.
     expect(ended.map(({ code }) => code)).toEqual(['EXEC_JOB_NOT_RUNNING', 'ORDER_REPEATED']);
+    // Nothing of it was accepted: copies, of which there may be any number, are bounded in the audit log as refusals.
+    expect(records.slice(1).map(([kind, { code }]) => [kind, code])).toEqual([
+      ['order.refused', 'EXEC_JOB_NOT_RUNNING'],
+      ['order.refused', 'ORDER_REPEATED'],
+    ]);
     await jobs.close();
     const again = await openDoor(room);
     again.door.exec(command, again.events);
