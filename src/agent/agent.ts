@@ -119,8 +119,9 @@ async function build(options: AgentOptions, lifecycle: Lifecycle, count: CountSt
     config.runner.socket,
   );
 
-  const name = config.node.name ?? (hostname() || 'unnamed');
-  const enrolment = await takeEnrolment(options, name);
+  const hostName = hostname() || 'unnamed';
+  const enrolment = await takeEnrolment(options, config.node.name ?? hostName);
+  const name = config.node.name ?? enrolment.givenName ?? hostName;
   const url = options.scheduler ?? enrolment.schedulerUrl;
   requireSafeUrl(url);
   const authorities = openAuthorities({ folder, caFile: options.caFile ?? config.caFile, log });

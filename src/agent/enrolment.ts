@@ -52,6 +52,8 @@ const enrolmentSchema = z.object({
   tokenFile: z.string().max(4096).nullable().default(null),
   /** It joined together with a job runner: an agent that is told of none would start jobs with rights of its own. */
   withRunner: z.boolean().default(false),
+  /** The name that it was given when it joined; null: it goes by the host's, also when that changes. */
+  givenName: z.string().max(253).nullable().default(null),
 });
 /** What this host knows of its membership. */
 export type Enrolment = z.output<typeof enrolmentSchema>;
@@ -66,6 +68,8 @@ export interface EnrolOptions {
   readonly stateDir: string;
   /** What people call this host. */
   readonly name: string;
+  /** Whether somebody chose that name, and it is not the host's own. */
+  readonly isNamed?: boolean;
   /** File that the token was read from, to read it again when the scheduler has lost this node. */
   readonly tokenFile?: string | null;
   /** Enrols a host again that is enrolled already: with the same key, and if possible under the same id. */
@@ -122,7 +126,9 @@ export async function enrol(options: EnrolOptions): Promise<Enrolment> {
   if (options.newKey === true) renameSync(keyFile, join(folder, 'key.pem'));
   const tokenFile = options.tokenFile ?? known?.tokenFile ?? null;
   const withRunner = options.withRunner ?? known?.withRunner ?? false;
-  const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, name, tokenFile, withRunner };
+  const givenName = options.isNamed === true ? name : (known?.givenName ?? null);
+  const also = { name, tokenFile, withRunner, givenName };
+  const enrolment: Enrolment = { version: 1, ...answer, schedulerUrl: url, ...also };
   if (authorities !== null) keepAuthorities(folder, authorities);
   writeEnrolment(folder, enrolment);
   return enrolment;

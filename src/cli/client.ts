@@ -331,7 +331,7 @@ export function unreachable(access: Access, error: Error): Fault {
       : known instanceof Fault || errno === null
         ? known.message
         : errno;
-  return new Fault('SCHEDULER_UNREACHABLE', `scheduler ${access.url} is unreachable: ${why}`, {
+  return new Fault('SCHEDULER_UNREACHABLE', `${access.url} is unreachable: ${why}`, {
     field: 'scheduler',
     remedy:
       known instanceof Fault && known.remedy !== null

@@ -127,6 +127,7 @@ export interface Daemons {
     readonly token: string;
     readonly stateDir: string;
     readonly name: string;
+    readonly isNamed: boolean;
     readonly tokenFile: string | null;
     readonly again: boolean;
     readonly newKey: boolean;

@@ -62,6 +62,7 @@ With a job runner apart from the agent (systemd/README.md), as root:
       token: joinToken,
       stateDir: config.stateDir,
       name: config.node.name ?? hostname(),
+      isNamed: config.node.name !== null,
       tokenFile: joinTokenFile,
       again: enrolled !== null,
       newKey: newKey === true,

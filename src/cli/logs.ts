@@ -18,6 +18,7 @@ import { readGivenFlag } from './usage.ts';
 
 const MAX_SINCE_MS = 3650 * 24 * 3600 * 1000;
 const MAX_TAIL_LINES = 1_000_000_000;
+const SINCE_REMEDY = 'write it like 2026-11-28T17:00:00Z, or as a duration like 10m';
 const streams = ['stdout', 'stderr'] as const;
 
 interface LogsFlags {
@@ -72,26 +73,27 @@ a full disk) a line on standard error says how many. --since goes by when output
 second. Of an array, each line stands behind the index of its job, jobs that have ended first (with -f as they end).
 Ends with 0 however the job ended; "flopd wait" gives its code.`;
 
-function parseTail(text: string | undefined): Tail {
-  const tail = readGivenFlag('--tail', text, (given) =>
-    /^\d+$/.test(given)
-      ? { lines: parseInteger(given, { min: 0, max: MAX_TAIL_LINES }, '100') }
-      : { bytes: parseBytes(given, { min: 0, max: Number.MAX_SAFE_INTEGER }) },
-  );
+export function parseTail(text: string | undefined): Tail {
+  const tail = readGivenFlag('--tail', text, (given) => {
+    if (/^\d+$/.test(given)) return { lines: parseInteger(given, { min: 0, max: MAX_TAIL_LINES }, '100') };
+    if (!/^\d/.test(given))
+      throw new ValueProblem('not a number of lines', 'write it like 100, or as bytes with a unit like 4KiB');
+    return { bytes: parseBytes(given, { min: 0, max: Number.MAX_SAFE_INTEGER }) };
+  });
   return tail ?? null;
 }
 
 /** Wall clock ms of `10m` ago, or of a stamp as ISO 8601 has it. */
-function parseSince(text: string | undefined, { clock }: Context): number | null {
+export function parseSince(text: string | undefined, { clock }: Pick<Context, 'clock'>): number | null {
   const sinceMs = readGivenFlag('--since', text, (given) => {
+    if (!/^[\d.]/.test(given)) throw new ValueProblem('not a time', SINCE_REMEDY);
     if (!/^\d{4}-\d\d-\d\d/.test(given))
       return Math.max(
         0,
         Math.round(clock.wallMs() - parseDurationMs(given, { min: 0, max: MAX_SINCE_MS }, false)),
       );
     const stampMs = Date.parse(given);
-    if (Number.isNaN(stampMs) || stampMs < 0)
-      throw new ValueProblem('not a time', 'write it like 2026-11-28T17:00:00Z, or as a duration like 10m');
+    if (Number.isNaN(stampMs) || stampMs < 0) throw new ValueProblem('not a time', SINCE_REMEDY);
     return stampMs;
   });
   return sinceMs ?? null;

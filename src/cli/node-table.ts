@@ -15,9 +15,10 @@ const RED = '31';
 const memoryUse = (host: HostView | null): string =>
   host === null ? ABSENT : `${formatBytes(host.memory.usedBytes)} / ${formatBytes(host.memory.totalBytes)}`;
 
-/** Columns of accelerators stand only where a node of the list has some. */
+/** Columns of accelerators stand only where a node of the list has some, ids where names do not tell them apart. */
 export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[] {
   const withDevices = nodes.some(({ devices }) => devices.length > 0);
+  const isByName = new Set(nodes.map(({ name }) => name)).size === nodes.length;
   return [
     { title: 'NAME', cell: (node) => node.name },
     {
@@ -39,7 +40,7 @@ export function nodeColumns(nodes: readonly NodeView[]): TableColumn<NodeView>[]
     ...(withDevices ? deviceColumns : []),
     { title: 'JOBS', align: 'right', cell: (node) => String(node.jobs.length) },
     { title: 'AGE', align: 'right', cell: (node) => formatSeconds(node.hostAgeSeconds) },
-    { title: 'ID', wide: true, cell: (node) => node.id },
+    { title: 'ID', wide: isByName, cell: (node) => node.id },
     { title: 'PLACE', wide: true, cell: (node) => describePlace(node.place) ?? ABSENT },
     { title: 'LABELS', wide: true, cell: (node) => labelText(node.labels) },
     { title: 'AGENT', wide: true, cell: (node) => node.agentVersion ?? ABSENT },

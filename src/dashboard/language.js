@@ -1,6 +1,8 @@
 // The page's words in English, 繁體 and 简体. English phrases are the keys; what a scheduler or a node says in a
 // sentence of its own (reasons, faults) stays as it came.
 
+import { words } from './figure.js';
+
 const LANGUAGE_KEY = 'flopd-language';
 const codes = ['en', 'zh-Hant', 'zh-Hans'];
 
@@ -56,6 +58,17 @@ const phrases = {
   measured: ['實測', '实测'],
   Jobs: ['作業', '作业'],
   'running, {0} waiting': ['執行中，{0} 個等待', '运行中，{0} 个等待'],
+  // States of jobs; in English as the page writes them.
+  'job pending': ['等待', '等待'],
+  'job starting': ['啟動中', '启动中'],
+  'job running': ['執行中', '运行中'],
+  'job completed': ['完成', '完成'],
+  'job failed': ['失敗', '失败'],
+  'job failed to start': ['無法啟動', '无法启动'],
+  'job cancelled': ['已取消', '已取消'],
+  'job timeout': ['逾時', '超时'],
+  'job out of memory': ['記憶體不足', '内存不足'],
+  'job lost': ['遺失', '丢失'],
   'no power source': ['無功率來源', '无功率来源'],
   absent: ['缺', '缺'],
   '{0} of {1}': ['{0} / {1}', '{0} / {1}'],
@@ -145,4 +158,9 @@ function placeOf(tag) {
   if (/^en\b/i.test(tag)) return 0;
   if (!/^zh\b/i.test(tag)) return null;
   return /\b(?:hant|tw|hk|mo)\b/i.test(tag) ? 1 : 2;
+}
+
+/** The state of a job; `failed` of a device is another word. */
+export function sayState(state) {
+  return say(`job ${words(state)}`).replace(/^job /, '');
 }

@@ -1,8 +1,8 @@
 // The output of the chosen job: the end of each stream, with the gaps of what was not kept where they lie. What a job
 // prints reaches the page as text alone; control characters and marks of direction are shown as a mark.
 import { byId, setText } from './element.js';
-import { scaled, words } from './figure.js';
-import { say } from './language.js';
+import { scaled } from './figure.js';
+import { say, sayState } from './language.js';
 
 /** Output shown per stream, in bytes. */
 const OUTPUT_BYTES = 64 * 1024;
@@ -20,7 +20,7 @@ export async function showJobOutput(job, tails, ask, isStill) {
   const removed =
     job.outputRemoved === null ? '' : say(' Its output is not kept any more: {0}.', job.outputRemoved);
   const hidden = job.hidden ? say('; what it prints is for its owner and operators') : '';
-  setText(byId('output-reason'), `${words(job.state)}: ${job.reason}${removed}${hidden}`);
+  setText(byId('output-reason'), `${sayState(job.state)}: ${job.reason}${removed}${hidden}`);
   document.querySelector('#output .streams').hidden = job.hidden;
   if (job.hidden) return;
   await Promise.all([

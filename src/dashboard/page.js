@@ -4,8 +4,8 @@
 
 import { deviceTotals, showDevices, showFleet } from './devices.js';
 import { byId, cells, make, meterInto, rowsOf, setClass, setText } from './element.js';
-import { scaled, seconds, shorten, words } from './figure.js';
-import { say, startLanguage } from './language.js';
+import { scaled, seconds, shorten } from './figure.js';
+import { say, sayState, startLanguage } from './language.js';
 import { newTails, showJobOutput } from './output.js';
 import { ask, askJson, session, setToken, takeFragment, whileAdmitted } from './session.js';
 
@@ -258,7 +258,7 @@ const JOB_CLASSES = ['', '', '', '', '', 'number', 'number', 'wide'];
 
 function showJobs(overview, jobs) {
   const counts = Object.entries(overview.jobs).filter(([, count]) => count > 0);
-  setText(byId('job-counts'), counts.map(([name, count]) => `${count} ${words(name)}`).join(' · '));
+  setText(byId('job-counts'), counts.map(([name, count]) => `${count} ${sayState(name)}`).join(' · '));
   const empty = byId('no-jobs');
   empty.hidden = jobs !== null && jobs.length > 0;
   setText(
@@ -283,12 +283,12 @@ function showJobs(overview, jobs) {
     setText(id.firstElementChild, nameOf(job));
     setText(name, job.name ?? (shorten(job.spec.command.join(' '), 40) || '–'));
     setText(owner, job.owner ?? '–');
-    setText(stateCell, words(job.state));
+    setText(stateCell, sayState(job.state));
     setClass(stateCell, toneOf(job.state));
     const isOne = job.members === null;
     setText(node, (isOne ? job.node?.name : null) ?? '–');
     setText(duration, isOne ? durationOf(job) : '–');
-    setText(exit, exitOf(job));
+    setText(exit, isOne ? exitOf(job) : '–');
     setText(reason, job.reason);
   });
 }

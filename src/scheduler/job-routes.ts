@@ -245,9 +245,10 @@ export function createJobRoutes(parts: JobRoutesParts): readonly Route[] {
 
 /** The attempt that the query names, or the latest; 0 where there was none yet. */
 function namedAttempt(query: URLSearchParams, job: JobRecord): number {
-  const attempt = queryInteger(query, 'attempt', job.epoch, job.epoch);
-  if (attempt > 0 || job.epoch === 0) return attempt;
-  throw new Fault('API_INVALID', 'attempts are counted from 1', { field: 'attempt' });
+  const attempt = queryInteger(query, 'attempt', job.epoch, Number.MAX_SAFE_INTEGER);
+  if ((attempt > 0 || job.epoch === 0) && attempt <= job.epoch) return attempt;
+  const message = `there is no attempt ${attempt} of this job; attempts so far: ${job.epoch}`;
+  throw new Fault('API_INVALID', message, { field: 'attempt' });
 }
 
 function namedStream(text: string): 'stdout' | 'stderr' {

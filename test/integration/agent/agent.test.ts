@@ -51,6 +51,16 @@ describe('an agent with a join token', () => {
     expect(fake.sessions.at(-1)?.hello?.generation).toBe(2);
   });
 
+  test('goes by the name that was given when the host joined', async () => {
+    const fake = await scheduler();
+    const asked = { url: fake.url, token: 'join-token', stateDir };
+    await enrol({ ...asked, name: 'alpha', isNamed: true });
+    await enrol({ ...asked, name: 'host', again: true });
+    const unnamed = await agent({}, { name: null });
+    await unnamed.connected(30_000);
+    expect((await fake.session(0)).hello?.name).toBe('alpha');
+  });
+
   test('that is wrong is refused with one sentence and leaves no enrolment', async () => {
     const fake = await scheduler();
     await expect(agent({ scheduler: fake.url, joinToken: 'wrong' })).rejects.toMatchObject({

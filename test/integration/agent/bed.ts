@@ -23,6 +23,7 @@ export interface AgentBed {
   /** Takes unsigned orders, as most of these schedulers sign none, unless told otherwise. */
   agent(
     change: Partial<AgentOptions> & { readonly orders?: AgentOptions['config']['orders'] },
+    named?: { readonly name: string | null },
   ): Promise<Agent>;
   close(): Promise<void>;
 }
@@ -66,7 +67,10 @@ export function createAgentBed(): AgentBed {
       open.push(fake);
       return fake;
     },
-    async agent({ orders = { signatures: 'optional', submitters: null }, ...change }) {
+    async agent(
+      { orders = { signatures: 'optional', submitters: null }, ...change },
+      { name } = { name: 'bench' },
+    ) {
       const { clock, ready } = createPatientClock();
       const started = await startAgent({
         root,
@@ -75,7 +79,7 @@ export function createAgentBed(): AgentBed {
         scheduler: null,
         joinToken: null,
         config: {
-          node: { name: 'bench', cpus: null, memoryBytes: null, peakFlops: new Map() },
+          node: { name, cpus: null, memoryBytes: null, peakFlops: new Map() },
           telemetry: { periodMs: 50, windowMs: 200 },
           devices: { backend: 'auto', toolPeriodMs: 5000, retestMs: 60_000, kernelLog: null },
           simulate: null,

@@ -50,4 +50,21 @@ describe.skipIf(chromium === '')('the output of a job on the page', () => {
     });
     expect(text).toContain('Its output is not kept any more: removed on 2026-01-31, 30 days after the end.');
   });
+
+  it('of several of an array is of none: the row has no exit code, and its state is said in the language', async () => {
+    const view = jobView(Buffer.alloc(0), {
+      state: 'FAILED',
+      array: { id: 'arr-a', index: 1, size: 3 } as JobView['array'],
+      members: '1-2',
+      result: fakeResult('node-a', 'job-a', { state: 'FAILED', exitCode: 41 }),
+    });
+    const options = {
+      language: 'zh-TW',
+      job: { view, output: { stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) } },
+    };
+    const { text } = await openDashboard([], options);
+    expect(text).toContain('arr-a[1-2]');
+    expect(text).toContain('失敗');
+    expect(text).not.toContain('41');
+  });
 });

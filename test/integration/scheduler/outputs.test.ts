@@ -93,6 +93,9 @@ describe('output of jobs', () => {
     });
     for (const query of ['attempt=0', 'attempt=2', 'attempt=x', 'since=-1', 'since=1e99'])
       expect((await bed.call('GET', `/v1/jobs/${id}/outputs?${query}`)).status).toBe(400);
+    expect((await bed.call('GET', `/v1/jobs/${id}/outputs?attempt=9`)).body).toMatchObject({
+      error: { message: 'there is no attempt 9 of this job; attempts so far: 1', field: 'attempt' },
+    });
     expect((await bed.call('GET', `/v1/jobs/${id}/output?attempt=1`)).body).toBe('first');
   });
 

@@ -46,6 +46,7 @@ const enrolment: Enrolment = {
   signedCredential: null,
   tokenFile: null,
   withRunner: false,
+  givenName: null,
 };
 
 describe('the node key', () => {
