@@ -262,7 +262,7 @@ export function createWriter(parts: WriterParts): Writer {
     if (problem === null)
       log.error(
         { problem: describeError(error) },
-        `audit: records cannot be written; ${WAITING_MAX} are kept in memory until they can`,
+        `audit: records cannot be written; up to ${WAITING_MAX} are kept in memory until they can`,
       );
     problem = describeError(error);
     isOpen = false;

@@ -68,11 +68,7 @@ export async function claimScheduler(config: Config, native: Native | null): Pro
     // The descriptor stays open, and with it the lock, until the process ends.
     if (native !== null && native.lockFile(join(folder, 'lock')) >= 0) return;
   } catch (error) {
-    throw new Fault('STATE_DIR_UNWRITABLE', `${folder} cannot be written: ${systemWords(error)}`, {
-      field: 'stateDir',
-      remedy: 'choose another with --state-dir DIR or FLOPD_STATE_DIR, or make it writable for this user',
-      cause: error,
-    });
+    throw unwritable(folder, error);
   }
   const endpoint = readEndpoint(config.stateDir);
   if (
@@ -84,6 +80,15 @@ export async function claimScheduler(config: Config, native: Native | null): Pro
   throw new Fault('STATE_DIR_BUSY', `${config.stateDir} is in use by another flopd${who}`, {
     field: 'stateDir',
     remedy: 'use that one, stop it, or choose another directory with --state-dir DIR',
+  });
+}
+
+function unwritable(path: string, error: unknown): Fault {
+  const isFull = errnoOf(error) === 'ENOSPC' || errnoOf(error) === 'EDQUOT';
+  return new Fault('STATE_DIR_UNWRITABLE', `${path} cannot be written: ${systemWords(error)}`, {
+    field: 'stateDir',
+    remedy: `choose another with --state-dir DIR or FLOPD_STATE_DIR, or ${isFull ? 'free some space' : 'make it writable for this user'}`,
+    cause: error,
   });
 }
 
@@ -155,7 +160,14 @@ export function clearReadyFile(config: Config): void {
 /** Tells the world: the ready file and, where a scheduler runs here, `endpoint.json`. */
 export function announce(config: Config, endpoint: Endpoint, withScheduler: boolean): void {
   const text = `${JSON.stringify(endpoint)}\n`;
-  if (withScheduler) writeFileAtomic(endpointFile(config.stateDir), text, 0o600);
+  if (withScheduler) {
+    const path = endpointFile(config.stateDir);
+    try {
+      writeFileAtomic(path, text, 0o600);
+    } catch (error) {
+      throw unwritable(path, error);
+    }
+  }
   if (config.readyFile === null) return;
   try {
     writeFileAtomic(config.readyFile, text);
