@@ -34,18 +34,21 @@ export function readPlace({ jurisdiction, hub, cluster, city }: PlaceFlags): Pla
   );
 }
 
+const LABELS_REMEDY =
+  'names are lower-case words of at most 32 characters, values short words; at most 16 of them';
+
 /** Labels from `K=V`, each of its own. */
 export function readLabels(flag: string, entries: readonly string[]): Labels {
   const labels: Record<string, string> = {};
   for (const entry of entries) {
     const at = entry.indexOf('=');
     if (at < 1) throw usageFault(`${flag}: ${JSON.stringify(entry)} is no label`, 'write it as K=V');
-    labels[entry.slice(0, at)] = entry.slice(at + 1);
+    const [name, value] = [entry.slice(0, at), entry.slice(at + 1)];
+    if (!labelsSchema.safeParse({ [name]: value }).success)
+      throw usageFault(`${flag}: ${JSON.stringify(entry)} is no label`, LABELS_REMEDY);
+    labels[name] = value;
   }
   const parsed = labelsSchema.safeParse(labels);
   if (parsed.success) return parsed.data;
-  throw usageFault(
-    `${flag}: ${parsed.error.issues[0]?.message ?? 'are no labels'}`,
-    'names are lower-case words of at most 32 characters, values short words; at most 16 of them',
-  );
+  throw usageFault(`${flag}: they are too many`, LABELS_REMEDY);
 }
