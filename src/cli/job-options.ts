@@ -119,7 +119,7 @@ export function readSpec(
 function readAccelerators(flags: JobFlags): AcceleratorInput | undefined {
   const asked = readGivenFlag('--accelerators', flags.accelerators, parseAccelerators);
   const memoryBytes = readGivenFlag('--accelerator-memory', flags.acceleratorMemory, (text) =>
-    parseBytes(text),
+    parseBytes(text, { min: MIN_MEMORY_BYTES, max: Number.MAX_SAFE_INTEGER }),
   );
   const partition = readGivenFlag('--accelerator-partition', flags.acceleratorPartition, parsePartition);
   const shared = flags.acceleratorShare === true ? true : undefined;

@@ -116,6 +116,7 @@ describe('the specification that the flags ask for', () => {
     [{ acceleratorMemory: '40G' }, '--accelerator-memory: no accelerators are asked for'],
     [{ acceleratorPartition: 'any' }, '--accelerator-partition: no accelerators are asked for'],
     [{ acceleratorShare: true }, '--accelerator-share: no accelerators are asked for'],
+    [{ accelerators: '1', acceleratorMemory: '40' }, '--accelerator-memory'],
     [{ accelerators: '1', acceleratorMemory: 'much' }, '--accelerator-memory'],
     [{ accelerators: '1', acceleratorPartition: '' }, '--accelerator-partition'],
     [{ priority: '1.5' }, '--priority'],
