@@ -16,6 +16,8 @@ const CYAN = '36';
 /** In place of what is kept from all but the owner and operators. */
 const NOT_SHOWN = 'not shown to you';
 const INDICES_WIDTH = 24;
+/** A command may be longer than any line; `flopd job ID` has all of it. */
+const COMMAND_WIDTH = 120;
 
 const stateColours: Readonly<Record<JobState, string>> = {
   PENDING: YELLOW,
@@ -63,7 +65,7 @@ export function jobColumns(nowMs: number, jobs: readonly JobView[]): TableColumn
     { title: 'DEVICES', wide: true, cell: (job) => job.devices.join(',') || ABSENT },
     { title: 'PRIORITY', align: 'right', wide: true, cell: (job) => String(job.spec.priority) },
     { title: 'SUBMITTED', wide: true, cell: (job) => job.submittedAt },
-    { title: 'COMMAND', wide: true, cell: commandLine },
+    { title: 'COMMAND', wide: true, cell: (job) => clip(commandLine(job), COMMAND_WIDTH) },
     { title: 'REASON', cell: (job) => job.reason },
   ];
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { jobFields } from '../../../src/cli/job-table.ts';
+import { jobColumns, jobFields } from '../../../src/cli/job-table.ts';
 import type { AttemptView, JobView } from '../../../src/protocol/api.ts';
 import { fakeResult } from '../../fakes/agent.ts';
 import { jobRecord } from '../scheduler/records.ts';
@@ -37,4 +37,15 @@ describe('the fields of a job that was started again', () => {
     expect(fieldsOf({ usage: lost }).get('attempt 1 used')).toBe('unknown: lost: no agent knows');
     expect(fieldsOf({}).get('attempt 1 used')).toBe('not kept by this scheduler');
   });
+});
+
+it('shows the beginning of a long command in a row, as the other columns would be out of sight', () => {
+  const { spec } = jobRecord({});
+  const job = {
+    spec: { ...spec, command: ['x'.repeat(5000)] },
+    owner: 'mei',
+    hidden: false,
+  } as unknown as JobView;
+  const column = jobColumns(0, [job]).find(({ title }) => title === 'COMMAND');
+  expect(column?.cell(job)).toHaveLength(120);
 });
