@@ -77,7 +77,7 @@ interface Node {
   /** As last told; kept while the node is away. */
   devices: readonly DeviceRecord[];
   /** Fires when a cordon runs out. */
-  cordonEnd: Timer | null;
+  cordonEnd: { readonly atMs: number; readonly timer: Timer } | null;
   /** What placement was told last. */
   placed: PlacementNode | null;
   agentVersion: string | null;
@@ -190,24 +190,29 @@ export function createFleet(options: {
 
   /** Tells placement what has changed. */
   function place(node: Node): void {
-    const present = cordons(node);
-    const now = placementNode({ ...node, record: recordOf(node) }, present, clock.wallMs());
-    watchCordons(node, present);
+    // One time for all of it: a cordon that ends in the middle would be in force, with no end to wait for.
+    const nowMs = clock.wallMs();
+    const present = cordonsOf(queue.node(node.record.id), nowMs);
+    const now = placementNode({ ...node, record: recordOf(node) }, present, nowMs);
+    watchCordons(node, present, nowMs);
     if (isDeepStrictEqual(now, node.placed)) return;
     node.placed = now;
     placement.setNode(now);
   }
 
-  function watchCordons(node: Node, present: Cordons): void {
-    node.cordonEnd?.cancel();
+  function watchCordons(node: Node, present: Cordons, nowMs: number): void {
+    node.cordonEnd?.timer.cancel();
+    // One that somebody found over before its timer did is told all the same to those who wait for it.
+    const isOver = node.cordonEnd !== null && node.cordonEnd.atMs <= nowMs;
+    const atMs = isOver ? nowMs : nextEndMs(present, node.devices, nowMs);
     node.cordonEnd = null;
-    const endMs = nextEndMs(present, node.devices, clock.wallMs());
-    if (endMs === null) return;
-    const waitMs = Math.min(MAX_CORDON_WAIT_MS, Math.max(1, endMs - clock.wallMs()));
-    node.cordonEnd = clock.after(waitMs, () => {
+    if (atMs === null) return;
+    const timer = clock.after(Math.min(MAX_CORDON_WAIT_MS, Math.max(1, atMs - nowMs)), () => {
+      node.cordonEnd = null;
       place(node);
       options.freed();
     });
+    node.cordonEnd = { atMs, timer };
   }
 
   function seen(node: Node): void {
@@ -277,7 +282,7 @@ export function createFleet(options: {
   return {
     add,
     forget(nodeId) {
-      nodes.get(nodeId)?.cordonEnd?.cancel();
+      nodes.get(nodeId)?.cordonEnd?.timer.cancel();
       nodes.delete(nodeId);
       placement.dropNode(nodeId);
     },
