@@ -8,19 +8,18 @@
 // had and that it may have still. A result that a node brings back for a second time is taken in again as it was.
 //
 // Output that a node has not sent yet is waited for (OUTPUT_WAIT_MS).
-import { setImmediate } from 'node:timers/promises';
-import { type Clock, every, type Timer } from '../base/clock.ts';
-import { describeError } from '../base/fault.ts';
+import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
+import { nextTurn } from '../base/turns.ts';
 import type { AuditSink } from '../protocol/audit.ts';
 import { finalStates, type JobResult } from '../protocol/result.ts';
 import type { Fleet } from './fleet.ts';
 import type { OutputStore } from './output.ts';
 import type { AttemptEnd, EndedJob, PastAttempt, Queue } from './queue/queue.ts';
+import { createSweeps, type Sweeps } from './sweeps.ts';
 
-/** How often the number of ended jobs is looked at; their age at least once in AGE_PERIOD_MS. */
+/** How often the number of ended jobs is looked at. */
 export const COUNT_PERIOD_MS = 10_000;
-const AGE_PERIOD_MS = 3600_000;
 /** After a sweep that left too many, because all the others are needed: each one reads all of them. */
 export const LEFT_OVER_PERIOD_MS = 300_000;
 /** What was told of attempts before the last one has been answered by then, also over a link that was dead. */
@@ -40,13 +39,6 @@ export interface JobLimits {
   readonly keepMs: number;
   /** Ended jobs that are kept. */
   readonly jobs: number;
-}
-
-export interface JobRetention {
-  /** Removes what is due, now. Never rejects. */
-  sweep(): Promise<void>;
-  /** Resolves when no sweep is under way any more. */
-  close(): Promise<void>;
 }
 
 export interface JobRetentionOptions extends JobLimits {
@@ -73,20 +65,18 @@ interface Due extends Pick<EndedJob, 'id' | 'array' | 'state' | 'sequence' | 'ep
 }
 
 /** Begins to look after them; the first sweep comes soon after the start. */
-export function createJobRetention(options: JobRetentionOptions): JobRetention {
+export function createJobRetention(options: JobRetentionOptions): Sweeps {
   const { queue, output, keepMs, clock, log } = options;
-  const periodMs = Math.min(COUNT_PERIOD_MS, Math.max(1000, keepMs));
-  let sweptAtMs = Number.NEGATIVE_INFINITY;
   let isLeftOver = false;
-  let mayComplain = false;
   let hasTidied = false;
-  let sweeping: Promise<void> | null = null;
-  let closed = false;
-
-  const timer: Timer = every(clock, periodMs, () => {
-    const sinceMs = clock.monotonicMs() - sweptAtMs;
-    const mayCount = !isLeftOver || sinceMs >= LEFT_OVER_PERIOD_MS;
-    if (sinceMs >= Math.min(AGE_PERIOD_MS, keepMs) || (mayCount && excess() > 0)) void sweep();
+  const sweeps = createSweeps({
+    keepMs,
+    lookMs: COUNT_PERIOD_MS,
+    isTooMuch: (sinceMs) => (!isLeftOver || sinceMs >= LEFT_OVER_PERIOD_MS) && excess() > 0,
+    once: sweepOnce,
+    problem: 'ended jobs cannot be removed',
+    clock,
+    log,
   });
 
   function excess(): number {
@@ -94,29 +84,9 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     return finalStates.reduce((sum, state) => sum + counts[state], 0) - options.jobs;
   }
 
-  function sweep(): Promise<void> {
-    mayComplain = true;
-    sweeping ??= sweepOnce()
-      .catch((error: unknown) => {
-        cannotRemove(error);
-      })
-      .finally(() => {
-        sweeping = null;
-      });
-    return sweeping;
-  }
-
-  /** Said once a sweep: on a disk that fails it would be the same of every job. One job's files keep no other. */
-  function cannotRemove(error: unknown): false {
-    if (mayComplain) log.error({ cause: describeError(error) }, 'ended jobs cannot be removed');
-    mayComplain = false;
-    return false;
-  }
-
   async function sweepOnce(): Promise<void> {
-    sweptAtMs = clock.monotonicMs();
     const gone: Record<RemovalReason, number> = { age: 0, number: 0 };
-    if (!hasTidied) await dropLeftNotes().catch(cannotRemove);
+    if (!hasTidied) await dropLeftNotes().catch(sweeps.failed);
     hasTidied = true;
     try {
       if (queue.failure() === null) await removeDue(gone);
@@ -129,8 +99,8 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   /** Of jobs that went in the moment of a crash: nobody else would ever look at them. */
   async function dropLeftNotes(): Promise<void> {
     for (const [at, { jobId, epoch }] of (await output.notes()).entries()) {
-      if (at % PAGE_JOBS === PAGE_JOBS - 1) await setImmediate();
-      if (closed) return;
+      if (at % PAGE_JOBS === PAGE_JOBS - 1) await nextTurn();
+      if (sweeps.isClosed()) return;
       if (queue.job(jobId) === null && (await output.removal(jobId, epoch)) === WITH_JOB)
         await output.forget(jobId, epoch);
     }
@@ -139,7 +109,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   async function removeDue(gone: Record<RemovalReason, number>): Promise<void> {
     const dueMs = clock.wallMs() - keepMs;
     const arrays = createArrays();
-    for (let after = 0; !closed; await setImmediate()) {
+    for (let after = 0; !sweeps.isClosed(); await nextTurn()) {
       const page = queue.endedJobs(after, PAGE_JOBS);
       const last = page.at(-1);
       const tooMany = excess();
@@ -220,15 +190,15 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
   async function remove(due: readonly Due[]): Promise<readonly RemovalReason[]> {
     const kept = new Set<string>();
     for (const [at, job] of due.entries()) {
-      if (at % PAGE_JOBS === PAGE_JOBS - 1) await setImmediate();
-      const isGone = await removeOutput(job).catch(cannotRemove);
+      if (at % PAGE_JOBS === PAGE_JOBS - 1) await nextTurn();
+      const isGone = await removeOutput(job).catch(sweeps.failed);
       if (!isGone) kept.add(job.array?.id ?? job.id);
     }
     const ready = due.filter(({ id, array }) => !kept.has(array?.id ?? id));
-    if (closed || ready.length === 0 || queue.failure() !== null) return [];
+    if (sweeps.isClosed() || ready.length === 0 || queue.failure() !== null) return [];
     const ids = new Set(await queue.removeJobs(ready));
     for (const [at, { id, epoch }] of ready.entries()) {
-      if (at % PAGE_JOBS === PAGE_JOBS - 1) await setImmediate();
+      if (at % PAGE_JOBS === PAGE_JOBS - 1) await nextTurn();
       for (let one = 1; one <= epoch && ids.has(id); one += 1) await output.forget(id, one);
     }
     return ready.filter(({ id }) => ids.has(id)).map(({ why }) => why);
@@ -255,14 +225,7 @@ export function createJobRetention(options: JobRetentionOptions): JobRetention {
     log.info({ ...gone, keepMs, most: options.jobs }, 'removed ended jobs that are not kept any more');
   }
 
-  return {
-    sweep,
-    async close() {
-      closed = true;
-      timer.cancel();
-      await sweeping;
-    },
-  };
+  return sweeps;
 }
 
 function lastAttempt({ result, epoch, nodeId }: EndedJob): PastAttempt | null {

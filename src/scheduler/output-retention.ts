@@ -1,27 +1,19 @@
 // How long stored output stays: removed a stated time after its job has ended, and, where all of it together may
 // take only so much, that of the job that ended first goes first. The output of a job that has not ended is never
 // removed. What goes leaves a note with the reason (output-folder.ts).
-import { type Clock, every, type Timer } from '../base/clock.ts';
-import { describeError } from '../base/fault.ts';
+import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { isFinalState } from '../protocol/result.ts';
 import { endOf } from './job-retention.ts';
 import type { OutputStore } from './output.ts';
 import type { JobRecord, Queue } from './queue/queue.ts';
+import { createSweeps, type Sweeps } from './sweeps.ts';
 
-/** How often the quota is looked at; ages are at least once in AGE_PERIOD_MS. */
+/** How often the quota is looked at. */
 export const QUOTA_PERIOD_MS = 10_000;
-const AGE_PERIOD_MS = 3600_000;
 /** Share of the quota that is left when it was exceeded, so that not every chunk brings another sweep. */
 const LEFT_OF_QUOTA = 0.9;
 const MS_PER_DAY = 24 * 3600 * 1000;
-
-export interface OutputRetention {
-  /** Removes what is due, now. Never rejects. */
-  sweep(): Promise<void>;
-  /** Resolves when no sweep is under way any more. */
-  close(): Promise<void>;
-}
 
 export interface OutputRetentionOptions {
   readonly output: Pick<OutputStore, 'list' | 'remove' | 'takenBytes'>;
@@ -35,44 +27,21 @@ export interface OutputRetentionOptions {
 }
 
 /** Begins to look after it; the first sweep comes soon after the start. */
-export function createOutputRetention(options: OutputRetentionOptions): OutputRetention {
+export function createOutputRetention(options: OutputRetentionOptions): Sweeps {
   const { output, queue, keepMs, quotaBytes, clock, log } = options;
-  const periodMs = Math.min(QUOTA_PERIOD_MS, Math.max(1000, keepMs));
   let storedBytes = 0;
   let takenBefore = 0;
-  let sweptAtMs = Number.NEGATIVE_INFINITY;
-  let sweeping: Promise<void> | null = null;
-  let closed = false;
-  let mayComplain = false;
-
-  const timer: Timer = every(clock, periodMs, () => {
-    const sinceMs = clock.monotonicMs() - sweptAtMs;
-    const total = storedBytes + output.takenBytes() - takenBefore;
-    const isOver = quotaBytes !== null && total > quotaBytes;
-    if (isOver || sinceMs >= Math.min(AGE_PERIOD_MS, keepMs)) void sweep();
+  const sweeps = createSweeps({
+    keepMs,
+    lookMs: QUOTA_PERIOD_MS,
+    isTooMuch: () => quotaBytes !== null && storedBytes + output.takenBytes() - takenBefore > quotaBytes,
+    once: sweepOnce,
+    problem: 'old output cannot be removed',
+    clock,
+    log,
   });
 
-  function sweep(): Promise<void> {
-    mayComplain = true;
-    sweeping ??= sweepOnce()
-      .catch((error: unknown) => {
-        cannotRemove(error);
-      })
-      .finally(() => {
-        sweeping = null;
-      });
-    return sweeping;
-  }
-
-  /** Said once a sweep; the others are removed all the same. */
-  function cannotRemove(error: unknown): false {
-    if (mayComplain) log.error({ cause: describeError(error) }, 'old output cannot be removed');
-    mayComplain = false;
-    return false;
-  }
-
   async function sweepOnce(): Promise<void> {
-    sweptAtMs = clock.monotonicMs();
     takenBefore = output.takenBytes();
     const stored = await output.list();
     storedBytes = stored.reduce((sum, { bytes }) => sum + bytes, 0);
@@ -88,12 +57,12 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
     let removed = 0;
     for (const { jobId, epoch, bytes, endedAtMs } of ended) {
       const isOld = endedAtMs + keepMs <= nowMs;
-      if ((!isOld && storedBytes <= left) || closed) break;
+      if ((!isOld && storedBytes <= left) || sweeps.isClosed()) break;
       const day = new Date(nowMs).toISOString().slice(0, 10);
       const why = isOld
         ? `removed on ${day}, ${wordsOf(keepMs)} after the end (output.keepMs)`
         : `removed on ${day}: the output of all jobs had reached ${quotaBytes} bytes (output.quotaBytes)`;
-      if (!(await output.remove(jobId, epoch, why).catch(cannotRemove))) continue;
+      if (!(await output.remove(jobId, epoch, why).catch(sweeps.failed))) continue;
       storedBytes -= bytes;
       removed += 1;
     }
@@ -102,14 +71,7 @@ export function createOutputRetention(options: OutputRetentionOptions): OutputRe
       log.warn({ storedBytes, quotaBytes }, 'the output of jobs that have not ended exceeds its quota');
   }
 
-  return {
-    sweep,
-    async close() {
-      closed = true;
-      timer.cancel();
-      await sweeping;
-    },
-  };
+  return sweeps;
 }
 
 /** When the job ended; null while it has not. Output of a job that nobody knows stays. */
